@@ -1,0 +1,14 @@
+"""OneFormer in OpenMMLab: one model, trained once, answers semantic, instance and panoptic segmentation.
+
+Importing the package first makes the installed OpenMMLab stack importable (``compat``), then registers every class of
+ours in mmengine's root registries.
+"""
+
+from . import compat
+
+compat.setup()
+
+from . import models, datasets, evaluation, engine, visualization  # noqa: E402, I001
+from .version import __version__  # noqa: E402
+
+__all__ = ['__version__', 'compat', 'datasets', 'engine', 'evaluation', 'models', 'visualization']

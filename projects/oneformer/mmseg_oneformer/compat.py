@@ -1,0 +1,93 @@
+"""The only file that knows quirks of library versions.
+
+Decisions:
+* mmdet and mmseg import ``mmcv.ops`` at import time, and the official wheel of mmcv (``mmcv-lite``) has no compiled
+  operators. A placeholder for the compiled module stands in while ``mmcv.ops`` is imported and is removed again: left
+  in place it makes mmengine's test for compiled operators fail.
+* Pickled checkpoints are read with ``weights_only=True`` and a short allow-list, whatever the library does itself.
+* ``mmengine``, ``mmcv``, ``mmdet`` and ``mmseg`` may be the official wheels or the maintained ``onedl-*`` forks, which
+  have the same import names.
+"""
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NoReturn
+
+import torch
+
+INSTALL_HINT = 'pip install "mmseg_oneformer[openmmlab]"'
+
+
+class _NoOperators(ModuleType):
+    """Stands in for ``mmcv._ext``: every operator exists and raises when it is called."""
+
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        if name.startswith('__'):
+            raise AttributeError(name)
+
+        def missing(*args: Any, **kwargs: Any) -> NoReturn:
+            raise NotImplementedError(
+                f'mmcv was installed without compiled operators, so "{name}" cannot run; OneFormer does not need it, '
+                f'another model of your config does: install a compiled mmcv for it.'
+            )
+
+        return missing
+
+
+def _has_compiled_operators() -> bool:
+    """Return whether ``mmcv._ext`` is there *and* loads; one built for another torch does not."""
+    if importlib.util.find_spec('mmcv._ext') is None:
+        return False
+    try:
+        importlib.import_module('mmcv._ext')
+    except (ImportError, OSError) as error:
+        warnings.warn(f'The compiled operators of mmcv do not load and are not used: {error}', stacklevel=2)
+        return False
+    return True
+
+
+def import_mmcv_ops() -> None:
+    """Import ``mmcv.ops`` whether or not mmcv has compiled operators."""
+    if 'mmcv.ops' in sys.modules or _has_compiled_operators():
+        return
+    sys.modules['mmcv._ext'] = _NoOperators('mmcv._ext')
+    try:
+        importlib.import_module('mmcv.ops')
+    finally:
+        del sys.modules['mmcv._ext']
+
+
+def check_versions() -> None:
+    """Raise an ImportError that says what to install if a library is missing or too old.
+
+    Raises:
+        ImportError: A library is missing or of a version that cannot work.
+    """
+    if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 6):
+        raise ImportError(
+            f'torch {torch.__version__} is too old to read checkpoints safely; install torch 2.6 or newer '
+            '(pip install -U torch torchvision).'
+        )
+    for name in ('mmengine', 'mmcv', 'mmdet', 'mmseg'):
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(f'{name} is not installed; install the OpenMMLab wheels with: {INSTALL_HINT}')
+
+
+def _import_openmmlab() -> None:
+    """Import mmdet and mmseg; their version asserts become sentences."""
+    try:
+        import_mmcv_ops()
+        for name in ('mmdet', 'mmseg'):
+            importlib.import_module(name)
+    except AssertionError as error:
+        raise ImportError(f'{error} The combination we test is installed by: {INSTALL_HINT}') from error
+
+
+def setup() -> None:
+    """Prepare the installed stack; called once when the package is imported."""
+    check_versions()
+    _import_openmmlab()

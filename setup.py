@@ -1,0 +1,73 @@
+"""Packaging of ``mmseg_oneformer``: the package from ``projects/oneformer``, the configs from ``configs``."""
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+PACKAGE_ROOT = ROOT / 'projects/oneformer'
+
+
+def read_version() -> str:
+    """Return ``__version__`` without importing the package, which would need torch."""
+    text = (PACKAGE_ROOT / 'mmseg_oneformer/version.py').read_text()
+    match = re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)
+    assert match is not None
+    return match.group(1)
+
+
+class BuildWithConfigs(build_py):
+    """Copies ``configs/`` to ``mmseg_oneformer/configs`` so that a wheel knows every model by name.
+
+    A ``package_dir`` entry would do the same, but then an editable install is no plain path entry any more and type
+    checkers do not find the package.
+    """
+
+    def run(self) -> None:
+        """Build as usual, then add the configs; an editable install reads them from the checkout."""
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib) / 'mmseg_oneformer/configs'
+        shutil.rmtree(target, ignore_errors=True)  # A config that was removed must not live on in build/.
+        shutil.copytree(ROOT / 'configs', target, ignore=shutil.ignore_patterns('__pycache__'))
+
+
+# The wheels of OpenMMLab are an extra, not a requirement: installing `mmcv-lite` over a compiled `mmcv`, or mmengine
+# over its maintained fork, would damage an environment that works.
+OPENMMLAB = ['mmengine>=0.10.5', 'mmcv-lite>=2.0.1,<2.2', 'mmdet>=3.3.0', 'mmsegmentation>=1.2.2']
+ONEDL = ['onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmsegmentation']
+DEV = ['pytest>=8', 'pytest-xdist', 'ruff', 'mypy', 'build', 'transformers>=4.50']
+
+setup(
+    name='mmseg_oneformer',
+    version=read_version(),
+    description='OneFormer in OpenMMLab: one model for semantic, instance and panoptic segmentation',
+    long_description=(ROOT / 'README.md').read_text() if (ROOT / 'README.md').exists() else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages('projects/oneformer'),
+    package_dir={'': 'projects/oneformer'},
+    package_data={'mmseg_oneformer': ['py.typed', 'weights/*.safetensors', 'weights/*.json']},
+    cmdclass={'build_py': BuildWithConfigs},
+    install_requires=[
+        'torch>=2.6',  # Allow-lists of weights_only=True take (object, name) pairs from 2.6 on.
+        'torchvision',
+        'numpy>=1.24',
+        'scipy',
+        'pillow',
+        'opencv-python',
+        'pycocotools',
+        'safetensors',
+        'timm>=1.0',
+        'open_clip_torch>=2.24',
+        'ftfy',
+        'regex',
+        'tqdm',
+    ],
+    extras_require={'openmmlab': OPENMMLAB, 'onedl': ONEDL, 'dev': DEV},
+)
