@@ -24,8 +24,8 @@ from mmseg_oneformer.tasks import check_task
 INSTANCE_OFFSET = 1000
 """Ids of a panoptic map are class + 1000 * k, as mmdet's tools expect them."""
 
-WORKING_ELEMENTS = 2**23
-"""How many numbers a temporary at the original resolution may hold (32 MB of fp32)."""
+WORKING_ELEMENTS = 2**22
+"""How many numbers a temporary at the original resolution may hold (16 MB of fp32)."""
 
 
 class ImageSize(NamedTuple):
