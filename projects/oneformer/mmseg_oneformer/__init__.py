@@ -9,6 +9,7 @@ from . import compat
 compat.setup()
 
 from . import models, datasets, evaluation, engine, visualization  # noqa: E402, I001
+from .models import checkpoint  # noqa: E402, F401  (registers the safe reader)
 from .version import __version__  # noqa: E402
 
 __all__ = ['__version__', 'compat', 'datasets', 'engine', 'evaluation', 'models', 'visualization']

@@ -4,7 +4,7 @@ Decisions:
 * mmdet and mmseg import ``mmcv.ops`` at import time, and the official wheel of mmcv (``mmcv-lite``) has no compiled
   operators. A placeholder for the compiled module stands in while ``mmcv.ops`` is imported and is removed again: left
   in place it makes mmengine's test for compiled operators fail.
-* Pickled checkpoints are read with ``weights_only=True`` and a short allow-list, whatever the library does itself.
+* Every loader of the libraries reads through ours (``safe_load``), whatever the library does itself.
 * ``mmengine``, ``mmcv``, ``mmdet`` and ``mmseg`` may be the official wheels or the maintained ``onedl-*`` forks, which
   have the same import names.
 """
@@ -14,10 +14,15 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 import torch
+
+from .files import write_atomic
+from .safe_load import checkpoint_types
 
 INSTALL_HINT = 'pip install "mmseg_oneformer[openmmlab]"'
 
@@ -87,7 +92,58 @@ def _import_openmmlab() -> None:
         raise ImportError(f'{error} The combination we test is installed by: {INSTALL_HINT}') from error
 
 
+def register_checkpoint_reader(read: Callable[[str, Any], dict[str, Any]]) -> None:
+    """Make every loader of the libraries use ``read`` for local files, and nothing unsafe for downloaded ones.
+
+    mmengine knows neither ``.safetensors`` nor an allow-list (so its own checkpoints cannot be resumed under
+    torch >= 2.6), and the fork falls back to a load that runs code.
+    """
+    from mmengine.runner import checkpoint as library
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    def load_from_local(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
+        return read(filename, map_location or 'cpu')
+
+    download = torch.hub.load_state_dict_from_url
+
+    def load_url(url: str, *args: Any, **kwargs: Any) -> Any:
+        with checkpoint_types():
+            return download(url, *args, **{**kwargs, 'weights_only': True})
+
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    library.load_url = load_url
+
+
+def _write_files_atomically() -> None:
+    """Let mmengine's local storage write whole files only: a kill while saving leaves no broken checkpoint."""
+    from mmengine.fileio import LocalBackend, register_backend
+
+    class AtomicLocalBackend(LocalBackend):
+        """mmengine's local files, written beside and moved into place."""
+
+        def put(self, obj: bytes, filepath: str | Path) -> None:
+            """Write bytes to ``filepath``, whole or not at all."""
+            write_atomic(filepath, obj)
+
+        def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+            """Write text to ``filepath``, whole or not at all."""
+            write_atomic(filepath, obj.encode(encoding))
+
+    register_backend('local', AtomicLocalBackend, force=True, prefixes='')
+
+
+@lru_cache
+def compiled_ms_deform_attn() -> Any | None:
+    """Return mmcv's autograd function of multi-scale deformable attention, or None where mmcv has no compiled ones."""
+    if not _has_compiled_operators():
+        return None
+    from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
+
+    return MultiScaleDeformableAttnFunction
+
+
 def setup() -> None:
     """Prepare the installed stack; called once when the package is imported."""
     check_versions()
     _import_openmmlab()
+    _write_files_atomically()

@@ -1,0 +1,66 @@
+"""Models by name: a model's name is the stem of its config file, and of its weights where we ship them."""
+
+import difflib
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def config_root() -> Path:
+    """Return the folder of the configs: inside the package when installed from a wheel, else that of the checkout.
+
+    Raises:
+        FileNotFoundError: Neither is there.
+    """
+    candidates = [PACKAGE / 'configs']
+    if len(PACKAGE.parents) > 2:
+        candidates.append(PACKAGE.parents[2] / 'configs')
+    for folder in candidates:
+        if (folder / '_base_').is_dir() or (folder / 'oneformer').is_dir():
+            return folder
+    raise FileNotFoundError(f'No configs at {" or ".join(map(str, candidates))}; reinstall mmseg_oneformer.')
+
+
+def weights_root() -> Path:
+    """Return the folder of the weights that are shipped with the package."""
+    return PACKAGE / 'weights'
+
+
+def _configs() -> dict[str, list[Path]]:
+    """Return every config file by stem, without the parts in ``_base_``."""
+    root, found = config_root(), {}
+    for path in sorted(root.rglob('*.py')):
+        if '_base_' not in path.relative_to(root).parts:
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def list_models() -> list[str]:
+    """Return the names of all models there is a config for, sorted."""
+    return sorted(_configs())
+
+
+def find_config(name: str | os.PathLike[str]) -> Path:
+    """Return the config file for a model's name, or ``name`` itself if it is the path of a file.
+
+    Raises:
+        ValueError: No config has this name; the message names the nearest ones.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    configs = _configs()
+    paths = configs.get(Path(name).stem if str(name).endswith('.py') else str(name), [])
+    if os.sep in str(name) or not paths:
+        close = difflib.get_close_matches(Path(name).stem, configs, n=3, cutoff=0.4)
+        hint = f'did you mean {" or ".join(close)}?' if close else 'tools/infer.py --list shows all names.'
+        raise ValueError(f'"{name}" is neither a config file nor the name of a model; {hint}')
+    if len(paths) > 1:
+        raise ValueError(f'Several configs are named "{name}": {", ".join(map(str, paths))}; give the path of one.')
+    return paths[0]
+
+
+def find_weights(name: str | os.PathLike[str]) -> Path | None:
+    """Return the shipped weights of the model with this name or config path, or None if there are none."""
+    path = weights_root() / f'{find_config(name).stem}.safetensors'
+    return path if path.is_file() else None

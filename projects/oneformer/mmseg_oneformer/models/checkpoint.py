@@ -1,0 +1,172 @@
+"""Checkpoints: read safely, load strictly, write small.
+
+Decisions:
+* Reading never runs code of the file: ``.safetensors``, or pickles with ``weights_only=True`` (``safe_load``).
+* Both forms come back as ``{'state_dict': ..., 'meta': ...}``; the reader is registered with mmengine, so
+  ``load_from``, mmdet's ``init_detector`` and mmseg's ``init_model`` take a ``.safetensors`` path too.
+* Loading is strict. The one exception is the text branch, which a model for inference does not have; it is dropped
+  with a line saying so.
+"""
+
+import copy
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .. import compat
+from ..files import atomic_path
+from ..safe_load import safe_load
+
+TEXT_PREFIXES = ('text_mapper.', 'criterion.')
+"""First parts of the state dict's keys that only training needs."""
+
+
+def read_checkpoint(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a ``.safetensors`` or ``.pth`` file without running anything that is in it.
+
+    Args:
+        path: The file; ``~`` is expanded.
+        map_location: Device of the tensors, as for ``torch.load``.
+
+    Returns:
+        The checkpoint; 'state_dict' and 'meta' are always there. A bare state dict is put under 'state_dict'.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is broken, or holds something else than tensors and plain values.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path, map_location)
+    checkpoint = safe_load(path, map_location)
+    if not isinstance(checkpoint, Mapping):
+        raise ValueError(f'{path} holds a {type(checkpoint).__name__} and no state dict; give a checkpoint.')
+    checkpoint = dict(checkpoint)
+    if 'state_dict' not in checkpoint and all(isinstance(value, Tensor) for value in checkpoint.values()):
+        checkpoint = {'state_dict': checkpoint}
+    if checkpoint.get('meta') is None:
+        checkpoint['meta'] = {}
+    return checkpoint
+
+
+def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
+    try:
+        # The file is opened on the CPU: map_location may be a function or a dict, which safetensors does not know.
+        with safe_open(path, framework='pt') as file:
+            meta = json.loads((file.metadata() or {}).get('meta', '{}'))
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
+    if isinstance(map_location, str | torch.device):
+        state = {key: tensor.to(map_location) for key, tensor in state.items()}
+    return {'state_dict': state, 'meta': meta}
+
+
+def save_safetensors(
+    state_dict: Mapping[str, Tensor], path: str | os.PathLike[str], meta: Mapping[str, Any], half: bool = False
+) -> None:
+    """Write weights and their description to a ``.safetensors`` file.
+
+    Args:
+        state_dict: Weights of a model; shared tensors are written as often as they are named.
+        path: Where to; written whole or not at all.
+        meta: JSON values: 'dataset_meta' (classes, thing_ids, palette) is what the inference functions need; the
+            config's name, seed, iteration and versions belong here too.
+        half: Store floating-point tensors as float16. They are cast back to the model's type on loading.
+
+    Raises:
+        ValueError: ``meta`` is not JSON, or ``half`` would overflow.
+    """
+    try:
+        text = json.dumps(meta)
+    except TypeError as error:
+        raise ValueError(f'The description of the weights has to be JSON: {error}.') from error
+    tensors = {}
+    for key, tensor in state_dict.items():
+        stored = tensor.detach().cpu()
+        if half and stored.is_floating_point():
+            stored = stored.half()
+            if not torch.equal(stored.isfinite(), tensor.detach().cpu().isfinite()):
+                raise ValueError(f'{key} overflows float16; write these weights with half=False.')
+        tensors[key] = stored.clone(memory_format=torch.contiguous_format)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={'format': 'pt', 'meta': text})
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Load weights into ``model``; anything that does not fit is an error and leaves the model as it was.
+
+    Args:
+        model: A model, on any device; parameters keep their device and type.
+        path: A ``.safetensors`` file or a ``.pth`` file of mmengine's Runner.
+
+    Returns:
+        The checkpoint's meta (empty if it has none).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is unreadable, or belongs to another model.
+    """
+    checkpoint = read_checkpoint(path)
+    state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', {}).items()}
+    own = model.state_dict()
+    if not any(key.startswith(TEXT_PREFIXES) for key in own):
+        text_keys = [key for key in state if key.startswith(TEXT_PREFIXES) and key not in own]
+        for key in text_keys:
+            del state[key]
+        if text_keys:
+            print_log(f'{path}: {len(text_keys)} tensors of the text branch are left out; only training needs them.')
+    _check_fit(own, state, path)
+    model.load_state_dict(state)
+    return dict(checkpoint['meta'])
+
+
+def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Raise a ValueError unless both state dicts have the same keys and shapes."""
+    missing = [key for key in own if key not in state]
+    left_over = [key for key in state if key not in own]
+    if missing and all(key.startswith(TEXT_PREFIXES) for key in missing) and not left_over:
+        raise ValueError(
+            f'{path} holds weights for inference, without the text branch; build the model from for_inference(config).'
+        )
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    complaints = [
+        f'{len(keys)} tensors {what} (such as {keys[0]})'
+        for keys, what in ((missing, 'are missing'), (left_over, 'are left over'))
+        if keys
+    ]
+    complaints += [
+        f'{key} is {tuple(state[key].shape)} in the file and {tuple(own[key].shape)} in the model' for key in shapes[:1]
+    ]
+    if complaints:
+        raise ValueError(
+            f'{path} is no checkpoint of this model: {", ".join(complaints)}; give config and weights of one model.'
+        )
+
+
+def for_inference(cfg: Config) -> Config:
+    """Return a copy of ``cfg`` whose model has no text branch and needs no pre-trained backbone.
+
+    The text branch (17.5 M parameters and the import of open_clip) is for training only; backbone weights come with
+    the checkpoint.
+    """
+    cfg = copy.deepcopy(cfg)
+    for part in ('text_mapper', 'criterion'):
+        cfg.model.pop(part, None)
+    if cfg.model.get('backbone') is not None:
+        cfg.model.backbone.pop('init_cfg', None)
+    return cfg
+
+
+compat.register_checkpoint_reader(read_checkpoint)

@@ -1,0 +1,99 @@
+"""Pickled checkpoints without running what is in them.
+
+``torch.load(weights_only=True)`` alone refuses mmengine's own checkpoints (their logs are ``HistoryBuffer`` objects of
+numpy arrays). The allow-list here is what a Runner writes and nothing else; ``getattr``, which such a pickle calls, is
+replaced by a stand-in that knows four names.
+"""
+
+import ast
+import importlib
+import pickle
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def checkpoint_types() -> Iterator[None]:
+    """Allow what a checkpoint of mmengine's Runner is made of besides tensors and plain values, and nothing else."""
+    from mmengine.logging import HistoryBuffer
+
+    statistics = ('min', 'max', 'mean', 'current')
+
+    def restricted_getattr(owner: Any, name: str) -> Any:
+        # HistoryBuffer pickles its statistics as getattr(HistoryBuffer, 'mean'). The real getattr would open a way
+        # from any allowed object to everything.
+        if owner is not HistoryBuffer or name not in statistics:
+            raise pickle.UnpicklingError(f'getattr of {name!r} is refused')
+        return getattr(HistoryBuffer, name)
+
+    numpy_core = importlib.import_module('numpy._core.multiarray' if np.__version__ >= '2' else 'numpy.core.multiarray')
+    allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype, (restricted_getattr, 'builtins.getattr')]
+    allowed += [type(np.dtype(kind)) for kind in ('f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', '?')]
+    for module in ('numpy._core.multiarray', 'numpy.core.multiarray'):  # The names numpy 2 and numpy 1 write.
+        allowed += [(numpy_core._reconstruct, f'{module}._reconstruct'), (numpy_core.scalar, f'{module}.scalar')]
+    with torch.serialization.safe_globals(allowed):
+        yield
+
+
+def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
+    """Return what ``torch.save`` wrote to ``path``; nothing in the file is run.
+
+    Raises:
+        ValueError: The file is broken or holds types that a checkpoint has no need of.
+    """
+    try:
+        with checkpoint_types():
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r'.*(?:GLOBAL|getattr of|Can only).*', str(error))
+        if refused is None:
+            raise ValueError(f'{path} is broken or no checkpoint; get it again.') from error
+        raise ValueError(
+            f'{path} is refused, since a checkpoint must not run code and this one holds more than tensors and plain '
+            f'values ({_shorten(refused.group())}); convert it to .safetensors where you trust it.'
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f'{path} is broken or no checkpoint ({_shorten(str(error)) or "empty"}); get it again.'
+        ) from error
+    if isinstance(checkpoint, dict):
+        _drop_active_configs(checkpoint, path)
+    return checkpoint
+
+
+def _drop_active_configs(checkpoint: dict[str, Any], path: Path) -> None:
+    """Remove config texts that are more than literals: mmengine *executes* such a text when it resumes or infers."""
+    hub = checkpoint.get('message_hub')
+    infos = [checkpoint.get('meta'), hub.get('runtime_info') if isinstance(hub, dict) else None]
+    for info in infos:
+        for key in ('config', 'cfg'):
+            if isinstance(info, dict) and isinstance(info.get(key), str) and not is_plain_config(info[key]):
+                warnings.warn(f'The config text in {path} is code and no plain settings; it is ignored.', stacklevel=3)
+                del info[key]
+
+
+def is_plain_config(text: str) -> bool:
+    """Return whether a config's text is assignments of literals and ``dict(...)`` only, so that running it is safe."""
+    allowed = (
+        *(ast.Module, ast.Assign, ast.Store, ast.Load, ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set),
+        *(ast.keyword, ast.UnaryOp, ast.USub, ast.Call, ast.Name),
+    )
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError):
+        return False
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    plain_calls = all(isinstance(call.func, ast.Name) and call.func.id in ('dict', 'set', 'tuple') for call in calls)
+    return plain_calls and all(isinstance(node, allowed) for node in nodes)
+
+
+def _shorten(text: str) -> str:
+    """Return the first sentence of a library's message, without what it suggests to switch off."""
+    return text.strip().split('. ')[0].split(' was not an allowed')[0].strip().rstrip('.')
