@@ -1,0 +1,35 @@
+"""Why a photo could not be read, in a sentence."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+__all__ = ['image_fault']
+
+
+def image_fault(path: str | Path) -> str | None:
+    """A sentence on what is wrong with the image file ``path``, or None if it can be read.
+
+    Called after something failed, not before every read: looking twice at each photo would double the loading time.
+    """
+    path = Path(path)
+    if '://' in str(path) or ':/' in str(path)[2:]:  # A remote store; `2:` spares Windows drives.
+        return None
+    if not path.exists():
+        return f'Image {path} does not exist; put it there or correct the path.'
+    if not path.is_file():
+        return f'{path} is not an image file.'
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        return f'Image {path} cannot be read ({error.strerror}).'
+    if not data.size:
+        return f'Image {path} is empty; copy it anew.'
+    try:
+        decoded = cv2.imdecode(data, cv2.IMREAD_REDUCED_COLOR_8)
+    except cv2.error:
+        decoded = None
+    if decoded is None:
+        return f'Image {path} cannot be decoded: it is damaged, cut off or no image; copy it anew.'
+    return None

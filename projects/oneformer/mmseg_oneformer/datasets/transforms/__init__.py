@@ -1,0 +1,23 @@
+"""From a photo and its PNG to a sample: load ids, resize, crop, flip, draw a task, targets, texts, pack."""
+
+from .crop import FixedSizeCrop, PadTo, RandomPanopticCrop
+from .loading import LoadPanopticIds
+from .packing import PackOneFormerInputs
+from .resize import RandomScaleResize, RandomShortestEdge, ShortestEdge
+from .targets import SampleTask, TaskTargets, target_masks
+from .texts import DescribeTargets
+
+__all__ = [
+    'DescribeTargets',
+    'FixedSizeCrop',
+    'LoadPanopticIds',
+    'PackOneFormerInputs',
+    'PadTo',
+    'RandomPanopticCrop',
+    'RandomScaleResize',
+    'RandomShortestEdge',
+    'SampleTask',
+    'ShortestEdge',
+    'TaskTargets',
+    'target_masks',
+]

@@ -1,0 +1,118 @@
+"""Read the PNG of segment ids into a small-numbered map."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine import fileio
+from mmengine.registry import TRANSFORMS
+
+__all__ = ['LoadPanopticIds', 'decode_ids', 'table_index_map']
+
+
+@TRANSFORMS.register_module()
+class LoadPanopticIds(BaseTransform):
+    """Load the segments of a photo as one integer map, which resizing, cropping and flipping act on like on a picture.
+
+    ``results['gt_seg_map']`` becomes (H, W) int32: 0 = void, k = entry k (counted from 1) of
+    ``results['segments_info']``. Without ``seg_map_path`` in the results, as when a plain photo is to be answered,
+    nothing happens.
+
+    In training it stands before the resizing, so that the map takes part in it; in testing behind it, so that the map
+    keeps the size of the photo on disk.
+
+    Args:
+        backend_args: Of mmengine's file backend, for PNGs that are not on disk.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Add ``gt_seg_map`` to ``results``.
+
+        Raises:
+            ValueError: If the PNG is missing, broken, of another size than the photo, or does not fit the segment
+                table.
+        """
+        path = results.get('seg_map_path')
+        if path is None:
+            return results
+        try:
+            data = fileio.get(path, backend_args=self.backend_args)
+        except OSError as error:
+            raise ValueError(f'Segment map {path} cannot be read ({error.strerror or error}); put it there.') from error
+        ids = decode_ids(data)
+        if ids is None:
+            raise ValueError(f'Segment map {path} cannot be decoded: it is damaged or no PNG; copy it anew.')
+        photo_size = results.get('ori_shape')
+        if photo_size is not None and ids.shape != tuple(photo_size[:2]):
+            turned = ids.shape == tuple(photo_size[:2])[::-1]
+            cure = (
+                'the photo is turned by its EXIF orientation: save it without, or turn the map'
+                if turned
+                else 'scale the map by nearest neighbour or find the right photo'
+            )
+            raise ValueError(
+                f'Segment map {path} is {ids.shape[1]}x{ids.shape[0]} but its photo {results.get("img_path", "")} '
+                f'is {photo_size[1]}x{photo_size[0]} (width x height); {cure}.'
+            )
+        results['gt_seg_map'] = table_index_map(ids, results['segments_info'], path)
+        results.setdefault('seg_fields', []).append('gt_seg_map')
+        return results
+
+
+def decode_ids(data: bytes) -> np.ndarray | None:
+    """Ids (H, W) int32 of a PNG that holds them as R + 256 G + 65536 B, or None if it cannot be decoded."""
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+    if bgr is None:
+        return None
+    # Read as one little-endian number, R, G, B and a fourth byte are the id and something on top.
+    rgba = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)
+    return (rgba.view('<i4')[..., 0] & 0xFFFFFF).astype(np.int32, copy=False)
+
+
+def table_index_map(ids: np.ndarray, segments_info: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """Replace the ids of a PNG by 1-based positions in the segment table.
+
+    Works on runs of equal pixels, a hundred times fewer than pixels: sorting or searching all of them takes longer than
+    decoding the photo.
+
+    Args:
+        ids: (H, W) int32, 0 = void.
+        segments_info: The segment table; ids are unique and not 0.
+        name: Of the PNG, for the error.
+
+    Returns:
+        (H, W) int32: 0 = void, k = ``segments_info[k - 1]``.
+
+    Raises:
+        ValueError: If the PNG has an id that the table lacks, or the table one that the PNG lacks.
+    """
+    known = np.array([0] + [segment['id'] for segment in segments_info], dtype=np.int64)
+    by_id = np.argsort(known)
+    flat = np.ascontiguousarray(ids).reshape(-1)
+    starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
+    run_ids = flat[starts]
+    place = np.minimum(np.searchsorted(known[by_id], run_ids), len(known) - 1)
+    numbers = by_id[place]
+    wrong = known[numbers] != run_ids
+    if wrong.any():
+        raise ValueError(
+            f'Segment map {name} has pixels of id {int(run_ids[wrong][0])}, which "segments_info" in the JSON does not '
+            'list; add the segment there or set its pixels to 0 (void).'
+        )
+    absent = np.bincount(numbers, minlength=len(known)) == 0
+    absent[0] = False
+    if absent.any():
+        raise ValueError(
+            f'Segment map {name} has no pixel of segment {int(known[absent][0])}, which the JSON lists; '
+            'take the segment out of "segments_info" or find the right PNG.'
+        )
+    lengths = np.diff(np.append(starts, flat.size))
+    return np.repeat(numbers.astype(np.int32), lengths).reshape(ids.shape)

@@ -1,0 +1,105 @@
+"""Resizing as the reference does it: the photo by PIL with antialiasing, the map by its nearest pixel centre.
+
+OpenCV's bilinear takes four pixels whatever the factor, which shows when a photo shrinks, and mmcv's PIL backend
+refuses int32 maps.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+from PIL import Image
+
+__all__ = ['RandomScaleResize', 'RandomShortestEdge', 'ShortestEdge', 'resize_to', 'shortest_edge_size']
+
+
+def shortest_edge_size(size: tuple[int, int], edge: int, max_size: int) -> tuple[int, int]:
+    """New (height, width) of an image: shorter side ``edge``, unless the longer one would then pass ``max_size``.
+
+    Both sides are rounded half up *after* the cap, from exact products, as in detectron2; 333x500 to 512 gives 512x769.
+    """
+    height, width = size
+    scale = edge / min(height, width)
+    new_height, new_width = (edge, scale * width) if height < width else (scale * height, edge)
+    longer = max(new_height, new_width)
+    if longer > max_size:
+        new_height, new_width = new_height * (max_size / longer), new_width * (max_size / longer)
+    return max(int(new_height + 0.5), 1), max(int(new_width + 0.5), 1)
+
+
+def resize_to(results: dict, size: tuple[int, int]) -> dict:
+    """Resize photo and, where there is one, map in ``results`` to ``size`` (height, width)."""
+    image = results['img']
+    height, width = size
+    if image.shape[:2] != (height, width):
+        results['img'] = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        if results.get('gt_seg_map') is not None:
+            # The same pixels as PIL's nearest, at half its time.
+            results['gt_seg_map'] = cv2.resize(
+                results['gt_seg_map'], (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+            )
+    results['img_shape'] = (height, width)
+    results['scale_factor'] = (width / image.shape[1], height / image.shape[0])
+    results['keep_ratio'] = True
+    return results
+
+
+@TRANSFORMS.register_module()
+class RandomShortestEdge(BaseTransform):
+    """Resize so that the shorter side is one of several lengths, drawn uniformly.
+
+    Args:
+        sizes: Lengths to draw from, in pixels.
+        max_size: What the longer side must not pass, in pixels.
+    """
+
+    def __init__(self, sizes: Sequence[int], max_size: int) -> None:
+        self.sizes = tuple(int(edge) for edge in sizes)
+        self.max_size = max_size
+        if not self.sizes or min(self.sizes) < 1:
+            raise ValueError(f'sizes must be positive lengths in pixels, got {tuple(sizes)}.')
+
+    def transform(self, results: dict) -> dict:
+        """Resize photo and map in ``results``."""
+        edge = int(np.random.choice(self.sizes))
+        return resize_to(results, shortest_edge_size(results['img'].shape[:2], edge, self.max_size))
+
+
+@TRANSFORMS.register_module()
+class ShortestEdge(RandomShortestEdge):
+    """Resize so that the shorter side has one given length: the test-time form.
+
+    Args:
+        size: Length of the shorter side in pixels.
+        max_size: What the longer side must not pass, in pixels.
+    """
+
+    def __init__(self, size: int, max_size: int) -> None:
+        super().__init__((size,), max_size)
+
+
+@TRANSFORMS.register_module()
+class RandomScaleResize(BaseTransform):
+    """First half of large-scale jittering: fit into ``size`` times a random factor, keeping the aspect.
+
+    Args:
+        scale: Smallest and largest factor, drawn uniformly.
+        size: (height, width) in pixels that factor 1 fits the image into.
+    """
+
+    def __init__(self, scale: tuple[float, float], size: tuple[int, int]) -> None:
+        self.scale = (float(scale[0]), float(scale[1]))
+        self.size = (int(size[0]), int(size[1]))
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f'scale must be (smallest, largest) with 0 < smallest <= largest, got {tuple(scale)}.')
+
+    def transform(self, results: dict) -> dict:
+        """Resize photo and map in ``results``."""
+        return resize_to(results, self.new_size(results['img'].shape[:2], np.random.uniform(*self.scale)))
+
+    def new_size(self, size: tuple[int, int], factor: float) -> tuple[int, int]:
+        """(height, width) of an image of ``size`` under ``factor``, rounded half to even as in detectron2."""
+        ratio = min(self.size[0] * factor / size[0], self.size[1] * factor / size[1])
+        return max(int(np.round(size[0] * ratio)), 1), max(int(np.round(size[1] * ratio)), 1)

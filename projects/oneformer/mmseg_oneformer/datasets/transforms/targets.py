@@ -1,0 +1,112 @@
+"""Which task a training image is for, and what its targets then are (paper §3.1)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+from torch import Tensor
+
+from ...tasks import TASKS, check_task
+
+__all__ = ['SampleTask', 'TaskTargets', 'target_masks', 'task_targets']
+
+
+@TRANSFORMS.register_module()
+class SampleTask(BaseTransform):
+    """Draw the task that a training image is for: joint training samples all three uniformly.
+
+    Args:
+        probs: Probability of each task, summing to 1; a task that is not named is never drawn. The reference states
+            cumulative thresholds instead and so misses instance in two of its Mapillary configs.
+    """
+
+    def __init__(self, probs: Mapping[str, float]) -> None:
+        for task, prob in probs.items():
+            check_task(task)
+            if not 0 <= prob <= 1:
+                raise ValueError(f'SampleTask: the probability of {task} must lie in 0..1, got {prob}.')
+        if abs(sum(probs.values()) - 1) > 1e-6:
+            raise ValueError(f'SampleTask: probabilities must sum to 1, got {dict(probs)}.')
+        self.probs = {task: float(probs[task]) for task in TASKS if probs.get(task, 0) > 0}
+
+    def task_for(self, draw: float) -> str:
+        """The task of a uniform ``draw`` in [0, 1): semantic below its probability, then instance, then panoptic."""
+        bound = 0.0
+        for task, prob in self.probs.items():
+            bound += prob
+            if draw < bound:
+                return task
+        return task  # Rounding of the sum.
+
+    def transform(self, results: dict) -> dict:
+        """Add ``task`` to ``results``."""
+        results['task'] = self.task_for(np.random.uniform())
+        return results
+
+
+@TRANSFORMS.register_module()
+class TaskTargets(BaseTransform):
+    """Turn map, segment table and task into one map of target indices and the targets' labels.
+
+    The targets of one image are disjoint, so one (h, w) map says what a stack of (M, h, w) masks would.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Add ``gt_index_map`` (h, w) int16, -1 = none, and ``gt_labels`` (M,) int64 to ``results``.
+
+        Raises:
+            ValueError: If the map or the task is missing.
+        """
+        if results.get('gt_seg_map') is None:
+            raise ValueError(
+                f'{results.get("img_path", "The image")} has no segment map: training needs panoptic annotations and '
+                'LoadPanopticIds before TaskTargets.'
+            )
+        if 'task' not in results:
+            raise ValueError('TaskTargets needs a task: put SampleTask before it in the pipeline.')
+        results['gt_index_map'], results['gt_labels'] = task_targets(
+            results['gt_seg_map'], results['segments_info'], results['task']
+        )
+        return results
+
+
+def task_targets(
+    segment_map: np.ndarray, segments_info: Sequence[Mapping[str, Any]], task: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The targets of one image under one task (REF: reference code's unified mapper).
+
+    Crowds and segments without a pixel (left after cropping) are no targets in any task. Semantic merges the segments
+    of a class, instance takes things only, panoptic everything. Targets stand in the order of the segment table; a
+    merged class stands where its first segment does.
+
+    Args:
+        segment_map: (h, w) int32, 0 = void, k = ``segments_info[k - 1]``.
+        segments_info: Segment table with ``label``, ``isthing`` and ``iscrowd``.
+        task: 'semantic', 'instance' or 'panoptic'.
+
+    Returns:
+        Index map (h, w) int16: -1 = none, m = target m; and class labels (M,) int64.
+    """
+    check_task(task)
+    present = np.bincount(segment_map.reshape(-1), minlength=len(segments_info) + 1) > 0
+    target_of = np.full(len(segments_info) + 1, -1, dtype=np.int16)
+    labels: list[int] = []
+    for number, segment in enumerate(segments_info, start=1):
+        if segment['iscrowd'] or not present[number] or (task == 'instance' and not segment['isthing']):
+            continue
+        label = int(segment['label'])
+        if task == 'semantic' and label in labels:
+            target_of[number] = labels.index(label)
+            continue
+        target_of[number] = len(labels)
+        labels.append(label)
+    return target_of[segment_map], np.asarray(labels, dtype=np.int64)
+
+
+def target_masks(index_map: Tensor, num_targets: int) -> Tensor:
+    """Masks (M, h, w) bool of an index map (h, w) or (1, h, w); for tests and pictures, training needs none."""
+    index_map = index_map.reshape(index_map.shape[-2:])
+    return index_map == torch.arange(num_targets, dtype=index_map.dtype, device=index_map.device)[:, None, None]
