@@ -1,0 +1,29 @@
+"""Plain text tables for logs and terminals."""
+
+import math
+from collections.abc import Sequence
+
+
+def format_number(value: float | str, digits: int = 1) -> str:
+    """Return ``value`` with ``digits`` decimals; strings stay as they are, and what was not measured (nan) is '-'."""
+    if isinstance(value, str):
+        return value
+    return '-' if math.isnan(value) else f'{value:.{digits}f}'
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[float | str]], digits: int = 1) -> str:
+    """Return an aligned table: the first column to the left, all others to the right.
+
+    Args:
+        header: Names of the columns.
+        rows: One sequence of cells a row, each as long as ``header``.
+        digits: Decimals of the numbers.
+    """
+    cells = [list(header), *[[format_number(cell, digits) for cell in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = [
+        '  '.join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths)))
+        for row in cells
+    ]
+    lines.insert(1, '  '.join('-' * width for width in widths))
+    return '\n'.join(line.rstrip() for line in lines)

@@ -1,0 +1,117 @@
+"""Drawn annotations and answers in the form the data sets and the model give them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData, PixelData
+
+import mmseg_oneformer  # noqa: F401  (makes mmdet importable)
+
+CLASSES = ('sky', 'cat', 'grass', 'dog', 'road')
+THING_IDS = (1, 3)  # interleaved with stuff, on purpose
+K = len(CLASSES)
+IGNORE = 255
+
+
+def make_sample(img_id, gt_map, gt_segments, answers, num_classes=K):
+    """Return a DetDataSample with annotations and with the answers named in ``answers``."""
+    shape = gt_map.shape
+    label_of = np.array([IGNORE, *[s['label'] for s in gt_segments]], dtype=np.int64)
+    metainfo = dict(img_id=img_id, img_path=f'photo_{img_id}.jpg', ori_shape=shape, img_shape=shape)
+    sample = DetDataSample(metainfo=metainfo | dict(segments_info=gt_segments))
+    index_map = torch.from_numpy(gt_map.astype(np.int32))[None]
+    sem_map = torch.from_numpy(label_of[gt_map])[None]
+    sample.gt_panoptic_seg = PixelData(sem_seg=index_map, data=index_map)
+    sample.gt_sem_seg = PixelData(sem_seg=sem_map, data=sem_map)
+    if 'panoptic' in answers:
+        pred_map, segments = answers['panoptic']
+        values = torch.from_numpy(pred_map.astype(np.int32))[None]
+        sample.pred_panoptic_seg = PixelData(sem_seg=values, data=values, metainfo=dict(segments_info=segments))
+    if 'instance' in answers:
+        labels, scores, masks = answers['instance']
+        sample.pred_instances = InstanceData(
+            labels=torch.as_tensor(labels, dtype=torch.int64),
+            scores=torch.as_tensor(scores, dtype=torch.float32),
+            bboxes=torch.stack([tight_box(m) for m in masks]) if len(masks) else torch.zeros(0, 4),
+            masks=torch.stack(masks) if len(masks) else torch.zeros(0, *shape, dtype=torch.bool),
+        )
+    if 'semantic' in answers:
+        values = torch.from_numpy(answers['semantic'].astype(np.int64))[None]
+        sample.pred_sem_seg = PixelData(sem_seg=values, data=values)
+    return sample
+
+
+def tight_box(mask):
+    rows, columns = torch.nonzero(mask.any(1)).flatten(), torch.nonzero(mask.any(0)).flatten()
+    if not len(rows):
+        return torch.zeros(4)
+    return torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=torch.float32)
+
+
+def random_truth(rng, shape=(24, 31), num_segments=8, void=True, crowds=True, num_classes=K):
+    """Return a blocky index map and its segments; every segment has a pixel."""
+    blocks = rng.integers(0 if void else 1, num_segments + 1, size=(6, 6))
+    gt_map = np.kron(blocks, np.ones((shape[0] // 6 + 1, shape[1] // 6 + 1), dtype=int))[: shape[0], : shape[1]]
+    present = [i for i in np.unique(gt_map) if i > 0]
+    gt_map = np.searchsorted([0, *present], gt_map) if len(present) else gt_map * 0
+    segments = []
+    for original in present:
+        label = int(rng.integers(num_classes))
+        isthing = label in THING_IDS
+        crowd = bool(crowds and isthing and rng.random() < 0.3)
+        segments.append(dict(id=int(original) * 7, label=label, isthing=isthing, iscrowd=crowd))
+    return gt_map, segments
+
+
+def disturb(rng, gt_map, segments, num_classes=K, noise=0.3):
+    """Return a panoptic answer near the truth: pixels moved, labels flipped, segments merged and void added."""
+    void, owner = num_classes, gt_map.copy()
+    rows = rng.random(gt_map.shape[0]) < noise
+    owner[rows] = np.roll(owner, rng.integers(1, 5), axis=1)[rows]
+    pixels = rng.random(gt_map.shape) < noise / 2
+    owner[pixels] = rng.integers(0, len(segments) + 1, size=pixels.sum())
+    pred_map, table, number = np.full(gt_map.shape, void), [], dict.fromkeys(range(num_classes), 0)
+    for index in range(len(segments) + 1):  # void regions of the truth get predictions too
+        region = owner == index
+        if not region.any() or rng.random() < noise / 3:
+            continue
+        label = (
+            int(rng.integers(num_classes)) if index == 0 or rng.random() < noise / 2 else segments[index - 1]['label']
+        )
+        number[label] += 1
+        identity = label + 1000 * number[label]
+        pred_map[region] = identity
+        table.append(dict(id=identity, category_id=label, isthing=label in THING_IDS, score=0.9))
+    return pred_map, table
+
+
+def perfect(gt_map, segments, num_classes=K):
+    """Return the three answers equal to an annotation without crowds."""
+    identity = np.array([num_classes, *[s['label'] + 1000 * k for k, s in enumerate(segments, start=1)]])
+    table = [
+        dict(id=s['label'] + 1000 * k, category_id=s['label'], isthing=s['isthing'], score=1.0)
+        for k, s in enumerate(segments, start=1)
+    ]
+    things = [k for k, s in enumerate(segments, start=1) if s['isthing']]
+    masks = [torch.from_numpy(gt_map == k) for k in things]
+    labels = [segments[k - 1]['label'] for k in things]
+    semantic = np.array([0, *[s['label'] for s in segments]])[gt_map]
+    return dict(panoptic=(identity[gt_map], table), instance=(labels, [0.9] * len(things), masks), semantic=semantic)
+
+
+@pytest.fixture
+def drawn():
+    """The functions and constants above."""
+    return SimpleNamespace(
+        CLASSES=CLASSES,
+        THING_IDS=THING_IDS,
+        META=dict(classes=CLASSES, thing_ids=THING_IDS, palette=[(0, 0, 0)] * len(CLASSES)),
+        make_sample=make_sample,
+        random_truth=random_truth,
+        disturb=disturb,
+        perfect=perfect,
+        tight_box=tight_box,
+    )

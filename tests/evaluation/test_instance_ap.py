@@ -1,0 +1,183 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+from pycocotools import mask as mask_api
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mmseg_oneformer.evaluation import InstanceAP
+
+NAMES = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
+
+
+def polygon_truth(tmp_path, images, classes, category_ids):
+    """Write a COCO instance file the way a person would: one annotation a thing, uncompressed run lengths."""
+    annotations = []
+    for image_id, (gt_map, segments) in enumerate(images):
+        for index, segment in enumerate(segments, start=1):
+            if not segment['isthing']:
+                continue
+            mask = gt_map == index
+            counts, value, run = [], 0, 0
+            for pixel in mask.T.ravel():  # column by column
+                if pixel != value:
+                    counts.append(run)
+                    value, run = pixel, 0
+                run += 1
+            counts.append(run)
+            rows, columns = np.nonzero(mask)
+            box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image_id,
+                    category_id=category_ids[segment['label']],
+                    iscrowd=int(segment['iscrowd']),
+                    area=int(mask.sum()),
+                    bbox=[int(v) for v in box],
+                    segmentation=dict(counts=[int(c) for c in counts], size=list(mask.shape)),
+                )
+            )
+    path = tmp_path / 'instances.json'
+    sizes = [gt_map.shape for gt_map, _ in images]
+    content = dict(
+        images=[dict(id=i, height=h, width=w, file_name=f'{i}.jpg') for i, (h, w) in enumerate(sizes)],
+        categories=[dict(id=i, name=classes[label]) for label, i in category_ids.items()],
+        annotations=annotations,
+    )
+    path.write_text(json.dumps(content))
+    return path
+
+
+def coco_numbers(path, images_answers, category_ids, iou_type):
+    """Run COCOeval as its own documentation does, from files and result dicts."""
+    results = []
+    for image_id, (labels, scores, masks) in enumerate(images_answers):
+        for label, score, mask in zip(labels, scores, masks):
+            code = mask_api.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
+            entry = dict(image_id=image_id, category_id=category_ids[label], score=float(np.float32(score)))
+            if iou_type == 'segm':
+                results.append(entry | dict(segmentation=dict(size=code['size'], counts=code['counts'].decode())))
+            else:
+                results.append(entry | dict(bbox=mask_api.toBbox(code).tolist()))
+    truth = COCO(str(path))
+    evaluation = COCOeval(truth, truth.loadRes(results), iou_type)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return [100 * value if value >= 0 else math.nan for value in evaluation.stats[:6]]
+
+
+def noisy_instances(rng, gt_map, segments, thing_ids):
+    """Thing segments eroded, shifted and duplicated, with random scores, and a few random false ones."""
+    labels, masks = [], []
+    for index, segment in enumerate(segments, start=1):
+        if segment['isthing']:
+            for _ in range(int(rng.integers(0, 3))):
+                shifted = np.roll(gt_map == index, rng.integers(-2, 3), axis=1) & (rng.random(gt_map.shape) > 0.1)
+                labels.append(segment['label'] if rng.random() < 0.8 else int(rng.choice(thing_ids)))
+                masks.append(torch.from_numpy(shifted))
+    return labels, rng.random(len(labels)), masks
+
+
+@pytest.fixture
+def photos(drawn):
+    rng = np.random.default_rng(0)
+    images = [drawn.random_truth(rng, shape=(120, 133), num_segments=12) for _ in range(9)]
+    answers = [noisy_instances(rng, *image, drawn.THING_IDS) for image in images]
+    answers[4] = ([], [], [])  # nothing found in one of them
+    return images, answers
+
+
+def run_metric(drawn, images, answers, meta=None, **options):
+    evaluator = Evaluator(dict(type='InstanceAP', **options))
+    evaluator.dataset_meta = meta or drawn.META
+    for image_id, (image, answer) in enumerate(zip(images, answers)):
+        evaluator.process([drawn.make_sample(image_id, *image, dict(instance=answer))])
+    return evaluator.evaluate(len(images))
+
+
+@pytest.mark.parametrize(('iou_type', 'before'), [('segm', ''), ('bbox', 'box_')])
+def test_instance_ap__equals_pycocotools_from_files(drawn, photos, tmp_path, capsys, iou_type, before):
+    metrics = run_metric(drawn, *photos, iou_types=('segm', 'bbox'))
+    assert 'Accumulating' not in capsys.readouterr().out
+    category_ids = {label: label for label in drawn.THING_IDS}
+    path = polygon_truth(tmp_path, photos[0], drawn.CLASSES, category_ids)
+    expected = coco_numbers(path, photos[1], category_ids, iou_type)
+    assert 5 < expected[0] < 95
+    assert [metrics[before + name] for name in NAMES] == pytest.approx(expected, nan_ok=True, abs=1e-12)
+
+
+def test_instance_ap__categories_of_a_file_are_found_by_name(drawn, photos, tmp_path):
+    expected = run_metric(drawn, *photos)
+    foreign = {3: 1, 1: 90}  # other ids, other order, with a gap
+    path = polygon_truth(tmp_path, photos[0], drawn.CLASSES, foreign)
+    assert run_metric(drawn, *photos, ann_file=str(path)) == pytest.approx(expected, nan_ok=True)
+
+
+def test_instance_ap__order_of_classes_does_not_matter(drawn, photos):
+    expected = run_metric(drawn, *photos)
+    order = [4, 3, 2, 1, 0]  # the class that was number 0 is now number 4
+    classes = tuple(drawn.CLASSES[order.index(i)] for i in range(5))
+    images = [(m, [s | dict(label=order[s['label']]) for s in segments]) for m, segments in photos[0]]
+    answers = [([order[label] for label in labels], *rest) for labels, *rest in photos[1]]
+    meta = dict(classes=classes, thing_ids=tuple(order[i] for i in drawn.THING_IDS))
+    assert run_metric(drawn, images, answers, meta=meta) == pytest.approx(expected, nan_ok=True)
+
+
+def test_instance_ap__perfect_answers_give_100(drawn):
+    rng = np.random.default_rng(3)
+    images = [drawn.random_truth(rng, crowds=False, num_segments=14) for _ in range(3)]
+    metrics = run_metric(drawn, images, [drawn.perfect(*image)['instance'] for image in images])
+    assert metrics['AP'] == metrics['AP50'] == metrics['AP75'] == pytest.approx(100)
+
+
+def test_instance_ap__crowds_are_neither_missed_nor_false(drawn):
+    gt_map = np.ones((40, 40), dtype=int)
+    gt_map[:, 20:] = 2
+    segments = [
+        dict(id=5, label=1, isthing=True, iscrowd=False),
+        dict(id=6, label=1, isthing=True, iscrowd=True),
+    ]
+    found = torch.from_numpy(gt_map == 1)
+    inside_crowd = torch.zeros(40, 40, dtype=torch.bool)
+    inside_crowd[:10, 25:35] = True
+    answer = ([1, 1], [0.5, 0.9], [found, inside_crowd])
+    assert run_metric(drawn, [(gt_map, segments)], [answer])['AP'] == pytest.approx(100)
+
+
+def test_instance_ap__nothing_predicted_is_0_and_nothing_to_find_is_nan(drawn):
+    gt_map = np.ones((20, 20), dtype=int)
+    cat, sky = (dict(id=5, label=label, isthing=isthing, iscrowd=False) for label, isthing in ((1, True), (0, False)))
+    assert run_metric(drawn, [(gt_map, [cat])], [([], [], [])])['AP'] == 0
+    assert math.isnan(run_metric(drawn, [(gt_map, [sky])], [([], [], [])])['AP'])
+
+
+def test_instance_ap__run_lengths_are_taken_as_they_are(drawn, photos):
+    expected = run_metric(drawn, *photos)
+    metric = InstanceAP()
+    metric.dataset_meta = drawn.META
+    for image_id, (image, answer) in enumerate(zip(*photos)):
+        sample = drawn.make_sample(image_id, *image, dict(instance=answer)).to_dict()
+        codes = [mask_api.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in answer[2]]
+        sample['pred_instances'] = {k: sample['pred_instances'][k] for k in ('labels', 'scores')} | dict(masks=codes)
+        metric.process(None, [sample])
+    assert metric.evaluate(len(photos[0])) == pytest.approx(expected, nan_ok=True)
+
+
+def test_instance_ap__mistakes_are_named(drawn, photos, tmp_path):
+    with pytest.raises(ValueError, match='iou_types'):
+        InstanceAP(iou_types=('keypoints',))
+    sky = ([0], [0.5], [torch.ones(120, 133, dtype=torch.bool)])
+    with pytest.raises(ValueError, match=r'photo_0.jpg: instances of class 0'):
+        run_metric(drawn, photos[0][:1], [sky])
+    path = polygon_truth(tmp_path, photos[0][:2], drawn.CLASSES, {1: 1, 3: 3})
+    with pytest.raises(ValueError, match='knows no image 2'):
+        run_metric(drawn, *photos, ann_file=str(path))
+    path.write_text(path.read_text().replace('"dog"', '"hound"'))
+    with pytest.raises(ValueError, match="no category 'dog'"):
+        run_metric(drawn, *photos, ann_file=str(path))
