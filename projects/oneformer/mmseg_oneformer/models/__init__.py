@@ -1,1 +1,21 @@
-"""To be filled: models."""
+"""The network, its losses and its post-processing."""
+
+from .criterion import OneFormerCriterion
+from .head import OneFormerHead
+from .masked_decoder import MaskedDecoder
+from .oneformer import OneFormer
+from .pixel_decoder import OneFormerPixelDecoder
+from .query_initializer import QueryInitializer
+from .task_token import TaskToken
+from .text_mapper import TextMapper
+
+__all__ = [
+    'MaskedDecoder',
+    'OneFormer',
+    'OneFormerCriterion',
+    'OneFormerHead',
+    'OneFormerPixelDecoder',
+    'QueryInitializer',
+    'TaskToken',
+    'TextMapper',
+]

@@ -1,0 +1,64 @@
+"""Query-text contrastive loss (paper §3.3, reference code)."""
+
+import logging
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from .distributed import gather_counts, gather_rows, rank
+
+
+class ContrastiveLoss(nn.Module):
+    """Pulls the object queries of an image towards its text queries and away from other images' texts.
+
+    As in the reference code an image is *one* vector, all its N queries flattened, and the loss is CLIP's over the images
+    of the global batch: query slot i is compared with text slot i. ``level='query'`` is the paper's text: every query
+    against every text of the batch. The two directions are added, not averaged.
+
+    Args:
+        level: ``'image'`` (reference code) or ``'query'`` (paper).
+        temperature: start of the learnable temperature; its inverse never exceeds 100.
+    """
+
+    def __init__(self, level: Literal['image', 'query'] = 'image', temperature: float = 0.07) -> None:
+        super().__init__()
+        if level not in ('image', 'query'):
+            raise ValueError(
+                f"criterion.contrastive is 'image' (reference code), 'query' (paper) or None, not {level!r}"
+            )
+        self.level = level
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
+
+    def forward(self, queries: Tensor, texts: Tensor) -> Tensor:
+        """Return the loss, >= 0.
+
+        With several processes each one's mean is weighted by its share of the rows, so that the mean over processes (DDP's
+        rule for gradients) equals one process with the whole batch, also when batches are unequal.
+
+        Args:
+            queries: (B, N, C) object queries before the decoder.
+            texts: (B, N, C) text queries.
+        """
+        with torch.autocast(queries.device.type, enabled=False):
+            x, y = self.rows(queries), self.rows(texts)
+            counts = gather_counts(len(x), x.device)
+            if sum(counts) == 1:
+                print_log(
+                    'the contrastive loss is 0 for a global batch of 1: it compares images with each other',
+                    'current',
+                    level=logging.WARNING,
+                )
+            labels = torch.arange(len(x), device=x.device) + sum(counts[: rank()])
+            scale = self.logit_scale.exp().clamp(max=100)
+            loss = F.cross_entropy(scale * x @ gather_rows(y, counts).T, labels, reduction='sum')
+            loss = loss + F.cross_entropy(scale * y @ gather_rows(x, counts).T, labels, reduction='sum')
+            return loss * (len(counts) / sum(counts))
+
+    def rows(self, slots: Tensor) -> Tensor:
+        """What is compared, of length 1: images (B, N*C) or queries (B*N, C)."""
+        rows = slots.flatten(1) if self.level == 'image' else slots.flatten(0, 1)
+        return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)

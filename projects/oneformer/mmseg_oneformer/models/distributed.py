@@ -1,0 +1,61 @@
+"""Exchange between processes that trains one model as if there were one process."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+
+def world_size() -> int:
+    """Number of training processes."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """Sum of a detached tensor over processes divided by their number; itself when there is one."""
+    value = value.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(value)
+        value /= world_size()
+    return value
+
+
+def gather_counts(count: int, device: torch.device) -> list[int]:
+    """Every rank's ``count``."""
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=device)
+    counts[rank()] = count
+    if world_size() > 1:
+        dist.all_reduce(counts)
+    return counts.tolist()
+
+
+class _GatherRows(torch.autograd.Function):
+    """Concatenate the ranks' rows; the gradient of a row is the sum of what every rank asks of it.
+
+    ``torch.distributed.nn.all_gather`` aborts the process on unequal batches, hence the padding to the largest.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts = counts  # type: ignore[attr-defined]
+        padded = rows.new_zeros(max(counts), rows.shape[1])
+        padded[: len(rows)] = rows
+        gathered = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(gathered, padded)
+        return torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
+        grad = grads[0].contiguous()
+        dist.all_reduce(grad)
+        return grad.split(ctx.counts)[rank()], None  # type: ignore[attr-defined]
+
+
+def gather_rows(rows: Tensor, counts: list[int]) -> Tensor:
+    """All ranks' rows (sum of counts, D), differentiable; ``counts`` are the ranks' numbers of rows."""
+    return rows if len(counts) == 1 else _GatherRows.apply(rows, counts)

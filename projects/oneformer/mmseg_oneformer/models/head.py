@@ -1,0 +1,83 @@
+"""Everything behind the backbone: features in, class logits and masks of every task out."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from .masked_decoder import mask_logits
+
+
+class HeadOutput(NamedTuple):
+    """L predictions of N queries for T tasks on B images."""
+
+    class_logits: Tensor  # (L, B, T, N, K+1)
+    mask_embed: Tensor  # (L, B, T, N, C)
+    mask_features: Tensor  # (B, C, H/4, W/4)
+    queries: Tensor  # (B, T, N, C), before the decoder
+
+    def mask_logits(self, layer: int = -1) -> Tensor:
+        """Mask logits (B, T, N, H/4, W/4) of one prediction."""
+        return mask_logits(self.mask_embed[layer], self.mask_features)
+
+
+@MODELS.register_module()
+class OneFormerHead(BaseModule):
+    """Pixel decoder, task token, query initialiser and masked decoder (paper, Figure 2).
+
+    Only what follows the task token depends on the task. Queries therefore carry a task axis, and everything computed from
+    the image alone is computed once for all tasks.
+
+    Args:
+        num_queries: N, the task token's own slot (the last) included.
+        channels: C.
+        pixel_decoder, query_initializer, decoder: configs; ``channels`` is filled in.
+        task_token: config, or None: learned queries take the place of the token and its copies (paper, Table 4).
+    """
+
+    def __init__(
+        self,
+        pixel_decoder: dict,
+        decoder: dict,
+        num_queries: int = 150,
+        channels: int = 256,
+        task_token: dict | None = None,
+        query_initializer: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.pixel_decoder = MODELS.build(dict(type='OneFormerPixelDecoder', channels=channels) | pixel_decoder)
+        self.task_token = MODELS.build(dict(type='TaskToken', channels=channels) | task_token) if task_token else None
+        self.learned_queries = None if task_token else nn.Embedding(num_queries, channels)
+        self.query_initializer = MODELS.build(
+            dict(type='QueryInitializer', channels=channels) | (query_initializer or {})
+        )
+        self.query_embed = nn.Embedding(num_queries, channels)
+        self.decoder = MODELS.build(dict(type='MaskedDecoder', channels=channels) | decoder)
+
+    def forward(self, features: Sequence[Tensor], tasks: Sequence[Sequence[str]], every_layer: bool) -> HeadOutput:
+        """Answer T tasks for each image.
+
+        Args:
+            features: four levels (B, C_i, H/s, W/s), s = 4, 8, 16, 32.
+            tasks: for each of B images, its T task names.
+            every_layer: predict before the decoder and after each layer (training), or after the last only.
+        """
+        mask_features, memory = self.pixel_decoder(features)
+        queries = self.initial_queries(mask_features, tasks)
+        predictions = self.decoder(queries, self.query_embed.weight, memory, mask_features, every_layer)
+        return HeadOutput(*predictions, mask_features, queries)
+
+    def initial_queries(self, mask_features: Tensor, tasks: Sequence[Sequence[str]]) -> Tensor:
+        """Object queries (B, T, N, C) before the decoder; the last is the task token itself."""
+        positions = self.query_embed.weight[:-1]
+        if self.task_token is not None:
+            token = self.task_token(tasks, self.decoder.norm).to(mask_features.dtype)[:, :, None]  # (B, T, 1, C)
+            start = token.expand(-1, -1, len(positions), -1)
+        else:
+            learned = self.learned_queries.weight.expand(len(tasks), len(tasks[0]), -1, -1)
+            start, token = learned[:, :, :-1], learned[:, :, -1:]
+        return torch.cat((self.query_initializer(start, positions, mask_features), token), dim=2)

@@ -1,0 +1,112 @@
+"""Layers that several parts of the network share."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Linear layers with a ReLU between them."""
+
+    def __init__(self, in_channels: int, channels: int, out_channels: int, num_layers: int) -> None:
+        super().__init__()
+        widths = [in_channels] + [channels] * (num_layers - 1) + [out_channels]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in_channels) to (..., out_channels)."""
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class Attention(nn.Module):
+    """Multi-head attention by PyTorch's fused kernel; parameters are named and shaped as in ``nn.MultiheadAttention``."""
+
+    def __init__(self, channels: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
+        self.out_proj = nn.Linear(channels, channels)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None = None) -> Tensor:
+        """Attend from (B, Lq, C) to (B, Lk, C).
+
+        Args:
+            query: (B, Lq, C).
+            key: (B, Lk, C).
+            value: (B, Lk, C), or (1, Lk, C) when it is the same for all images.
+            blocked: bool (B, Lq, Lk), True where a query must not look; shared by the heads.
+
+        Returns:
+            (B, Lq, C).
+        """
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        q, k, v = (
+            F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        )
+        out = F.scaled_dot_product_attention(
+            q,
+            k,
+            v.expand(len(k), -1, -1, -1),
+            attn_mask=None if blocked is None else ~blocked[:, None],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with ReLU and dropout between them."""
+
+    def __init__(self, channels: int, hidden_channels: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(channels, hidden_channels)
+        self.linear2 = nn.Linear(hidden_channels, channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        return self.linear2(self.dropout(F.relu(self.linear1(x))))
+
+
+def sine_position_encoding(size: tuple[int, int], channels: int, like: Tensor) -> Tensor:
+    """Fixed position encoding of a map (DETR): the first half of the channels tells y, the second x.
+
+    Coordinates run from 1 to n, are divided by n + 1e-6 and scaled to 2 pi; even channels are sines, odd ones cosines,
+    wavelengths grow geometrically to 10 000.
+
+    Args:
+        size: height and width of the map.
+        channels: C, a multiple of 4.
+        like: device and dtype are taken from it.
+
+    Returns:
+        (C, H, W), in -1..1.
+    """
+    half = channels // 2
+    index = torch.arange(half, device=like.device, dtype=torch.float32).to(
+        torch.promote_types(like.dtype, torch.float32)
+    )
+    wavelength = 10000 ** (2 * (index // 2) / half)
+    waves = []
+    for length in size:
+        position = torch.arange(1, length + 1, device=like.device, dtype=wavelength.dtype)
+        angle = position[:, None] / (length + 1e-6) * (2 * math.pi) / wavelength  # (length, half)
+        waves.append(torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1).T)
+    y, x = waves
+    height, width = size
+    return torch.cat((y[:, :, None].expand(-1, -1, width), x[:, None, :].expand(-1, height, -1))).to(like.dtype)
+
+
+def xavier_init(module: nn.Module) -> None:
+    """Initialise every matrix below ``module`` by Glorot's uniform rule, as DETR and the reference code do."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)

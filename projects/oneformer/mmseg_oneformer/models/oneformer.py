@@ -1,0 +1,133 @@
+"""The detector: the whole model in one screenful."""
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.detectors import BaseDetector
+from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from mmseg_oneformer.tasks import TASKS, check_task, check_tasks
+
+from .criterion import Targets
+from .head import HeadOutput
+from .postprocess import ImageSize, to_data_sample
+from .text_mapper import TextList
+
+TEST_CFG = dict(tasks=TASKS, token=None, object_mask_thr=0.8, overlap_thr=0.8, max_per_image=100)
+
+
+@MODELS.register_module()
+class OneFormer(BaseDetector):
+    """One transformer for semantic, instance and panoptic segmentation (Jain et al., CVPR 2023).
+
+    Args:
+        backbone: any config whose module returns four levels at strides 4, 8, 16, 32.
+        head: ``OneFormerHead`` config.
+        thing_ids: the classes (0..K-1) that are things; all others are stuff.
+        text_mapper, criterion: configs for training; absent from inference models (``for_inference``).
+        test_cfg: ``tasks`` to answer; ``token``: None for each answer from its own token (the paper's rule), or a task whose
+            token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of post-processing.
+        train_cfg, pretrained: accepted because mmseg's ``init_model`` sets them; unused.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        thing_ids: Sequence[int],
+        text_mapper: dict | None = None,
+        criterion: dict | None = None,
+        data_preprocessor: dict | None = None,
+        test_cfg: dict | None = None,
+        train_cfg: None = None,
+        pretrained: None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.head = MODELS.build(dict(type='OneFormerHead') | head)
+        self.text_mapper = MODELS.build(dict(type='TextMapper') | text_mapper) if text_mapper else None
+        self.criterion = MODELS.build(dict(type='OneFormerCriterion') | criterion) if criterion else None
+        self.thing_ids = tuple(thing_ids)
+        self.test_cfg = ConfigDict(TEST_CFG | (test_cfg or {}))
+
+    def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
+        """Backbone levels of normalised images (B, 3, H, W)."""
+        return self.backbone(batch_inputs)
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict[str, Tensor]:
+        """Training losses of a batch; each image has its own task."""
+        if self.criterion is None:
+            raise ValueError(
+                'this model was built for inference: train with the config itself, not for_inference(config)'
+            )
+        tasks = [(sample.task,) for sample in batch_data_samples]
+        output = self.head(self.extract_feat(batch_inputs), tasks, every_layer=True)
+        targets = collect_targets(batch_data_samples, (batch_inputs.shape[2], batch_inputs.shape[3]))
+        text_queries = None
+        if self.text_mapper is not None:
+            text_queries = self.text_mapper([TextList(s.texts, s.text_counts, s.filler) for s in batch_data_samples])
+        return self.criterion(output, targets, text_queries)
+
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample], rescale: bool = True
+    ) -> list[DetDataSample]:
+        """Add the requested answers to the data samples, each from its own token unless ``test_cfg.token`` says otherwise.
+
+        ``rescale=False`` leaves them at network input size instead of the original image's.
+        """
+        tasks = check_tasks(self.test_cfg.tasks)
+        forced = self.test_cfg.token
+        self._answer(batch_inputs, [{task: forced or task for task in tasks}], [batch_data_samples], rescale)
+        return list(batch_data_samples)
+
+    def predict_tokens(
+        self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample], tokens: Sequence[str] = TASKS
+    ) -> dict[str, list[DetDataSample]]:
+        """Every requested answer under every token, from one backbone pass (paper, Tables 8 and V)."""
+        tasks = check_tasks(self.test_cfg.tasks)
+        copies = {token: [sample.clone() for sample in batch_data_samples] for token in check_tasks(tokens)}
+        self._answer(batch_inputs, [dict.fromkeys(tasks, token) for token in copies], list(copies.values()), True)
+        return copies
+
+    def _answer(
+        self,
+        batch_inputs: Tensor,
+        token_of_task: Sequence[dict[str, str]],
+        samples: Sequence[Sequence[DetDataSample]],
+        rescale: bool,
+    ) -> None:
+        """Write answers into ``samples[i]`` as ``token_of_task[i]`` says, one network pass for all."""
+        tokens = check_tasks(token for wanted in token_of_task for token in wanted.values())
+        output = self.head(self.extract_feat(batch_inputs), [tokens] * len(batch_inputs), every_layer=False)
+        padded = (batch_inputs.shape[2], batch_inputs.shape[3])
+        masks = output.mask_logits()
+        for wanted, batch in zip(token_of_task, samples, strict=True):
+            for b, sample in enumerate(batch):
+                size = ImageSize(
+                    padded, sample.img_shape[:2], sample.ori_shape[:2] if rescale else sample.img_shape[:2]
+                )
+                for task, token in wanted.items():
+                    t = tokens.index(check_task(token))
+                    logits = output.class_logits[-1, b, t], masks[b, t]
+                    to_data_sample(sample, task, *logits, size, self.thing_ids, self.test_cfg)
+
+    def _forward(
+        self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) for ``test_cfg.tasks``, without post-processing."""
+        tasks = [check_tasks(self.test_cfg.tasks)] * len(batch_inputs)
+        output: HeadOutput = self.head(self.extract_feat(batch_inputs), tasks, every_layer=False)
+        return output.class_logits[-1], output.mask_logits()
+
+
+def collect_targets(samples: Sequence[DetDataSample], size: tuple[int, int]) -> Targets:
+    """Targets of a batch, index maps padded with -1 to the batch's ``size``."""
+    maps = [sample.gt_targets.index_map[0] for sample in samples]
+    index_map = maps[0].new_full((len(maps), *size), -1)
+    for b, single in enumerate(maps):
+        index_map[b, : single.shape[0], : single.shape[1]] = single
+    return Targets(index_map, [sample.gt_instances.labels for sample in samples])

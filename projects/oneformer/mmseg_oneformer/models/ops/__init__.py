@@ -1,0 +1,5 @@
+"""Operators without a kernel of their own in PyTorch."""
+
+from .ms_deform_attn import MSDeformAttn, ms_deform_attn
+
+__all__ = ['MSDeformAttn', 'ms_deform_attn']

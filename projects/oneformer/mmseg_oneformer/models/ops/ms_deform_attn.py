@@ -1,0 +1,108 @@
+"""Multi-scale deformable attention (Zhu et al., Deformable DETR): a few sampled points a query instead of all pixels.
+
+Decisions: shapes are Python ints (tensors of shapes cost a device sync a layer and break graphs); sampling locations stay
+fp32 under autocast (bf16 coordinates lose a quarter of a pixel at 256); the compiled mmcv operator is used where the
+*tensor* lives on a GPU and that operator is installed, the plain form below everywhere else.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmseg_oneformer.compat import compiled_ms_deform_attn
+
+Shapes = Sequence[tuple[int, int]]
+
+
+def ms_deform_attn_plain(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    """Sample each level with ``grid_sample``; runs on any device and differentiates everywhere."""
+    batch, _, heads, depth = value.shape
+    queries = locations.shape[1]
+    grids = (2 * locations - 1).permute(0, 2, 3, 1, 4, 5).flatten(0, 1)  # (B*heads, levels, Q, points, 2)
+    maps = value.permute(0, 2, 3, 1).flatten(0, 1)  # (B*heads, depth, S)
+    sampled = []
+    for level, level_map in enumerate(maps.split([h * w for h, w in shapes], dim=2)):
+        level_map = level_map.unflatten(2, shapes[level])
+        sampled.append(F.grid_sample(level_map, grids[:, level], padding_mode='zeros', align_corners=False))
+    weights = weights.transpose(1, 2).flatten(3).flatten(0, 1)[:, None]  # (B*heads, 1, Q, levels*points)
+    out = (torch.cat(sampled, dim=3) * weights).sum(dim=3)  # (B*heads, depth, Q)
+    return out.view(batch, heads * depth, queries).transpose(1, 2)
+
+
+def ms_deform_attn(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of values at sampled locations.
+
+    Args:
+        value: (B, S, heads, depth), the levels one after the other, S = sum of h*w.
+        shapes: (h, w) of every level.
+        locations: (B, Q, heads, levels, points, 2) as (x, y), 0..1 over the level; outside reads 0.
+        weights: (B, Q, heads, levels, points), sum 1 over levels and points.
+
+    Returns:
+        (B, Q, heads * depth), of ``value``'s dtype.
+    """
+    compiled = compiled_ms_deform_attn() if value.is_cuda and value.dtype == torch.float32 else None
+    if compiled is None:
+        return ms_deform_attn_plain(value, shapes, locations, weights)
+    sizes = torch.tensor(shapes, device=value.device)
+    starts = torch.cat((sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]))
+    return compiled.apply(value.contiguous(), sizes, starts, locations.contiguous(), weights.contiguous(), 64)
+
+
+class MSDeformAttn(nn.Module):
+    """Self-attention over all levels by 4 points a head and level; the points' directions start as in Deformable DETR."""
+
+    def __init__(self, channels: int, num_heads: int, num_levels: int = 3, num_points: int = 4) -> None:
+        super().__init__()
+        self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
+        self.sampling_offsets = nn.Linear(channels, num_heads * num_levels * num_points * 2)
+        self.attention_weights = nn.Linear(channels, num_heads * num_levels * num_points)
+        self.value_proj = nn.Linear(channels, channels)
+        self.output_proj = nn.Linear(channels, channels)
+
+    def init_weights(self) -> None:
+        """Zero offsets and weights; offset biases walk outwards, one direction a head, one step a point."""
+        angles = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
+        directions = torch.stack((angles.cos(), angles.sin()), dim=1)
+        directions = directions / directions.abs().max(dim=1, keepdim=True).values
+        steps = torch.arange(1, self.num_points + 1, dtype=torch.float32)
+        bias = directions[:, None, None] * steps[None, None, :, None]  # (heads, 1, points, 2)
+        nn.init.zeros_(self.sampling_offsets.weight)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(bias.expand(-1, self.num_levels, -1, -1).reshape(-1))
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for projection in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+
+    def forward(self, query: Tensor, value: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
+        """Attend from every position of the levels to sampled points of all levels.
+
+        Args:
+            query: (B, S, C), features plus position.
+            value: (B, S, C), features.
+            reference: (S, 2), centre (x, y) of every position, 0..1.
+            shapes: (h, w) of every level.
+
+        Returns:
+            (B, S, C).
+        """
+        value = self.value_proj(value).unflatten(2, (self.num_heads, -1))
+        by_point = (self.num_heads, self.num_levels, self.num_points)
+        with torch.autocast(query.device.type, enabled=False):
+            exact = torch.promote_types(self.sampling_offsets.weight.dtype, torch.float32)
+            offsets = F.linear(
+                query.to(exact), self.sampling_offsets.weight.to(exact), self.sampling_offsets.bias.to(exact)
+            ).unflatten(2, (*by_point, 2))
+            scale = offsets.new_tensor([(w, h) for h, w in shapes])  # (levels, 2)
+            locations = reference[:, None, None, None].to(exact) + offsets / scale[:, None]
+        weights = (
+            self.attention_weights(query).unflatten(2, (self.num_heads, -1)).softmax(-1).unflatten(3, by_point[1:])
+        )
+        with torch.autocast(query.device.type, enabled=False):
+            out = ms_deform_attn(value.to(exact), shapes, locations, weights.to(exact))
+        return self.output_proj(out.to(query.dtype))
