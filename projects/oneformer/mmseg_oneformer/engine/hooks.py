@@ -1,0 +1,133 @@
+"""Hooks that mmengine lacks or has in a form that can lose a run."""
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+
+from ..files import write_atomic
+
+
+class _LaterRemoval:
+    """A storage backend that only notes which files to remove."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend, self.paths = backend, []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        """Note the file."""
+        self.paths.append(path)
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook``, but at every moment a whole checkpoint is on disk and ``last_checkpoint`` names it.
+
+    The base class removes the oldest checkpoint *before* it saves the new one (with ``max_keep_ckpts=1`` a kill in
+    between loses the run) and writes ``last_checkpoint`` in place. Takes the same arguments.
+    """
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
+        """Save, then point to what was saved, then remove what is too old."""
+        outdated = []
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            kept = [*self.keep_ckpt_ids, step]
+            outdated, kept = kept[: -self.max_keep_ckpts], kept[-self.max_keep_ckpts :]
+            self.keep_ckpt_ids.extend(kept)  # A deque of max_keep_ckpts: older entries fall out.
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            write_atomic(Path(runner.work_dir) / 'last_checkpoint', self.last_ckpt)
+            for old in outdated:
+                self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)))
+
+    def _save_best_checkpoint(self, runner: Any, metrics: dict[str, Any]) -> None:
+        """Save the new best checkpoint, then remove the one before."""
+        backend = self.file_backend
+        self.file_backend = later = _LaterRemoval(backend)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            self.file_backend = backend
+        current = [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]
+        for path in later.paths:
+            # A run that was resumed may write the same best checkpoint again.
+            if path not in current:
+                self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self.file_backend.remove(path)
+
+
+@HOOKS.register_module()
+class StopAtInvalidLoss(Hook):
+    """Ends training at a loss that is not finite, naming the term, instead of training on with broken weights.
+
+    Args:
+        interval: Iterations between two checks. A check on a GPU waits for it.
+    """
+
+    def __init__(self, interval: int = 50) -> None:
+        self.interval = interval
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Sequence[dict] | dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Check the losses of this iteration.
+
+        Raises:
+            ValueError: One of them is NaN or infinite.
+        """
+        if not self.every_n_train_iters(runner, self.interval):
+            return
+        for name, value in (outputs or {}).items():
+            if isinstance(value, torch.Tensor) and not math.isfinite(float(value.detach().sum())):
+                raise ValueError(
+                    f'{name} is {float(value.detach().sum())} at iteration {runner.iter + 1}; resume from '
+                    f'{runner.work_dir} with a lower learning rate, or without --amp.'
+                )
+
+
+def latest_checkpoint(work_dir: str | Path) -> Path | None:
+    """Return the checkpoint to resume from, or None if the folder has none.
+
+    ``last_checkpoint`` is followed where it can be; a folder that was moved, or a file that was deleted, falls back to
+    the checkpoint of the highest iteration.
+    """
+    work_dir = Path(work_dir)
+    pointer = work_dir / 'last_checkpoint'
+    if pointer.is_file():
+        named = pointer.read_text().strip()
+        for path in (Path(named), work_dir / Path(named).name):
+            if named and path.is_file():
+                return path
+        print_log(
+            f'{pointer} names {named or "nothing"}, which is not there; looking for other checkpoints.', 'current'
+        )
+    numbered = [(path.stem.rpartition('_')[2], path) for path in work_dir.glob('*_*.pth')]
+    found = [(int(number), path) for number, path in numbered if number.isdigit() and not path.name.startswith('best')]
+    return max(found)[1] if found else None

@@ -1,0 +1,110 @@
+"""What AdamW does with which parameter, and mixed precision without a GPU.
+
+The published models were trained with one learning rate for everything but the backbone (a tenth of it), and without
+weight decay on norms, embeddings and the tables of positions. All other parameters decay, also the raw ones
+(``level_embed`` of the pixel decoder, the text encoder's positions, the contrastive temperature) and biases.
+mmengine's ``paramwise_cfg`` cannot say this: a ``custom_keys`` entry for the backbone switches its rule for norms off
+in there, and keys match by substring.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from torch import nn
+
+NO_DECAY_MODULES = (
+    nn.modules.batchnorm._NormBase,  # BatchNorm1d to 3d, SyncBatchNorm, InstanceNorm
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.LocalResponseNorm,
+    nn.Embedding,
+)
+NO_DECAY_NAMES = ('relative_position_bias_table', 'absolute_pos_embed')
+
+
+def parameter_groups(
+    model: nn.Module, lr: float, weight_decay: float, backbone_multiplier: float = 0.1
+) -> list[dict[str, Any]]:
+    """Group the trainable parameters by (learning rate, decay), at most four groups.
+
+    Args:
+        model: The model, without a distributed wrapper; parameters under an attribute ``backbone`` are the backbone's.
+        lr: Base learning rate.
+        weight_decay: Weight decay of parameters that decay.
+        backbone_multiplier: Factor on the backbone's learning rate.
+
+    Returns:
+        Parameter groups for an optimiser: 'params', 'names' (in the same order), 'lr', 'weight_decay'. The first one
+        has the base rate, which is the one that is logged.
+    """
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    seen: set[int] = set()
+    for module_name, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            full_name = f'{module_name}.{name}' if module_name else name
+            in_backbone = 'backbone' in full_name.split('.')
+            decays = not isinstance(module, NO_DECAY_MODULES) and name not in NO_DECAY_NAMES
+            group = groups.setdefault(
+                (in_backbone, decays),
+                {
+                    'params': [],
+                    'names': [],
+                    'lr': lr * backbone_multiplier if in_backbone else lr,
+                    'weight_decay': weight_decay if decays else 0.0,
+                },
+            )
+            group['params'].append(parameter)
+            group['names'].append(full_name)
+    trainable = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    assert seen == trainable, 'every trainable parameter has to be in exactly one group'
+    return [groups[key] for key in sorted(groups)]
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class OneFormerOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Builds the optimiser with the parameter groups of the published training.
+
+    ``paramwise_cfg`` takes one key, ``backbone_multiplier`` (default 0.1); base learning rate and weight decay are those
+    of ``optim_wrapper.optimizer``.
+    """
+
+    def _validate_cfg(self) -> None:
+        unknown = sorted(set(self.paramwise_cfg) - {'backbone_multiplier'})
+        if unknown:
+            raise ValueError(
+                f'optim_wrapper.paramwise_cfg has no key "{unknown[0]}" with this constructor; it takes '
+                'backbone_multiplier only, and decay follows from the type of the module.'
+            )
+        if self.base_lr is None or self.base_wd is None:
+            raise ValueError('optim_wrapper.optimizer needs both lr and weight_decay.')
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Return the optimiser wrapper for ``model``, which may be wrapped for distributed training."""
+        groups = parameter_groups(getattr(model, 'module', model), self.base_lr, self.base_wd, **self.paramwise_cfg)
+        # Names would be stored in every checkpoint; newer optimisers of torch refuse unknown lists as well.
+        params = [{key: value for key, value in group.items() if key != 'names'} for group in groups]
+        optimizer = OPTIMIZERS.build(self.optimizer_cfg, default_args={'params': params})
+        wrapper = {'type': 'OptimWrapper', **self.optim_wrapper_cfg}
+        return OPTIM_WRAPPERS.build(wrapper, default_args={'optimizer': optimizer})
+
+
+@OPTIM_WRAPPERS.register_module()
+class CpuAmpOptimWrapper(OptimWrapper):
+    """Mixed precision on the CPU: forward and loss under bfloat16 autocast, parameters and updates in float32.
+
+    mmengine's ``AmpOptimWrapper`` refuses to run without a GPU. bfloat16 has the range of float32, so no loss scaling
+    is needed. Takes the arguments of ``OptimWrapper``.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast around the forward pass."""
+        with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
+            yield
