@@ -32,31 +32,36 @@ class OneFormerHead(BaseModule):
     the image alone is computed once for all tasks.
 
     Args:
+        num_classes: K.
         num_queries: N, the task token's own slot (the last) included.
         channels: C.
-        pixel_decoder, query_initializer, decoder: configs; ``channels`` is filled in.
+        pixel_decoder, query_initializer, decoder: configs; ``channels`` and ``num_classes`` are filled in.
         task_token: config, or None: learned queries take the place of the token and its copies (paper, Table 4).
     """
 
     def __init__(
         self,
+        num_classes: int,
         pixel_decoder: dict,
-        decoder: dict,
         num_queries: int = 150,
         channels: int = 256,
         task_token: dict | None = None,
         query_initializer: dict | None = None,
+        decoder: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.pixel_decoder = MODELS.build(dict(type='OneFormerPixelDecoder', channels=channels) | pixel_decoder)
-        self.task_token = MODELS.build(dict(type='TaskToken', channels=channels) | task_token) if task_token else None
-        self.learned_queries = None if task_token else nn.Embedding(num_queries, channels)
-        self.query_initializer = MODELS.build(
-            dict(type='QueryInitializer', channels=channels) | (query_initializer or {})
-        )
+        self.num_classes, self.num_queries, self.channels = num_classes, num_queries, channels
+
+        def build(config: dict | None, **defaults: object) -> nn.Module:
+            return MODELS.build(defaults | {'channels': channels} | (config or {}))
+
+        self.pixel_decoder = build(pixel_decoder, type='OneFormerPixelDecoder')
+        self.task_token = build(task_token, type='TaskToken') if task_token is not None else None
+        self.learned_queries = nn.Embedding(num_queries, channels) if task_token is None else None
+        self.query_initializer = build(query_initializer, type='QueryInitializer')
         self.query_embed = nn.Embedding(num_queries, channels)
-        self.decoder = MODELS.build(dict(type='MaskedDecoder', channels=channels) | decoder)
+        self.decoder = build(decoder, type='MaskedDecoder', num_classes=num_classes)
 
     def forward(self, features: Sequence[Tensor], tasks: Sequence[Sequence[str]], every_layer: bool) -> HeadOutput:
         """Answer T tasks for each image.

@@ -27,7 +27,8 @@ class OneFormer(BaseDetector):
         backbone: any config whose module returns four levels at strides 4, 8, 16, 32.
         head: ``OneFormerHead`` config.
         thing_ids: the classes (0..K-1) that are things; all others are stuff.
-        text_mapper, criterion: configs for training; absent from inference models (``for_inference``).
+        text_mapper, criterion: configs for training, widths and counts filled in from the head; absent from inference
+            models (``for_inference``).
         test_cfg: ``tasks`` to answer; ``token``: None for each answer from its own token (the paper's rule), or a task whose
             token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of post-processing.
         train_cfg, pretrained: accepted because mmseg's ``init_model`` sets them; unused.
@@ -49,8 +50,11 @@ class OneFormer(BaseDetector):
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.head = MODELS.build(dict(type='OneFormerHead') | head)
-        self.text_mapper = MODELS.build(dict(type='TextMapper') | text_mapper) if text_mapper else None
-        self.criterion = MODELS.build(dict(type='OneFormerCriterion') | criterion) if criterion else None
+        shared = {'channels': self.head.channels}
+        text_defaults = {'type': 'TextMapper', 'num_queries': self.head.num_queries}
+        loss_defaults = {'type': 'OneFormerCriterion', 'num_classes': self.head.num_classes}
+        self.text_mapper = None if text_mapper is None else MODELS.build(text_defaults | shared | text_mapper)
+        self.criterion = None if criterion is None else MODELS.build(loss_defaults | shared | criterion)
         self.thing_ids = tuple(thing_ids)
         self.test_cfg = ConfigDict(TEST_CFG | (test_cfg or {}))
 
