@@ -1,1 +1,25 @@
-"""To be filled: visualization."""
+"""Pictures of answers worth looking at, for all three tasks."""
+
+from .colors import class_colors, instance_color
+from .overlay import Segment, draw_instances, draw_panoptic, draw_segments, draw_semantic, enlarge
+from .panel import panel, token_panel
+from .samples import draw_answers, draw_sample, draw_tokens, draw_truth
+from .visualizer import OneFormerVisualizer
+
+__all__ = [
+    'OneFormerVisualizer',
+    'Segment',
+    'class_colors',
+    'draw_answers',
+    'draw_instances',
+    'draw_panoptic',
+    'draw_sample',
+    'draw_segments',
+    'draw_semantic',
+    'draw_tokens',
+    'draw_truth',
+    'enlarge',
+    'instance_color',
+    'panel',
+    'token_panel',
+]

@@ -1,0 +1,49 @@
+"""Colours of classes, and shades of them for the instances of one class."""
+
+import colorsys
+from collections.abc import Sequence
+
+Color = tuple[int, int, int]
+"""Red, green, blue, each 0-255."""
+
+_GOLDEN = 0.618033988749895
+"""The golden ratio: multiples of it, modulo 1, are spread evenly however many are taken."""
+
+
+def class_colors(num_classes: int, palette: Sequence[Sequence[int]] | None = None) -> list[Color]:
+    """Return a colour for each class: those of ``palette``, else well spread hues in three tones.
+
+    Raises:
+        ValueError: If the palette is too short.
+    """
+    if palette is None:
+        tones = ((0.55, 0.75), (0.70, 0.65), (0.42, 0.80))
+        return [_from_hls(k * _GOLDEN, *tones[k % len(tones)]) for k in range(num_classes)]
+    if len(palette) < num_classes:
+        raise ValueError(f'the palette has {len(palette)} colours for {num_classes} classes: add the missing ones')
+    return [(int(r), int(g), int(b)) for r, g, b in palette[:num_classes]]
+
+
+def instance_color(color: Color, index: int) -> Color:
+    """Return the shade of a class colour for its ``index``-th instance: another tone, the hue stays near.
+
+    Instance 0 has the class colour itself. Greys, which have no hue of their own, get tones only.
+    """
+    if index == 0:
+        return color
+    hue, light, saturation = colorsys.rgb_to_hls(*(value / 255 for value in color))
+    hue += ((index * _GOLDEN) % 1 - 0.5) * 0.22
+    light = 0.36 + 0.42 * ((light + index * _GOLDEN) % 1)
+    return _from_hls(hue, light, min(1.0, max(saturation, 0.55)) if saturation > 0.08 else saturation)
+
+
+def lighten(color: Color, amount: float) -> Color:
+    """Mix a colour with white, for ``amount`` in [0, 1], or with black, for ``amount`` in [-1, 0]."""
+    target = 255 if amount > 0 else 0
+    red, green, blue = (round(value + (target - value) * abs(amount)) for value in color)
+    return red, green, blue
+
+
+def _from_hls(hue: float, light: float, saturation: float) -> Color:
+    red, green, blue = (round(255 * value) for value in colorsys.hls_to_rgb(hue % 1, light, saturation))
+    return red, green, blue

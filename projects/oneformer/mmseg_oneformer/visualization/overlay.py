@@ -1,0 +1,193 @@
+"""An answer drawn over its photo: colours, edges and names, in the manner of a printed map.
+
+All pictures are (H, W, 3) uint8 **RGB**. Functions take arrays and class names, so they draw predictions, ground truth
+and other people's results alike. Small photos are enlarged first: a name needs pixels.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .colors import Color, class_colors, instance_color, lighten
+from .text import TextLayer
+
+Array = np.ndarray
+
+SHORT_SIDE = 480
+"""Photos with a shorter side than this are enlarged to it; lines and letters are sized relative to it."""
+
+
+@dataclass
+class Segment:
+    """One region of a picture."""
+
+    mask: Array
+    """(H, W) bool."""
+    text: str
+    color: Color
+    is_thing: bool
+
+
+def draw_semantic(
+    image: Array, labels: Array, classes: Sequence[str], palette: Sequence[Sequence[int]] | None = None
+) -> Array:
+    """Draw a class map.
+
+    Args:
+        image: The photo, (H, W, 3) uint8 RGB.
+        labels: (H, W) class indices; anything that is no index of ``classes`` stays as in the photo.
+        classes: Names of the classes.
+        palette: A colour for each class; chosen if missing.
+
+    Returns:
+        The picture, at least :data:`SHORT_SIDE` pixels high and wide.
+    """
+    colors = class_colors(len(classes), palette)
+    present = [label for label in np.unique(labels).tolist() if 0 <= label < len(classes)]
+    return draw_segments(image, [Segment(labels == k, classes[k], colors[k], False) for k in present])
+
+
+def draw_instances(
+    image: Array,
+    labels: Iterable[int],
+    scores: Iterable[float],
+    masks: Array,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]] | None = None,
+    score_thr: float = 0.5,
+) -> Array:
+    """Draw the instances that score at least ``score_thr``, each in a shade of its class's colour.
+
+    Args:
+        image: The photo, (H, W, 3) uint8 RGB.
+        labels: (n,) class indices.
+        scores: (n,) in [0, 1].
+        masks: (n, H, W) bool.
+        classes: Names of the classes.
+        palette: A colour for each class; chosen if missing.
+        score_thr: Instances below are not drawn.
+
+    Returns:
+        The picture, at least :data:`SHORT_SIDE` pixels high and wide.
+    """
+    colors, count = class_colors(len(classes), palette), dict[int, int]()
+    segments = []
+    for label, score, mask in sorted(zip(labels, scores, masks), key=lambda one: -float(one[1])):
+        if score >= score_thr and mask.any():
+            color = instance_color(colors[int(label)], count.get(int(label), 0))
+            count[int(label)] = count.get(int(label), 0) + 1
+            segments.append(Segment(np.asarray(mask, bool), f'{classes[int(label)]} {score:.0%}', color, True))
+    return draw_segments(image, segments)
+
+
+def draw_panoptic(
+    image: Array,
+    ids: Array,
+    segments_info: Iterable[Mapping[str, Any]],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]] | None = None,
+) -> Array:
+    """Draw a panoptic map: things in shades of their class's colour, stuff in the colour itself.
+
+    Args:
+        image: The photo, (H, W, 3) uint8 RGB.
+        ids: (H, W) segment ids; ids without an entry in ``segments_info`` stay as in the photo.
+        segments_info: ``dict(id, category_id, isthing)`` for each segment, ``category_id`` an index of ``classes``.
+        classes: Names of the classes.
+        palette: A colour for each class; chosen if missing.
+
+    Returns:
+        The picture, at least :data:`SHORT_SIDE` pixels high and wide.
+    """
+    colors, count = class_colors(len(classes), palette), dict[int, int]()
+    segments = []
+    for info in segments_info:
+        label, color = info['category_id'], colors[info['category_id']]
+        if info['isthing']:
+            color = instance_color(color, count.get(label, 0))
+            count[label] = count.get(label, 0) + 1
+        segments.append(Segment(ids == info['id'], classes[label], color, bool(info['isthing'])))
+    return draw_segments(image, segments)
+
+
+def draw_segments(image: Array, segments: Sequence[Segment]) -> Array:
+    """Draw segments over a photo, the smaller over the larger.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        segments: What to draw.
+
+    Returns:
+        The picture, at least :data:`SHORT_SIDE` pixels high and wide.
+    """
+    picture, scale = enlarge(image)
+    unit = min(picture.shape[:2]) / SHORT_SIDE
+    ordered = sorted(segments, key=lambda segment: -int(segment.mask.sum()))
+    masks = [_enlarge_mask(segment.mask, picture.shape[:2], scale) for segment in ordered]
+
+    # Muted photo below, so that colours speak and content stays visible.
+    canvas = cv2.addWeighted(picture, 0.85, cv2.cvtColor(_grey(picture), cv2.COLOR_GRAY2RGB), 0.15, 0)
+    for segment, mask in zip(ordered, masks):
+        alpha = 0.58 if segment.is_thing else 0.5
+        canvas[mask] = (canvas[mask] * (1 - alpha) + np.array(segment.color) * alpha).astype(np.uint8)
+    for segment, mask in zip(ordered, masks):
+        _draw_edge(canvas, mask, segment, unit)
+
+    layer = TextLayer(canvas, unit)
+    visible = _visible(masks)
+    # Things first, the largest first: where room is scarce, they keep their names.
+    for index in sorted(range(len(ordered)), key=lambda k: (not ordered[k].is_thing, -int(visible[k].sum()))):
+        layer.label(ordered[index].text, visible[index], lighten(ordered[index].color, 0.82))
+    return layer.picture()
+
+
+def enlarge(image: Array) -> tuple[Array, float]:
+    """Return an (H, W, 3) photo brought to a short side of at least :data:`SHORT_SIDE`, and the factor (>= 1).
+
+    Very long photos are enlarged less, so that no side exceeds eight times :data:`SHORT_SIDE`.
+    """
+    height, width = image.shape[:2]
+    scale = max(1.0, min(SHORT_SIDE / min(height, width), 8 * SHORT_SIDE / max(height, width)))
+    if scale == 1:
+        return image.copy(), 1.0
+    size = round(width * scale), round(height * scale)
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), scale
+
+
+def _enlarge_mask(mask: Array, size: tuple[int, int], scale: float) -> Array:
+    """Resize a mask (H, W) bool to ``size`` with smooth edges."""
+    mask = np.asarray(mask, bool)
+    if mask.shape == tuple(size):
+        return mask
+    soft = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    if scale > 2:
+        # Linear interpolation of a staircase is a staircase; one blur of its step makes it a line.
+        soft = cv2.GaussianBlur(soft, (0, 0), 0.6 * scale)
+    return soft >= 0.5
+
+
+def _draw_edge(canvas: Array, mask: Array, segment: Segment, unit: float) -> None:
+    """Draw the outline of a segment: dark below, the segment's own light tone on top; stuff gets a thin line."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    thickness = max(1, round(1.6 * unit)) if segment.is_thing else max(1, round(unit))
+    if segment.is_thing:
+        cv2.drawContours(canvas, contours, -1, lighten(segment.color, -0.75), thickness + 2, cv2.LINE_AA)
+    cv2.drawContours(canvas, contours, -1, lighten(segment.color, 0.55), thickness, cv2.LINE_AA)
+
+
+def _visible(masks: Sequence[Array]) -> list[Array]:
+    """Return each mask without what later ones cover."""
+    if not masks:
+        return []
+    covered, visible = np.zeros_like(masks[0]), []
+    for mask in reversed(masks):
+        visible.append(mask & ~covered)
+        covered = covered | mask
+    return visible[::-1]
+
+
+def _grey(picture: Array) -> Array:
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)

@@ -1,0 +1,95 @@
+"""The answers in a data sample, as pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.structures import BaseDataElement
+
+from .overlay import draw_instances, draw_panoptic, draw_semantic, enlarge
+from .panel import panel, token_panel
+
+Array = np.ndarray
+
+
+def draw_answers(
+    image: Array, sample: BaseDataElement, dataset_meta: Mapping[str, Any], score_thr: float = 0.5
+) -> dict[str, Array]:
+    """Draw every answer that a data sample has.
+
+    Args:
+        image: The photo, (H, W, 3) uint8 RGB, of the size of the answers.
+        sample: With any of ``pred_sem_seg``, ``pred_instances`` and ``pred_panoptic_seg``.
+        dataset_meta: Has ``classes`` and maybe ``palette``.
+        score_thr: Instances below are not drawn.
+
+    Returns:
+        Pictures (H', W', 3) uint8 RGB by task, in the order semantic, instance, panoptic.
+    """
+    classes, palette = dataset_meta['classes'], dataset_meta.get('palette')
+    palette = None if isinstance(palette, str) else palette  # mmdet's metas may say 'random'.
+    pictures = {}
+    if 'pred_sem_seg' in sample:
+        pictures['semantic'] = draw_semantic(image, _numpy(sample.pred_sem_seg.sem_seg[0]), classes, palette)
+    if 'pred_instances' in sample:
+        found = sample.pred_instances
+        answer = (_numpy(found.labels), _numpy(found.scores), _numpy(found.masks))
+        pictures['instance'] = draw_instances(image, *answer, classes, palette, score_thr)
+    if 'pred_panoptic_seg' in sample:
+        ids, segments = _numpy(sample.pred_panoptic_seg.sem_seg[0]), sample.pred_panoptic_seg.segments_info
+        pictures['panoptic'] = draw_panoptic(image, ids, segments, classes, palette)
+    return pictures
+
+
+def draw_truth(image: Array, sample: BaseDataElement, dataset_meta: Mapping[str, Any]) -> Array | None:
+    """Draw the annotated segments (index map ``gt_panoptic_seg`` and ``segments_info``), or return None without them."""
+    if 'gt_panoptic_seg' not in sample or 'segments_info' not in sample:
+        return None
+    segments = [
+        dict(id=index, category_id=segment['label'], isthing=segment['isthing'])
+        for index, segment in enumerate(sample.segments_info, start=1)
+    ]
+    palette = dataset_meta.get('palette')
+    palette = None if isinstance(palette, str) else palette
+    return draw_panoptic(image, _numpy(sample.gt_panoptic_seg.sem_seg[0]), segments, dataset_meta['classes'], palette)
+
+
+def draw_sample(
+    image: Array,
+    sample: BaseDataElement,
+    dataset_meta: Mapping[str, Any],
+    score_thr: float = 0.5,
+    columns: int | None = None,
+) -> Array:
+    """Put photo, annotation (if there is one) and answers side by side; arguments as for :func:`draw_answers`."""
+    pictures, truth = {'photo': enlarge(image)[0]}, draw_truth(image, sample, dataset_meta)
+    if truth is not None:
+        pictures['annotation'] = truth
+    return panel(pictures | draw_answers(image, sample, dataset_meta, score_thr), columns)
+
+
+def draw_tokens(
+    image: Array,
+    samples: Mapping[str, BaseDataElement],
+    dataset_meta: Mapping[str, Any],
+    score_thr: float = 0.5,
+    height: int | None = None,
+) -> Array:
+    """Draw every answer under every token (paper, Table 8): a row for each token, a column for each answer.
+
+    Args:
+        image: The photo, (H, W, 3) uint8 RGB.
+        samples: The data sample under each token, as from ``OneFormer.predict_tokens``.
+        dataset_meta: Has ``classes`` and maybe ``palette``.
+        score_thr: Instances below are not drawn.
+        height: Height of each picture in pixels.
+
+    Returns:
+        The page, (H', W', 3) uint8 RGB.
+    """
+    rows = {token: draw_answers(image, sample, dataset_meta, score_thr) for token, sample in samples.items()}
+    return token_panel(rows, height)
+
+
+def _numpy(tensor: Any) -> Array:
+    return tensor.detach().cpu().numpy()

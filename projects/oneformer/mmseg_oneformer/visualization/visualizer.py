@@ -1,0 +1,84 @@
+"""The pictures behind mmengine's visualizer interface, for the hooks and inference functions of mmdet and mmseg."""
+
+from typing import Any
+
+import numpy as np
+from mmengine.dist import master_only
+from mmengine.registry import VISUALIZERS
+from mmengine.structures import BaseDataElement
+from mmseg.visualization import SegLocalVisualizer
+from PIL import Image
+
+from ..files import atomic_path
+from .samples import draw_sample
+
+
+@VISUALIZERS.register_module()
+class OneFormerVisualizer(SegLocalVisualizer):
+    """Draws photo, annotation and all answers of a data sample side by side.
+
+    A subclass of mmseg's visualizer since ``MMSegInferencer`` insists on one; of it only the back ends and the window
+    are used. ``mmdet.DetVisualizationHook`` and ``mmseg.SegVisualizationHook`` work with it.
+
+    Args:
+        dataset_meta: ``classes`` and ``palette``; the loops set it from the data set.
+        **kwargs: As for ``mmengine.Visualizer``.
+    """
+
+    def __init__(self, dataset_meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        # Not handed to mmseg's class, which would look up a data set of its own in place of a missing palette.
+        kwargs.setdefault('vis_backends', [dict(type='LocalVisBackend')])
+        super().__init__(**kwargs)
+        self.dataset_meta = dataset_meta
+
+    @master_only
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: BaseDataElement | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.5,
+        step: int = 0,
+        **_: Any,
+    ) -> None:
+        """Draw a sample, and show or store the picture.
+
+        Args:
+            name: Of the picture.
+            image: (H, W, 3) uint8 RGB.
+            data_sample: With answers, annotation or both.
+            draw_gt: Draw the annotation if there is one.
+            draw_pred: Draw the answers.
+            show: Open a window.
+            wait_time: Seconds the window stays; 0 means until a key is pressed.
+            out_file: Write the picture here, else to the back ends.
+            pred_score_thr: Instances below are not drawn.
+            step: The iteration.
+            **_: Arguments that only mmdet or only mmseg knows.
+
+        Raises:
+            ValueError: If the visualizer does not know the classes.
+        """
+        if not self.dataset_meta or 'classes' not in self.dataset_meta:
+            raise ValueError("the visualizer does not know the classes: set its dataset_meta to the data set's metainfo")
+        sample = data_sample.cpu() if data_sample is not None else BaseDataElement()
+        unwanted = () if draw_gt else ('gt_panoptic_seg',)
+        if not draw_pred:
+            unwanted += ('pred_sem_seg', 'pred_instances', 'pred_panoptic_seg')
+        for key in unwanted:
+            if key in sample:
+                sample.pop(key)
+        picture = draw_sample(image, sample, self.dataset_meta, pred_score_thr)
+        self.set_image(picture)
+        if show:
+            self.show(picture, win_name=name, wait_time=wait_time)
+        if out_file is None:
+            self.add_image(name, picture, step)
+        else:
+            with atomic_path(out_file) as path:
+                Image.fromarray(picture).save(path)
