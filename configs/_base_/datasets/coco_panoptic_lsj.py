@@ -1,0 +1,58 @@
+"""COCO 2017 panoptic with large-scale jittering to 1024 x 1024; tests at 800 / 1333."""
+
+data_root = 'data/coco/'
+num_classes = 133
+thing_ids = tuple(range(80))
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadPanopticIds'),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='RandomScaleResize', scale=(0.1, 2.0), size=(1024, 1024)),
+    dict(type='FixedSizeCrop', size=(1024, 1024)),
+    dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
+    dict(type='TaskTargets'),
+    dict(type='DescribeTargets', template='photo'),
+    dict(type='PackOneFormerInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ShortestEdge', size=800, max_size=1333),
+    dict(type='LoadPanopticIds'),
+    dict(type='PackOneFormerInputs'),
+]
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='PassSampler', shuffle=True),
+    dataset=dict(
+        type='CocoPanoptic',
+        data_root=data_root,
+        ann_file='annotations/panoptic_train2017.json',
+        data_prefix=dict(img='train2017/', seg='annotations/panoptic_train2017/'),
+        filter_empty=True,
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CocoPanoptic',
+        data_root=data_root,
+        ann_file='annotations/panoptic_val2017.json',
+        data_prefix=dict(img='val2017/', seg='annotations/panoptic_val2017/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = [
+    dict(type='PanopticQuality'),
+    dict(type='InstanceAP'),
+    dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']),
+]
+test_evaluator = val_evaluator

@@ -1,0 +1,19 @@
+"""Everything as the paper's text says where the reference code does otherwise (docs: differences).
+
+Command:    bash tools/dist_train.sh configs/oneformer/ablations/as_paper.py 8
+Expect:     unknown; the published numbers come from the reference code's readings.
+"""
+
+_base_ = '../coco/oneformer_r50_8xb2-50e_coco-1024x1024.py'
+model = dict(
+    head=dict(
+        task_token=dict(kind='linear'),  # one linear layer with its own norm
+        query_initializer=dict(values='features'),  # queries gather image features, not positions
+    ),
+    criterion=dict(contrastive='query'),  # every query against every text
+)
+max_iters = 368750
+optim_wrapper = dict(optimizer=dict(weight_decay=0.1), clip_grad=dict(max_norm=0.01, norm_type=2))
+param_scheduler = [
+    dict(type='MultiStepLR', begin=0, end=max_iters, by_epoch=False, milestones=[331875, 350312], gamma=0.1)
+]
