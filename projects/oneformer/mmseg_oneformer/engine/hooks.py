@@ -31,7 +31,7 @@ class _LaterRemoval:
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's ``CheckpointHook``, but at every moment a whole checkpoint is on disk and ``last_checkpoint`` names it.
+    """mmengine's ``CheckpointHook``, but a whole checkpoint is always on disk and ``last_checkpoint`` names it.
 
     The base class removes the oldest checkpoint *before* it saves the new one (with ``max_keep_ckpts=1`` a kill in
     between loses the run) and writes ``last_checkpoint`` in place. Takes the same arguments.

@@ -71,7 +71,7 @@ def parameter_groups(
 class OneFormerOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Builds the optimiser with the parameter groups of the published training.
 
-    ``paramwise_cfg`` takes one key, ``backbone_multiplier`` (default 0.1); base learning rate and weight decay are those
+    ``paramwise_cfg`` takes one key, ``backbone_multiplier`` (default 0.1); learning rate and weight decay are those
     of ``optim_wrapper.optimizer``.
     """
 

@@ -1,0 +1,47 @@
+"""Print a config as it is after inheritance and overrides.
+
+python tools/analysis_tools/print_config.py CONFIG [--cfg-options key=value ...]
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from mmseg_oneformer.engine.cli import cli_errors, read_config
+from mmseg_oneformer.files import atomic_path
+from mmseg_oneformer.models.checkpoint import for_inference
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Print a config after inheritance and overrides.')
+    parser.add_argument('config', help='config file, or the name of a model')
+    parser.add_argument(
+        '--for-inference', action='store_true', help='without the text branch, as test and infer see it'
+    )
+    parser.add_argument('--save-path', type=Path, help='write to this .py, .json or .yml file as well')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides')
+    return parser.parse_args(argv)
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print."""
+    args = parse_args(argv)
+    if args.save_path is not None and args.save_path.suffix not in ('.py', '.json', '.yml', '.yaml'):
+        raise ValueError(f'--save-path has to end in .py, .json or .yml, not as {args.save_path}.')
+    cfg = read_config(args.config, args.cfg_options)
+    if args.for_inference:
+        cfg = for_inference(cfg)
+    print(cfg.pretty_text)
+    if args.save_path is not None:
+        with atomic_path(args.save_path) as temporary:
+            cfg.dump(temporary)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,92 @@
+"""Train the model of a config.
+
+python tools/train.py CONFIG
+python tools/train.py CONFIG --resume                  # from the latest checkpoint, if there is one
+bash tools/dist_train.sh CONFIG 8                      # 8 processes: a GPU each, or the CPU where there is none
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmseg_oneformer.engine.cli import add_common_arguments, cli_errors, prepare_config
+from mmseg_oneformer.engine.hooks import latest_checkpoint
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Train the model of a config.')
+    parser.add_argument('config', help='config file, or the name of a model')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint, or from the latest one in the work dir',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on the CPU')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the number of images per iteration'
+    )
+    add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Switch the optimiser wrapper of ``cfg`` to mixed precision.
+
+    Raises:
+        ValueError: The config has a wrapper of its own kind.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CpuAmpOptimWrapper'):
+        raise ValueError(f'--amp replaces optim_wrapper.type "OptimWrapper", the config has "{kind}"; leave --amp out.')
+    if torch.cuda.is_available():
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
+
+
+def set_resume(cfg: Config, resume: str) -> None:
+    """Let ``cfg`` go on from the checkpoint ``resume``, or from the latest one if it is 'auto'.
+
+    Raises:
+        FileNotFoundError: The named checkpoint does not exist.
+    """
+    path = latest_checkpoint(cfg.work_dir) if resume == 'auto' else Path(resume)
+    if path is None:
+        print(f'There is no checkpoint in {cfg.work_dir} yet; training starts at iteration 0.')
+        return
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint at {path} to resume from; check the path.')
+    cfg.resume, cfg.load_from = True, str(path)
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train."""
+    args = parse_args(argv)
+    cfg = prepare_config(args)
+    if args.amp:
+        use_mixed_precision(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError(
+                f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}: '
+                'the images per iteration that its learning rate was chosen for.'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        set_resume(cfg, args.resume)
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
