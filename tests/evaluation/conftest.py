@@ -1,5 +1,7 @@
 """Drawn annotations and answers in the form the data sets and the model give them."""
 
+import mmseg_oneformer  # isort: skip  (first: makes mmdet importable)
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,8 +9,6 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
-
-import mmseg_oneformer  # noqa: F401  (makes mmdet importable)
 
 CLASSES = ('sky', 'cat', 'grass', 'dog', 'road')
 THING_IDS = (1, 3)  # interleaved with stuff, on purpose

@@ -37,7 +37,7 @@ def instance_truth(truth: PanopticTruth) -> list[dict]:
     """
     annotations = []
     for index, segment in enumerate(truth.segments, start=1):
-        if segment['isthing'] and not segment['iscrowd']:
+        if segment['isthing']:
             code = encode_masks((truth.index_map == index)[None])[0]
             annotations.append(
                 dict(

@@ -1,0 +1,111 @@
+"""``results.json``: one schema for tests, the quick start and the tables of the paper."""
+
+import hashlib
+import importlib
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..files import write_atomic
+from .tables import format_table
+
+OWN = 'own'
+"""Stands for the paper's rule: every answer from its own token (PQ panoptic, AP instance, mIoU semantic)."""
+
+METRICS_OF_TASK = {
+    'panoptic': tuple(name + group for group in ('', '_th', '_st') for name in ('PQ', 'SQ', 'RQ')),
+    'instance': tuple(box + name for box in ('', 'box_') for name in ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')),
+    'semantic': ('mIoU', 'mAcc', 'aAcc'),
+}
+HEADLINES = ('PQ', 'PQ_th', 'PQ_st', 'AP', 'mIoU')  # the columns of the paper's Tables 8 and V
+
+Metrics = Mapping[str, float]
+
+
+def task_of_metric(name: str) -> str | None:
+    """Return the task whose answer the metric ``name`` measures (a prefix up to '/' is ignored), or None if unknown."""
+    plain = name.rpartition('/')[2]
+    return next((task for task, names in METRICS_OF_TASK.items() if plain in names), None)
+
+
+def own_token_metrics(matrix: Mapping[str, Metrics]) -> dict[str, float]:
+    """Return from the metrics under each token those that belong to it: the diagonal of the token matrix."""
+    return {
+        name: value for token, metrics in matrix.items() for name, value in metrics.items() if task_of_metric(name) == token
+    }
+
+
+def format_results(metrics: Mapping[str, Metrics]) -> str:
+    """Return the layout of the paper's Table 8: a row for each token, with PQ, PQ_th, PQ_st, AP and mIoU."""
+    columns = [name for name in HEADLINES if any(name in row for row in metrics.values())]
+    rows = [[token, *[row.get(name, math.nan) for name in columns]] for token, row in metrics.items()]
+    return format_table(['token', *columns], rows)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what the numbers may depend on."""
+    found = {'python': platform.python_version()}
+    for name in ('torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmseg_oneformer'):
+        found[name] = str(getattr(importlib.import_module(name), '__version__', 'unknown'))
+    return found
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with Path(path).open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def plain_number(value: Any) -> float | None:
+    """Return a JSON number, or None for what was not measured (nan)."""
+    # The shortest decimal of a numpy float32: 57.03, where float() gives 57.029998779296875.
+    number = float(str(value))
+    return number if math.isfinite(number) else None
+
+
+def write_results(
+    path: str | os.PathLike[str],
+    *,
+    config: str | os.PathLike[str],
+    weights: str | os.PathLike[str],
+    metrics: Mapping[str, Metrics],
+    num_images: int,
+    seconds: float,
+    seed: int | None = None,
+    iteration: int | None = None,
+) -> dict[str, Any]:
+    """Write an evaluation to a JSON file, whole or not at all.
+
+    Args:
+        path: The file; its folder is made.
+        config: Config file; its stem is the name of the model.
+        weights: Checkpoint file, which is hashed.
+        metrics: Under each token, or 'own' for the default rule, numbers 0-100 by name; nan becomes null.
+        num_images: Images evaluated.
+        seconds: Wall time of the pass over the data, metrics included.
+        seed: Seed of the training run, if known.
+        iteration: Iterations trained, if known.
+
+    Returns:
+        What was written.
+    """
+    results = {
+        'model': Path(config).stem,
+        'config': str(config),
+        'weights': str(weights),
+        'weights_sha256': file_sha256(weights),
+        'seed': seed,
+        'iteration': iteration,
+        'versions': versions(),
+        'num_images': num_images,
+        'seconds': round(seconds, 2),
+        'metrics': {
+            token: {name: plain_number(value) for name, value in row.items()} for token, row in metrics.items()
+        },
+    }
+    write_atomic(path, json.dumps(results, indent=2) + '\n')
+    return results
