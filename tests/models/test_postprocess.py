@@ -87,7 +87,9 @@ def plain_panoptic(class_logits, mask_logits, size, thing_ids, object_mask_thr, 
         else:
             index = stuff[label] = label + 1000
         answer[final] = index
-        segments.append(dict(id=index, category_id=label, isthing=label in thing_ids, score=scores[query].item()))
+        segments.append(
+            {'id': index, 'category_id': label, 'isthing': label in thing_ids, 'score': scores[query].item()}
+        )
     return answer, segments
 
 

@@ -1,8 +1,8 @@
 """From the logits of one image to its three answers (reference code, inference; paper §3.4).
 
-Every function takes one image: ``class_logits`` (N, K+1), the last class is 'no object', and ``mask_logits`` (N, h, w) at
-stride 4 of the padded input. In the reference all N masks are first brought to the original size; for 250 queries and a
-12-megapixel photo that is 12 GB. Here the same numbers are reached with less:
+Every function takes one image: ``class_logits`` (N, K+1), the last class is 'no object', and ``mask_logits`` (N, h, w)
+at stride 4 of the padded input. In the reference all N masks are first brought to the original size; for 250 queries
+and a 12-megapixel photo that is 12 GB. Here the same numbers are reached with less:
 
 * semantic: strips of rows, so neither (N, H, W) nor (K, H, W) exists at the original size;
 * instance: the best things are chosen first, then each *query* among them is resized once;
@@ -179,7 +179,7 @@ def panoptic_segments(
         count[label] = count.get(label, 0) + is_new
         ids[query] = label + INSTANCE_OFFSET * count[label]
         if is_new:
-            segments.append(dict(id=ids[query], category_id=label, isthing=is_thing, score=score))
+            segments.append({'id': ids[query], 'category_id': label, 'isthing': is_thing, 'score': score})
     table = torch.tensor(ids, dtype=torch.int32, device=winner.device)
     return table[winner].masked_fill_(~inside, num_classes), segments
 
@@ -234,7 +234,7 @@ def to_data_sample(
         ids, segments = panoptic_segments(
             class_logits, mask_logits, size, thing_ids, test_cfg.object_mask_thr, test_cfg.overlap_thr
         )
-        sample.pred_panoptic_seg = PixelData(metainfo=dict(segments_info=segments), sem_seg=ids[None], data=ids[None])
+        sample.pred_panoptic_seg = PixelData(metainfo={'segments_info': segments}, sem_seg=ids[None], data=ids[None])
 
 
 def _compete(class_scores: Tensor, mask_logits: Tensor, size: ImageSize) -> tuple[Tensor, Tensor, Tensor]:

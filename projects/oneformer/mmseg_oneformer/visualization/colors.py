@@ -20,7 +20,7 @@ def class_colors(num_classes: int, palette: Sequence[Sequence[int]] | None = Non
         tones = ((0.55, 0.75), (0.70, 0.65), (0.42, 0.80))
         return [_from_hls(k * _GOLDEN, *tones[k % len(tones)]) for k in range(num_classes)]
     if len(palette) < num_classes:
-        raise ValueError(f'the palette has {len(palette)} colours for {num_classes} classes: add the missing ones')
+        raise ValueError(f'The palette has {len(palette)} colours for {num_classes} classes; add the missing ones.')
     return [(int(r), int(g), int(b)) for r, g, b in palette[:num_classes]]
 
 

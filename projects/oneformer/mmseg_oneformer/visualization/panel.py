@@ -28,7 +28,7 @@ def panel(pictures: Mapping[str, Array], columns: int | None = None, height: int
         ValueError: If there is no picture.
     """
     if not pictures:
-        raise ValueError('a panel needs at least one picture: none was given')
+        raise ValueError('A panel needs at least one picture; none was given.')
     columns = columns or len(pictures)
     titles, images = list(pictures), list(pictures.values())
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
@@ -51,9 +51,9 @@ def token_panel(pictures: Mapping[str, Mapping[str, Array]], height: int | None 
     """
     answers = [list(row) for row in pictures.values()]
     if not answers or not answers[0]:
-        raise ValueError('a token panel needs at least one picture: none was given')
+        raise ValueError('A token panel needs at least one picture; none was given.')
     if any(row != answers[0] for row in answers):
-        raise ValueError(f'each token needs the same answers in the same order: got {answers}')
+        raise ValueError(f'Each token needs the same answers in the same order; got {answers}.')
     rows = [list(row.values()) for row in pictures.values()]
     columns = [[f'{answer} answer' for answer in answers[0]]] + [[''] * len(answers[0])] * (len(rows) - 1)
     height = height or max(image.shape[0] for row in rows for image in row)

@@ -1,6 +1,6 @@
 """The answers in a data sample, as pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,11 +42,11 @@ def draw_answers(
 
 
 def draw_truth(image: Array, sample: BaseDataElement, dataset_meta: Mapping[str, Any]) -> Array | None:
-    """Draw the annotated segments (index map ``gt_panoptic_seg`` and ``segments_info``), or return None without them."""
+    """Draw the annotated segments (``gt_panoptic_seg`` and ``segments_info``), or return None if there are none."""
     if 'gt_panoptic_seg' not in sample or 'segments_info' not in sample:
         return None
     segments = [
-        dict(id=index, category_id=segment['label'], isthing=segment['isthing'])
+        {'id': index, 'category_id': segment['label'], 'isthing': segment['isthing']}
         for index, segment in enumerate(sample.segments_info, start=1)
     ]
     palette = dataset_meta.get('palette')

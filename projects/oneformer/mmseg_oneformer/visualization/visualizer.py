@@ -21,14 +21,15 @@ class OneFormerVisualizer(SegLocalVisualizer):
     are used. ``mmdet.DetVisualizationHook`` and ``mmseg.SegVisualizationHook`` work with it.
 
     Args:
+        name: Of the instance, for ``get_instance``.
         dataset_meta: ``classes`` and ``palette``; the loops set it from the data set.
         **kwargs: As for ``mmengine.Visualizer``.
     """
 
-    def __init__(self, dataset_meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(self, name: str = 'visualizer', dataset_meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
         # Not handed to mmseg's class, which would look up a data set of its own in place of a missing palette.
-        kwargs.setdefault('vis_backends', [dict(type='LocalVisBackend')])
-        super().__init__(**kwargs)
+        kwargs.setdefault('vis_backends', [{'type': 'LocalVisBackend'}])
+        super().__init__(name, **kwargs)
         self.dataset_meta = dataset_meta
 
     @master_only
@@ -65,13 +66,12 @@ class OneFormerVisualizer(SegLocalVisualizer):
             ValueError: If the visualizer does not know the classes.
         """
         if not self.dataset_meta or 'classes' not in self.dataset_meta:
-            raise ValueError("the visualizer does not know the classes: set its dataset_meta to the data set's metainfo")
+            raise ValueError(
+                "The visualizer does not know the classes; set its dataset_meta to the data set's metainfo."
+            )
         sample = data_sample.cpu() if data_sample is not None else BaseDataElement()
-        unwanted = () if draw_gt else ('gt_panoptic_seg',)
-        if not draw_pred:
-            unwanted += ('pred_sem_seg', 'pred_instances', 'pred_panoptic_seg')
-        for key in unwanted:
-            if key in sample:
+        for key in ('gt_panoptic_seg', 'pred_sem_seg', 'pred_instances', 'pred_panoptic_seg'):
+            if key in sample and not (draw_gt if key.startswith('gt') else draw_pred):
                 sample.pop(key)
         picture = draw_sample(image, sample, self.dataset_meta, pred_score_thr)
         self.set_image(picture)
