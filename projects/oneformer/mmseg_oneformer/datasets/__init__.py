@@ -3,6 +3,7 @@
 from .coco import CocoPanoptic
 from .panoptic import PanopticDataset
 from .samplers import PassSampler
+from .shapes import ShapesPanoptic
 from .transforms import (
     DescribeTargets,
     FixedSizeCrop,
@@ -31,6 +32,7 @@ __all__ = [
     'RandomScaleResize',
     'RandomShortestEdge',
     'SampleTask',
+    'ShapesPanoptic',
     'ShortestEdge',
     'TaskTargets',
     'target_masks',
