@@ -9,6 +9,9 @@ Color = tuple[int, int, int]
 _GOLDEN = 0.618033988749895
 """The golden ratio: multiples of it, modulo 1, are spread evenly however many are taken."""
 
+_PLASTIC = 0.7548776662466927
+"""The same for the second of two coordinates (R2 sequence)."""
+
 
 def class_colors(num_classes: int, palette: Sequence[Sequence[int]] | None = None) -> list[Color]:
     """Return a colour for each class: those of ``palette``, else well spread hues in three tones.
@@ -32,8 +35,9 @@ def instance_color(color: Color, index: int) -> Color:
     if index == 0:
         return color
     hue, light, saturation = colorsys.rgb_to_hls(*(value / 255 for value in color))
-    hue += ((index * _GOLDEN) % 1 - 0.5) * 0.22
-    light = 0.36 + 0.42 * ((light + index * _GOLDEN) % 1)
+    # Two incommensurable steps, so that tone and hue do not repeat together; tones wrap around inside 0.34-0.78.
+    hue += ((index * _PLASTIC) % 1 - 0.5) * 0.26
+    light = 0.34 + 0.44 * (((light - 0.34) / 0.44 + index * _GOLDEN) % 1)
     return _from_hls(hue, light, min(1.0, max(saturation, 0.55)) if saturation > 0.08 else saturation)
 
 

@@ -72,7 +72,7 @@ class OneFormerVisualizer(SegLocalVisualizer):
         sample = data_sample.cpu() if data_sample is not None else BaseDataElement()
         for key in ('gt_panoptic_seg', 'pred_sem_seg', 'pred_instances', 'pred_panoptic_seg'):
             if key in sample and not (draw_gt if key.startswith('gt') else draw_pred):
-                sample.pop(key)
+                delattr(sample, key)
         picture = draw_sample(image, sample, self.dataset_meta, pred_score_thr)
         self.set_image(picture)
         if show:
