@@ -1,6 +1,6 @@
 """Drawn annotations and answers in the form the data sets and the model give them."""
 
-import mmseg_oneformer  # isort: skip  (first: makes mmdet importable)
+import mmseg_oneformer  # noqa: F401  # isort: skip  (first: makes mmdet importable)
 
 from types import SimpleNamespace
 
@@ -20,8 +20,8 @@ def make_sample(img_id, gt_map, gt_segments, answers, num_classes=K):
     """Return a DetDataSample with annotations and with the answers named in ``answers``."""
     shape = gt_map.shape
     label_of = np.array([IGNORE, *[s['label'] for s in gt_segments]], dtype=np.int64)
-    metainfo = dict(img_id=img_id, img_path=f'photo_{img_id}.jpg', ori_shape=shape, img_shape=shape)
-    sample = DetDataSample(metainfo=metainfo | dict(segments_info=gt_segments))
+    metainfo = {'img_id': img_id, 'img_path': f'photo_{img_id}.jpg', 'ori_shape': shape, 'img_shape': shape}
+    sample = DetDataSample(metainfo=metainfo | {'segments_info': gt_segments})
     index_map = torch.from_numpy(gt_map.astype(np.int32))[None]
     sem_map = torch.from_numpy(label_of[gt_map])[None]
     sample.gt_panoptic_seg = PixelData(sem_seg=index_map, data=index_map)
@@ -29,7 +29,7 @@ def make_sample(img_id, gt_map, gt_segments, answers, num_classes=K):
     if 'panoptic' in answers:
         pred_map, segments = answers['panoptic']
         values = torch.from_numpy(pred_map.astype(np.int32))[None]
-        sample.pred_panoptic_seg = PixelData(sem_seg=values, data=values, metainfo=dict(segments_info=segments))
+        sample.pred_panoptic_seg = PixelData(sem_seg=values, data=values, metainfo={'segments_info': segments})
     if 'instance' in answers:
         labels, scores, masks = answers['instance']
         sample.pred_instances = InstanceData(
@@ -62,7 +62,7 @@ def random_truth(rng, shape=(24, 31), num_segments=8, void=True, crowds=True, nu
         label = int(rng.integers(num_classes))
         isthing = label in THING_IDS
         crowd = bool(crowds and isthing and rng.random() < 0.3)
-        segments.append(dict(id=int(original) * 7, label=label, isthing=isthing, iscrowd=crowd))
+        segments.append({'id': int(original) * 7, 'label': label, 'isthing': isthing, 'iscrowd': crowd})
     return gt_map, segments
 
 
@@ -84,7 +84,7 @@ def disturb(rng, gt_map, segments, num_classes=K, noise=0.3):
         number[label] += 1
         identity = label + 1000 * number[label]
         pred_map[region] = identity
-        table.append(dict(id=identity, category_id=label, isthing=label in THING_IDS, score=0.9))
+        table.append({'id': identity, 'category_id': label, 'isthing': label in THING_IDS, 'score': 0.9})
     return pred_map, table
 
 
@@ -92,14 +92,18 @@ def perfect(gt_map, segments, num_classes=K):
     """Return the three answers equal to an annotation without crowds."""
     identity = np.array([num_classes, *[s['label'] + 1000 * k for k, s in enumerate(segments, start=1)]])
     table = [
-        dict(id=s['label'] + 1000 * k, category_id=s['label'], isthing=s['isthing'], score=1.0)
+        {'id': s['label'] + 1000 * k, 'category_id': s['label'], 'isthing': s['isthing'], 'score': 1.0}
         for k, s in enumerate(segments, start=1)
     ]
     things = [k for k, s in enumerate(segments, start=1) if s['isthing']]
     masks = [torch.from_numpy(gt_map == k) for k in things]
     labels = [segments[k - 1]['label'] for k in things]
     semantic = np.array([0, *[s['label'] for s in segments]])[gt_map]
-    return dict(panoptic=(identity[gt_map], table), instance=(labels, [0.9] * len(things), masks), semantic=semantic)
+    return {
+        'panoptic': (identity[gt_map], table),
+        'instance': (labels, [0.9] * len(things), masks),
+        'semantic': semantic,
+    }
 
 
 @pytest.fixture
@@ -108,7 +112,7 @@ def drawn():
     return SimpleNamespace(
         CLASSES=CLASSES,
         THING_IDS=THING_IDS,
-        META=dict(classes=CLASSES, thing_ids=THING_IDS, palette=[(0, 0, 0)] * len(CLASSES)),
+        META={'classes': CLASSES, 'thing_ids': THING_IDS, 'palette': [(0, 0, 0)] * len(CLASSES)},
         make_sample=make_sample,
         random_truth=random_truth,
         disturb=disturb,

@@ -32,23 +32,23 @@ def polygon_truth(tmp_path, images, classes, category_ids):
             rows, columns = np.nonzero(mask)
             box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
             annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=image_id,
-                    category_id=category_ids[segment['label']],
-                    iscrowd=int(segment['iscrowd']),
-                    area=int(mask.sum()),
-                    bbox=[int(v) for v in box],
-                    segmentation=dict(counts=[int(c) for c in counts], size=list(mask.shape)),
-                )
+                {
+                    'id': len(annotations) + 1,
+                    'image_id': image_id,
+                    'category_id': category_ids[segment['label']],
+                    'iscrowd': int(segment['iscrowd']),
+                    'area': int(mask.sum()),
+                    'bbox': [int(v) for v in box],
+                    'segmentation': {'counts': [int(c) for c in counts], 'size': list(mask.shape)},
+                }
             )
     path = tmp_path / 'instances.json'
     sizes = [gt_map.shape for gt_map, _ in images]
-    content = dict(
-        images=[dict(id=i, height=h, width=w, file_name=f'{i}.jpg') for i, (h, w) in enumerate(sizes)],
-        categories=[dict(id=i, name=classes[label]) for label, i in category_ids.items()],
-        annotations=annotations,
-    )
+    content = {
+        'images': [{'id': i, 'height': h, 'width': w, 'file_name': f'{i}.jpg'} for i, (h, w) in enumerate(sizes)],
+        'categories': [{'id': i, 'name': classes[label]} for label, i in category_ids.items()],
+        'annotations': annotations,
+    }
     path.write_text(json.dumps(content))
     return path
 
@@ -59,11 +59,11 @@ def coco_numbers(path, images_answers, category_ids, iou_type):
     for image_id, (labels, scores, masks) in enumerate(images_answers):
         for label, score, mask in zip(labels, scores, masks):
             code = mask_api.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
-            entry = dict(image_id=image_id, category_id=category_ids[label], score=float(np.float32(score)))
+            entry = {'image_id': image_id, 'category_id': category_ids[label], 'score': float(np.float32(score))}
             if iou_type == 'segm':
-                results.append(entry | dict(segmentation=dict(size=code['size'], counts=code['counts'].decode())))
+                results.append(entry | {'segmentation': {'size': code['size'], 'counts': code['counts'].decode()}})
             else:
-                results.append(entry | dict(bbox=mask_api.toBbox(code).tolist()))
+                results.append(entry | {'bbox': mask_api.toBbox(code).tolist()})
     truth = COCO(str(path))
     evaluation = COCOeval(truth, truth.loadRes(results), iou_type)
     evaluation.evaluate()
@@ -97,7 +97,7 @@ def run_metric(drawn, images, answers, meta=None, **options):
     evaluator = Evaluator(dict(type='InstanceAP', **options))
     evaluator.dataset_meta = meta or drawn.META
     for image_id, (image, answer) in enumerate(zip(images, answers)):
-        evaluator.process([drawn.make_sample(image_id, *image, dict(instance=answer))])
+        evaluator.process([drawn.make_sample(image_id, *image, {'instance': answer})])
     return evaluator.evaluate(len(images))
 
 
@@ -123,9 +123,9 @@ def test_instance_ap__order_of_classes_does_not_matter(drawn, photos):
     expected = run_metric(drawn, *photos)
     order = [4, 3, 2, 1, 0]  # the class that was number 0 is now number 4
     classes = tuple(drawn.CLASSES[order.index(i)] for i in range(5))
-    images = [(m, [s | dict(label=order[s['label']]) for s in segments]) for m, segments in photos[0]]
+    images = [(m, [s | {'label': order[s['label']]} for s in segments]) for m, segments in photos[0]]
     answers = [([order[label] for label in labels], *rest) for labels, *rest in photos[1]]
-    meta = dict(classes=classes, thing_ids=tuple(order[i] for i in drawn.THING_IDS))
+    meta = {'classes': classes, 'thing_ids': tuple(order[i] for i in drawn.THING_IDS)}
     assert run_metric(drawn, images, answers, meta=meta) == pytest.approx(expected, nan_ok=True)
 
 
@@ -140,8 +140,8 @@ def test_instance_ap__crowds_are_neither_missed_nor_false(drawn):
     gt_map = np.ones((40, 40), dtype=int)
     gt_map[:, 20:] = 2
     segments = [
-        dict(id=5, label=1, isthing=True, iscrowd=False),
-        dict(id=6, label=1, isthing=True, iscrowd=True),
+        {'id': 5, 'label': 1, 'isthing': True, 'iscrowd': False},
+        {'id': 6, 'label': 1, 'isthing': True, 'iscrowd': True},
     ]
     found = torch.from_numpy(gt_map == 1)
     inside_crowd = torch.zeros(40, 40, dtype=torch.bool)
@@ -152,7 +152,9 @@ def test_instance_ap__crowds_are_neither_missed_nor_false(drawn):
 
 def test_instance_ap__nothing_predicted_is_0_and_nothing_to_find_is_nan(drawn):
     gt_map = np.ones((20, 20), dtype=int)
-    cat, sky = (dict(id=5, label=label, isthing=isthing, iscrowd=False) for label, isthing in ((1, True), (0, False)))
+    cat, sky = (
+        {'id': 5, 'label': label, 'isthing': isthing, 'iscrowd': False} for label, isthing in ((1, True), (0, False))
+    )
     assert run_metric(drawn, [(gt_map, [cat])], [([], [], [])])['AP'] == 0
     assert math.isnan(run_metric(drawn, [(gt_map, [sky])], [([], [], [])])['AP'])
 
@@ -162,9 +164,9 @@ def test_instance_ap__run_lengths_are_taken_as_they_are(drawn, photos):
     metric = InstanceAP()
     metric.dataset_meta = drawn.META
     for image_id, (image, answer) in enumerate(zip(*photos)):
-        sample = drawn.make_sample(image_id, *image, dict(instance=answer)).to_dict()
+        sample = drawn.make_sample(image_id, *image, {'instance': answer}).to_dict()
         codes = [mask_api.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in answer[2]]
-        sample['pred_instances'] = {k: sample['pred_instances'][k] for k in ('labels', 'scores')} | dict(masks=codes)
+        sample['pred_instances'] = {k: sample['pred_instances'][k] for k in ('labels', 'scores')} | {'masks': codes}
         metric.process(None, [sample])
     assert metric.evaluate(len(photos[0])) == pytest.approx(expected, nan_ok=True)
 

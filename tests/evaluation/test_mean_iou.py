@@ -10,12 +10,12 @@ def evaluate(drawn, pairs, **options):
     evaluator = Evaluator(dict(type='mmseg.IoUMetric', **options))
     evaluator.dataset_meta = drawn.META
     for img_id, (gt_map, segments, answer) in enumerate(pairs):
-        evaluator.process([drawn.make_sample(img_id, gt_map, segments, dict(semantic=answer))])
+        evaluator.process([drawn.make_sample(img_id, gt_map, segments, {'semantic': answer})])
     return evaluator.evaluate(len(pairs))
 
 
 def stuff(*labels):
-    return [dict(id=i + 1, label=label, isthing=False, iscrowd=False) for i, label in enumerate(labels)]
+    return [{'id': i + 1, 'label': label, 'isthing': False, 'iscrowd': False} for i, label in enumerate(labels)]
 
 
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])

@@ -61,11 +61,11 @@ def oracle_average(iou_sum, tp, fp, fn, labels):
 
 
 def gt(label, iscrowd=False):
-    return dict(id=label + 50, label=label, isthing=True, iscrowd=iscrowd)
+    return {'id': label + 50, 'label': label, 'isthing': True, 'iscrowd': iscrowd}
 
 
 def pred(label, k=1):
-    return dict(id=label + 1000 * k, category_id=label, isthing=True, score=0.9)
+    return {'id': label + 1000 * k, 'category_id': label, 'isthing': True, 'score': 0.9}
 
 
 def row(*runs):
@@ -173,7 +173,7 @@ def test_pq_statistics__entry_without_pixel_is_refused():
 
 @pytest.mark.parametrize('identity', [-4, K, 1001])
 def test_pq_statistics__ambiguous_ids_are_refused(identity):
-    segments = [pred(1), pred(3) | dict(id=identity)]
+    segments = [pred(1), pred(3) | {'id': identity}]
     with pytest.raises(ValueError, match='must be distinct'):
         pq_statistics(row((1, 10)), [gt(1)], row((1001, 5), (identity, 5)), segments, K)
 
@@ -204,14 +204,14 @@ def test_summarize_quality__hand_computed_and_absent_classes_left_out():
 
 def test_panoptic_quality__equals_the_protocol_over_a_data_set(drawn):
     rng = np.random.default_rng(1)
-    evaluator = Evaluator(dict(type='PanopticQuality'))
+    evaluator = Evaluator({'type': 'PanopticQuality'})
     evaluator.dataset_meta = drawn.META
     totals = np.zeros((4, K))
     for image in range(7):
         gt_map, gt_segments = drawn.random_truth(rng, num_segments=12)
         answer = drawn.disturb(rng, gt_map, gt_segments)
         totals += np.array(oracle_statistics(gt_map, gt_segments, *answer, K))
-        evaluator.process([drawn.make_sample(image, gt_map, gt_segments, dict(panoptic=answer))])
+        evaluator.process([drawn.make_sample(image, gt_map, gt_segments, {'panoptic': answer})])
     metrics = evaluator.evaluate(7)
     for suffix, labels in (('', range(K)), ('_th', drawn.THING_IDS), ('_st', (0, 2, 4))):
         expected = oracle_average(*totals, labels)
@@ -220,22 +220,22 @@ def test_panoptic_quality__equals_the_protocol_over_a_data_set(drawn):
 
 def test_panoptic_quality__perfect_answers_give_100(drawn):
     rng = np.random.default_rng(2)
-    evaluator = Evaluator(dict(type='PanopticQuality'))
+    evaluator = Evaluator({'type': 'PanopticQuality'})
     evaluator.dataset_meta = drawn.META
     for image in range(4):
         gt_map, gt_segments = drawn.random_truth(rng, crowds=False, num_segments=20)
         answer = drawn.perfect(gt_map, gt_segments)['panoptic']
-        evaluator.process([drawn.make_sample(image, gt_map, gt_segments, dict(panoptic=answer))])
+        evaluator.process([drawn.make_sample(image, gt_map, gt_segments, {'panoptic': answer})])
     assert set(evaluator.evaluate(4).values()) == {100.0}
 
 
 def test_panoptic_quality__errors_name_the_image(drawn):
     metric = PanopticQuality()
     metric.dataset_meta = drawn.META
-    sample = drawn.make_sample(3, row((1, 10)), [gt(1)], dict(panoptic=(row((1003, 10)), [])))
+    sample = drawn.make_sample(3, row((1, 10)), [gt(1)], {'panoptic': (row((1003, 10)), [])})
     with pytest.raises(ValueError, match=r'photo_3.jpg: id 1003'):
         metric.process(None, [sample.to_dict()])
-    sample = drawn.make_sample(4, row((1, 10)), [gt(1)], dict(panoptic=(row((K, 10)), [])))
+    sample = drawn.make_sample(4, row((1, 10)), [gt(1)], {'panoptic': (row((K, 10)), [])})
     del sample.gt_panoptic_seg
     with pytest.raises(ValueError, match=r'photo_4.jpg has no panoptic annotation'):
         metric.process(None, [sample.to_dict()])

@@ -1,6 +1,25 @@
 """Metrics of the three answers, the token matrix, and the file of results."""
 
+from .evaluate import evaluate, for_testing
 from .instance_ap import InstanceAP
 from .panoptic_quality import PanopticQuality, PQStatistics, pq_statistics
+from .pictures import SavePictures
+from .results import OWN, format_results, own_token_metrics, versions, write_results
+from .token_matrix import TokenMatrixLoop, split_tokens
 
-__all__ = ['InstanceAP', 'PQStatistics', 'PanopticQuality', 'pq_statistics']
+__all__ = [
+    'OWN',
+    'InstanceAP',
+    'PQStatistics',
+    'PanopticQuality',
+    'SavePictures',
+    'TokenMatrixLoop',
+    'evaluate',
+    'for_testing',
+    'format_results',
+    'own_token_metrics',
+    'pq_statistics',
+    'split_tokens',
+    'versions',
+    'write_results',
+]

@@ -40,13 +40,13 @@ def instance_truth(truth: PanopticTruth) -> list[dict]:
         if segment['isthing']:
             code = encode_masks((truth.index_map == index)[None])[0]
             annotations.append(
-                dict(
-                    segmentation=code,
-                    category_id=int(segment['label']),
-                    iscrowd=int(segment['iscrowd']),
-                    area=float(mask_api.area(code)),
-                    bbox=mask_api.toBbox(code).tolist(),
-                )
+                {
+                    'segmentation': code,
+                    'category_id': int(segment['label']),
+                    'iscrowd': int(segment['iscrowd']),
+                    'area': float(mask_api.area(code)),
+                    'bbox': mask_api.toBbox(code).tolist(),
+                }
             )
     return annotations
 
@@ -72,7 +72,7 @@ def instance_answers(instances: Mapping[str, Any]) -> list[dict]:
             'boxes; each instance needs one of each.'
         )
     return [
-        dict(segmentation=code, bbox=box, category_id=label, score=score)
+        {'segmentation': code, 'bbox': box, 'category_id': label, 'score': score}
         for code, box, label, score in zip(codes, boxes.tolist(), labels, scores)
     ]
 
@@ -130,7 +130,7 @@ class InstanceAP(BaseMetric):
                 )
             annotations = [] if self.ann_file else instance_truth(panoptic_truth(sample))
             height, width = sample['ori_shape'][:2]
-            image = dict(id=sample['img_id'], height=int(height), width=int(width))
+            image = {'id': sample['img_id'], 'height': int(height), 'width': int(width)}
             self.results.append((image, annotations, answers))
 
     def compute_metrics(self, results: list[tuple[dict, list[dict], list[dict]]]) -> dict[str, float]:
@@ -175,7 +175,7 @@ class InstanceAP(BaseMetric):
         """Return a COCO object over the images with the given annotations or answers of each."""
         annotations = [
             # pycocotools takes annotation 0 for "no match", so numbers begin at 1.
-            entry | dict(image_id=image_id)
+            entry | {'image_id': image_id}
             for image_id, of_image in zip(image_ids, entries)
             for entry in of_image
         ]
@@ -183,11 +183,11 @@ class InstanceAP(BaseMetric):
             annotation['id'] = number
         classes = self.dataset_meta['classes']
         coco = COCO()
-        coco.dataset = dict(
-            images=[image | dict(id=image_id) for (image, _, _), image_id in zip(results, image_ids)],
-            categories=[dict(id=label, name=classes[label]) for label in self.dataset_meta['thing_ids']],
-            annotations=annotations,
-        )
+        coco.dataset = {
+            'images': [image | {'id': image_id} for (image, _, _), image_id in zip(results, image_ids)],
+            'categories': [{'id': label, 'name': classes[label]} for label in self.dataset_meta['thing_ids']],
+            'annotations': annotations,
+        }
         with contextlib.redirect_stdout(io.StringIO()):
             coco.createIndex()
         return coco
@@ -197,7 +197,7 @@ class InstanceAP(BaseMetric):
         """Return a result with what COCO's own loader adds: an area of the kind compared."""
         width, height = answer['bbox'][2:]
         area = float(mask_api.area(answer['segmentation'])) if iou_type == 'segm' else width * height
-        return answer | dict(area=area, iscrowd=0, category_id=category_ids[answer['category_id']])
+        return answer | {'area': area, 'iscrowd': 0, 'category_id': category_ids[answer['category_id']]}
 
     def _log_classes(self, evaluation: COCOeval, category_ids: Mapping[int, int], iou_type: str) -> None:
         # precision: (IoU thresholds, recalls, classes, areas, detections); area 0 is 'all', the last limit is 100.

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
+
 from ..files import write_atomic
 from .tables import format_table
 
@@ -23,7 +25,8 @@ METRICS_OF_TASK = {
 }
 HEADLINES = ('PQ', 'PQ_th', 'PQ_st', 'AP', 'mIoU')  # the columns of the paper's Tables 8 and V
 
-Metrics = Mapping[str, float]
+Metrics = Mapping[str, float | None]
+"""0-100 by name; nan or None (null in the file) is not measured."""
 
 
 def task_of_metric(name: str) -> str | None:
@@ -32,17 +35,20 @@ def task_of_metric(name: str) -> str | None:
     return next((task for task, names in METRICS_OF_TASK.items() if plain in names), None)
 
 
-def own_token_metrics(matrix: Mapping[str, Metrics]) -> dict[str, float]:
+def own_token_metrics(matrix: Mapping[str, Metrics]) -> dict[str, float | None]:
     """Return from the metrics under each token those that belong to it: the diagonal of the token matrix."""
     return {
-        name: value for token, metrics in matrix.items() for name, value in metrics.items() if task_of_metric(name) == token
+        name: value
+        for token, metrics in matrix.items()
+        for name, value in metrics.items()
+        if task_of_metric(name) == token
     }
 
 
 def format_results(metrics: Mapping[str, Metrics]) -> str:
     """Return the layout of the paper's Table 8: a row for each token, with PQ, PQ_th, PQ_st, AP and mIoU."""
     columns = [name for name in HEADLINES if any(name in row for row in metrics.values())]
-    rows = [[token, *[row.get(name, math.nan) for name in columns]] for token, row in metrics.items()]
+    rows = [[token, *[row.get(name) for name in columns]] for token, row in metrics.items()]
     return format_table(['token', *columns], rows)
 
 
@@ -56,8 +62,11 @@ def versions() -> dict[str, str]:
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
     with Path(path).open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def plain_number(value: Any) -> float | None:
@@ -78,7 +87,7 @@ def write_results(
     seed: int | None = None,
     iteration: int | None = None,
 ) -> dict[str, Any]:
-    """Write an evaluation to a JSON file, whole or not at all.
+    """Write an evaluation to a JSON file, whole or not at all; of several processes the first one writes.
 
     Args:
         path: The file; its folder is made.
@@ -107,5 +116,6 @@ def write_results(
             token: {name: plain_number(value) for name, value in row.items()} for token, row in metrics.items()
         },
     }
-    write_atomic(path, json.dumps(results, indent=2) + '\n')
+    if is_main_process():
+        write_atomic(path, json.dumps(results, indent=2) + '\n')
     return results

@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 
 
-def format_number(value: float | str, digits: int = 1) -> str:
-    """Return ``value`` with ``digits`` decimals; strings stay as they are, and what was not measured (nan) is '-'."""
+def format_number(value: float | str | None, digits: int = 1) -> str:
+    """Return ``value`` with ``digits`` decimals; strings stay, and what was not measured (nan, None) is '-'."""
     if isinstance(value, str):
         return value
-    return '-' if math.isnan(value) else f'{value:.{digits}f}'
+    return '-' if value is None or math.isnan(value) else f'{value:.{digits}f}'
 
 
-def format_table(header: Sequence[str], rows: Sequence[Sequence[float | str]], digits: int = 1) -> str:
+def format_table(header: Sequence[str], rows: Sequence[Sequence[float | str | None]], digits: int = 1) -> str:
     """Return an aligned table: the first column to the left, all others to the right.
 
     Args:

@@ -73,9 +73,11 @@ class TokenMatrixLoop(TestLoop):
             fp16: Run under autocast.
             tokens: Rows of the matrix.
         """
+        self.evaluator: Any
         super().__init__(runner, dataloader, copy.deepcopy(evaluator), fp16)
-        # The base class has given `self.evaluator` the metainfo of the data, so it is the one to copy.
-        self.evaluator = TokenEvaluator({token: copy.deepcopy(self.evaluator) for token in check_tasks(tokens)})
+        # The base class has built the evaluator and given it the metainfo of the data, so that one is copied.
+        first: Evaluator = self.evaluator
+        self.evaluator = TokenEvaluator({token: copy.deepcopy(first) for token in check_tasks(tokens)})
 
     def run(self) -> dict[str, float]:
         """Run the test and log the matrix."""

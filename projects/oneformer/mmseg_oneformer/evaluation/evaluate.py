@@ -1,0 +1,127 @@
+"""From a config and a checkpoint to numbers; ``tools/test.py`` and the quick start are thin layers above it."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ..models.checkpoint import for_inference, load_weights
+from ..tasks import TASKS, check_task, check_tasks
+from .results import OWN, write_results
+from .token_matrix import split_tokens
+
+TASK_OF_METRIC_TYPE = {'PanopticQuality': 'panoptic', 'InstanceAP': 'instance', 'IoUMetric': 'semantic'}
+TRAINING_KEYS = (
+    *('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'),
+    *('val_dataloader', 'val_cfg', 'val_evaluator'),
+)
+
+
+def select_metrics(evaluator: Any, tasks: Iterable[str]) -> list[Mapping]:
+    """Return the metrics of a ``test_evaluator`` that measure one of ``tasks``; a metric of unknown kind stays.
+
+    Raises:
+        ValueError: No metric is left.
+    """
+    if isinstance(evaluator, Mapping):
+        evaluator = evaluator.get('metrics', [evaluator])
+    wanted = check_tasks(tasks)
+    kinds = [(metric, TASK_OF_METRIC_TYPE.get(metric['type'].rpartition('.')[2])) for metric in evaluator]
+    chosen = [metric for metric, task in kinds if task is None or task in wanted]
+    if not chosen:
+        raise ValueError(f'test_evaluator has no metric for {", ".join(wanted)}; add one or ask for other tasks.')
+    return chosen
+
+
+def for_testing(
+    cfg: Config,
+    tasks: Iterable[str] = TASKS,
+    token: str | None = None,
+    token_matrix: bool = False,
+    show_dir: str | os.PathLike[str] | None = None,
+) -> Config:
+    """Return a copy of ``cfg`` that can only be tested, for the given tasks.
+
+    Args:
+        cfg: A config of an experiment; its text branch and all of training are left out of the copy.
+        tasks: Answers to make and measure.
+        token: A task whose token makes all answers; None gives each answer its own.
+        token_matrix: Make every answer under every token.
+        show_dir: Folder for a picture of each image; None for none.
+
+    Raises:
+        ValueError: An unknown task, a config without test data, or options that exclude each other.
+    """
+    if token_matrix and token is not None:
+        raise ValueError('the token matrix already has every token; leave out either --token or --token-matrix.')
+    tasks = check_tasks(tasks)
+    missing = [key for key in ('model', 'test_dataloader', 'test_evaluator') if cfg.get(key) is None]
+    if missing:
+        raise ValueError(f'the config has no {missing[0]}, so there is nothing to test; add it to the config.')
+    cfg = for_inference(cfg)
+    for key in TRAINING_KEYS:
+        cfg.pop(key, None)
+    cfg.resume, cfg.load_from = False, None
+    cfg.model.test_cfg = ConfigDict(
+        (cfg.model.get('test_cfg') or {}) | {'tasks': tasks, 'token': None if token is None else check_task(token)}
+    )
+    cfg.test_evaluator = select_metrics(cfg.test_evaluator, tasks)
+    cfg.test_cfg = {'type': 'TokenMatrixLoop' if token_matrix else 'TestLoop'}
+    if show_dir is not None:
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), {'type': 'SavePictures', 'out_dir': str(show_dir)}]
+    return cfg
+
+
+def evaluate(
+    cfg: Config,
+    weights: str | os.PathLike[str],
+    *,
+    config_name: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    tasks: Iterable[str] = TASKS,
+    token: str | None = None,
+    token_matrix: bool = False,
+    show_dir: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Test a checkpoint on the config's test data in one pass and write ``results.json``.
+
+    Args:
+        cfg: The config, with ``work_dir`` set.
+        weights: ``.safetensors`` or a checkpoint of mmengine.
+        config_name: What ``results.json`` names as config; its stem is the model's name.
+        out: Results file (default: ``results.json`` in the work dir).
+        tasks: Answers to make and measure.
+        token: A task whose token makes all answers; None gives each answer its own.
+        token_matrix: Make and measure every answer under every token.
+        show_dir: Folder for a picture of each image; None for none.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: The options, the data or the checkpoint do not fit.
+    """
+    if not Path(weights).expanduser().is_file():  # before minutes of building data sets
+        raise FileNotFoundError(f'There is no checkpoint at {weights}; check the path.')
+    runner = Runner.from_cfg(for_testing(cfg, tasks, token, token_matrix, show_dir))
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    meta = load_weights(model, weights)
+    start = time.perf_counter()
+    measured = runner.test()
+    seconds = time.perf_counter() - start
+    return write_results(
+        out or Path(runner.work_dir) / 'results.json',
+        config=config_name,
+        weights=weights,
+        metrics=split_tokens(measured) if token_matrix else {token or OWN: measured},
+        num_images=len(runner.test_dataloader.dataset),
+        seconds=seconds,
+        seed=meta.get('seed'),
+        iteration=meta.get('iter', meta.get('iteration')),
+    )
