@@ -106,6 +106,18 @@ def perfect(gt_map, segments, num_classes=K):
     }
 
 
+def noisy_instances(rng, gt_map, segments, thing_ids):
+    """Thing segments eroded, shifted and duplicated, with random scores, and a few random false ones."""
+    labels, masks = [], []
+    for index, segment in enumerate(segments, start=1):
+        if segment['isthing']:
+            for _ in range(int(rng.integers(0, 3))):
+                shifted = np.roll(gt_map == index, rng.integers(-2, 3), axis=1) & (rng.random(gt_map.shape) > 0.1)
+                labels.append(segment['label'] if rng.random() < 0.8 else int(rng.choice(thing_ids)))
+                masks.append(torch.from_numpy(shifted))
+    return labels, rng.random(len(labels)), masks
+
+
 @pytest.fixture
 def drawn():
     """The functions and constants above."""
@@ -119,3 +131,13 @@ def drawn():
         perfect=perfect,
         tight_box=tight_box,
     )
+
+
+@pytest.fixture
+def photos():
+    """Nine annotated images and noisy instances for them."""
+    rng = np.random.default_rng(0)
+    images = [random_truth(rng, shape=(120, 133), num_segments=12) for _ in range(9)]
+    answers = [noisy_instances(rng, *image, THING_IDS) for image in images]
+    answers[4] = ([], [], [])  # nothing found in one of them
+    return images, answers

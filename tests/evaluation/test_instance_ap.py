@@ -72,27 +72,6 @@ def coco_numbers(path, images_answers, category_ids, iou_type):
     return [100 * value if value >= 0 else math.nan for value in evaluation.stats[:6]]
 
 
-def noisy_instances(rng, gt_map, segments, thing_ids):
-    """Thing segments eroded, shifted and duplicated, with random scores, and a few random false ones."""
-    labels, masks = [], []
-    for index, segment in enumerate(segments, start=1):
-        if segment['isthing']:
-            for _ in range(int(rng.integers(0, 3))):
-                shifted = np.roll(gt_map == index, rng.integers(-2, 3), axis=1) & (rng.random(gt_map.shape) > 0.1)
-                labels.append(segment['label'] if rng.random() < 0.8 else int(rng.choice(thing_ids)))
-                masks.append(torch.from_numpy(shifted))
-    return labels, rng.random(len(labels)), masks
-
-
-@pytest.fixture
-def photos(drawn):
-    rng = np.random.default_rng(0)
-    images = [drawn.random_truth(rng, shape=(120, 133), num_segments=12) for _ in range(9)]
-    answers = [noisy_instances(rng, *image, drawn.THING_IDS) for image in images]
-    answers[4] = ([], [], [])  # nothing found in one of them
-    return images, answers
-
-
 def run_metric(drawn, images, answers, meta=None, **options):
     evaluator = Evaluator(dict(type='InstanceAP', **options))
     evaluator.dataset_meta = meta or drawn.META
