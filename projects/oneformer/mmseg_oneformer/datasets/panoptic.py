@@ -8,20 +8,19 @@ Decisions:
   with any number of loader workers and after a resume.
 """
 
-import colorsys
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from ..visualization.colors import class_colors
 from .images import image_fault
 from .randomness import keyed_randomness
 
-__all__ = ['PanopticDataset', 'generated_palette']
+__all__ = ['PanopticDataset']
 
 
 @DATASETS.register_module()
@@ -155,12 +154,12 @@ class PanopticDataset(BaseDataset):
         if 'classes' not in meta:
             meta.update(classes=names, thing_ids=things)
             colors = [category.get('color') for category in categories]
-            meta.setdefault('palette', colors if all(colors) else generated_palette(len(names)))
+            meta.setdefault('palette', colors if all(colors) else class_colors(len(names)))
         if 'thing_ids' not in meta:
             raise ValueError('metainfo has classes but no thing_ids; add the class indices of the things as a tuple.')
         meta['classes'] = tuple(meta['classes'])
         meta['thing_ids'] = tuple(sorted(int(label) for label in meta['thing_ids']))
-        meta['palette'] = [tuple(color) for color in meta.get('palette') or generated_palette(len(meta['classes']))]
+        meta['palette'] = [tuple(color) for color in meta.get('palette') or class_colors(len(meta['classes']))]
 
         cure = 'state classes and thing_ids as in the JSON (sorted by category id), or leave metainfo out'
         for label, (ours, theirs) in enumerate(zip(meta['classes'], names)):
@@ -239,12 +238,3 @@ class PanopticDataset(BaseDataset):
         if sample is None:
             raise ValueError(image_fault(path) or f'A transform of the pipeline returned nothing for {path}.')
         return sample
-
-
-def generated_palette(num_classes: int) -> list[tuple[int, int, int]]:
-    """RGB colours (0-255), well apart for neighbouring classes: hues by the golden ratio, three brightnesses."""
-    colors = []
-    for label in range(num_classes):
-        rgb = colorsys.hsv_to_rgb(label * 0.618034 % 1.0, 0.55 + 0.2 * (label % 2), 0.95 - 0.2 * (label % 3))
-        colors.append(tuple(int(channel) for channel in np.round(np.asarray(rgb) * 255)))
-    return colors
