@@ -2,6 +2,7 @@
 
 import logging
 import math
+from functools import cache
 from typing import Literal
 
 import torch
@@ -10,6 +11,16 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .distributed import gather_counts, gather_rows, rank
+
+
+@cache  # once a process, not once an iteration
+def warn_of_single_row() -> None:
+    """Say that the loss teaches nothing."""
+    print_log(
+        'the contrastive loss is 0 for a global batch of 1: it compares images with each other',
+        'current',
+        level=logging.WARNING,
+    )
 
 
 class ContrastiveLoss(nn.Module):
@@ -47,11 +58,7 @@ class ContrastiveLoss(nn.Module):
             x, y = self.rows(queries), self.rows(texts)
             counts = gather_counts(len(x), x.device)
             if sum(counts) == 1:
-                print_log(
-                    'the contrastive loss is 0 for a global batch of 1: it compares images with each other',
-                    'current',
-                    level=logging.WARNING,
-                )
+                warn_of_single_row()
             labels = torch.arange(len(x), device=x.device) + sum(counts[: rank()])
             scale = self.logit_scale.exp().clamp(max=100)
             loss = F.cross_entropy(scale * x @ gather_rows(y, counts).T, labels, reduction='sum')
