@@ -10,9 +10,11 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from ..files import write_atomic
+from ..models.checkpoint import check_fit
 
 
 class _LaterRemoval:
@@ -36,6 +38,16 @@ class SafeCheckpointHook(CheckpointHook):
     The base class removes the oldest checkpoint *before* it saves the new one (with ``max_keep_ckpts=1`` a kill in
     between loses the run) and writes ``last_checkpoint`` in place. Takes the same arguments.
     """
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Refuse to resume from another model's checkpoint; mmengine itself loads what happens to fit.
+
+        Raises:
+            ValueError: Keys or shapes differ.
+        """
+        if runner._resume:
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            check_fit(model.state_dict(), checkpoint['state_dict'], runner._load_from)
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
         """Save, then point to what was saved, then remove what is too old."""

@@ -75,17 +75,25 @@ class ResumableIterLoop(IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self._enter_stream()
-        while self._iter < self._max_iters and not self.stop_training:
-            self.runner.model.train()
-            batch = next(self.dataloader_iterator)
-            seed_iteration(self.runner.seed, get_rank(), self._iter)
-            self.run_iter(batch)
-            self._decide_current_val_interval()
-            if self._is_validation_due():
-                self.runner.val_loop.run()
+        try:
+            while self._iter < self._max_iters and not self.stop_training:
+                self._train_one()
+        finally:
+            # Ends the workers now. Left to the garbage collector it happens in the middle of something else, and they
+            # are waited for, one after the other.
+            self.dataloader_iterator = None
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _train_one(self) -> None:
+        self.runner.model.train()
+        batch = next(self.dataloader_iterator)
+        seed_iteration(self.runner.seed, get_rank(), self._iter)
+        self.run_iter(batch)
+        self._decide_current_val_interval()
+        if self._is_validation_due():
+            self.runner.val_loop.run()
 
     def _enter_stream(self) -> None:
         """Start the workers at the first sample of the current iteration.

@@ -127,12 +127,12 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, An
             del state[key]
         if text_keys:
             print_log(f'{path}: {len(text_keys)} tensors of the text branch are left out; only training needs them.')
-    _check_fit(own, state, path)
+    check_fit(own, state, path)
     model.load_state_dict(state)
     return dict(checkpoint['meta'])
 
 
-def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
     """Raise a ValueError unless both state dicts have the same keys and shapes."""
     missing = [key for key in own if key not in state]
     left_over = [key for key in state if key not in own]

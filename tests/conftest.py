@@ -1,0 +1,66 @@
+"""Fixtures that several rooms share."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # Small tensors: threads cost more than they bring, and xdist has its own.
+
+import mmseg_oneformer  # noqa: E402, F401  (first: makes the OpenMMLab wheels importable)
+
+ROOT = Path(__file__).resolve().parents[1]
+TOY = ROOT / 'tests/toy'
+
+
+@pytest.fixture
+def toy_config():
+    """Path of a config that trains seven iterations in a second."""
+    return TOY / 'toy_config.py'
+
+
+@pytest.fixture
+def run_tool(tmp_path):
+    """Run a tool of ``tools/`` as a user would, in an empty folder; returns the finished process."""
+
+    def run(tool, *args, env=None, timeout=300):
+        command = ['bash', ROOT / 'tools' / tool] if tool.endswith('.sh') else [sys.executable, ROOT / 'tools' / tool]
+        paths = [str(TOY), os.environ.get('PYTHONPATH', '')]
+        full_env = {
+            **os.environ,
+            'PYTHONPATH': os.pathsep.join(paths),
+            'PYTHON': sys.executable,
+            'OMP_NUM_THREADS': '1',
+            'CUDA_VISIBLE_DEVICES': '',
+            **(env or {}),
+        }
+        command = [str(part) for part in [*command, *args]]
+        return subprocess.run(
+            command, cwd=tmp_path, env=full_env, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def call_tool(tmp_path, monkeypatch):
+    """Call ``main`` of a tool in this process, in an empty folder; returns its exit status. Much faster than a process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(TOY))
+
+    def call(tool, *args):
+        path = ROOT / 'tools' / tool
+        spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.delenv('ONEFORMER_TRACEBACK', raising=False)
+        try:
+            module.main([str(arg) for arg in args])
+        except SystemExit as stop:
+            return stop.code or 0
+        return 0
+
+    return call
