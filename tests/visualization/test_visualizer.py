@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.registry import VISUALIZERS
 from mmengine.structures import InstanceData, PixelData
-from mmdet.structures import DetDataSample
 from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 

@@ -1,1 +1,8 @@
-"""To be filled: apis."""
+"""What users call: the inferencer, and models by name."""
+
+from .inferencer import Answer, OneFormerInferencer
+from .registry import find_config, find_weights, list_models
+from .sources import Source
+from .writer import AnswerWriter
+
+__all__ = ['Answer', 'AnswerWriter', 'OneFormerInferencer', 'Source', 'find_config', 'find_weights', 'list_models']

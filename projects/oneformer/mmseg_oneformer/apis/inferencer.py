@@ -1,0 +1,267 @@
+"""Photos in, answers out: the three lines of Python that most users need.
+
+Decisions:
+* A call keeps nothing: tasks and token are arguments, and the model's own settings are as before after it.
+* Arrays are BGR, as everywhere in OpenMMLab; what is read from disk is turned to BGR by the config's own loader.
+* ``stream`` holds one batch at a time, for folders whose answers do not fit in memory.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
+from tqdm import tqdm
+
+from ..datasets.images import image_fault
+from ..models.checkpoint import for_inference, load_weights
+from ..tasks import TASKS, check_task, check_tasks
+from .registry import find_weights
+from .sources import Input, Source, collect_sources
+from .writer import AnswerWriter
+
+
+class Answer(NamedTuple):
+    """What one image was answered."""
+
+    source: Source
+    image: np.ndarray
+    """The photo as loaded, (H, W, 3) uint8 BGR."""
+    sample: DetDataSample
+    """On the CPU; has ``pred_sem_seg``, ``pred_instances``, ``pred_panoptic_seg`` as asked for."""
+
+
+class OneFormerInferencer:
+    """Answers photos with one model.
+
+    Example:
+        >>> infer = OneFormerInferencer('oneformer_r50_8xb2-50e_coco-1024x1024', weights='r50.pth')
+        >>> sample = infer('photo.jpg', tasks='panoptic')[0]
+        >>> sample.pred_panoptic_seg.segments_info
+
+    Args:
+        model: Name of a model, path of a config, or a config.
+        weights: A ``.pth`` or ``.safetensors`` file; by default those that are shipped for the name.
+        device: Such as 'cpu' or 'cuda:1'; by default a GPU if there is one.
+        cfg_options: Settings that override the config.
+
+    Raises:
+        FileNotFoundError: If the weights do not exist.
+        ValueError: If there is no such model, its weights are not known or do not fit, or the device does not exist.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Config,
+        weights: str | os.PathLike[str] | None = None,
+        device: str | torch.device | None = None,
+        cfg_options: dict[str, Any] | None = None,
+    ) -> None:
+        self.device = _device(device)
+        cfg = _read_config(model, cfg_options)
+        if weights is None and not isinstance(model, Config):
+            weights = find_weights(model)
+        if weights is None:
+            raise ValueError(f'No weights are shipped for {_name(model)}; give the path of its weights.')
+        self.cfg = for_inference(cfg)
+        with DefaultScope.overwrite_default_scope(self.cfg.get('default_scope', 'mmdet')):
+            self.model = revert_sync_batchnorm(MODELS.build(self.cfg.model))
+            meta = load_weights(self.model, weights)
+            self.dataset_meta = _dataset_meta(self.cfg, meta, self.model)
+            self._load, self._prepare = _pipeline(self.cfg)
+        self.model.cfg, self.model.dataset_meta = self.cfg, self.dataset_meta
+        self.model.to(self.device).eval()
+
+    def __call__(
+        self,
+        inputs: Input | Sequence[Input],
+        tasks: str | Sequence[str] = TASKS,
+        token: str | None = None,
+        batch_size: int = 1,
+        progress: bool = True,
+        out_dir: str | os.PathLike[str] | None = None,
+    ) -> list[DetDataSample]:
+        """Answer images, and hold all answers in memory.
+
+        Args:
+            inputs: A photo, a folder of photos, a uint8 BGR array (H, W, 3), or a list of these.
+            tasks: 'semantic', 'instance', 'panoptic' or several of them.
+            token: The task whose token is used for all answers; by default each has its own.
+            batch_size: Images that go through the network together. Smaller ones are padded to the largest, which
+                changes their answers a little; 1 gives the exact ones.
+            progress: Show a progress bar for more than one image.
+            out_dir: Also write the answers here, as described at :class:`AnswerWriter`.
+
+        Returns:
+            A data sample for each image, in the order of the inputs (a folder's photos sorted by name), on the CPU.
+
+        Raises:
+            FileNotFoundError: If an input does not exist.
+            ValueError: If an image cannot be read or an argument is wrong.
+        """
+        return [answer.sample for answer in self.stream(inputs, tasks, token, batch_size, progress, out_dir)]
+
+    def stream(
+        self,
+        inputs: Input | Sequence[Input],
+        tasks: str | Sequence[str] = TASKS,
+        token: str | None = None,
+        batch_size: int = 1,
+        progress: bool = True,
+        out_dir: str | os.PathLike[str] | None = None,
+        on_broken: Callable[[Source, str], None] | None = None,
+    ) -> Iterator[Answer]:
+        """Answer images one batch after the other; arguments and errors as for a call.
+
+        Args:
+            inputs: See above.
+            tasks: See above.
+            token: See above.
+            batch_size: See above.
+            progress: See above.
+            out_dir: See above. The JSON files are written when the last answer has been fetched.
+            on_broken: Called with the image and a sentence for each one that cannot be read, which is then left out;
+                by default the first one raises.
+
+        Returns:
+            An iterator over the answers, in the order of the inputs.
+        """
+        tasks = check_tasks(tasks)
+        if token is not None:
+            check_task(token)
+        if batch_size < 1:
+            raise ValueError(f'A batch has at least one image, not {batch_size}; give a batch size of 1 or more.')
+        sources = collect_sources(inputs)
+        writer = None if out_dir is None else AnswerWriter(out_dir, sources, self.dataset_meta)
+        return self._stream(sources, tasks, token, batch_size, progress, writer, on_broken)
+
+    def _stream(
+        self,
+        sources: Sequence[Source],
+        tasks: tuple[str, ...],
+        token: str | None,
+        batch_size: int,
+        progress: bool,
+        writer: AnswerWriter | None,
+        on_broken: Callable[[Source, str], None] | None,
+    ) -> Iterator[Answer]:
+        with ExitStack() as stack:
+            if writer is not None:
+                stack.enter_context(writer)
+            bar = tqdm(total=len(sources), unit='image', disable=not progress or len(sources) == 1)
+            stack.enter_context(bar)
+            for start in range(0, len(sources), batch_size):
+                batch = sources[start : start + batch_size]
+                loaded = []
+                for source in batch:
+                    try:
+                        loaded.append((source, *self._read(source)))
+                    except ValueError as error:
+                        if on_broken is None:
+                            raise
+                        on_broken(source, str(error))
+                for answer in self._answer(loaded, tasks, token):
+                    if writer is not None:
+                        writer.add(*answer)
+                    yield answer
+                bar.update(len(batch))
+
+    def _read(self, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
+        """Load one image and prepare it for the network; ValueError if it cannot be read."""
+        if source.array is not None:
+            shape = source.array.shape[:2]
+            results: dict[str, Any] = {'img': source.array, 'img_shape': shape, 'ori_shape': shape, 'img_path': None}
+        else:
+            try:
+                results = self._load({'img_path': str(source.path)})
+            except Exception as error:
+                # The libraries raise assertions and cv2 errors that do not name the file.
+                fault = image_fault(str(source.path))
+                if fault is None:
+                    raise
+                raise ValueError(fault) from error
+        image = results['img']
+        return image, self._prepare({**results, 'img_id': source.name})
+
+    def _answer(
+        self, loaded: Sequence[tuple[Source, np.ndarray, dict[str, Any]]], tasks: tuple[str, ...], token: str | None
+    ) -> list[Answer]:
+        if not loaded:
+            return []
+        data = {key: [packed[key] for _, _, packed in loaded] for key in ('inputs', 'data_samples')}
+        with self._asked(tasks, token), torch.inference_mode():
+            samples = self.model.test_step(data)
+        return [Answer(source, image, sample.cpu()) for (source, image, _), sample in zip(loaded, samples)]
+
+    @contextmanager
+    def _asked(self, tasks: tuple[str, ...], token: str | None) -> Iterator[None]:
+        """Set what the model answers, for one step only."""
+        before = self.model.test_cfg
+        self.model.test_cfg = type(before)({**before, 'tasks': tasks, 'token': token})
+        try:
+            yield
+        finally:
+            self.model.test_cfg = before
+
+
+def _name(model: str | os.PathLike[str] | Config) -> str:
+    return str(model.filename or 'this config') if isinstance(model, Config) else str(model)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    """Return the device, or raise a ValueError if it is not there."""
+    try:
+        chosen = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip('.')
+        raise ValueError(
+            f'Device {device} cannot be used ({reason}); choose cpu, or cuda where there is a GPU.'
+        ) from error
+    return chosen
+
+
+def _read_config(model: str | os.PathLike[str] | Config, options: dict[str, Any] | None) -> Config:
+    # Here, since the command line's module imports this package's registry.
+    from ..engine.cli import read_config
+
+    if not isinstance(model, Config):
+        return read_config(model, options)
+    cfg = model.copy()
+    cfg.merge_from_dict(options or {})
+    return cfg
+
+
+def _pipeline(cfg: Config) -> tuple[Callable[[dict], dict], Callable[[dict], dict]]:
+    """Return the config's image loader and what follows it in its test pipeline."""
+    steps = cfg.get('test_pipeline') or cfg.test_dataloader.dataset.pipeline
+    if not str(steps[0]['type']).endswith('LoadImageFromFile'):
+        raise ValueError(f'test_pipeline has to begin with LoadImageFromFile, not {steps[0]["type"]}; reorder it.')
+    return TRANSFORMS.build(steps[0]), Compose(steps[1:])
+
+
+def _dataset_meta(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, Any]:
+    """Return classes, thing ids and palette: the checkpoint's own, else those of the config's test data set.
+
+    Raises:
+        ValueError: If neither names the classes, or there are more or fewer than the model has.
+    """
+    found = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
+    if 'classes' not in found and cfg.get('test_dataloader') is not None:
+        # Lazily: annotations are not at hand where a model is used.
+        found = dict(DATASETS.build({**cfg.test_dataloader.dataset, 'lazy_init': True}).metainfo)
+    if 'classes' not in found:
+        raise ValueError("Neither the weights nor the config name the classes; add metainfo to the config's data set.")
+    if len(found['classes']) != model.head.num_classes:
+        raise ValueError(
+            f'The weights name {len(found["classes"])} classes and the model has {model.head.num_classes}; '
+            'give config and weights of one model.'
+        )
+    return {**found, 'classes': tuple(found['classes']), 'thing_ids': tuple(model.thing_ids)}

@@ -1,0 +1,71 @@
+"""mmdet's and mmseg's own functions work with our configs and give our answers."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.apis import DetInferencer, inference_detector, init_detector
+from mmengine.config import Config
+from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result_pyplot
+
+from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.models.checkpoint import for_inference
+
+
+@pytest.fixture
+def photo(make_photo, tmp_path):
+    path = tmp_path / 'photo.png'
+    cv2.imwrite(str(path), make_photo())
+    return str(path)
+
+
+@pytest.fixture
+def expected(tiny_model, photo):
+    return OneFormerInferencer(*tiny_model, device='cpu')(photo)[0]
+
+
+def assert_same(one, other):
+    assert torch.equal(one.pred_sem_seg.data, other.pred_sem_seg.data)
+    assert torch.equal(one.pred_panoptic_seg.sem_seg, other.pred_panoptic_seg.sem_seg)
+    assert torch.equal(one.pred_instances.masks, other.pred_instances.masks)
+    assert torch.equal(one.pred_instances.scores, other.pred_instances.scores)
+
+
+@pytest.mark.parametrize('prepare', [str, lambda path: for_inference(Config.fromfile(path))], ids=['path', 'config'])
+@pytest.mark.parametrize('form', ['path', 'array'])
+def test_mmdet__init_detector_inference_detector(tiny_model, photo, expected, prepare, form):
+    config, weights = tiny_model
+    model = init_detector(prepare(config), str(weights), device='cpu')
+    assert_same(inference_detector(model, photo if form == 'path' else cv2.imread(photo)), expected)
+
+
+@pytest.mark.parametrize('prepare', [str, lambda path: for_inference(Config.fromfile(path))], ids=['path', 'config'])
+@pytest.mark.parametrize('form', ['path', 'array'])
+def test_mmseg__init_model_inference_model(tiny_model, photo, expected, prepare, form):
+    config, weights = tiny_model
+    model = init_model(prepare(config), str(weights), device='cpu')
+    assert_same(inference_model(model, photo if form == 'path' else cv2.imread(photo)), expected)
+
+
+def test_mmseg__show_result_pyplot(tiny_model, photo, tmp_path):
+    model = init_model(str(tiny_model[0]), str(tiny_model[1]), device='cpu')
+    out = tmp_path / 'shown.png'
+    picture = show_result_pyplot(model, photo, inference_model(model, photo), show=False, out_file=str(out))
+    assert picture.shape[2] == 3 and np.ptp(picture) > 0
+    assert out.exists()
+
+
+def test_mmseg__inferencer(tiny_model, photo, expected, tmp_path):
+    config, weights = tiny_model
+    infer = MMSegInferencer(str(config), str(weights), device='cpu')
+    (sample,) = [infer(photo, return_datasamples=True, out_dir=str(tmp_path / 'mmseg'))]
+    assert_same(sample, expected)
+    assert list((tmp_path / 'mmseg').rglob('*.png'))
+
+
+def test_mmdet__inferencer(tiny_model, photo, expected, tmp_path):
+    config, weights = tiny_model
+    infer = DetInferencer(str(config), str(weights), device='cpu', show_progress=False)
+    result = infer(photo, return_datasamples=True, out_dir=str(tmp_path / 'mmdet'), no_save_pred=True)
+    assert_same(result['predictions'][0], expected)
+    assert list((tmp_path / 'mmdet').rglob('*.png'))

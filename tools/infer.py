@@ -1,0 +1,71 @@
+"""Answer photos: label maps, COCO files and pictures.
+
+python tools/infer.py photo.jpg --model NAME_OR_CONFIG --out-dir answers
+python tools/infer.py photos/ more/photo.png --model CONFIG --weights F.pth --tasks panoptic --out-dir answers
+python tools/infer.py --list                               # all model names
+
+Exit status: 0 if all went well, 1 if a photo could not be read (the others are answered), 2 for a wrong command.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mmengine.config import DictAction
+from tqdm import tqdm
+
+from mmseg_oneformer.apis import OneFormerInferencer, Source, find_weights, list_models
+from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.tasks import TASKS, check_tasks
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Answer photos in all three tasks.')
+    parser.add_argument('inputs', nargs='*', metavar='INPUT', help='photos and folders of photos')
+    parser.add_argument('--model', metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
+    parser.add_argument('--weights', metavar='FILE', help='.pth or .safetensors (default: those shipped for the name)')
+    parser.add_argument('--tasks', nargs='+', metavar='TASK', default=TASKS, help=f'which of {", ".join(TASKS)}')
+    parser.add_argument('--token', metavar='TASK', help="make all answers from this task's token")
+    parser.add_argument('--batch-size', type=int, default=1, help='photos at a time; more than 1 pads smaller ones')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
+    parser.add_argument('--out-dir', metavar='FOLDER', help='where the answers are written')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    parser.add_argument('--list', action='store_true', help='print the names of all models and stop')
+    return parser.parse_args(argv)
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Answer the photos of the command line; returns the exit status."""
+    args = parse_args(argv)
+    if args.list:
+        for name in list_models():
+            print(name if find_weights(name) is None else f'{name}  (weights included)')
+        return 0
+    for value, what in ((args.inputs, 'INPUT'), (args.model, '--model'), (args.out_dir, '--out-dir')):
+        if not value:
+            raise ValueError(f'{what} is missing; see tools/infer.py --help, or --list for the names of models.')
+    tasks = check_tasks(args.tasks)
+    broken: list[str] = []
+
+    def note(source: Source, reason: str) -> None:
+        broken.append(source.file_name)
+        tqdm.write(f'skipped: {reason}', file=sys.stderr)
+
+    infer = OneFormerInferencer(args.model, args.weights, args.device, args.cfg_options)
+    answers = infer.stream(
+        args.inputs, tasks, args.token, args.batch_size, progress=True, out_dir=args.out_dir, on_broken=note
+    )
+    answered = sum(1 for _ in answers)
+    if answered:
+        print(f'{answered} images answered ({", ".join(tasks)}); the files are in {args.out_dir}')
+    if broken:
+        print(f'{len(broken)} images could not be read: {", ".join(broken)}', file=sys.stderr)
+    return 1 if broken else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
