@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault('OMP_NUM_THREADS', '1')  # Small tensors: threads cost more than they bring, and xdist has its own.
+os.environ.setdefault(
+    'OMP_NUM_THREADS', '1'
+)  # Small tensors: threads cost more than they bring, and xdist has its own.
 
 import mmseg_oneformer  # noqa: E402, F401  (first: makes the OpenMMLab wheels importable)
 
@@ -47,7 +49,7 @@ def run_tool(tmp_path):
 
 @pytest.fixture
 def call_tool(tmp_path, monkeypatch):
-    """Call ``main`` of a tool in this process, in an empty folder; returns its exit status. Much faster than a process."""
+    """Call ``main`` of a tool in this process, in an empty folder; returns its exit status."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(TOY))
 

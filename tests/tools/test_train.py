@@ -24,7 +24,9 @@ def assert_same_run(one, two):
 def test_train__stopped_anywhere_and_resumed_is_equal(call_tool, toy_config, tmp_path, stop, workers):
     options = ('--cfg-options', f'train_dataloader.num_workers={workers}')
     assert call_tool('train.py', toy_config, '--work-dir', 'whole') == 0
-    assert call_tool('train.py', toy_config, '--work-dir', 'parts', *options, f'custom_hooks.0.raise_after={stop}') == 130
+    assert (
+        call_tool('train.py', toy_config, '--work-dir', 'parts', *options, f'custom_hooks.0.raise_after={stop}') == 130
+    )
     assert len(list((tmp_path / 'parts').glob('iter_*.pth'))) == (stop >= 2)
     assert call_tool('train.py', toy_config, '--work-dir', 'parts', '--resume', *options) == 0
     assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
@@ -91,7 +93,9 @@ def test_train__mistake_is_one_sentence(call_tool, toy_config, capsys, args, sen
 
 def test_train__error_in_a_worker_is_one_sentence(call_tool, toy_config, capsys):
     options = ('--cfg-options', 'train_dataloader.dataset.broken=True', 'train_dataloader.num_workers=1')
-    assert error_of(call_tool('train.py', toy_config, *options), capsys) == 'error: photo5.jpg is corrupt; get it again.'
+    assert (
+        error_of(call_tool('train.py', toy_config, *options), capsys) == 'error: photo5.jpg is corrupt; get it again.'
+    )
 
 
 def test_train__broken_config_is_one_sentence(call_tool, tmp_path, capsys):
@@ -102,7 +106,9 @@ def test_train__broken_config_is_one_sentence(call_tool, tmp_path, capsys):
 def test_train__resume_from_another_model(call_tool, toy_config, capsys):
     assert call_tool('train.py', toy_config, '--work-dir', 'w') == 0
     options = ('--resume', 'w/iter_7.pth', '--cfg-options', 'model.width=16')
-    assert 'no checkpoint of this model' in error_of(call_tool('train.py', toy_config, '--work-dir', 'v', *options), capsys)
+    assert 'no checkpoint of this model' in error_of(
+        call_tool('train.py', toy_config, '--work-dir', 'v', *options), capsys
+    )
 
 
 def test_train__developers_see_the_traceback(call_tool, toy_config):

@@ -58,7 +58,9 @@ class Record(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         with open(os.path.join(runner.work_dir, 'losses.txt'), 'a') as file:  # noqa: PTH118, PTH123
-            file.write(f'{batch_idx} {float(outputs["loss"]).hex()} rank{runner.rank} {type(runner.optim_wrapper).__name__}\n')
+            file.write(
+                f'{batch_idx} {float(outputs["loss"]).hex()} rank{runner.rank} {type(runner.optim_wrapper).__name__}\n'
+            )
         if batch_idx + 1 == self.die_after:
             os._exit(9)
         if batch_idx + 1 == self.raise_after:

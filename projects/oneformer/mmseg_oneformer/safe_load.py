@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+PLAIN_CALLS = ('dict', 'set', 'tuple')
+
 
 @contextmanager
 def checkpoint_types() -> Iterator[None]:
@@ -83,15 +85,23 @@ def is_plain_config(text: str) -> bool:
     """Return whether a config's text is assignments of literals and ``dict(...)`` only, so that running it is safe."""
     allowed = (
         *(ast.Module, ast.Assign, ast.Store, ast.Load, ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set),
-        *(ast.keyword, ast.UnaryOp, ast.USub, ast.Call, ast.Name),
+        *(ast.keyword, ast.UnaryOp, ast.USub, ast.Call),
     )
     try:
         nodes = list(ast.walk(ast.parse(text)))
     except (SyntaxError, ValueError):
         return False
-    calls = [node for node in nodes if isinstance(node, ast.Call)]
-    plain_calls = all(isinstance(call.func, ast.Name) and call.func.id in ('dict', 'set', 'tuple') for call in calls)
-    return plain_calls and all(isinstance(node, allowed) for node in nodes)
+    # Names are read as what is called only, and what is called cannot have been given another meaning before.
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    for node in nodes:
+        if isinstance(node, ast.Name):
+            plain_call = id(node) in called and node.id in PLAIN_CALLS
+            plain_target = isinstance(node.ctx, ast.Store) and node.id not in (*PLAIN_CALLS, '_base_')
+            if not (plain_call or plain_target):
+                return False
+        elif not isinstance(node, allowed) or (isinstance(node, ast.Call) and not isinstance(node.func, ast.Name)):
+            return False
+    return True
 
 
 def _shorten(text: str) -> str:

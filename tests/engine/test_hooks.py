@@ -1,0 +1,111 @@
+import types
+from collections import deque
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.fileio import LocalBackend
+
+from mmseg_oneformer.engine import SafeCheckpointHook, StopAtInvalidLoss, latest_checkpoint
+
+
+class Hub:
+    def __init__(self):
+        self.runtime_info = {}
+
+    def update_info(self, key, value):
+        self.runtime_info[key] = value
+
+    def get_info(self, key):
+        return self.runtime_info[key]
+
+
+class ToyRunner:
+    """What a checkpoint hook sees of a Runner; saving can fail as it does when the process is killed."""
+
+    def __init__(self, work_dir):
+        self.work_dir, self.message_hub, self.iter, self.epoch = str(work_dir), Hub(), 0, 0
+        self.killed = False
+        self.logger = types.SimpleNamespace(info=print, warning=print)
+
+    def save_checkpoint(self, out_dir, filename, *args, **kwargs):
+        if self.killed:
+            raise KeyboardInterrupt
+        (Path(out_dir) / filename).write_text('weights')
+
+
+@pytest.fixture
+def hook(tmp_path):
+    hook = SafeCheckpointHook(by_epoch=False, interval=1, max_keep_ckpts=1, save_best='PQ', rule='greater')
+    hook.out_dir, hook.file_backend, hook.file_client = str(tmp_path), LocalBackend(), None
+    hook.keep_ckpt_ids, hook.best_ckpt_path = deque(maxlen=1), None
+    return hook
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_safe_checkpoint__one_is_kept(hook, tmp_path):
+    runner = ToyRunner(tmp_path)
+    for step in (1, 2, 3):
+        hook._save_checkpoint_with_step(runner, step, {})
+    assert names(tmp_path) == ['iter_3.pth', 'last_checkpoint']
+    assert runner.message_hub.runtime_info['keep_ckpt_ids'] == [3]
+    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_3.pth'
+
+
+def test_safe_checkpoint__killed_while_saving_the_old_one_is_there(hook, tmp_path):
+    runner = ToyRunner(tmp_path)
+    hook._save_checkpoint_with_step(runner, 1, {})
+    runner.killed = True
+    with pytest.raises(KeyboardInterrupt):
+        hook._save_checkpoint_with_step(runner, 2, {})
+    assert names(tmp_path) == ['iter_1.pth', 'last_checkpoint']
+    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_1.pth'
+
+
+def test_safe_checkpoint__the_best_is_replaced_after_saving(hook, tmp_path):
+    runner = ToyRunner(tmp_path)
+    runner.iter = 1
+    hook._save_best_checkpoint(runner, {'PQ': 10.0})
+    runner.iter, runner.killed = 2, True
+    with pytest.raises(KeyboardInterrupt):
+        hook._save_best_checkpoint(runner, {'PQ': 20.0})
+    assert names(tmp_path) == ['best_PQ_iter_1.pth']
+    hook.best_ckpt_path = str(tmp_path / 'best_PQ_iter_1.pth')
+    runner.killed = False
+    hook._save_best_checkpoint(runner, {'PQ': 30.0})
+    assert names(tmp_path) == ['best_PQ_iter_2.pth']
+
+
+def test_safe_checkpoint__a_resumed_run_writes_the_same_best_again(hook, tmp_path):
+    runner = ToyRunner(tmp_path)
+    runner.iter = 1
+    hook._save_best_checkpoint(runner, {'PQ': 10.0})
+    hook._save_best_checkpoint(runner, {'PQ': 11.0})
+    assert names(tmp_path) == ['best_PQ_iter_1.pth']
+
+
+def test_latest_checkpoint__stale_pointer_moved_folder_and_nothing(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+    for name in ('iter_90.pth', 'iter_100.pth', 'best_PQ_iter_200.pth', 'other.pth'):
+        (tmp_path / name).touch()
+    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_100.pth'
+    pointer = tmp_path / 'last_checkpoint'
+    pointer.write_text('')  # What a kill between opening and writing leaves.
+    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_100.pth'
+    pointer.write_text('/elsewhere/iter_90.pth')
+    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_90.pth'
+    pointer.write_text('/elsewhere/iter_95.pth')
+    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_100.pth'
+
+
+def test_stop_at_invalid_loss__names_the_term():
+    hook = StopAtInvalidLoss(interval=1)
+    runner = types.SimpleNamespace(iter=4, work_dir='w')
+    hook.after_train_iter(runner, 4, outputs={'loss': torch.ones(3), 'note': 'text'})
+    with pytest.raises(ValueError, match='loss_mask is nan at iteration 5'):
+        hook.after_train_iter(
+            runner, 4, outputs={'loss': torch.ones(1), 'loss_mask': torch.tensor([1.0, float('nan')])}
+        )

@@ -1,0 +1,52 @@
+import random
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from mmseg_oneformer.engine import ResumableIterLoop, seed_iteration
+
+
+def draw():
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def test_seed_iteration__is_a_function_of_seed_rank_and_iteration():
+    drawn = {}
+    for key in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (7, 3, 9)]:
+        seed_iteration(*key)
+        drawn[key] = draw()
+        draw()
+        seed_iteration(*key)
+        assert draw() == drawn[key]
+    assert len({value for values in drawn.values() for value in values}) == 15
+
+
+def loop(**kwargs):
+    loader = types.SimpleNamespace(dataset=types.SimpleNamespace(metainfo={'classes': ('a',)}), batch_sampler=None)
+    runner = types.SimpleNamespace(visualizer=types.SimpleNamespace(), val_loop=object(), optim_wrapper=None)
+    return ResumableIterLoop(runner, loader, **kwargs)
+
+
+def test_resumable_loop__validation_at_the_interval_and_at_the_end():
+    train = loop(max_iters=10, val_interval=4, val_begin=5)
+    due = []
+    for train._iter in range(1, 11):
+        due.append(train._is_validation_due())
+    assert [i for i, value in enumerate(due, 1) if value] == [8, 10]
+    assert train.runner.visualizer.dataset_meta == {'classes': ('a',)}
+
+
+@pytest.mark.parametrize('max_iters', [0, 2.5])
+def test_resumable_loop__max_iters(max_iters):
+    with pytest.raises(ValueError, match='max_iters'):
+        loop(max_iters=max_iters)
+
+
+def test_resumable_loop__refuses_to_resume_inside_an_accumulated_step():
+    train = loop(max_iters=10)
+    train.runner.optim_wrapper = types.SimpleNamespace(_accumulative_counts=4)
+    train._iter = 6
+    with pytest.raises(ValueError, match='in the middle of 4 accumulated'):
+        train._enter_stream()

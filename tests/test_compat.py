@@ -1,0 +1,142 @@
+import importlib.util
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
+
+from mmseg_oneformer import compat
+from mmseg_oneformer.safe_load import is_plain_config, safe_load
+
+OWNED = []
+
+
+class Calls:
+    """Pickles as a call of ``function(*args)``."""
+
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.fixture
+def runner_checkpoint(tmp_path):
+    history = HistoryBuffer()
+    history.update(1.0)
+    history.update(2, 3)
+    content = {
+        'state_dict': {'weight': torch.ones(2)},
+        'meta': {'iter': 2, 'cfg': "model = dict(type='A', lr=-1e-4, names=['a', ('b', 3)])\n", 'seed': 0},
+        'message_hub': {'log_scalars': {'loss': history}, 'runtime_info': {'best': np.float32(3), 'n': np.int64(1)}},
+        'optimizer': {'state': {0: {'step': torch.tensor(1.0)}}, 'param_groups': [{'lr': 0.1, 'betas': (0.9, 0.99)}]},
+    }
+    save_checkpoint(content, str(tmp_path / 'iter_2.pth'))
+    return tmp_path / 'iter_2.pth'
+
+
+def test_loader__reads_what_a_runner_writes(runner_checkpoint):
+    checkpoint = CheckpointLoader.load_checkpoint(str(runner_checkpoint))
+    assert checkpoint['message_hub']['log_scalars']['loss'].statistics('mean') == 0.75
+    assert checkpoint['message_hub']['runtime_info']['best'] == 3
+    assert 'cfg' in checkpoint['meta']
+
+
+@pytest.mark.parametrize(
+    ('payload', 'named'),
+    [
+        (Calls(OWNED.append, 1), 'getattr of'),
+        (Calls(eval, '__import__("os").getcwd()'), 'eval'),
+        (Calls(getattr, HistoryBuffer, '__init__'), "'__init__'"),
+        (Calls(getattr, HistoryBuffer, 'statistics'), "'statistics'"),
+        (Path('a'), 'pathlib'),
+    ],
+)
+def test_loader__refuses_what_would_run_code(tmp_path, payload, named):
+    torch.save({'state_dict': {}, 'extra': payload}, tmp_path / 'evil.pth')
+    with pytest.raises(ValueError, match=r'evil\.pth is refused, since a checkpoint must not run code') as refusal:
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'))
+    assert '\n' not in str(refusal.value)
+    assert named in str(refusal.value)
+    assert not OWNED
+
+
+def test_loader__downloads_are_read_by_the_same_rules(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    (tmp_path / 'checkpoints').mkdir()
+    torch.save({'extra': Calls(eval, '1')}, tmp_path / 'checkpoints/evil.pth')
+    with pytest.raises(pickle.UnpicklingError):
+        CheckpointLoader.load_checkpoint('https://example.org/evil.pth')
+
+
+@pytest.mark.parametrize('content', [b'', b'no checkpoint', 'half'])
+def test_loader__broken_files(tmp_path, runner_checkpoint, content):
+    whole = runner_checkpoint.read_bytes()
+    (tmp_path / 'broken.pth').write_bytes(whole[: len(whole) // 2] if content == 'half' else content)
+    with pytest.raises(ValueError, match=r'broken\.pth is broken or no checkpoint'):
+        safe_load(tmp_path / 'broken.pth')
+
+
+def test_loader__config_text_that_is_code_is_dropped(tmp_path):
+    content = {'meta': {'config': 'import os\n'}, 'message_hub': {'runtime_info': {'cfg': 'a = 1\nopen("x", "w")\n'}}}
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.warns(UserWarning, match='is code and no plain settings'):
+        checkpoint = safe_load(tmp_path / 'a.pth')
+    assert checkpoint == {'meta': {}, 'message_hub': {'runtime_info': {}}}
+
+
+@pytest.mark.parametrize(
+    ('text', 'plain'),
+    [
+        ("a = dict(b=[1, (2.5, 'c')], d={'e': None}, f=-1, g=1e-4)\nh = True", True),
+        ('import os', False),
+        ('a = __import__("os")', False),
+        ('a = (lambda: 1)()', False),
+        ('a = [x for x in ()]', False),
+        ('a = dict.__class__', False),
+        ('dict = open\na = dict("x", "w")', False),
+        ('dict(a=1)\n', False),
+        ('a = open', False),
+        ('_base_ = "other.py"', False),
+        ('def f(): pass', False),
+        ('a = (', False),
+    ],
+)
+def test_is_plain_config(text, plain):
+    assert is_plain_config(text) is plain
+
+
+def test_mmcv__placeholder_is_removed_again():
+    if importlib.util.find_spec('mmcv._ext') is not None:
+        pytest.skip('this mmcv has compiled operators')
+    assert 'mmcv._ext' not in sys.modules
+    import mmcv.ops
+
+    with pytest.raises(NotImplementedError, match='without compiled operators'):
+        mmcv.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+
+
+@pytest.mark.parametrize('name', ['mmengine', 'mmcv', 'mmdet', 'mmseg'])
+def test_check_versions__a_missing_library_says_what_to_install(monkeypatch, name):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda other: None if other == name else found(other))
+    with pytest.raises(ImportError, match=rf'{name} is not installed; .*pip install'):
+        compat.check_versions()
+
+
+def test_check_versions__old_torch(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.5.1+cpu')
+    with pytest.raises(ImportError, match=r'install torch 2\.6 or newer'):
+        compat.check_versions()
+
+
+def test_import__neither_the_text_encoder_nor_a_plot_library_is_loaded():
+    code = 'import sys, mmseg_oneformer; print([name for name in ("open_clip",) if name in sys.modules])'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == '[]'

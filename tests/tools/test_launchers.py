@@ -1,0 +1,111 @@
+import os
+import socket
+import stat
+import sys
+
+import pytest
+from mmengine.config import Config
+
+from mmseg_oneformer import distributed
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        return server.getsockname()[1]
+
+
+def ranks(work_dir):
+    lines = (work_dir / 'losses.txt').read_text().splitlines()
+    return sorted({line.split()[2] for line in lines}), len(lines)
+
+
+@pytest.mark.slow
+def test_dist_train__two_processes_without_a_gpu(run_tool, toy_config, tmp_path):
+    done = run_tool('dist_train.sh', toy_config, 2, '--work-dir', 'w', env={'PORT': str(free_port())})
+    assert done.returncode == 0, done.stderr
+    assert ranks(tmp_path / 'w') == (['rank0', 'rank1'], 14)
+
+
+@pytest.mark.slow
+def test_slurm_train__stand_in_srun_starts_every_task(run_tool, toy_config, tmp_path):
+    srun = tmp_path / 'bin/srun'
+    srun.parent.mkdir()
+    srun.write_text(SRUN)
+    srun.chmod(srun.stat().st_mode | stat.S_IXUSR)
+    env = {
+        'PATH': f'{srun.parent}{os.pathsep}{os.environ["PATH"]}',
+        'GPUS': '2',
+        'GPUS_PER_NODE': '0',
+        'SRUN_ARGS': '--exclude=bad01 --time=5',
+        'MASTER_PORT': str(free_port()),
+    }
+    done = run_tool('slurm_train.sh', 'gpu', 'toy-job', toy_config, '--work-dir', 'w', env=env)
+    assert done.returncode == 0, done.stderr
+    assert ranks(tmp_path / 'w') == (['rank0', 'rank1'], 14)
+    asked = (tmp_path / 'srun.txt').read_text().split()
+    assert {'--partition=gpu', '--job-name=toy-job', '--ntasks=2', '--exclude=bad01', '--time=5'} <= set(asked)
+    assert not any(arg.startswith('--gres') for arg in asked)
+
+
+SRUN = f"""#!{sys.executable}
+import os, socket, subprocess, sys
+args = sys.argv[1:]
+first = next(i for i, arg in enumerate(args) if not arg.startswith('--'))
+flags, command = args[:first], args[first:]
+open('srun.txt', 'w').write(' '.join(args))
+tasks = next(int(flag.split('=')[1]) for flag in flags if flag.startswith('--ntasks='))
+slurm = dict(SLURM_NTASKS=str(tasks), SLURM_NODELIST=socket.gethostname())
+running = [
+    subprocess.Popen(command, env={{**os.environ, **slurm, 'SLURM_PROCID': str(i), 'SLURM_LOCALID': str(i)}})
+    for i in range(tasks)
+]
+sys.exit(max(process.wait() for process in running))
+"""
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
+def test_launchers__too_few_arguments_show_the_usage(run_tool, script):
+    done = run_tool(script, 'x')
+    assert done.returncode == 2
+    assert done.stderr.startswith('usage: bash tools/')
+
+
+@pytest.mark.parametrize(
+    ('script', 'args', 'expected'),
+    [
+        ('slurm_train.sh', ('p', 'j', 'c.py', '--amp'), 'train.py c.py --launcher slurm --amp'),
+        ('slurm_test.sh', ('p', 'j', 'c.py', 'a b.pth', '--tta'), 'test.py c.py a b.pth --launcher slurm --tta'),
+    ],
+)
+def test_slurm__asks_for_gpus_and_passes_flags_on(run_tool, tmp_path, script, args, expected):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\necho "$@"\n')
+    srun.chmod(0o755)
+    done = run_tool(script, *args, env={'PATH': f'{tmp_path}{os.pathsep}{os.environ["PATH"]}', 'GPUS': '16'})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(expected)
+    assert '--gres=gpu:8 --ntasks=16 --ntasks-per-node=8' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ('nodes', 'host'),
+    [('node[03-07,12],gpu1', 'node03'), ('gpu1,gpu2', 'gpu1'), ('a-b[1,3]', 'a-b1'), ('solo', 'solo')],
+)
+def test_first_host(monkeypatch, nodes, host):
+    monkeypatch.setattr(distributed.shutil, 'which', lambda name: None)
+    assert distributed.first_host(nodes) == host
+
+
+def test_first_host__this_machine_is_localhost(monkeypatch):
+    monkeypatch.setattr(distributed.shutil, 'which', lambda name: None)
+    monkeypatch.setattr(distributed.socket, 'gethostname', lambda: 'solo')
+    assert distributed.first_host('solo') == '127.0.0.1'
+
+
+def test_revert_sync_bn__everywhere_in_a_config():
+    cfg = Config({'model': {'backbone': {'norm_cfg': {'type': 'SyncBN', 'momentum': 0.1}}, 'x': [{'type': 'SyncBN'}]}})
+    assert distributed.revert_sync_bn(cfg.model) == 2
+    assert cfg.model.backbone.norm_cfg == {'type': 'BN', 'momentum': 0.1}
+    assert cfg.model.x[0].type == 'BN'
+    assert distributed.revert_sync_bn(cfg.model) == 0
