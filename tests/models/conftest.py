@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
 
@@ -65,6 +66,12 @@ def tiny_config(**changes):
             node = node.setdefault(name, ConfigDict())
         node[last] = ConfigDict(value) if isinstance(value, dict) else value
     return config
+
+
+@pytest.fixture(scope='session', autouse=True)
+def quiet():
+    """Without mmengine's page about the initialisation of every parameter."""
+    MMLogger.get_current_instance().setLevel('WARNING')
 
 
 @pytest.fixture
