@@ -1,3 +1,4 @@
+import importlib.util
 import json
 from pathlib import Path
 
@@ -102,3 +103,16 @@ def train_pipeline():
         dict(type='DescribeTargets', template='photo'),
         dict(type='PackOneFormerInputs'),
     ]
+
+
+@pytest.fixture
+def load_tool():
+    """Load a tool as a module: starting a process for it costs ten seconds of imports."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / 'tools' / name)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

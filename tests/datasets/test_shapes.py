@@ -105,10 +105,15 @@ def test_draw_scene__segments_stay_large():
     assert len(kinds) == 7
 
 
-def test_make_shapes__tool(run_tool, tmp_path):
-    tool = 'dataset_converters/make_shapes.py'
-    done = run_tool(tool, '--out', 'data/shapes', '--train', 3, '--val', 2)
-    assert done.returncode == 0 and '3 + 2 pictures drawn' in done.stdout
+def test_make_shapes__tool(load_tool, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main = load_tool('dataset_converters/make_shapes.py').main
+    main(['--out', 'data/shapes', '--train', '3', '--val', '2'])
+    assert '3 + 2 pictures drawn' in capsys.readouterr().out
     assert len(load(tmp_path / 'data/shapes', 'val')) == 2
-    wrong = run_tool(tool, '--out', 'data/shapes', '--train', 4, '--val', 2)
-    assert wrong.returncode == 2 and wrong.stderr.strip().splitlines()[-1].startswith('error: data/shapes holds shapes')
+    main(['--out', 'data/shapes', '--train', '3', '--val', '2'])
+    assert 'already complete' in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        main(['--out', 'data/shapes', '--train', '4', '--val', '2'])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith('error: data/shapes holds shapes')

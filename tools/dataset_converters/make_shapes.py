@@ -1,20 +1,22 @@
 """Draw the Shapes data set: COCO-panoptic files for a first run without any download.
 
-    python tools/dataset_converters/make_shapes.py --out data/shapes
+python tools/dataset_converters/make_shapes.py --out data/shapes
 
 A complete data set with the same settings is left as it is.
 """
 
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
 import argparse
 import time
+from collections.abc import Sequence
 
-import mmseg_oneformer  # noqa: F401  (first: it makes the stack importable)
 from mmseg_oneformer.datasets.shapes import write_shapes
 from mmseg_oneformer.engine.cli import cli_errors
 
 
 @cli_errors
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Draw what the command line asks for and say what was done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default='data/shapes', help='folder to make (default: %(default)s)')
@@ -23,7 +25,7 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=96, help='height and width in pixels (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='another seed draws other pictures (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='replace shapes that were drawn with other settings')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     start = time.perf_counter()
     drawn = write_shapes(**vars(args))
     if drawn:

@@ -66,7 +66,8 @@ def _noise(rng: np.random.Generator, size: int, rows: int, columns: int) -> Fiel
 
 def _fractal(rng: np.random.Generator, size: int, rows: int, columns: int) -> Field:
     """Three octaves of ``_noise``, the look of clouds."""
-    return sum(_noise(rng, size, rows << octave, columns << octave) * 0.55**octave for octave in range(3))
+    octaves = [_noise(rng, size, rows << octave, columns << octave) * 0.55**octave for octave in range(3)]
+    return octaves[0] + octaves[1] + octaves[2]
 
 
 def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:

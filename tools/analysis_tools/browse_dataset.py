@@ -1,0 +1,126 @@
+"""Show what the network is fed: each sample's input, its targets under the three tasks, and their texts.
+
+python tools/analysis_tools/browse_dataset.py CONFIG --output-dir work_dirs/browse --num 8
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmdet.structures import DetDataSample
+from mmengine.config import Config, DictAction
+from mmengine.registry import DATASETS, init_default_scope
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from mmseg_oneformer.datasets import PanopticDataset, target_masks
+from mmseg_oneformer.engine.cli import cli_errors, read_config
+from mmseg_oneformer.tasks import TASKS
+from mmseg_oneformer.visualization import Segment, class_colors, draw_segments, enlarge, instance_color, panel
+from mmseg_oneformer.visualization.text import font
+
+LINE = 24
+"""Height of a line of text in pixels."""
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of a model')
+    parser.add_argument(
+        '--output-dir', default='work_dirs/browse', help='folder for the pictures (default: %(default)s)'
+    )
+    parser.add_argument('--num', type=int, default=8, help='samples to draw (default: %(default)s)')
+    parser.add_argument('--pass', dest='pass_number', type=int, default=0, help='another pass, other augmentation')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    parser.add_argument('--traceback', action='store_true', help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def datasets_by_task(cfg: Config) -> dict[str, PanopticDataset]:
+    """The training data of ``cfg`` three times, each with one task alone.
+
+    Raises:
+        ValueError: If the data set has no pipeline that draws tasks.
+    """
+    data = cfg.train_dataloader.dataset
+    if not any(step['type'] == 'SampleTask' for step in data.get('pipeline', ())):
+        raise ValueError(
+            'train_dataloader.dataset has no SampleTask in its pipeline; give a config that trains OneFormer.'
+        )
+    built = {}
+    for task in TASKS:
+        steps = [{**step, 'probs': {task: 1.0}} if step['type'] == 'SampleTask' else step for step in data.pipeline]
+        built[task] = DATASETS.build({**data, 'pipeline': steps})
+    return built
+
+
+def draw_targets(image: np.ndarray, sample: DetDataSample, meta: Mapping[str, Any]) -> np.ndarray:
+    """The targets over ``image`` (h, w, 3) uint8 RGB; what is no target stays as it is."""
+    labels = sample.gt_instances.labels.tolist()
+    masks = target_masks(sample.gt_targets.index_map, len(labels)).numpy()
+    colors = class_colors(len(meta['classes']), meta.get('palette'))
+    segments = []
+    for place, (label, mask) in enumerate(zip(labels, masks)):
+        color = instance_color(colors[label], labels[:place].count(label))
+        segments.append(Segment(mask, meta['classes'][label], color, label in meta['thing_ids']))
+    return draw_segments(image, segments)
+
+
+def text_lines(sample: DetDataSample) -> list[str]:
+    """The text list as lines, shortened by counts; a sample without texts has none."""
+    if 'texts' not in sample:
+        return []
+    lines = [f'{count} x "{text}"' for text, count in zip(sample.texts, sample.text_counts)]
+    return [*lines, f'then "{sample.filler}"']
+
+
+def with_lines(picture: np.ndarray, lines: Sequence[str], room: int) -> np.ndarray:
+    """``picture`` (h, w, 3) uint8 RGB with ``lines`` below it, in a strip for ``room`` lines."""
+    strip = Image.new('RGB', (picture.shape[1], room * LINE + 8), 'white')
+    pen = ImageDraw.Draw(strip)
+    for number, line in enumerate(lines):
+        pen.text((6, 4 + number * LINE), line, fill=(28, 32, 40), font=font(LINE - 8))
+    return np.concatenate([picture, np.asarray(strip)])
+
+
+def draw_page(samples: Mapping[str, Mapping[str, Any]], meta: Mapping[str, Any]) -> np.ndarray:
+    """Input and targets of one image under each task, side by side.
+
+    Args:
+        samples: What the pipeline gave, by task: the same augmentation, three tasks.
+        meta: Of the data set.
+    """
+    image = np.ascontiguousarray(next(iter(samples.values()))['inputs'].numpy()[::-1].transpose(1, 2, 0))
+    lines = {task: text_lines(sample['data_samples']) for task, sample in samples.items()}
+    room = max(len(texts) for texts in lines.values())
+    pictures = {'input': with_lines(enlarge(image)[0], [], room)}
+    for task, sample in samples.items():
+        pictures[task] = with_lines(draw_targets(image, sample['data_samples'], meta), lines[task], room)
+    return panel(pictures)
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the first samples of a pass."""
+    args = parse_args(argv)
+    cfg = read_config(args.config, args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    built = datasets_by_task(cfg)
+    first = built[TASKS[0]]
+    out = Path(args.output_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    count = min(args.num, len(first))
+    for index in tqdm(range(count), desc='drawing', unit='sample'):
+        samples = {task: data[args.pass_number, index] for task, data in built.items()}
+        stem = Path(samples[TASKS[0]]['data_samples'].img_path).stem
+        Image.fromarray(draw_page(samples, first.metainfo)).save(out / f'{stem}.png')
+    print(f'{out}: {count} pictures')
+
+
+if __name__ == '__main__':
+    main()
