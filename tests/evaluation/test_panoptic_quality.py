@@ -171,7 +171,7 @@ def test_pq_statistics__entry_without_pixel_is_refused():
         pq_statistics(row((1, 10)), [gt(1)], row((1001, 10)), [pred(1), pred(3)], K)
 
 
-@pytest.mark.parametrize('identity', [-4, K, 1001])
+@pytest.mark.parametrize('identity', [-4, 0, K, 1001])
 def test_pq_statistics__ambiguous_ids_are_refused(identity):
     segments = [pred(1), pred(3) | {'id': identity}]
     with pytest.raises(ValueError, match='must be distinct'):
@@ -185,7 +185,7 @@ def test_pq_statistics__impossible_input_is_refused():
         pq_statistics(row((1, 10)), [gt(1)], row((1005, 10)), [pred(5)], K)
     with pytest.raises(ValueError, match='annotation map'):
         pq_statistics(row((2, 10)), [gt(1)], row((1001, 10)), [pred(1)], K)
-    with pytest.raises(ValueError, match='negative id -1'):
+    with pytest.raises(ValueError, match='id -1 is in the predicted map'):
         pq_statistics(row((1, 10)), [gt(1)], row((1001, 5), (-1, 5)), [pred(1)], K)
 
 

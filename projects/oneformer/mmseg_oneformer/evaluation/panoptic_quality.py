@@ -63,7 +63,7 @@ def pq_statistics(
     gt_label = _labels((segment['label'] for segment in gt_segments), num_classes, 'annotation')
     pred_label = _labels((segment['category_id'] for segment in pred_segments), num_classes, 'prediction')
     crowd = np.array([bool(segment['iscrowd']) for segment in gt_segments], dtype=bool)
-    overlap = _overlaps(gt_map, len(gt_segments), _contiguous(pred_map, pred_segments, num_classes), len(pred_segments))
+    overlap = _overlaps(gt_map, len(gt_segments), pred_map, pred_segments, num_classes)
 
     gt_area, pred_area = overlap.sum(axis=1)[1:], overlap.sum(axis=0)[1:]
     if not pred_area.all():
@@ -103,31 +103,29 @@ def _labels(labels: Iterable[int], num_classes: int, owner: str) -> np.ndarray:
     return array
 
 
-def _contiguous(pred_map: np.ndarray, segments: Sequence[Mapping[str, Any]], void: int) -> np.ndarray:
-    """Return ``pred_map`` with 0 for void and i + 1 for segment i, by a look-up table instead of a sort."""
+def _overlaps(
+    gt_map: np.ndarray, num_gt: int, pred_map: np.ndarray, segments: Sequence[Mapping[str, Any]], void: int
+) -> np.ndarray:
+    """Return the pixel counts (num_gt + 1, num_pred + 1) of every pair; row and column 0 are void.
+
+    Predicted ids become column numbers by a look-up table, and ids without an entry show in a column of their own.
+    """
     ids = np.array([segment['id'] for segment in segments], dtype=np.int64)
-    if len(set(ids.tolist()) | {void}) != len(ids) + 1 or (ids < 0).any():
-        raise ValueError(f'predicted segment ids must be distinct, not negative and not {void} (void): {ids.tolist()}.')
-    table = np.full(int(max(ids.max(initial=void), pred_map.max(initial=void))) + 1, -1, dtype=np.int64)
+    if len({void, *ids.tolist()}) != len(ids) + 1 or (ids <= 0).any():
+        raise ValueError(f'predicted segment ids must be distinct, positive and not {void} (void): {ids.tolist()}.')
+    unknown, columns = len(ids) + 1, len(ids) + 2
+    if gt_map.min(initial=0) < 0 or gt_map.max(initial=0) > num_gt:
+        raise ValueError(f'the annotation map holds indices outside 0 to {num_gt}, the number of its segments.')
+    table = np.full(max(void, ids.max(initial=0)) + 2, unknown, dtype=np.int32)
     table[void] = 0
     table[ids] = np.arange(1, len(ids) + 1)
-    if pred_map.min(initial=0) < 0:
-        raise ValueError(f'the predicted map holds the negative id {pred_map.min()}; void is {void}.')
-    indices = table[pred_map]
-    if indices.min(initial=0) < 0:
-        unknown = int(pred_map[indices < 0][0])
-        raise ValueError(
-            f'id {unknown} is in the predicted map but not in segments_info; give it an entry, or void ({void}).'
-        )
-    return indices
-
-
-def _overlaps(gt_map: np.ndarray, num_gt: int, pred_indices: np.ndarray, num_pred: int) -> np.ndarray:
-    """Return the pixel counts (num_gt + 1, num_pred + 1) of every pair; row and column 0 are void."""
-    if gt_map.size and not 0 <= gt_map.min() <= gt_map.max() <= num_gt:
-        raise ValueError(f'the annotation map holds indices outside 0 to {num_gt}, the number of its segments.')
-    joint = gt_map.astype(np.int64) * (num_pred + 1) + pred_indices
-    return np.bincount(joint.ravel(), minlength=(num_gt + 1) * (num_pred + 1)).reshape(num_gt + 1, num_pred + 1)
+    # Ids outside the table are clipped to its first or last entry, both unknown.
+    joint = gt_map.astype(np.int32) * np.int32(columns) + table.take(pred_map, mode='clip')
+    overlap = np.bincount(joint.ravel(), minlength=(num_gt + 1) * columns).reshape(num_gt + 1, columns)
+    if overlap[:, unknown].any():
+        stray = int(pred_map[~np.isin(pred_map, [void, *ids])][0])
+        raise ValueError(f'id {stray} is in the predicted map but not in segments_info; add it, or use void ({void}).')
+    return overlap[:, :unknown]
 
 
 def class_quality(statistics: PQStatistics) -> np.ndarray:
