@@ -27,7 +27,7 @@ from ..files import atomic_path
 from ..safe_load import safe_load
 
 TEXT_PREFIXES = ('text_mapper.', 'criterion.')
-"""First parts of the state dict's keys that only training needs."""
+"""First parts of the state dict's keys that only training needs: text branch, and the losses that read it."""
 
 
 def read_checkpoint(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[str, Any]:

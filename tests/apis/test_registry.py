@@ -1,0 +1,64 @@
+import pytest
+from mmengine.config import Config
+
+from mmseg_oneformer.apis import registry
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with two configs, one of them twice."""
+    package = tmp_path / 'projects/oneformer/mmseg_oneformer'
+    for name in ('_base_/models/parts', 'oneformer/ade20k/oneformer_r50', 'oneformer/twice', 'oneformer/coco/twice'):
+        path = tmp_path / f'configs/{name}.py'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (package / 'weights').mkdir(parents=True)
+    monkeypatch.setattr(registry, 'PACKAGE', package)
+    return tmp_path
+
+
+def test_find_config__by_name_stem_and_path(checkout):
+    path = checkout / 'configs/oneformer/ade20k/oneformer_r50.py'
+    assert registry.find_config('oneformer_r50') == registry.find_config('oneformer_r50.py') == path
+    assert registry.find_config(str(path)) == registry.find_config(path) == path
+    assert registry.list_models() == ['oneformer_r50', 'twice']
+
+
+@pytest.mark.parametrize(
+    ('name', 'sentence'),
+    [
+        ('oneformer_r5', 'did you mean oneformer_r50'),
+        ('zzz', '--list shows all names'),
+        ('wrong/oneformer_r50.py', 'did you mean oneformer_r50'),
+        ('parts', 'is neither a config file'),
+        ('twice', 'Several configs are named "twice"'),
+    ],
+)
+def test_find_config__mistakes(checkout, name, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        registry.find_config(name)
+
+
+def test_find_weights__only_where_they_are_shipped(checkout):
+    assert registry.find_weights('oneformer_r50') is None
+    weights = registry.weights_root() / 'oneformer_r50.safetensors'
+    weights.touch()
+    assert registry.find_weights('oneformer_r50') == weights
+
+
+def test_config_root__a_wheel_has_its_own(checkout):
+    own = registry.PACKAGE / 'configs'
+    assert registry.config_root() == checkout / 'configs'
+    (own / 'oneformer').mkdir(parents=True)
+    assert registry.config_root() == own
+
+
+def test_config_root__nothing_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, 'PACKAGE', tmp_path / 'a/b/c')
+    with pytest.raises(FileNotFoundError, match='reinstall'):
+        registry.config_root()
+
+
+def test_list_models__every_shipped_config_is_read():
+    for name in registry.list_models():
+        Config.fromfile(registry.find_config(name))
