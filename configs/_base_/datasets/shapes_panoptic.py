@@ -1,0 +1,59 @@
+"""Drawn landscapes with balls, boxes, cones and stars, 96 x 96.
+
+Made by: python tools/dataset_converters/make_shapes.py --out data/shapes --train 4000 --val 200
+"""
+
+data_root = 'data/shapes/'
+num_classes = 7
+thing_ids = (3, 4, 5, 6)
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadPanopticIds'),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
+    dict(type='TaskTargets'),
+    dict(type='DescribeTargets', template='photo'),
+    dict(type='PackOneFormerInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ShortestEdge', size=96, max_size=384),
+    dict(type='LoadPanopticIds'),
+    dict(type='PackOneFormerInputs'),
+]
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='PassSampler', shuffle=True),
+    dataset=dict(
+        type='ShapesPanoptic',
+        data_root=data_root,
+        ann_file='annotations/panoptic_train.json',
+        data_prefix=dict(img='train/', seg='annotations/panoptic_train/'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ShapesPanoptic',
+        data_root=data_root,
+        ann_file='annotations/panoptic_val.json',
+        data_prefix=dict(img='val/', seg='annotations/panoptic_val/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = [
+    dict(type='PanopticQuality'),
+    dict(type='InstanceAP'),
+    dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']),
+]
+test_evaluator = val_evaluator

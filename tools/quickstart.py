@@ -1,0 +1,136 @@
+"""The quick start: draw data, train a small model, measure it and the shipped one in three tasks, draw pictures.
+
+python tools/quickstart.py            # `make quickstart` installs everything first
+
+Runs the commands that users type and prints them, so that the next step is known. A finished step is not repeated where it
+can be seen on disk: drawn data stay, an interrupted training goes on.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.apis.registry import find_config, find_weights
+from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.evaluation import HEADLINES, format_results, own_token_metrics
+from mmseg_oneformer.files import write_atomic
+from mmseg_oneformer.tasks import TASKS
+from mmseg_oneformer.visualization import draw_sample, draw_tokens
+
+MODEL = 'oneformer_r18-narrow_1xb16-14k_shapes-96x96'
+DATA = Path('data/shapes')
+TOOLS = Path(__file__).resolve().parent
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Train, measure and look: one model, three tasks.')
+    parser.add_argument('--iterations', type=int, default=1000, help='of the training from scratch')
+    parser.add_argument('--work-dir', default='work_dirs/quickstart')
+    parser.add_argument('--install-seconds', type=float, help='what the installation took, for the summary')
+    return parser.parse_args(argv)
+
+
+def run(script: str, *arguments: str | Path) -> float:
+    """Run one of our tools as a user would and return its seconds; its failure ends the quick start."""
+    command = [str(TOOLS / script), *map(str, arguments)]
+    print(f'\n$ python {shlex.join([os.path.relpath(command[0]), *command[1:]])}', flush=True)
+    start = time.perf_counter()
+    code = subprocess.run([sys.executable, *command], check=False).returncode
+    if code:
+        sys.exit(code)
+    return time.perf_counter() - start
+
+
+def train(config: Path, iterations: int, work_dir: Path) -> tuple[Path, float]:
+    """Train for a few minutes; return the checkpoint and the seconds."""
+    schedule = [
+        f'train_cfg.max_iters={iterations}',
+        f'param_scheduler.1.end={iterations}',
+        'default_hooks.checkpoint.interval=500',
+    ]
+    seconds = run(
+        'train.py',
+        config,
+        '--work-dir',
+        work_dir,
+        '--resume',
+        '--cfg-options',
+        *schedule,
+        'default_hooks.logger.interval=25',
+    )
+    return work_dir / f'iter_{iterations}.pth', seconds
+
+
+def measure(config: Path, weights: Path, work_dir: Path, train_seconds: float | None) -> dict[str, Any]:
+    """Measure every metric under every token; return the entry of ``summary.json``."""
+    seconds = run('test.py', config, weights, '--work-dir', work_dir, '--token-matrix')
+    matrix = json.loads((work_dir / 'results.json').read_text())['metrics']
+    own = own_token_metrics(matrix)
+    table = {token: {name: row.get(name) for name in HEADLINES} for token, row in matrix.items()}
+    return {name: own[name] for name in HEADLINES} | {
+        'token_matrix': table,
+        'seconds': {'train': train_seconds, 'evaluate': round(seconds, 1)},
+    }
+
+
+def draw(photos: Sequence[Path], out: Path) -> None:
+    """Draw the shipped model's answers, and each answer under each token."""
+    infer = OneFormerInferencer(MODEL)
+    by_token = {token: list(infer.stream(list(photos), token=token, progress=False)) for token in TASKS}
+    own = infer.stream(list(photos), progress=False, out_dir=out / 'answers')
+    out.mkdir(parents=True, exist_ok=True)
+    for index, answer in enumerate(own):
+        image = cv2.cvtColor(answer.image, cv2.COLOR_BGR2RGB)
+        samples = {token: answers[index].sample for token, answers in by_token.items()}
+        pages = {
+            'three_tasks': draw_sample(image, answer.sample, infer.dataset_meta),
+            'tokens': draw_tokens(image, samples, infer.dataset_meta),
+        }
+        for kind, page in pages.items():
+            cv2.imwrite(str(out / f'{kind}_{photos[index].stem}.png'), cv2.cvtColor(page, cv2.COLOR_RGB2BGR))
+
+
+def report(summary: Mapping[str, Any], out: Path) -> None:
+    """Print what a newcomer should see."""
+    rows = {'trained here': summary['from_scratch'], 'shipped': summary['bundled']}
+    print('\nOne model, three answers, each from its own task token (0-100, higher is better):')
+    print(format_results(rows))
+    print('\nThe shipped model under each token: the token changes what the model does.')
+    print(format_results(summary['bundled']['token_matrix']))
+    print(f'\nnumbers: {out / "summary.json"}\npictures: {out / "pictures"}')
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the quick start."""
+    args = parse_args(argv)
+    out, config, weights = Path(args.work_dir), find_config(MODEL), find_weights(MODEL)
+    if weights is None:
+        raise FileNotFoundError(f'The shipped weights of {MODEL} are missing; clone or install the project again.')
+    draw_seconds = run('dataset_converters/make_shapes.py', '--out', DATA, '--train', '4000', '--val', '200')
+    checkpoint, train_seconds = train(config, args.iterations, out / 'from_scratch')
+    summary = {
+        'from_scratch': measure(config, checkpoint, out / 'from_scratch', round(train_seconds, 1)),
+        'bundled': measure(config, weights, out / 'bundled', None),
+        'seconds': {'install': args.install_seconds, 'draw_data': round(draw_seconds, 1)},
+    }
+    write_atomic(out / 'summary.json', json.dumps(summary, indent=2) + '\n')
+    draw(sorted((DATA / 'val').iterdir())[:6], out / 'pictures')
+    report(summary, out)
+
+
+if __name__ == '__main__':
+    main()
