@@ -29,7 +29,8 @@ def weights_root() -> Path:
 
 def _configs() -> dict[str, list[Path]]:
     """Return every config file by stem, without the parts in ``_base_``."""
-    root, found = config_root(), {}
+    root = config_root()
+    found: dict[str, list[Path]] = {}
     for path in sorted(root.rglob('*.py')):
         if '_base_' not in path.relative_to(root).parts:
             found.setdefault(path.stem, []).append(path)

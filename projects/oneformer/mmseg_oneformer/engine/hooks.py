@@ -21,7 +21,8 @@ class _LaterRemoval:
     """A storage backend that only notes which files to remove."""
 
     def __init__(self, backend: Any) -> None:
-        self.backend, self.paths = backend, []
+        self.backend = backend
+        self.paths: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
@@ -38,6 +39,8 @@ class SafeCheckpointHook(CheckpointHook):
     The base class removes the oldest checkpoint *before* it saves the new one (with ``max_keep_ckpts=1`` a kill in
     between loses the run) and writes ``last_checkpoint`` in place. Takes the same arguments.
     """
+
+    file_backend: Any
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Refuse to resume from another model's checkpoint; mmengine itself loads what happens to fit.

@@ -59,6 +59,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         val_interval: int = 1000,
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
+        self.dataloader_iterator: Any = None
         # Not super().__init__: it starts the workers at once, before it is known where training begins.
         BaseLoop.__init__(self, runner, dataloader)
         if int(max_iters) != max_iters or max_iters < 1:
@@ -108,8 +109,8 @@ class ResumableIterLoop(IterBasedTrainLoop):
                 f'The checkpoint is of iteration {self._iter}, in the middle of {accumulated} accumulated ones, and '
                 'partial gradients are not stored; set the checkpoint interval to a multiple of accumulative_counts.'
             )
-        batches = self.dataloader.batch_sampler
-        sampler = getattr(batches, 'sampler', None)
+        batches: Any = self.dataloader.batch_sampler
+        sampler: Any = getattr(batches, 'sampler', None)
         if not hasattr(sampler, 'set_start'):
             raise ValueError(
                 f'ResumableIterLoop cannot resume with {type(sampler).__name__}; set train_dataloader.sampler to '
