@@ -28,7 +28,7 @@ class OneFormer(BaseDetector):
         head: ``OneFormerHead`` config.
         thing_ids: the classes (0..K-1) that are things; all others are stuff.
         text_mapper, criterion: configs for training, widths and counts filled in from the head; absent from inference
-            models (``for_inference``).
+            models (``for_inference``). The text mapper is built for a contrastive loss only.
         test_cfg: ``tasks`` to answer; ``token``: None for each answer from its own token (the paper's rule), or a task whose
             token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of post-processing.
         train_cfg, pretrained: accepted because mmseg's ``init_model`` sets them; unused.
@@ -53,8 +53,13 @@ class OneFormer(BaseDetector):
         shared = {'channels': self.head.channels}
         text_defaults = {'type': 'TextMapper', 'num_queries': self.head.num_queries}
         loss_defaults = {'type': 'OneFormerCriterion', 'num_classes': self.head.num_classes}
-        self.text_mapper = None if text_mapper is None else MODELS.build(text_defaults | shared | text_mapper)
         self.criterion = None if criterion is None else MODELS.build(loss_defaults | shared | criterion)
+        # Without a contrastive loss nothing would reach the text mapper's parameters, which DDP refuses.
+        reads_texts = self.criterion is not None and self.criterion.contrastive_loss is not None
+        if text_mapper is None or not reads_texts:
+            self.text_mapper = None
+        else:
+            self.text_mapper = MODELS.build(text_defaults | shared | text_mapper)
         self.thing_ids = tuple(thing_ids)
         self.test_cfg = ConfigDict(TEST_CFG | (test_cfg or {}))
 
