@@ -35,8 +35,8 @@ class OneFormerHead(BaseModule):
         num_classes: K.
         num_queries: N, the task token's own slot (the last) included.
         channels: C.
-        pixel_decoder, query_initializer, decoder: configs; ``channels`` and ``num_classes`` are filled in.
-        task_token: config, or None: learned queries take the place of the token and its copies (paper, Table 4).
+        pixel_decoder, task_token, query_initializer, decoder: configs; ``channels`` and ``num_classes`` are filled in.
+        use_task_token: if False, learned queries take the place of the token and its copies (paper, Table 4).
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class OneFormerHead(BaseModule):
         task_token: dict | None = None,
         query_initializer: dict | None = None,
         decoder: dict | None = None,
+        use_task_token: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -57,8 +58,8 @@ class OneFormerHead(BaseModule):
             return MODELS.build(defaults | {'channels': channels} | (config or {}))
 
         self.pixel_decoder = build(pixel_decoder, type='OneFormerPixelDecoder')
-        self.task_token = build(task_token, type='TaskToken') if task_token is not None else None
-        self.learned_queries = nn.Embedding(num_queries, channels) if task_token is None else None
+        self.task_token = build(task_token, type='TaskToken') if use_task_token else None
+        self.learned_queries = None if use_task_token else nn.Embedding(num_queries, channels)
         self.query_initializer = build(query_initializer, type='QueryInitializer')
         self.query_embed = nn.Embedding(num_queries, channels)
         self.decoder = build(decoder, type='MaskedDecoder', num_classes=num_classes)
