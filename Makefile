@@ -13,15 +13,18 @@ LINTED := projects tools tests configs setup.py
 
 install: $(STAMP)
 
+# The stamp holds the seconds that the installation took.
 $(STAMP): requirements/constraints.txt setup.py
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c "import sys; assert (3, 10) <= sys.version_info < (3, 14), 'Python 3.10 to 3.13 is needed; use make PYTHON=python3.12'"
-	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
-	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --editable ".[openmmlab,dev]"
-	touch $(STAMP)
+	set -e; start=$$(date +%s); \
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	$(BIN)/python -c "import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
+	    'Python 3.10 to 3.13 is needed: rm -r $(VENV), then make PYTHON=python3.12 ...')"; \
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel; \
+	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --editable ".[openmmlab,dev]"; \
+	echo $$(($$(date +%s) - start)) > $(STAMP)
 
 quickstart: $(STAMP)
-	$(BIN)/python tools/quickstart.py
+	$(BIN)/python tools/quickstart.py --install-seconds "$$(cat $(STAMP))"
 
 test: $(STAMP)
 	$(RUN) pytest -n 2 -m "not slow"
