@@ -2,8 +2,8 @@
 
 python tools/quickstart.py            # `make quickstart` installs everything first
 
-Runs the commands that users type and prints them, so that the next step is known. A finished step is not repeated where it
-can be seen on disk: drawn data stay, an interrupted training goes on.
+Runs the commands that users type and prints them, so that the next step is known. Drawn data stay, and an interrupted
+training goes on.
 """
 
 import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
@@ -24,7 +24,8 @@ import cv2
 from mmseg_oneformer.apis import OneFormerInferencer
 from mmseg_oneformer.apis.registry import find_config, find_weights
 from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.evaluation import HEADLINES, format_results, own_token_metrics
+from mmseg_oneformer.evaluation import format_results, own_token_metrics
+from mmseg_oneformer.evaluation.results import HEADLINES
 from mmseg_oneformer.files import write_atomic
 from mmseg_oneformer.tasks import TASKS
 from mmseg_oneformer.visualization import draw_sample, draw_tokens

@@ -44,9 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         'note': args.note,
     }
     save_safetensors(model.state_dict(), args.out, description, half=args.half)
-    print(
-        f'{args.out}: {Path(args.out).stat().st_size / 1e6:.2f} MB, {sum(p.numel() for p in model.parameters()):,} parameters'
-    )
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.2f} MB, {parameters:,} parameters')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""50 epochs of COCO at batch 16 (368 750 iterations); the rate drops at .889 and .963 of them, as in the reference code."""
+"""50 epochs of COCO at batch 16; the rate drops at .889 and .963 of them, as in the reference code."""
 
 max_iters = 368750
 optim_wrapper = dict(

@@ -26,9 +26,9 @@ def warn_of_single_row() -> None:
 class ContrastiveLoss(nn.Module):
     """Pulls the object queries of an image towards its text queries and away from other images' texts.
 
-    As in the reference code an image is *one* vector, all its N queries flattened, and the loss is CLIP's over the images
-    of the global batch: query slot i is compared with text slot i. ``level='query'`` is the paper's text: every query
-    against every text of the batch. The two directions are added, not averaged.
+    As in the reference code an image is *one* vector, all its N queries flattened, and the loss is CLIP's over the
+    images of the global batch: query slot i is compared with text slot i. ``level='query'`` is the paper's text: every
+    query against every text of the batch. The two directions are added, not averaged.
 
     Args:
         level: ``'image'`` (reference code) or ``'query'`` (paper).
@@ -47,8 +47,8 @@ class ContrastiveLoss(nn.Module):
     def forward(self, queries: Tensor, texts: Tensor) -> Tensor:
         """Return the loss, >= 0.
 
-        With several processes each one's mean is weighted by its share of the rows, so that the mean over processes (DDP's
-        rule for gradients) equals one process with the whole batch, also when batches are unequal.
+        With several processes each one's mean is weighted by its share of the rows, so that the mean over processes
+        (DDP's rule for gradients) equals one process with the whole batch, also when batches are unequal.
 
         Args:
             queries: (B, N, C) object queries before the decoder.

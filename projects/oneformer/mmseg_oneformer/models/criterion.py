@@ -27,13 +27,15 @@ class Targets(NamedTuple):
 class OneFormerCriterion(BaseModule):
     """Matches every layer's predictions to the targets and compares them; adds the contrastive loss.
 
-    Masks are compared at points only. Matching uses one set of uniform points an image, shared by all layers and queries;
-    the losses use, for each matched mask, points where it is undecided. Full masks are made for matched queries only.
+    Masks are compared at points only. Matching uses one set of uniform points an image, shared by all layers and
+    queries; the losses use, for each matched mask, points where it is undecided. Full masks are made for matched
+    queries only.
 
     Args:
         num_classes: K.
         channels: C, needed by the query classifier only.
-        class_weight, mask_weight, dice_weight, contrastive_weight: of the losses; the first three are the matching costs' too.
+        class_weight, mask_weight, dice_weight: of the losses and of the matching costs.
+        contrastive_weight: of the contrastive loss, or of the query classifier's.
         no_object_weight: weight of "no object" in the classification loss.
         num_points: P, points a mask.
         oversample: candidates a point; importance: share of points taken where the mask is most undecided.
@@ -62,15 +64,20 @@ class OneFormerCriterion(BaseModule):
         self.contrastive_weight = contrastive_weight
         self.no_object_weight = no_object_weight
         self.num_points, self.oversample, self.importance = num_points, oversample, importance
-        classify = contrastive == 'classification'
-        self.query_classifier = nn.Linear(channels, num_classes + 1) if classify else None
-        self.contrastive_loss = None if contrastive is None or classify else ContrastiveLoss(contrastive)
+        self.query_classifier: nn.Linear | None = None
+        self.contrastive_loss: ContrastiveLoss | None = None
+        if contrastive == 'classification':
+            self.query_classifier = nn.Linear(channels, num_classes + 1)
+        elif contrastive is not None:
+            self.contrastive_loss = ContrastiveLoss(contrastive)
 
     def forward(
         self, output: HeadOutput, targets: Targets, text_queries: Tensor | None = None, draw: Draw = random_points
     ) -> dict[str, Tensor]:
-        """Return the weighted losses by name: ``loss_cls``, ``loss_mask``, ``loss_dice``, the same as ``d0.`` to ``d8.``
-        for the earlier layers, and ``loss_contrastive``.
+        """Return the weighted losses by name.
+
+        They are ``loss_cls``, ``loss_mask``, ``loss_dice``, the same as ``d0.`` to ``d8.`` for the earlier layers, and
+        ``loss_contrastive`` or ``loss_query_cls``.
 
         Args:
             output: of the head, every layer, T = 1.

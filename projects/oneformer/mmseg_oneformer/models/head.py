@@ -28,8 +28,8 @@ class HeadOutput(NamedTuple):
 class OneFormerHead(BaseModule):
     """Pixel decoder, task token, query initialiser and masked decoder (paper, Figure 2).
 
-    Only what follows the task token depends on the task. Queries therefore carry a task axis, and everything computed from
-    the image alone is computed once for all tasks.
+    Only what follows the task token depends on the task. Queries therefore carry a task axis, and everything computed
+    from the image alone is computed once for all tasks.
 
     Args:
         num_classes: K.
@@ -75,7 +75,7 @@ class OneFormerHead(BaseModule):
         mask_features, memory = self.pixel_decoder(features)
         queries = self.initial_queries(mask_features, tasks)
         predictions = self.decoder(queries, self.query_embed.weight, memory, mask_features, every_layer)
-        return HeadOutput(*predictions, mask_features, queries)
+        return HeadOutput(predictions.class_logits, predictions.mask_embed, mask_features, queries)
 
     def initial_queries(self, mask_features: Tensor, tasks: Sequence[Sequence[str]]) -> Tensor:
         """Object queries (B, T, N, C) before the decoder; the last is the task token itself."""
@@ -84,6 +84,7 @@ class OneFormerHead(BaseModule):
             token = self.task_token(tasks, self.decoder.norm).to(mask_features.dtype)[:, :, None]  # (B, T, 1, C)
             start = token.expand(-1, -1, len(positions), -1)
         else:
+            assert self.learned_queries is not None
             learned = self.learned_queries.weight.expand(len(tasks), len(tasks[0]), -1, -1)
             start, token = learned[:, :, :-1], learned[:, :, -1:]
         return torch.cat((self.query_initializer(start, positions, mask_features), token), dim=2)

@@ -1,6 +1,8 @@
 """Layers that several parts of the network share."""
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,7 @@ class MLP(nn.Module):
     def __init__(self, in_channels: int, channels: int, out_channels: int, num_layers: int) -> None:
         super().__init__()
         widths = [in_channels] + [channels] * (num_layers - 1) + [out_channels]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_channels) to (..., out_channels)."""
@@ -23,7 +25,7 @@ class MLP(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention by PyTorch's fused kernel; parameters are named and shaped as in ``nn.MultiheadAttention``."""
+    """Multi-head attention by PyTorch's fused kernel, with the parameters of ``nn.MultiheadAttention``."""
 
     def __init__(self, channels: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -76,7 +78,7 @@ class FeedForward(nn.Module):
         return self.linear2(self.dropout(F.relu(self.linear1(x))))
 
 
-def sine_position_encoding(size: tuple[int, int], channels: int, like: Tensor) -> Tensor:
+def sine_position_encoding(size: Sequence[int], channels: int, like: Tensor) -> Tensor:
     """Fixed position encoding of a map (DETR): the first half of the channels tells y, the second x.
 
     Coordinates run from 1 to n, are divided by n + 1e-6 and scaled to 2 pi; even channels are sines, odd ones cosines,

@@ -32,7 +32,7 @@ def matching_cost(
         weights: of the three costs.
 
     Returns:
-        (L, N, M), at least fp32, finite: a NaN or infinite cost becomes 100, so that one bad query can't stop a training.
+        (L, N, M), at least fp32, finite: a NaN or infinite cost becomes 100, so that one bad query can't stop a run.
     """
     with torch.autocast(class_logits.device.type, enabled=False):
         exact = torch.promote_types(class_logits.dtype, torch.float32)

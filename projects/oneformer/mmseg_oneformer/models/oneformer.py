@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
@@ -16,7 +15,7 @@ from .head import HeadOutput
 from .postprocess import ImageSize, to_data_sample
 from .text_mapper import TextList
 
-TEST_CFG = dict(tasks=TASKS, token=None, object_mask_thr=0.8, overlap_thr=0.8, max_per_image=100)
+TEST_CFG = {'tasks': TASKS, 'token': None, 'object_mask_thr': 0.8, 'overlap_thr': 0.8, 'max_per_image': 100}
 
 
 @MODELS.register_module()
@@ -29,8 +28,8 @@ class OneFormer(BaseDetector):
         thing_ids: the classes (0..K-1) that are things; all others are stuff.
         text_mapper, criterion: configs for training, widths and counts filled in from the head; absent from inference
             models (``for_inference``). The text mapper is built for a contrastive loss only.
-        test_cfg: ``tasks`` to answer; ``token``: None for each answer from its own token (the paper's rule), or a task whose
-            token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of post-processing.
+        test_cfg: ``tasks`` to answer; ``token``: None for each answer from its own token (the paper's rule), or a task
+            whose token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of post-processing.
         train_cfg, pretrained: accepted because mmseg's ``init_model`` sets them; unused.
     """
 
@@ -49,7 +48,7 @@ class OneFormer(BaseDetector):
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
-        self.head = MODELS.build(dict(type='OneFormerHead') | head)
+        self.head = MODELS.build({'type': 'OneFormerHead'} | head)
         shared = {'channels': self.head.channels}
         text_defaults = {'type': 'TextMapper', 'num_queries': self.head.num_queries}
         loss_defaults = {'type': 'OneFormerCriterion', 'num_classes': self.head.num_classes}
@@ -84,7 +83,7 @@ class OneFormer(BaseDetector):
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample], rescale: bool = True
     ) -> list[DetDataSample]:
-        """Add the requested answers to the data samples, each from its own token unless ``test_cfg.token`` says otherwise.
+        """Add the requested answers to the data samples, each from its own token unless ``test_cfg.token`` is set.
 
         ``rescale=False`` leaves them at network input size instead of the original image's.
         """
@@ -127,7 +126,7 @@ class OneFormer(BaseDetector):
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) for ``test_cfg.tasks``, without post-processing."""
+        """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) of the T ``test_cfg.tasks``."""
         tasks = [check_tasks(self.test_cfg.tasks)] * len(batch_inputs)
         output: HeadOutput = self.head(self.extract_feat(batch_inputs), tasks, every_layer=False)
         return output.class_logits[-1], output.mask_logits()

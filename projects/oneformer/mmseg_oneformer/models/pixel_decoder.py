@@ -76,14 +76,16 @@ class OneFormerPixelDecoder(BaseModule):
         super().init_weights()
         nn.init.normal_(self.level_embed)
         xavier_init(self.layers)
-        for layer in self.layers:
-            layer.self_attn.init_weights()
-        for convolution, _ in self.input_proj:
-            nn.init.xavier_uniform_(convolution.weight)
-            nn.init.zeros_(convolution.bias)
-        for convolution in (self.lateral[0], self.output[0], self.mask_features):
-            nn.init.kaiming_uniform_(convolution.weight, a=1)
-        nn.init.zeros_(self.mask_features.bias)
+        for module in self.modules():
+            if isinstance(module, MSDeformAttn):
+                module.init_weights()
+            elif isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for module in self.input_proj.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Decode four backbone levels.

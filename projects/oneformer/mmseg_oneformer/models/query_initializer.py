@@ -74,7 +74,8 @@ class QueryInitializer(BaseModule):
         super().init_weights()
         xavier_init(self.layers)
         nn.init.kaiming_uniform_(self.input_proj.weight, a=1)
-        nn.init.zeros_(self.input_proj.bias)
+        if self.input_proj.bias is not None:
+            nn.init.zeros_(self.input_proj.bias)
 
     def forward(self, start: Tensor, query_pos: Tensor, mask_features: Tensor) -> Tensor:
         """Return initial object queries (B, T, N-1, C).

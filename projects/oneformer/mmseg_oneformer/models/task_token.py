@@ -18,8 +18,8 @@ from .layers import MLP
 class TaskToken(BaseModule):
     """Maps the 77 raw token ids of "the task is ..." to a vector.
 
-    The ids enter as plain numbers up to 49 407, which overflow fp16 and lose their meaning in bf16: the mapping stays in
-    fp32 under any autocast. Only three prompts exist, so it is computed for those three and looked up.
+    The ids enter as plain numbers up to 49 407, which overflow fp16 and lose their meaning in bf16: the mapping stays
+    in fp32 under any autocast. Only three prompts exist, so it is computed for those three and looked up.
 
     Args:
         channels: C.
@@ -57,6 +57,7 @@ class TaskToken(BaseModule):
             exact = torch.promote_types(norm.weight.dtype, torch.float32)
             x = self.ids.to(exact)
             for i, layer in enumerate(self.mlp.layers):
+                assert isinstance(layer, nn.Linear)
                 x = F.linear(F.relu(x) if i else x, layer.weight.to(exact), layer.bias.to(exact))
             table = F.layer_norm(x, norm.normalized_shape, norm.weight.to(exact), norm.bias.to(exact), norm.eps)
         return table[index.to(table.device)]

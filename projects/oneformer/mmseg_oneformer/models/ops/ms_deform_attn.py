@@ -1,8 +1,8 @@
 """Multi-scale deformable attention (Zhu et al., Deformable DETR): a few sampled points a query instead of all pixels.
 
-Decisions: shapes are Python ints (tensors of shapes cost a device sync a layer and break graphs); sampling locations stay
-fp32 under autocast (bf16 coordinates lose a quarter of a pixel at 256); the compiled mmcv operator is used where the
-*tensor* lives on a GPU and that operator is installed, the plain form below everywhere else.
+Decisions: shapes are Python ints (tensors of shapes cost a device sync a layer and break graphs); sampling locations
+stay fp32 under autocast (bf16 coordinates are off by up to a pixel at 256); the compiled mmcv operator is used where the
+*tensor* is on a GPU and that operator is installed, the plain form below everywhere else.
 """
 
 import math
@@ -53,7 +53,7 @@ def ms_deform_attn(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
 
 
 class MSDeformAttn(nn.Module):
-    """Self-attention over all levels by 4 points a head and level; the points' directions start as in Deformable DETR."""
+    """Self-attention over all levels by 4 points a head and level; the points start as in Deformable DETR."""
 
     def __init__(self, channels: int, num_heads: int, num_levels: int = 3, num_points: int = 4) -> None:
         super().__init__()
