@@ -30,7 +30,7 @@ from mmseg_oneformer.files import write_atomic
 from mmseg_oneformer.tasks import TASKS
 from mmseg_oneformer.visualization import draw_sample, draw_tokens
 
-MODEL = 'oneformer_r18-narrow_1xb16-14k_shapes-96x96'
+MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 DATA = Path('data/shapes')
 TOOLS = Path(__file__).resolve().parent
 

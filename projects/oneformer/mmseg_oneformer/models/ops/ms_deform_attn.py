@@ -1,7 +1,7 @@
 """Multi-scale deformable attention (Zhu et al., Deformable DETR): a few sampled points a query instead of all pixels.
 
 Decisions: shapes are Python ints (tensors of shapes cost a device sync a layer and break graphs); sampling locations
-stay fp32 under autocast (bf16 coordinates are off by up to a pixel at 256); the compiled mmcv operator is used where the
+stay fp32 under autocast (bf16 coordinates are off by up to a pixel at 256); mmcv's compiled operator is used where the
 *tensor* is on a GPU and that operator is installed, the plain form below everywhere else.
 """
 

@@ -2,7 +2,7 @@
 
 Only widths and depths are small; the code is that of every other config.
 Needs:      data/shapes (make_shapes.py; `make quickstart` draws it).
-Command:    python tools/train.py configs/oneformer/quickstart/oneformer_r18-narrow_1xb16-14k_shapes-96x96.py
+Command:    python tools/train.py configs/oneformer/quickstart/oneformer_r18-narrow_1xb16-6k_shapes-96x96.py
 Expect:     see README; the weights of this run are shipped with the package.
 """
 
@@ -14,7 +14,7 @@ _base_ = [
 channels = 64
 num_heads = 4
 ffn_channels = 256
-max_iters = 14000
+max_iters = 6000
 
 model = dict(
     thing_ids={{_base_.thing_ids}},
@@ -51,7 +51,7 @@ param_scheduler = [
     dict(type='LinearLR', begin=0, end=300, start_factor=0.01, by_epoch=False),
     dict(type='PolyLR', begin=300, end=max_iters, power=0.9, eta_min=0, by_epoch=False),
 ]
-train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=2000)
+train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=1000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(checkpoint=dict(interval=1000))
