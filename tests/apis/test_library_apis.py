@@ -24,11 +24,38 @@ def expected(tiny_model, photo):
     return OneFormerInferencer(*tiny_model, device='cpu')(photo)[0]
 
 
+@pytest.fixture
+def red_photo(tmp_path):
+    path = tmp_path / 'red.png'
+    cv2.imwrite(str(path), np.full((64, 64, 3), (0, 0, 255), np.uint8))
+    return str(path)
+
+
+def first_pixel(model, run):
+    """The normalised pixel that the backbone gets while ``run`` is called."""
+    seen = []
+    handle = model.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0][0, :, 0, 0].tolist()))
+    run()
+    handle.remove()
+    return pytest.approx(seen[-1], abs=1e-4)
+
+
 def assert_same(one, other):
     assert torch.equal(one.pred_sem_seg.data, other.pred_sem_seg.data)
     assert torch.equal(one.pred_panoptic_seg.sem_seg, other.pred_panoptic_seg.sem_seg)
     assert torch.equal(one.pred_instances.masks, other.pred_instances.masks)
     assert torch.equal(one.pred_instances.scores, other.pred_instances.scores)
+
+
+def test_colours__red_is_red_everywhere(tiny_model, red_photo):
+    config, weights = tiny_model
+    expected = [(255 - 123.675) / 58.395, -116.28 / 57.12, -103.53 / 57.375]
+    infer = OneFormerInferencer(config, weights, device='cpu')
+    detector, segmentor = (init(str(config), str(weights), device='cpu') for init in (init_detector, init_model))
+    for image in (red_photo, cv2.imread(red_photo)):
+        assert first_pixel(infer.model, lambda image=image: infer(image)) == expected
+        assert first_pixel(detector, lambda image=image: inference_detector(detector, image)) == expected
+        assert first_pixel(segmentor, lambda image=image: inference_model(segmentor, image)) == expected
 
 
 @pytest.mark.parametrize('prepare', [str, lambda path: for_inference(Config.fromfile(path))], ids=['path', 'config'])

@@ -165,7 +165,7 @@ def _enlarge_mask(mask: Array, size: tuple[int, int], scale: float) -> Array:
     soft = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     if scale > 2:
         # Linear interpolation of a staircase is a staircase; one blur of its step makes it a line.
-        soft = cv2.GaussianBlur(soft, (0, 0), 0.6 * scale)
+        soft = cv2.GaussianBlur(soft, (0, 0), 0.6 * min(scale, 10.0))
     return soft >= 0.5
 
 

@@ -1,0 +1,88 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+TOOL = Path(__file__).parents[2] / 'tools/infer.py'
+
+
+@pytest.fixture(scope='module')
+def main():
+    """The tool's ``main``; a process for each test would import torch each time."""
+    spec = importlib.util.spec_from_file_location('infer_tool', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return lambda *args: module.main([str(arg) for arg in args])
+
+
+@pytest.fixture
+def photos(make_photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'photos').mkdir()
+    for name in ('a.png', 'b.png'):
+        cv2.imwrite(f'photos/{name}', make_photo())
+    return 'photos'
+
+
+@pytest.fixture
+def usual(tiny_model):
+    config, weights = tiny_model
+    return ['--model', config, '--weights', weights, '--out-dir', 'out', '--device', 'cpu']
+
+
+def test_infer__as_a_user_runs_it(run_tool, usual, photos, tmp_path):
+    done = run_tool('infer.py', photos, *usual)
+    assert done.returncode == 0, done.stderr
+    assert '2 images answered' in done.stdout
+    assert {path.name for path in (tmp_path / 'out/overlays').iterdir()} == {
+        f'{name}_{task}.jpg' for name in 'ab' for task in ('semantic', 'instance', 'panoptic')
+    }
+    assert len(json.loads((tmp_path / 'out/panoptic.json').read_text())['annotations']) == 2
+
+
+def test_infer__corrupt_photo_does_not_stop_the_others(main, usual, photos, capsys):
+    Path('photos/aa.jpg').write_bytes(b'no photo')
+    assert main(photos, *usual, '--tasks', 'panoptic') == 1
+    assert capsys.readouterr().err.count('aa.jpg') == 2
+    assert sorted(path.name for path in Path('out').glob('*.*')) == [
+        'a_panoptic.png',
+        'b_panoptic.png',
+        'panoptic.json',
+    ]
+
+
+def test_infer__only_corrupt_photos(main, usual, photos, capsys):
+    Path('broken.jpg').write_bytes(b'no photo')
+    assert main('broken.jpg', *usual) == 1
+    assert not Path('out').exists()
+
+
+@pytest.mark.parametrize(
+    'args, sentence',
+    [
+        (['--tasks', 'depth'], "unknown task 'depth'"),
+        (['--token', 'all'], "unknown task 'all'"),
+        (['--device', 'toaster'], 'Device toaster'),
+        (['--weights', 'none.pth'], 'none.pth'),
+        (['--model', 'oneformer_r51'], 'oneformer_r51'),
+        (['--out-dir', ''], '--out-dir is missing'),
+        (['--batch-size', '0'], 'batch size'),
+        (['--out-dir', 'photos'], 'choose another folder'),
+        (['nowhere.jpg'], 'nowhere.jpg does not exist'),
+    ],
+)
+def test_infer__mistakes_are_one_sentence(main, usual, photos, args, sentence, capsys):
+    inputs = args if args[0] == 'nowhere.jpg' else [photos]
+    with pytest.raises(SystemExit) as stop:
+        main(*inputs, *usual, *(args if inputs == [photos] else ()))
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert sentence in error and error.count('\n') == 1
+    assert not Path('out').exists()
+
+
+def test_infer__list(main, capsys):
+    assert main('--list') == 0
+    assert 'oneformer_swin-l_8xb2-100e_coco-1024x1024' in capsys.readouterr().out

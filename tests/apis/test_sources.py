@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+from mmseg_oneformer.apis.sources import _unique_names, collect_sources
+
+
+@pytest.mark.parametrize(
+    'file_names, names',
+    [
+        (['a.jpg', 'b.jpg'], ['a', 'b']),
+        (['x/a.jpg', 'y/a.jpg', 'y/b.jpg'], ['x_a', 'y_a', 'b']),
+        (['a.jpg', 'a.png'], ['a_jpg', 'a_png']),
+        (['a.jpg', 'A.jpg'], ['a_jpg', 'A_jpg-2']),
+        (['a.jpg', 'a.jpg', 'a_jpg.png'], ['a_jpg', 'a_jpg-2', 'a_jpg-3']),
+        (['x/a.jpg', 'y/a.jpg', 'x_a.jpg'], ['x_a_jpg', 'y_a', 'x_a_jpg-2']),
+    ],
+)
+def test_unique_names__clashes(file_names, names):
+    found = _unique_names(file_names)
+    assert found == names
+    assert len({name.lower() for name in found}) == len(found)
+
+
+def test_collect_sources__home_and_relative_paths(tmp_path, monkeypatch):
+    (tmp_path / 'deep').mkdir()
+    for name in ('one.jpg', 'deep/two.jpg'):
+        (tmp_path / name).write_bytes(b'x')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    sources = collect_sources(['one.jpg', '~/deep/two.jpg', Path('deep')])
+    assert [source.file_name for source in sources] == ['one.jpg', 'deep/two.jpg', 'deep/two.jpg']
+    assert [source.name for source in sources] == ['one', 'deep_two_jpg', 'deep_two_jpg-2']
