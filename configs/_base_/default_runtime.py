@@ -18,7 +18,7 @@ env_cfg = dict(
     cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
 )
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
-visualizer = dict(type='mmdet.DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
+visualizer = dict(type='OneFormerVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')
 
 log_level = 'INFO'
 load_from = None
