@@ -172,6 +172,13 @@ def test_blocked_positions__golden(golden):
     assert torch.equal(blocked_positions(embed, nowhere)[0], opened)
 
 
+def test_blocked_positions__half_is_open(golden):
+    """A probability of exactly 0.5 (logit 0) doesn't block, where the row has blocked and open positions."""
+    assert golden['boundaries']['attention_mask_logit_0'] == 'not blocked'
+    blocked = blocked_positions(torch.ones(1, 1, 1, 1), torch.tensor([[[0.0, 1.0, -1.0]]]))
+    assert blocked.flatten().tolist() == [False, False, True]
+
+
 def test_ms_deform_attn__golden(golden):
     values = golden['deform_core']
     out = ms_deform_attn(
