@@ -101,6 +101,7 @@ def test_shortest_edge_size__golden(golden):
     numbers = golden['resize']
     assert shortest_edge_size((333, 500), 512, 2048) == tuple(numbers['shortest_edge_512_of_333x500'])
     assert shortest_edge_size((333, 777), 512, 600) == tuple(numbers['shortest_edge_512_cap_600_of_333x777'])
+    assert shortest_edge_size((500, 333), 512, 2048) == (769, 512)  # 768.77, upright
     views = [list(shortest_edge_size((512, 683), edge, 4096)) for edge in (256, 384, 512, 640, 768, 896)]
     assert views == numbers['tta_views_of_512x683_R50_ADE']
 
