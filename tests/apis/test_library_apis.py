@@ -1,14 +1,18 @@
 """mmdet's and mmseg's own functions work with our configs and give our answers."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result_pyplot
 
 from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.datasets.shapes import ShapesPanoptic
 from mmseg_oneformer.models.checkpoint import for_inference
 
 
@@ -80,6 +84,27 @@ def test_mmseg__show_result_pyplot(tiny_model, photo, tmp_path):
     picture = show_result_pyplot(model, photo, inference_model(model, photo), show=False, out_file=str(out))
     assert picture.shape[2] == 3 and np.ptp(picture) > 0
     assert out.exists()
+
+
+@pytest.fixture(scope='module')
+def shipped(tmp_path_factory):
+    """A shipped config as it is, text branch and all, with weights for inference."""
+    config = str(next((Path(__file__).parents[2] / 'configs/oneformer/quickstart').glob('*.py')))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        state = MODELS.build(for_inference(Config.fromfile(config)).model).state_dict()
+    weights = tmp_path_factory.mktemp('shipped') / 'weights.pth'
+    meta = {key: ShapesPanoptic.METAINFO[key] for key in ('classes', 'thing_ids', 'palette')}
+    torch.save({'state_dict': state, 'meta': {'dataset_meta': meta}}, weights)
+    return config, str(weights)
+
+
+def test_shipped_config__mmseg_and_mmdet(shipped, photo, tmp_path):
+    ours = OneFormerInferencer(*shipped, device='cpu')(photo)[0]
+    assert_same(inference_model(init_model(*shipped, device='cpu'), photo), ours)
+    assert_same(inference_detector(init_detector(*shipped, device='cpu'), photo), ours)
+    infer = MMSegInferencer(*shipped, device='cpu')
+    assert_same(infer(photo, return_datasamples=True, out_dir=str(tmp_path / 'mmseg')), ours)
+    assert list((tmp_path / 'mmseg').rglob('*.png'))
 
 
 def test_mmseg__inferencer(tiny_model, photo, expected, tmp_path):

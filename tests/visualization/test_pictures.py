@@ -77,6 +77,23 @@ def test_draw_panoptic__neighbours_of_one_class_differ():
     assert np.abs(left - right).max() > 20
 
 
+def test_draw_instances__colour_by_place_not_by_score():
+    masks = np.stack([halves() == 0, halves() == 2])
+    one = draw_instances(photo(), [0, 0], [0.9, 0.8], masks, CLASSES)
+    other = draw_instances(photo(), [0, 0], [0.8, 0.9], masks[::-1], CLASSES)
+    assert (one[:60] == other[:60]).mean() > 0.99
+
+
+def test_draw_instances__overlaps_are_painted_once():
+    striped, mask = photo(), halves() == 0
+    striped[:, ::8] = 250
+    contrasts = []
+    for number in (1, 4):
+        picture = draw_instances(striped, [0] * number, [0.9] * number, np.stack([mask] * number), CLASSES)
+        contrasts.append(np.ptp(picture[30, 20:300].astype(int), axis=0).max())
+    assert contrasts[1] > 0.8 * contrasts[0] > 20
+
+
 def test_draw_panoptic__no_segments():
     picture = draw_panoptic(photo(), halves(), [], CLASSES)
     assert np.ptp(picture) == 0

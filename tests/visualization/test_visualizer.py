@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
-from mmengine.registry import VISUALIZERS
+from mmengine.registry import HOOKS, VISUALIZERS
 from mmengine.structures import InstanceData, PixelData
 from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
@@ -69,6 +71,21 @@ def test_visualizer__back_end_gets_the_step(tmp_path):
     visualizer = OneFormerVisualizer(name='step', dataset_meta=META, save_dir=str(tmp_path))
     visualizer.add_datasample('x', photo(), make_sample(), step=7, pred_score_thr=0.3)
     assert [path.name for path in tmp_path.rglob('*.png')] == ['x_7.png']
+
+
+@pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
+def test_visualizer__hooks(library, tmp_path):
+    path = tmp_path / 'photo.png'
+    Image.fromarray(photo()).save(path)
+    sample = make_sample()
+    sample.set_metainfo({'img_path': str(path)})
+    visualizer = OneFormerVisualizer.get_instance(f'hook_{library}', save_dir=str(tmp_path), dataset_meta=META)
+    name = {'mmdet': 'mmdet.DetVisualizationHook', 'mmseg': 'mmseg.SegVisualizationHook'}[library]
+    hook = HOOKS.build({'type': name, 'draw': True, 'interval': 1})
+    hook._visualizer = visualizer
+    runner = SimpleNamespace(iter=0, timestamp='now', work_dir=str(tmp_path))
+    hook.after_val_iter(runner, 0, {}, [sample])
+    assert [file for file in tmp_path.rglob('*.png') if file != path]
 
 
 def test_visualizer__unknown_classes(tmp_path):

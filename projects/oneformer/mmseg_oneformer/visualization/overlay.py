@@ -73,14 +73,12 @@ def draw_instances(
     Returns:
         The picture, at least :data:`SHORT_SIDE` pixels high and wide.
     """
-    colors, count = class_colors(len(classes), palette), dict[int, int]()
-    segments = []
-    for label, score, mask in sorted(zip(labels, scores, masks), key=lambda one: -float(one[1])):
+    colors, segments = class_colors(len(classes), palette), []
+    for label, score, mask in zip(labels, scores, masks):
         if score >= score_thr and mask.any():
-            color = instance_color(colors[int(label)], count.get(int(label), 0))
-            count[int(label)] = count.get(int(label), 0) + 1
-            segments.append(Segment(np.asarray(mask, bool), f'{classes[int(label)]} {score:.0%}', color, True))
-    return draw_segments(image, segments)
+            text = f'{classes[int(label)]} {score:.0%}'
+            segments.append((int(label), Segment(np.asarray(mask, bool), text, colors[int(label)], True)))
+    return draw_segments(image, _shaded(segments))
 
 
 def draw_panoptic(
@@ -102,15 +100,11 @@ def draw_panoptic(
     Returns:
         The picture, at least :data:`SHORT_SIDE` pixels high and wide.
     """
-    colors, count = class_colors(len(classes), palette), dict[int, int]()
-    segments = []
+    colors, segments = class_colors(len(classes), palette), []
     for info in segments_info:
-        label, color = info['category_id'], colors[info['category_id']]
-        if info['isthing']:
-            color = instance_color(color, count.get(label, 0))
-            count[label] = count.get(label, 0) + 1
-        segments.append(Segment(ids == info['id'], classes[label], color, bool(info['isthing'])))
-    return draw_segments(image, segments)
+        label = info['category_id']
+        segments.append((label, Segment(ids == info['id'], classes[label], colors[label], bool(info['isthing']))))
+    return draw_segments(image, _shaded(segments))
 
 
 def draw_segments(image: Array, segments: Sequence[Segment]) -> Array:
@@ -130,14 +124,14 @@ def draw_segments(image: Array, segments: Sequence[Segment]) -> Array:
 
     # Muted photo below, so that colours speak and content stays visible.
     canvas = cv2.addWeighted(picture, 0.85, cv2.cvtColor(_grey(picture), cv2.COLOR_GRAY2RGB), 0.15, 0)
-    for segment, mask in zip(ordered, masks):
+    visible = _visible(masks)
+    for segment, mask in zip(ordered, visible):
         alpha = 0.58 if segment.is_thing else 0.5
         canvas[mask] = (canvas[mask] * (1 - alpha) + np.array(segment.color) * alpha).astype(np.uint8)
     for segment, mask in zip(ordered, masks):
         _draw_edge(canvas, mask, segment, unit)
 
     layer = TextLayer(canvas, unit)
-    visible = _visible(masks)
     # Things first, the largest first: where room is scarce, they keep their names.
     for index in sorted(range(len(ordered)), key=lambda k: (not ordered[k].is_thing, -int(visible[k].sum()))):
         layer.label(ordered[index].text, visible[index], lighten(ordered[index].color, 0.82))
@@ -155,6 +149,25 @@ def enlarge(image: Array) -> tuple[Array, float]:
         return image.copy(), 1.0
     size = round(width * scale), round(height * scale)
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), scale
+
+
+def _shaded(segments: Sequence[tuple[int, Segment]]) -> list[Segment]:
+    """Give the things of a class, a list of (class, segment), their shades from left to right.
+
+    By place and not by score or query, so that an object has one colour in all answers about a photo.
+    """
+    count: dict[int, int] = {}
+    for label, segment in sorted(segments, key=lambda one: _center(one[1].mask)):
+        if segment.is_thing:
+            segment.color = instance_color(segment.color, count.get(label, 0))
+            count[label] = count.get(label, 0) + 1
+    return [segment for _, segment in segments]
+
+
+def _center(mask: Array) -> float:
+    """Return the mean column of a mask (H, W) bool."""
+    pixels = mask.sum(0)
+    return float((pixels * np.arange(len(pixels))).sum() / max(1, pixels.sum()))
 
 
 def _enlarge_mask(mask: Array, size: tuple[int, int], scale: float) -> Array:
