@@ -1,7 +1,7 @@
 """OneFormer, ResNet-50 from random weights, overfitting 26 real photos: a check of the whole path, not a model to use.
 
 Needs:      data/coco_mini, photos and panoptic annotations laid out as COCO's (train2017, val2017, annotations).
-Command:    python tools/train.py configs/oneformer/coco_mini/oneformer_r50-scratch_1xb4-1k_coco-mini-192x192.py
+Command:    python tools/train.py configs/oneformer/coco_mini/oneformer_r50-scratch_1xb4-800_coco-mini-192x192.py
 Expect:     the training photos are learned by heart (docs/log.md), the validation photos are not.
 """
 
@@ -12,7 +12,7 @@ _base_ = [
 ]
 channels = 128
 ffn_channels = 512
-max_iters = 1000
+max_iters = 800
 
 model = dict(
     thing_ids={{_base_.thing_ids}},
@@ -64,8 +64,8 @@ param_scheduler = [
     dict(type='LinearLR', begin=0, end=50, start_factor=0.01, by_epoch=False),
     dict(type='PolyLR', begin=50, end=max_iters, power=0.9, eta_min=0, by_epoch=False),
 ]
-train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=500)
+train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=800)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=250))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=200))
 randomness = dict(seed=0)
