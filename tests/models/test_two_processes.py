@@ -15,6 +15,7 @@ PARTS = {  # targets of rank 0's images, of rank 1's
     'equal': ((3, 2), (4, 1)),
     'unequal': ((3, 2, 1), (2,)),
     'one rank without a target': ((3, 2), (0, 0)),
+    'one target in all': ((1,), (0, 0)),
     'no target at all': ((0,), (0, 0)),
 }
 SWITCHES = {
