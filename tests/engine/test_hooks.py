@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.fileio import LocalBackend
+from mmengine.registry import MODELS
 
-from mmseg_oneformer.engine import SafeCheckpointHook, StopAtInvalidLoss, latest_checkpoint
+from mmseg_oneformer.engine import CheckClasses, SafeCheckpointHook, StopAtInvalidLoss, latest_checkpoint
 
 
 class Hub:
@@ -109,3 +110,41 @@ def test_stop_at_invalid_loss__names_the_term():
         hook.after_train_iter(
             runner, 4, outputs={'loss': torch.ones(1), 'loss_mask': torch.tensor([1.0, float('nan')])}
         )
+
+
+@pytest.fixture(scope='module')
+def model():
+    return MODELS.build(
+        {
+            'type': 'OneFormer',
+            'backbone': {'type': 'mmdet.ResNet', 'depth': 18, 'base_channels': 8},
+            'head': {
+                'num_classes': 3,
+                'num_queries': 4,
+                'channels': 32,
+                'pixel_decoder': {'in_channels': (8, 16, 32, 64), 'num_layers': 1},
+                'decoder': {'num_layers': 1},
+            },
+            'thing_ids': (0, 2),
+        }
+    )
+
+
+def runner_with(model, **metainfo):
+    dataset = types.SimpleNamespace(metainfo=metainfo)
+    loop = types.SimpleNamespace(dataloader=types.SimpleNamespace(dataset=dataset))
+    return types.SimpleNamespace(model=model, train_loop=loop, val_loop=loop, test_loop=loop)
+
+
+@pytest.mark.parametrize('when', ['before_train', 'before_val', 'before_test'])
+def test_check_classes__model_and_data_disagree(model, when):
+    check = getattr(CheckClasses(), when)
+    check(runner_with(model, classes=('a', 'b', 'c'), thing_ids=(2, 0)))
+    with pytest.raises(ValueError, match='the model has 3 classes and the data have 4'):
+        check(runner_with(model, classes=('a', 'b', 'c', 'd'), thing_ids=(0, 2)))
+    with pytest.raises(ValueError, match='thing_ids'):
+        check(runner_with(model, classes=('a', 'b', 'c'), thing_ids=(0, 1)))
+
+
+def test_check_classes__other_models_are_left_alone():
+    CheckClasses().before_train(runner_with(torch.nn.Linear(1, 1), classes=('a',)))

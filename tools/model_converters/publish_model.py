@@ -35,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(cfg.model)
     meta = load_weights(model, args.checkpoint)
+    if 'dataset_meta' not in meta:
+        raise ValueError(
+            f'{args.checkpoint} does not name its classes; publish a checkpoint that tools/train.py wrote.'
+        )
     description = {
         'config': Path(args.config).stem,
         'dataset_meta': meta['dataset_meta'],

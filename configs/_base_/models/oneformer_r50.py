@@ -66,6 +66,6 @@ model = dict(
         token=None,
         object_mask_thr=0.8,
         overlap_thr=0.8,
-        max_per_image=150,
+        max_per_image=None,
     ),
 )

@@ -1,4 +1,4 @@
-"""OneFormer, Swin-l, COCO panoptic, 100 epochs.
+"""OneFormer, Swin-L, COCO panoptic, 100 epochs.
 
 Reproduces: paper and model zoo, COCO with Swin-L: PQ 57.9 (things 64.4, stuff 48.0), AP 49.0, mIoU 67.4.
 Needs:      COCO 2017 in data/coco (see data/README.md); 8 GPUs, 2 images each.

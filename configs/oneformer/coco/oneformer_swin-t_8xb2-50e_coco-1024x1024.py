@@ -1,4 +1,4 @@
-"""OneFormer, Swin-t, COCO panoptic, 50 epochs.
+"""OneFormer, Swin-T, COCO panoptic, 50 epochs.
 
 Reproduces: the reference code's configuration; no result was published.
 Needs:      COCO 2017 in data/coco (see data/README.md); 8 GPUs, 2 images each.

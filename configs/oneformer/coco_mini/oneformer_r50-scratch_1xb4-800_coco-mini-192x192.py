@@ -67,5 +67,6 @@ param_scheduler = [
 train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=800)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
+auto_scale_lr = dict(enable=False, base_batch_size=4)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=200))
 randomness = dict(seed=0)

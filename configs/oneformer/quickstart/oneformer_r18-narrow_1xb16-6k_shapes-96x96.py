@@ -54,5 +54,6 @@ param_scheduler = [
 train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=1000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
+auto_scale_lr = dict(enable=False, base_batch_size=16)
 default_hooks = dict(checkpoint=dict(interval=1000))
 randomness = dict(seed=0)

@@ -241,9 +241,9 @@ def _read_config(model: str | os.PathLike[str] | Config, options: dict[str, Any]
 
 def _pipeline(cfg: Config) -> tuple[Callable[[dict], dict], Callable[[dict], dict]]:
     """Return the config's image loader and what follows it in its test pipeline."""
-    steps = cfg.get('test_pipeline') or cfg.test_dataloader.dataset.pipeline
+    steps = cfg.test_dataloader.dataset.pipeline  # What tools/test.py and mmdet use; mmseg reads cfg.test_pipeline.
     if not str(steps[0]['type']).endswith('LoadImageFromFile'):
-        raise ValueError(f'test_pipeline has to begin with LoadImageFromFile, not {steps[0]["type"]}; reorder it.')
+        raise ValueError(f'The test pipeline has to begin with LoadImageFromFile, not {steps[0]["type"]}; reorder it.')
     return TRANSFORMS.build(steps[0]), Compose(steps[1:])
 
 

@@ -1,10 +1,11 @@
 """Training machinery that mmengine lacks: exact resume, safe saving, parameter groups, command-line manners."""
 
-from .hooks import SafeCheckpointHook, StopAtInvalidLoss, latest_checkpoint
+from .hooks import CheckClasses, SafeCheckpointHook, StopAtInvalidLoss, latest_checkpoint
 from .loops import ResumableIterLoop, seed_iteration
 from .optim import CpuAmpOptimWrapper, OneFormerOptimWrapperConstructor, parameter_groups
 
 __all__ = [
+    'CheckClasses',
     'CpuAmpOptimWrapper',
     'OneFormerOptimWrapperConstructor',
     'ResumableIterLoop',

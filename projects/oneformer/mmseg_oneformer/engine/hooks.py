@@ -14,6 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from ..files import write_atomic
+from ..models import OneFormer
 from ..models.checkpoint import check_fit
 
 
@@ -125,6 +126,43 @@ class StopAtInvalidLoss(Hook):
                     f'{name} is {float(value.detach().sum())} at iteration {runner.iter + 1}; resume from '
                     f'{runner.work_dir} with a lower learning rate, or without --amp.'
                 )
+
+
+@HOOKS.register_module()
+class CheckClasses(Hook):
+    """Ends a run whose model and data disagree about the classes, before it costs anything.
+
+    Such a model would train without an error: with one class too few the last one becomes "no object".
+    """
+
+    def before_train(self, runner: Any) -> None:
+        """Compare with the training data."""
+        self._compare(runner, runner.train_loop)
+
+    def before_val(self, runner: Any) -> None:
+        """Compare with the validation data."""
+        self._compare(runner, runner.val_loop)
+
+    def before_test(self, runner: Any) -> None:
+        """Compare with the test data."""
+        self._compare(runner, runner.test_loop)
+
+    def _compare(self, runner: Any, loop: Any) -> None:
+        """Raise a ValueError unless number of classes and thing ids agree; other models than ours are left alone."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        meta = getattr(loop.dataloader.dataset, 'metainfo', {})
+        if not isinstance(model, OneFormer) or 'classes' not in meta:
+            return
+        if len(meta['classes']) != model.head.num_classes:
+            raise ValueError(
+                f'the model has {model.head.num_classes} classes and the data have {len(meta["classes"])}; '
+                f'set model.head.num_classes={len(meta["classes"])}.'
+            )
+        if sorted(meta.get('thing_ids', model.thing_ids)) != sorted(model.thing_ids):
+            raise ValueError(
+                f'model.thing_ids is {tuple(model.thing_ids)} and the things of the data are '
+                f'{tuple(meta["thing_ids"])}; state the same ones in both.'
+            )
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:

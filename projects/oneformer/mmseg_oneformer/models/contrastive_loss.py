@@ -39,7 +39,8 @@ class ContrastiveLoss(nn.Module):
         super().__init__()
         if level not in ('image', 'query'):
             raise ValueError(
-                f"criterion.contrastive is 'image' (reference code), 'query' (paper) or None, not {level!r}"
+                "criterion.contrastive is 'image' (reference code), 'query' (paper), 'classification' or None, "
+                f'not {level!r}'
             )
         self.level = level
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))

@@ -39,7 +39,7 @@ class OneFormerCriterion(BaseModule):
         no_object_weight: weight of "no object" in the classification loss.
         num_points: P, points a mask.
         oversample: candidates a point; importance: share of points taken where the mask is most undecided.
-        contrastive: ``'image'`` (reference code), ``'query'`` (paper), ``'classification'`` (paper's Table 6: a linear
+        contrastive: ``'image'`` (reference code), ``'query'`` (paper), ``'classification'`` (paper, Table 5: a linear
             classifier on the queries before the decoder instead, matched at the same costs) or None.
     """
 

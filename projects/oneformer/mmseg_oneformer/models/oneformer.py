@@ -15,7 +15,7 @@ from .head import HeadOutput
 from .postprocess import ImageSize, to_data_sample
 from .text_mapper import TextList
 
-TEST_CFG = {'tasks': TASKS, 'token': None, 'object_mask_thr': 0.8, 'overlap_thr': 0.8, 'max_per_image': 100}
+TEST_CFG = {'tasks': TASKS, 'token': None, 'object_mask_thr': 0.8, 'overlap_thr': 0.8, 'max_per_image': None}
 
 
 @MODELS.register_module()
@@ -61,6 +61,8 @@ class OneFormer(BaseDetector):
             self.text_mapper = MODELS.build(text_defaults | shared | text_mapper)
         self.thing_ids = tuple(thing_ids)
         self.test_cfg = ConfigDict(TEST_CFG | (test_cfg or {}))
+        if self.test_cfg.max_per_image is None:
+            self.test_cfg.max_per_image = self.head.num_queries
 
     def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
         """Backbone levels of normalised images (B, 3, H, W)."""

@@ -41,7 +41,7 @@ class QueryInitializer(BaseModule):
     Args:
         channels: C.
         values: what the queries gather, ``'position'`` or ``'features'``.
-        start: what the first N-1 queries are before they look, the ``'task'`` token or ``'zeros'`` (paper, Table 5).
+        start: what the first N-1 queries are before they look, the ``'task'`` token or ``'zeros'`` (paper, Table 4).
     """
 
     def __init__(
