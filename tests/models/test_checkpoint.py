@@ -134,3 +134,9 @@ def test_for_inference__is_a_copy_without_text_branch():
     cfg = Config({'model': model})
     assert for_inference(cfg).model == {'backbone': {'type': 'B'}, 'head': {'n': 1}}
     assert json.loads(json.dumps(cfg.model)) == model
+
+
+def test_save_safetensors__others_can_read_the_file(tmp_path):
+    (tmp_path / 'plain').touch()
+    save_safetensors({'a': torch.ones(2)}, tmp_path / 'a.safetensors', {})
+    assert (tmp_path / 'a.safetensors').stat().st_mode == (tmp_path / 'plain').stat().st_mode

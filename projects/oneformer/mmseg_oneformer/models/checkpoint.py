@@ -19,11 +19,11 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from .. import compat
-from ..files import atomic_path
+from ..files import write_atomic
 from ..safe_load import safe_load
 
 TEXT_PREFIXES = ('text_mapper.', 'criterion.')
@@ -100,8 +100,8 @@ def save_safetensors(
             if not torch.equal(stored.isfinite(), tensor.detach().cpu().isfinite()):
                 raise ValueError(f'{key} overflows float16; write these weights with half=False.')
         tensors[key] = stored.clone(memory_format=torch.contiguous_format)
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={'format': 'pt', 'meta': text})
+    # Not save_file, which makes a file that only its owner can read.
+    write_atomic(path, save(tensors, metadata={'format': 'pt', 'meta': text}))
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, Any]:
