@@ -17,8 +17,8 @@ install: $(STAMP)
 $(STAMP): requirements/constraints.txt setup.py
 	set -e; start=$$(date +%s); \
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
-	$(BIN)/python -c "import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
-	    'Python 3.10 to 3.13 is needed: rm -r $(VENV), then make PYTHON=python3.12 ...')"; \
+	$(BIN)/python -c "import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \
+	    'Python 3.11 to 3.13 is needed: rm -r $(VENV), then make PYTHON=python3.12 ...')"; \
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel; \
 	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --editable ".[openmmlab,dev]"; \
 	echo $$(($$(date +%s) - start)) > $(STAMP)
