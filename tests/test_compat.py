@@ -106,6 +106,7 @@ def test_loader__config_text_that_is_code_is_dropped(tmp_path):
         ('_base_ = "other.py"', False),
         ('def f(): pass', False),
         ('a = (', False),
+        (r"a = '{{$UNSET:\047if[open(1)]else\047|Q}}'", False),
     ],
 )
 def test_is_plain_config(text, plain):

@@ -82,7 +82,13 @@ def _drop_active_configs(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def is_plain_config(text: str) -> bool:
-    """Return whether a config's text is assignments of literals and ``dict(...)`` only, so that running it is safe."""
+    """Return whether a config's text is assignments of literals and ``dict(...)`` only, so that running it is safe.
+
+    mmengine fills in templates, ``{{$NAME:default}}``, before it runs a text. It takes the regular expressions for that
+    from the text itself, and with them a string can be made to end early: what is run is not what is read here.
+    """
+    if '{{' in text:
+        return False
     allowed = (
         *(ast.Module, ast.Assign, ast.Store, ast.Load, ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set),
         *(ast.keyword, ast.UnaryOp, ast.USub, ast.Call),
