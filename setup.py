@@ -64,7 +64,7 @@ setup(
         'pycocotools',
         'safetensors',
         'timm>=1.0',
-        'open_clip_torch>=2.24',
+        'open_clip_torch>=2.27',  # Before it the text encoder has no proj_type and wants (L, B, C).
         'ftfy',
         'regex',
         'tqdm',
