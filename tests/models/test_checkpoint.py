@@ -136,6 +136,15 @@ def test_for_inference__is_a_copy_without_text_branch():
     assert json.loads(json.dumps(cfg.model)) == model
 
 
+def test_for_inference__no_backbone_is_downloaded():
+    for backbone, expected in (
+        ({'type': 'mmdet.ResNet', 'pretrained': 'torchvision://resnet50'}, {'type': 'mmdet.ResNet'}),
+        ({'type': 'mmseg.TIMMBackbone'}, {'type': 'mmseg.TIMMBackbone', 'pretrained': False}),
+        ({'type': 'mmseg.TIMMBackbone', 'pretrained': True}, {'type': 'mmseg.TIMMBackbone', 'pretrained': False}),
+    ):
+        assert for_inference(Config({'model': {'backbone': backbone}})).model.backbone == expected
+
+
 def test_save_safetensors__others_can_read_the_file(tmp_path):
     (tmp_path / 'plain').touch()
     save_safetensors({'a': torch.ones(2)}, tmp_path / 'a.safetensors', {})

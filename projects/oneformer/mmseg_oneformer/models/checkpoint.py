@@ -164,8 +164,12 @@ def for_inference(cfg: Config) -> Config:
     cfg = copy.deepcopy(cfg)
     for part in ('text_mapper', 'criterion'):
         cfg.model.pop(part, None)
-    if cfg.model.get('backbone') is not None:
-        cfg.model.backbone.pop('init_cfg', None)
+    backbone = cfg.model.get('backbone')
+    if backbone is not None:
+        for source in ('init_cfg', 'pretrained'):
+            backbone.pop(source, None)
+        if str(backbone.get('type')).endswith('TIMMBackbone'):
+            backbone.pretrained = False  # Left out, it downloads.
     return cfg
 
 
