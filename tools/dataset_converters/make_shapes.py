@@ -20,8 +20,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draw what the command line asks for and say what was done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default='data/shapes', help='folder to make (default: %(default)s)')
-    parser.add_argument('--train', type=int, default=800, help='training pictures (default: %(default)s)')
-    parser.add_argument('--val', type=int, default=100, help='validation pictures (default: %(default)s)')
+    parser.add_argument('--train', type=int, default=4000, help='training pictures (default: %(default)s)')
+    parser.add_argument('--val', type=int, default=200, help='validation pictures (default: %(default)s)')
     parser.add_argument('--size', type=int, default=96, help='height and width in pixels (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='another seed draws other pictures (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='replace shapes that were drawn with other settings')

@@ -1,6 +1,6 @@
 """Drawn landscapes with balls, boxes, cones and stars, 96 x 96.
 
-Made by: python tools/dataset_converters/make_shapes.py --out data/shapes --train 4000 --val 200
+Made by: python tools/dataset_converters/make_shapes.py --out data/shapes
 """
 
 data_root = 'data/shapes/'

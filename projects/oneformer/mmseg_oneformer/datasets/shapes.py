@@ -53,8 +53,8 @@ class _Job(NamedTuple):
 
 def write_shapes(
     out: str | Path,
-    train: int = 800,
-    val: int = 100,
+    train: int = 4000,
+    val: int = 200,
     size: int = 96,
     seed: int = 0,
     overwrite: bool = False,
