@@ -37,7 +37,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--num', type=int, default=8, help='samples to draw (default: %(default)s)')
     parser.add_argument('--pass', dest='pass_number', type=int, default=0, help='another pass, other augmentation')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
-    parser.add_argument('--traceback', action='store_true', help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
