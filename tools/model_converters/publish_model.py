@@ -31,6 +31,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Publish."""
     args = parse_args(argv)
+    if Path(args.out).suffix != '.safetensors':  # by which the readers tell the formats apart
+        raise ValueError(f'OUT has to end in .safetensors, not as {args.out}.')
     cfg = for_inference(read_config(args.config))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(cfg.model)
