@@ -154,8 +154,10 @@ def summarize_quality(statistics: PQStatistics, thing_ids: Sequence[int]) -> dic
     for suffix, group in (('', np.ones_like(is_thing)), ('_th', is_thing), ('_st', ~is_thing)):
         seen = group & ~np.isnan(quality[0])
         for name, values in zip(('PQ', 'SQ', 'RQ'), quality):
-            # A plain sum from the first class to the last, as panopticapi's: numpy's pairwise one rounds differently.
-            metrics[name + suffix] = 100 * sum(values[seen].tolist()) / int(seen.sum()) if seen.any() else float('nan')
+            # From the first class to the last, as panopticapi adds: numpy's pairwise sum and Python's compensated one
+            # (from 3.12 on) round differently.
+            total = float(np.cumsum(values[seen])[-1]) if seen.any() else float('nan')
+            metrics[name + suffix] = 100 * total / max(int(seen.sum()), 1)
     return metrics
 
 
