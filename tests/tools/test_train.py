@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -60,6 +62,19 @@ def test_train__amp_on_the_cpu_and_seed(call_tool, toy_config, tmp_path, monkeyp
     assert call_tool('train.py', toy_config, '--work-dir', 'w', '--amp', '--seed', 5) == 0
     assert 'CpuAmpOptimWrapper' in (tmp_path / 'w/losses.txt').read_text()
     assert torch.load(tmp_path / 'w/iter_7.pth', weights_only=False)['meta']['seed'] == 5
+
+
+def test_train__deterministic_warns_where_a_gpu_has_no_such_algorithm(call_tool, toy_config, monkeypatch):
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    try:
+        assert call_tool('train.py', toy_config, '--deterministic', '--cfg-options', 'train_cfg.max_iters=1') == 0
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
+        os.environ.pop('CUBLAS_WORKSPACE_CONFIG', None)
 
 
 def error_of(status, capsys):

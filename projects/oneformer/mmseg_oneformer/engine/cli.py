@@ -82,7 +82,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='who started the processes'
     )
     parser.add_argument('--seed', type=int, help='seed of everything random (default: the one of the config)')
-    parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms only; slower on a GPU')
+    parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms where there are any')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument('--traceback', action='store_true', help='show the traceback of a mistake too')
 
@@ -126,5 +126,7 @@ def prepare_config(args: argparse.Namespace) -> Config:
             randomness.seed = args.seed
         randomness.deterministic = args.deterministic or randomness.get('deterministic', False)
         cfg.randomness = randomness
+    if (cfg.get('randomness') or {}).get('deterministic'):
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # Else the first matrix product on a GPU raises.
     init_distributed(cfg, args.launcher)
     return cfg

@@ -75,6 +75,10 @@ class ResumableIterLoop(IterBasedTrainLoop):
         """Train from the current iteration to the last one and return the model."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
+        if torch.are_deterministic_algorithms_enabled():
+            # grid_sample has no deterministic gradient on a GPU: warn of it, where mmengine's setting ends the run.
+            # Here and not earlier, since resuming sets it once more.
+            torch.use_deterministic_algorithms(True, warn_only=True)
         self._enter_stream()
         try:
             while self._iter < self._max_iters and not self.stop_training:
