@@ -41,6 +41,23 @@ def test_cli_errors__a_bug_keeps_its_traceback(monkeypatch):
         main()
 
 
+def test_cli_errors__a_value_error_that_nobody_raised_is_a_bug(monkeypatch):
+    monkeypatch.delenv('ONEFORMER_TRACEBACK', raising=False)
+
+    @cli_errors
+    def main(values):
+        _one, _two = values
+        if _two > 5:
+            raise ValueError(
+                'Two is too large; give a smaller one.',
+            )
+
+    with pytest.raises(ValueError, match='too many values to unpack'):
+        main((1, 2, 3))
+    with pytest.raises(SystemExit, match='2'):
+        main((1, 6))
+
+
 def test_read_config__merges_options(toy_config, monkeypatch):
     monkeypatch.syspath_prepend(str(toy_config.parent))
     assert read_config(toy_config, {'model.width': 3}).model.width == 3

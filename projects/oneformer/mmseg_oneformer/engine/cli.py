@@ -64,6 +64,10 @@ def describe_mistake(error: Exception) -> str | None:
         match = re.search(r"'(?:ConfigDict|Config)' object has no attribute '(\w+)'", text)
         return f'the config has no "{match.group(1)}", which this command needs.' if match else None
     if isinstance(error, ValueError | OSError | ImportError):
+        # A ValueError that nobody raised on purpose (arrays that do not fit, too many values to unpack) is a bug.
+        frames = traceback.extract_tb(error.__traceback__)
+        if type(error) is ValueError and frames and frames[-1].line and not frames[-1].line.startswith('raise'):
+            return None
         return ' '.join(text.split()) or type(error).__name__
     return None
 
