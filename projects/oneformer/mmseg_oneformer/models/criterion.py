@@ -95,7 +95,7 @@ class OneFormerCriterion(BaseModule):
                 class_logits = torch.cat((self.query_classifier(queries)[None], class_logits))
                 mask_embed = torch.cat((mask_embed[:1].detach(), mask_embed))
             matches = self.match(class_logits, mask_embed, mask_features, targets, draw)
-            num_targets = class_logits.new_tensor(sum(len(labels) for labels in targets.labels))
+            num_targets = class_logits.new_full((), sum(len(labels) for labels in targets.labels))
             num_masks = mean_over_ranks(num_targets).clamp(min=1 / world_size())
             losses = torch.stack(
                 (

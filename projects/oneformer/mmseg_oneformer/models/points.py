@@ -21,6 +21,14 @@ def sample(maps: Tensor, points: Tensor) -> Tensor:
     return F.grid_sample(maps, grid, align_corners=False)[:, :, 0]
 
 
+def neighbours(position: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Both neighbours (..., 2) of positions (...) on a line of ``length`` pixels, and their weights, 0 outside."""
+    low = position.floor()
+    part = position - low
+    pixels = torch.stack((low, low + 1), dim=-1)
+    return pixels, torch.stack((1 - part, part), dim=-1) * ((pixels >= 0) & (pixels < length))
+
+
 def corners(points: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The four pixels around each point and their bilinear weights.
 
@@ -32,13 +40,8 @@ def corners(points: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         Flat pixel index (..., 4), int64, and weight (..., 4), 0 outside the map.
     """
     height, width = size
-    position = points * points.new_tensor((width, height)) - 0.5
-    low = position.floor()
-    part = position - low
-    x = torch.stack((low[..., 0], low[..., 0] + 1), dim=-1)
-    y = torch.stack((low[..., 1], low[..., 1] + 1), dim=-1)
-    weight_x = torch.stack((1 - part[..., 0], part[..., 0]), dim=-1) * ((x >= 0) & (x < width))
-    weight_y = torch.stack((1 - part[..., 1], part[..., 1]), dim=-1) * ((y >= 0) & (y < height))
+    x, weight_x = neighbours(points[..., 0] * width - 0.5, width)
+    y, weight_y = neighbours(points[..., 1] * height - 0.5, height)
     index = y.clamp(0, height - 1).long()[..., :, None] * width + x.clamp(0, width - 1).long()[..., None, :]
     weight = weight_y[..., :, None] * weight_x[..., None, :]
     return index.flatten(-2), weight.flatten(-2)

@@ -71,19 +71,20 @@ def semantic_map(class_logits: Tensor, mask_logits: Tensor, size: ImageSize) -> 
     class_probs = class_logits.softmax(-1)[:, :-1]
     height, width = size.original
     row_weights = _resize_matrix(mask_logits.shape[1], size.padded[0], size.image[0], height)
+    on_device = row_weights.to(mask_logits.device)  # once: a copy a strip would wait for the GPU each time
     labels = torch.empty(size.original, dtype=torch.int64, device=mask_logits.device)
     step = max(1, WORKING_ELEMENTS // (width * max(class_probs.shape)))
     with torch.autocast(mask_logits.device.type, enabled=False):
         for start in range(0, height, step):
-            weights = row_weights[start : start + step]
-            used = weights.any(0).nonzero()
+            rows = slice(start, start + step)
+            used = row_weights[rows].any(0).nonzero()
             first, last = int(used[0]), int(used[-1]) + 1
             strip = mask_logits[:, first:last]
             strip = _resize(strip, (last - first, size.padded[1]))[..., : size.image[1]]
             strip = _resize(strip, (last - first, width))
-            strip = torch.matmul(weights[:, first:last].to(strip.device), strip)
+            strip = torch.matmul(on_device[rows, first:last], strip)
             scores = torch.einsum('nk,nhw->khw', class_probs, strip.sigmoid_())
-            labels[start : start + step] = scores.argmax(0)
+            labels[rows] = scores.argmax(0)
     return labels
 
 

@@ -47,7 +47,7 @@ def ms_deform_attn(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
     compiled = compiled_ms_deform_attn() if value.is_cuda and value.dtype == torch.float32 else None
     if compiled is None:
         return ms_deform_attn_plain(value, shapes, locations, weights)
-    sizes = torch.tensor(shapes, device=value.device)
+    sizes = torch.tensor(shapes).to(value.device, non_blocking=True)
     starts = torch.cat((sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]))
     return compiled.apply(value.contiguous(), sizes, starts, locations.contiguous(), weights.contiguous(), 64)
 
@@ -98,7 +98,8 @@ class MSDeformAttn(nn.Module):
             offsets = F.linear(
                 query.to(exact), self.sampling_offsets.weight.to(exact), self.sampling_offsets.bias.to(exact)
             ).unflatten(2, (*by_point, 2))
-            scale = offsets.new_tensor([(w, h) for h, w in shapes])  # (levels, 2)
+            scale = torch.tensor([(w, h) for h, w in shapes], dtype=exact)  # (levels, 2)
+            scale = scale.to(query.device, non_blocking=True)  # a blocking copy would wait for the GPU in every layer
             locations = reference[:, None, None, None].to(exact) + offsets / scale[:, None]
         weights = (
             self.attention_weights(query).unflatten(2, (self.num_heads, -1)).softmax(-1).unflatten(3, by_point[1:])
