@@ -27,10 +27,11 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 
 def gather_counts(count: int, device: torch.device) -> list[int]:
     """Every rank's ``count``."""
+    if world_size() == 1:
+        return [count]
     counts = torch.zeros(world_size(), dtype=torch.int64, device=device)
     counts[rank()] = count
-    if world_size() > 1:
-        dist.all_reduce(counts)
+    dist.all_reduce(counts)
     return counts.tolist()
 
 
