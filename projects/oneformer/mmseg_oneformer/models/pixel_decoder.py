@@ -61,7 +61,7 @@ class OneFormerPixelDecoder(BaseModule):
         self.input_proj = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, channels, 1), nn.GroupNorm(32, channels)) for width in reversed(others)
         )
-        self.level_embed = nn.Parameter(torch.empty(3, channels))
+        self.level_embed = nn.Parameter(torch.zeros(3, channels))
         self.layers = nn.ModuleList(
             PixelDecoderLayer(channels, num_heads, ffn_channels, dropout) for _ in range(num_layers)
         )
