@@ -62,3 +62,8 @@ def test_config_root__nothing_there(tmp_path, monkeypatch):
 def test_list_models__every_shipped_config_is_read():
     for name in registry.list_models():
         Config.fromfile(registry.find_config(name))
+
+
+def test_read_config__merges_options(toy_config, monkeypatch):
+    monkeypatch.syspath_prepend(str(toy_config.parent))
+    assert registry.read_config(toy_config, {'model.width': 3}).model.width == 3

@@ -1,6 +1,6 @@
 import pytest
 
-from mmseg_oneformer.engine.cli import cli_errors, describe_mistake, read_config
+from mmseg_oneformer.engine.cli import cli_errors, describe_mistake
 
 IN_WORKER = """Caught ValueError in DataLoader worker process 1.
 Original Traceback (most recent call last):
@@ -56,8 +56,3 @@ def test_cli_errors__a_value_error_that_nobody_raised_is_a_bug(monkeypatch):
         main((1, 2, 3))
     with pytest.raises(SystemExit, match='2'):
         main((1, 6))
-
-
-def test_read_config__merges_options(toy_config, monkeypatch):
-    monkeypatch.syspath_prepend(str(toy_config.parent))
-    assert read_config(toy_config, {'model.width': 3}).model.width == 3

@@ -17,8 +17,9 @@ from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from mmseg_oneformer.apis.registry import read_config
 from mmseg_oneformer.datasets import PanopticDataset, target_masks
-from mmseg_oneformer.engine.cli import cli_errors, read_config
+from mmseg_oneformer.engine.cli import cli_errors
 from mmseg_oneformer.tasks import TASKS
 from mmseg_oneformer.visualization import Segment, class_colors, draw_segments, enlarge, instance_color, panel
 from mmseg_oneformer.visualization.text import font

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmseg_oneformer.engine.cli import cli_errors, read_config
+from mmseg_oneformer.apis.registry import read_config
+from mmseg_oneformer.engine.cli import cli_errors
 from mmseg_oneformer.files import atomic_path
 from mmseg_oneformer.models.checkpoint import for_inference
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from mmengine.registry import MODELS, init_default_scope
 
-from mmseg_oneformer.engine.cli import cli_errors, read_config
+from mmseg_oneformer.apis.registry import read_config
+from mmseg_oneformer.engine.cli import cli_errors
 from mmseg_oneformer.evaluation import versions
 from mmseg_oneformer.models.checkpoint import for_inference, load_weights, save_safetensors
 

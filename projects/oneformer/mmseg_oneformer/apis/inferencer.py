@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ..datasets.images import image_fault
 from ..models.checkpoint import for_inference, load_weights
 from ..tasks import TASKS, check_task, check_tasks
-from .registry import find_weights
+from .registry import find_weights, read_config
 from .sources import Input, Source, collect_sources
 from .writer import AnswerWriter
 
@@ -229,9 +229,6 @@ def _device(device: str | torch.device | None) -> torch.device:
 
 
 def _read_config(model: str | os.PathLike[str] | Config, options: dict[str, Any] | None) -> Config:
-    # Here, since the command line's module imports this package's registry.
-    from ..engine.cli import read_config
-
     if not isinstance(model, Config):
         return read_config(model, options)
     cfg = model.copy()

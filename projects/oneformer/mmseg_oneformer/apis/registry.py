@@ -3,6 +3,9 @@
 import difflib
 import os
 from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -65,3 +68,21 @@ def find_weights(name: str | os.PathLike[str]) -> Path | None:
     """Return the shipped weights of the model with this name or config path, or None if there are none."""
     path = weights_root() / f'{find_config(name).stem}.safetensors'
     return path if path.is_file() else None
+
+
+def read_config(name: str | os.PathLike[str], options: dict[str, Any] | None = None) -> Config:
+    """Read a config by path or by model name and merge ``options`` into it.
+
+    Raises:
+        ValueError: There is no such config, it is broken, or an option does not fit.
+    """
+    path = find_config(name)
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # A config is Python: anything may go wrong in it.
+        raise ValueError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
+    try:
+        cfg.merge_from_dict(options or {})
+    except (KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:
+        raise ValueError(f'--cfg-options do not fit {path}: {error}') from error
+    return cfg

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from mmengine.config import Config, ConfigDict, DictAction
 
-from ..apis.registry import find_config
+from ..apis.registry import find_config, read_config
 from ..distributed import init_distributed
 
 Main = TypeVar('Main', bound=Callable[..., Any])
@@ -89,24 +89,6 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms where there are any')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument('--traceback', action='store_true', help='show the traceback of a mistake too')
-
-
-def read_config(name: str | os.PathLike[str], options: dict[str, Any] | None = None) -> Config:
-    """Read a config by path or by model name and merge ``options`` into it.
-
-    Raises:
-        ValueError: There is no such config, it is broken, or an option does not fit.
-    """
-    path = find_config(name)
-    try:
-        cfg = Config.fromfile(path)
-    except Exception as error:  # A config is Python: anything may go wrong in it.
-        raise ValueError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
-    try:
-        cfg.merge_from_dict(options or {})
-    except (KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:
-        raise ValueError(f'--cfg-options do not fit {path}: {error}') from error
-    return cfg
 
 
 def prepare_config(args: argparse.Namespace) -> Config:
