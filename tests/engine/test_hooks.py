@@ -88,6 +88,17 @@ def test_safe_checkpoint__a_resumed_run_writes_the_same_best_again(hook, tmp_pat
     assert names(tmp_path) == ['best_PQ_iter_1.pth']
 
 
+def test_safe_checkpoint__metric_of_the_best_is_not_measured(hook, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('mmseg_oneformer.engine.hooks.print_log', lambda text, *args, **kwargs: said.append(text))
+    hook._save_best_checkpoint(ToyRunner(tmp_path), {'mIoU': 10.0, 'mAcc': 20.0})
+    assert not names(tmp_path)
+    assert said == [
+        'val_evaluator does not measure PQ, so no best checkpoint is kept; set default_hooks.checkpoint.save_best to '
+        'one of mIoU, mAcc.'
+    ]
+
+
 def test_latest_checkpoint__stale_pointer_moved_folder_and_nothing(tmp_path):
     assert latest_checkpoint(tmp_path) is None
     for name in ('iter_90.pth', 'iter_100.pth', 'best_PQ_iter_200.pth', 'other.pth'):

@@ -1,5 +1,6 @@
 """Hooks that mmengine lacks or has in a form that can lose a run."""
 
+import logging
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -81,7 +82,19 @@ class SafeCheckpointHook(CheckpointHook):
                 self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)))
 
     def _save_best_checkpoint(self, runner: Any, metrics: dict[str, Any]) -> None:
-        """Save the new best checkpoint, then remove the one before."""
+        """Save the new best checkpoint, then remove the one before.
+
+        A run without the metric that ``save_best`` names goes on without a best checkpoint; mmengine ends it there.
+        """
+        unknown = [name for name in (self.save_best and self.key_indicators) or () if name not in (*metrics, 'auto')]
+        if unknown:
+            print_log(
+                f'val_evaluator does not measure {unknown[0]}, so no best checkpoint is kept; set '
+                f'default_hooks.checkpoint.save_best to one of {", ".join(metrics)}.',
+                'current',
+                level=logging.WARNING,
+            )
+            return
         backend = self.file_backend
         self.file_backend = later = _LaterRemoval(backend)
         try:
