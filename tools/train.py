@@ -52,6 +52,8 @@ def use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:
         cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):  # of mmengine's wrapper for GPUs
+            cfg.optim_wrapper.pop(key, None)
 
 
 def set_resume(cfg: Config, resume: str) -> None:

@@ -290,3 +290,9 @@ def test_types__resolve_in_both_scopes():
         init_default_scope(scope)
         for step in [*LSJ, *SHORTEST_EDGE, dict(type='mmseg.PhotoMetricDistortion'), dict(type='LoadImageFromFile')]:
             TRANSFORMS.build(step)
+
+
+def test_decode_ids__16_bits_are_refused():
+    data = cv2.imencode('.png', np.full((2, 2, 3), 300, np.uint16))[1].tobytes()
+    with pytest.raises(ValueError, match='16 bits'):
+        decode_ids(data)

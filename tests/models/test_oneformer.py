@@ -120,6 +120,14 @@ def test_loss__inference_model_says_why_not(build, make_batch, losses):
         losses(model, make_batch())
 
 
+def test_loss__pipeline_without_texts_is_named(build, make_batch, losses):
+    batch = make_batch()
+    for sample in batch['data_samples']:
+        sample.pop('texts')
+    with pytest.raises(ValueError, match='add DescribeTargets'):
+        losses(build(), batch)
+
+
 def test_loss__bf16_autocast_is_finite_and_the_token_exact(build, make_batch, losses):
     model = build()
     norm = model.head.decoder.norm

@@ -1,3 +1,4 @@
+import json
 import os
 import socket
 import stat
@@ -6,7 +7,10 @@ import sys
 import pytest
 from mmengine.config import Config
 
-from mmseg_oneformer import distributed
+from mmseg_oneformer import launch
+from mmseg_oneformer.apis.registry import find_weights
+
+MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 
 
 def free_port():
@@ -25,6 +29,25 @@ def test_dist_train__two_processes_without_a_gpu(run_tool, toy_config, tmp_path)
     done = run_tool('dist_train.sh', toy_config, 2, '--work-dir', 'w', env={'PORT': str(free_port())})
     assert done.returncode == 0, done.stderr
     assert ranks(tmp_path / 'w') == (['rank0', 'rank1'], 14)
+
+
+@pytest.mark.slow
+def test_dist__oneformer_trains_and_is_tested_by_two_processes(run_tool, tmp_path):
+    drawn = run_tool('dataset_converters/make_shapes.py', '--out', 'data/shapes', '--train', 12, '--val', 5)
+    assert drawn.returncode == 0, drawn.stderr
+    options = ('train_cfg.max_iters=3', 'train_dataloader.batch_size=2', 'default_hooks.checkpoint.interval=3')
+    port = {'PORT': str(free_port())}
+    trained = run_tool('dist_train.sh', MODEL, 2, '--work-dir', 'w', '--amp', '--cfg-options', *options, env=port)
+    assert trained.returncode == 0, trained.stderr
+    tested = run_tool('dist_test.sh', MODEL, find_weights(MODEL), 2, '--work-dir', 'two', env=port)
+    assert tested.returncode == 0, tested.stderr
+    alone = run_tool(
+        'test.py', MODEL, find_weights(MODEL), '--work-dir', 'one', '--cfg-options', 'test_dataloader.batch_size=1'
+    )
+    assert alone.returncode == 0, alone.stderr
+    found = [json.loads((tmp_path / folder / 'results.json').read_text())['metrics'] for folder in ('two', 'one')]
+    assert found[0] == found[1]
+    assert found[0]['own']['PQ'] > 50
 
 
 @pytest.mark.slow
@@ -74,8 +97,12 @@ def test_launchers__too_few_arguments_show_the_usage(run_tool, script):
 @pytest.mark.parametrize(
     ('script', 'args', 'expected'),
     [
-        ('slurm_train.sh', ('p', 'j', 'c.py', '--amp'), 'train.py c.py --launcher slurm --amp'),
-        ('slurm_test.sh', ('p', 'j', 'c.py', 'a b.pth', '--tta'), 'test.py c.py a b.pth --launcher slurm --tta'),
+        ('slurm_train.sh', ('p', 'j', 'c.py', '--amp'), 'train.py c.py --amp --launcher slurm'),
+        (
+            'slurm_test.sh',
+            ('p', 'j', 'c.py', 'a b.pth', '--token-matrix'),
+            'test.py c.py a b.pth --token-matrix --launcher slurm',
+        ),
     ],
 )
 def test_slurm__asks_for_gpus_and_passes_flags_on(run_tool, tmp_path, script, args, expected):
@@ -93,19 +120,19 @@ def test_slurm__asks_for_gpus_and_passes_flags_on(run_tool, tmp_path, script, ar
     [('node[03-07,12],gpu1', 'node03'), ('gpu1,gpu2', 'gpu1'), ('a-b[1,3]', 'a-b1'), ('solo', 'solo')],
 )
 def test_first_host(monkeypatch, nodes, host):
-    monkeypatch.setattr(distributed.shutil, 'which', lambda name: None)
-    assert distributed.first_host(nodes) == host
+    monkeypatch.setattr(launch.shutil, 'which', lambda name: None)
+    assert launch.first_host(nodes) == host
 
 
 def test_first_host__this_machine_is_localhost(monkeypatch):
-    monkeypatch.setattr(distributed.shutil, 'which', lambda name: None)
-    monkeypatch.setattr(distributed.socket, 'gethostname', lambda: 'solo')
-    assert distributed.first_host('solo') == '127.0.0.1'
+    monkeypatch.setattr(launch.shutil, 'which', lambda name: None)
+    monkeypatch.setattr(launch.socket, 'gethostname', lambda: 'solo')
+    assert launch.first_host('solo') == '127.0.0.1'
 
 
 def test_revert_sync_bn__everywhere_in_a_config():
     cfg = Config({'model': {'backbone': {'norm_cfg': {'type': 'SyncBN', 'momentum': 0.1}}, 'x': [{'type': 'SyncBN'}]}})
-    assert distributed.revert_sync_bn(cfg.model) == 2
+    assert launch.revert_sync_bn(cfg.model) == 2
     assert cfg.model.backbone.norm_cfg == {'type': 'BN', 'momentum': 0.1}
     assert cfg.model.x[0].type == 'BN'
-    assert distributed.revert_sync_bn(cfg.model) == 0
+    assert launch.revert_sync_bn(cfg.model) == 0

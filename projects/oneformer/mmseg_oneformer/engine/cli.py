@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from mmengine.config import Config, ConfigDict, DictAction
 
 from ..apis.registry import find_config, read_config
-from ..distributed import init_distributed
+from ..launch import init_distributed
 
 Main = TypeVar('Main', bound=Callable[..., Any])
 

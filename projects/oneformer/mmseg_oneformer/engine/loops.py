@@ -120,10 +120,14 @@ class ResumableIterLoop(IterBasedTrainLoop):
                 f'ResumableIterLoop cannot resume with {type(sampler).__name__}; set train_dataloader.sampler to '
                 "dict(type='PassSampler')."
             )
+        if not hasattr(self.dataloader.dataset, 'seed'):
+            raise ValueError(
+                f'ResumableIterLoop trains on a PanopticDataset, not on {type(self.dataloader.dataset).__name__}: the '
+                'keys of PassSampler mean nothing to a wrapper.'
+            )
         # On resuming, the seed is restored only after the data loader was built with another one.
         sampler.seed = self.runner.seed
-        if hasattr(self.dataloader.dataset, 'seed'):
-            self.dataloader.dataset.seed = self.runner.seed
+        self.dataloader.dataset.seed = self.runner.seed
         sampler.set_start(self._iter, batches.batch_size)
         self.dataloader_iterator = iter(self.dataloader)
 

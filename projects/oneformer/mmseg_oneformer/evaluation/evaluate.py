@@ -109,6 +109,8 @@ def evaluate(
     """
     if not Path(weights).expanduser().is_file():  # before minutes of building data sets
         raise FileNotFoundError(f'There is no checkpoint at {weights}; check the path.')
+    if out is not None and Path(out).is_dir():
+        raise ValueError(f'{out} is a folder; name the results file.')
     runner = Runner.from_cfg(for_testing(cfg, tasks, token, token_matrix, show_dir))
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     meta = load_weights(model, weights)

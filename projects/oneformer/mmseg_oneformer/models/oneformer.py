@@ -74,6 +74,9 @@ class OneFormer(BaseDetector):
             raise ValueError(
                 'this model was built for inference: train with the config itself, not for_inference(config)'
             )
+        for key, transform in (('task', 'SampleTask'), ('gt_targets', 'TaskTargets'), ('texts', 'DescribeTargets')):
+            if key not in batch_data_samples[0]:
+                raise ValueError(f'the training samples have no "{key}"; add {transform} to the training pipeline.')
         tasks = [(sample.task,) for sample in batch_data_samples]
         output = self.head(self.extract_feat(batch_inputs), tasks, every_layer=True)
         targets = collect_targets(batch_data_samples, (batch_inputs.shape[2], batch_inputs.shape[3]))

@@ -44,7 +44,10 @@ class LoadPanopticIds(BaseTransform):
             data = fileio.get(path, backend_args=self.backend_args)
         except OSError as error:
             raise ValueError(f'Segment map {path} cannot be read ({error.strerror or error}); put it there.') from error
-        ids = decode_ids(data)
+        try:
+            ids = decode_ids(data)
+        except ValueError as error:
+            raise ValueError(f'Segment map {path} {error}; write it again.') from error
         if ids is None:
             raise ValueError(f'Segment map {path} cannot be decoded: it is damaged or no PNG; copy it anew.')
         photo_size = results.get('ori_shape')
@@ -65,13 +68,20 @@ class LoadPanopticIds(BaseTransform):
 
 
 def decode_ids(data: bytes) -> np.ndarray | None:
-    """Ids (H, W) int32 of a PNG that holds them as R + 256 G + 65536 B, or None if it cannot be decoded."""
+    """Ids (H, W) int32 of a PNG that holds them as R + 256 G + 65536 B, or None if it cannot be decoded.
+
+    Raises:
+        ValueError: It has more than 8 bits a channel.
+    """
     try:
-        bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+        bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error:
         return None
     if bgr is None:
         return None
+    if bgr.dtype != np.uint8:
+        raise ValueError('has 16 bits a channel; ids are stored as R + 256 G + 65536 B with 8 bits each')
     # Read as one little-endian number, R, G, B and a fourth byte are the id and something on top.
     rgba = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)
     return (rgba.view('<i4')[..., 0] & 0xFFFFFF).astype(np.int32, copy=False)
