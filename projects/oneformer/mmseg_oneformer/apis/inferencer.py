@@ -8,7 +8,7 @@ Decisions:
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -196,19 +196,10 @@ class OneFormerInferencer:
         if not loaded:
             return []
         data = {key: [packed[key] for _, _, packed in loaded] for key in ('inputs', 'data_samples')}
-        with self._asked(tasks, token), torch.inference_mode():
-            samples = self.model.test_step(data)
+        with torch.inference_mode():
+            data = self.model.data_preprocessor(data, False)
+            samples = self.model.predict(data['inputs'], data['data_samples'], tasks=tasks, token=token)
         return [Answer(source, image, sample.cpu()) for (source, image, _), sample in zip(loaded, samples)]
-
-    @contextmanager
-    def _asked(self, tasks: tuple[str, ...], token: str | None) -> Iterator[None]:
-        """Set what the model answers, for one step only."""
-        before = self.model.test_cfg
-        self.model.test_cfg = type(before)({**before, 'tasks': tasks, 'token': token})
-        try:
-            yield
-        finally:
-            self.model.test_cfg = before
 
 
 def _name(model: str | os.PathLike[str] | Config) -> str:

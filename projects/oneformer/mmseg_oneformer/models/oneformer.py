@@ -86,14 +86,25 @@ class OneFormer(BaseDetector):
         return self.criterion(output, targets, text_queries)
 
     def predict(
-        self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample], rescale: bool = True
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: Sequence[DetDataSample],
+        rescale: bool = True,
+        tasks: Sequence[str] | None = None,
+        token: str | None = None,
     ) -> list[DetDataSample]:
-        """Add the requested answers to the data samples, each from its own token unless ``test_cfg.token`` is set.
+        """Add answers to the data samples, each from its own token.
 
-        ``rescale=False`` leaves them at network input size instead of the original image's.
+        Args:
+            batch_inputs: normalised images (B, 3, H, W).
+            batch_data_samples: B samples with ``img_shape`` and ``ori_shape``; they get ``pred_sem_seg``,
+                ``pred_instances``, ``pred_panoptic_seg``.
+            rescale: if False, answers have the network input's size instead of the original image's.
+            tasks: answers to make; ``test_cfg.tasks`` by default.
+            token: a task whose token makes all answers; ``test_cfg.token`` by default.
         """
-        tasks = check_tasks(self.test_cfg.tasks)
-        forced = self.test_cfg.token
+        tasks = check_tasks(self.test_cfg.tasks if tasks is None else tasks)
+        forced = token or self.test_cfg.token
         self._answer(batch_inputs, [{task: forced or task for task in tasks}], [batch_data_samples], rescale)
         return list(batch_data_samples)
 
