@@ -128,9 +128,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if weights is None:
         raise FileNotFoundError(f'The shipped weights of {MODEL} are missing; clone or install the project again.')
     draw_seconds = run('dataset_converters/make_shapes.py', '--out', DATA, '--train', '4000', '--val', '200')
-    checkpoint, train_seconds = train(config, args.iterations, out / 'from_scratch')
+    checkpoint, train_seconds = train(config, args.iterations, out / f'from_scratch_{args.iterations}')
     summary = {
-        'from_scratch': measure(config, checkpoint, out / 'from_scratch', train_seconds),
+        'from_scratch': measure(config, checkpoint, checkpoint.parent, train_seconds),
         'bundled': measure(config, weights, out / 'bundled', None),
         'seconds': {'install': args.install_seconds, 'draw_data': round(draw_seconds, 1)},
     }

@@ -31,6 +31,13 @@ def test_metainfo__colors_of_json(toy):
     assert PanopticDataset(**toy.config()).metainfo['palette'] == [(1, 10, 20), (2, 10, 20), (0, 10, 20)]
 
 
+def test_metainfo__colors_of_json_where_there_are_some(toy):
+    toy.content['categories'][0]['color'] = [1, 2, 3]
+    meta = PanopticDataset(**toy.config(metainfo=dict(classes=['tree', 'cat', 'dog'], thing_ids=[1, 2]))).metainfo
+    assert meta['palette'].count((1, 2, 3)) == 1
+    assert len(set(meta['palette'])) == 3
+
+
 def test_metainfo__of_a_config(toy):
     metainfo = dict(classes=['tree', 'cat', 'dog'], thing_ids=[2, 1])
     cfg = Config(dict(data=dict(type='PanopticDataset', **toy.config(metainfo=metainfo))))

@@ -8,6 +8,7 @@ from mmengine.fileio import LocalBackend
 from mmengine.registry import MODELS
 
 from mmseg_oneformer.engine import CheckClasses, SafeCheckpointHook, StopAtInvalidLoss, latest_checkpoint
+from mmseg_oneformer.engine.hooks import check_schedule
 
 
 class Hub:
@@ -159,3 +160,20 @@ def test_check_classes__model_and_data_disagree(model, when):
 
 def test_check_classes__other_models_are_left_alone():
     CheckClasses().before_train(runner_with(torch.nn.Linear(1, 1), classes=('a',)))
+
+
+def test_safe_checkpoint__the_last_three_are_kept(hook, tmp_path):
+    hook.max_keep_ckpts, hook.keep_ckpt_ids = 3, deque(maxlen=3)
+    runner = ToyRunner(tmp_path)
+    for step in (2, 4, 6, 8, 10):
+        hook._save_checkpoint_with_step(runner, step, {})
+        steps = sorted(int(path.stem[5:]) for path in tmp_path.glob('iter_*.pth'))
+        assert steps == [2, 4, 6, 8, 10][max(0, step // 2 - 3) : step // 2]
+
+
+def test_check_schedule__another_end_is_refused():
+    states = [{'begin': 0, 'end': 300}, {'begin': 300, 'end': 800}]
+    check_schedule([{'end': 300, 'by_epoch': False}, {'by_epoch': False}], states)
+    check_schedule({'end': 12, 'by_epoch': True}, states)
+    with pytest.raises(ValueError, match='ends at iteration 800, that of the config at 900'):
+        check_schedule([{'end': 300, 'by_epoch': False}, {'end': 900, 'by_epoch': False}], states)

@@ -153,13 +153,14 @@ class PanopticDataset(BaseDataset):
         meta = dict(self._metainfo)
         if 'classes' not in meta:
             meta.update(classes=names, thing_ids=things)
-            colors = [category.get('color') for category in categories]
-            meta.setdefault('palette', colors if all(colors) else class_colors(len(names)))
         if 'thing_ids' not in meta:
             raise ValueError('metainfo has classes but no thing_ids; add the class indices of the things as a tuple.')
         meta['classes'] = tuple(meta['classes'])
         meta['thing_ids'] = tuple(sorted(int(label) for label in meta['thing_ids']))
-        meta['palette'] = [tuple(color) for color in meta.get('palette') or class_colors(len(meta['classes']))]
+        colors = [category.get('color') for category in categories]
+        generated = class_colors(len(meta['classes']))
+        palette = meta.get('palette') or [color or other for color, other in zip(colors, generated)]
+        meta['palette'] = [tuple(color) for color in palette]
 
         cure = 'state classes and thing_ids as in the JSON (sorted by category id), or leave metainfo out'
         for label, (ours, theirs) in enumerate(zip(meta['classes'], names)):

@@ -28,6 +28,9 @@ def cli_errors(main: Main) -> Main:
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return main(*args, **kwargs)
+        except BrokenPipeError:  # `| head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
         except Exception as error:
             sentence = describe_mistake(error)
             if sentence is None or os.environ.get(TRACEBACK, '0') not in ('', '0'):

@@ -45,12 +45,16 @@ class SafeCheckpointHook(CheckpointHook):
     file_backend: Any
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Refuse to resume from another model's checkpoint; mmengine itself loads what happens to fit.
+        """Refuse to resume from another model's checkpoint, or with another schedule.
+
+        mmengine loads what happens to fit, and a schedule's end from the checkpoint: a run that was to go on for longer
+        would go on at the last learning rate, often 0.
 
         Raises:
-            ValueError: Keys or shapes differ.
+            ValueError: Keys or shapes differ, or a schedule ends at another iteration than the config says.
         """
         if runner._resume:
+            check_schedule(runner.cfg.get('param_scheduler') or [], checkpoint.get('param_schedulers') or [])
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             check_fit(model.state_dict(), checkpoint['state_dict'], runner._load_from)
 
@@ -59,8 +63,8 @@ class SafeCheckpointHook(CheckpointHook):
         outdated = []
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             kept = [*self.keep_ckpt_ids, step]
-            outdated, kept = kept[: -self.max_keep_ckpts], kept[-self.max_keep_ckpts :]
-            self.keep_ckpt_ids.extend(kept)  # A deque of max_keep_ckpts: older entries fall out.
+            outdated = kept[: -self.max_keep_ckpts]
+            self.keep_ckpt_ids.append(step)  # A deque of max_keep_ckpts: older entries fall out.
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
@@ -175,6 +179,20 @@ class CheckClasses(Hook):
             raise ValueError(
                 f'model.thing_ids is {tuple(model.thing_ids)} and the things of the data are '
                 f'{tuple(meta["thing_ids"])}; state the same ones in both.'
+            )
+
+
+def check_schedule(configs: Sequence[dict] | dict, states: Sequence[dict]) -> None:
+    """Raise a ValueError if a scheduler of the config ends at another iteration than its state in a checkpoint."""
+    configs = [configs] if isinstance(configs, dict) else configs
+    for config, state in zip(configs, states):
+        if config.get('by_epoch', True) or 'end' not in config or 'end' not in state:
+            continue  # Epochs are converted to iterations on building, a missing end is that of training.
+        if config['end'] != state['end']:
+            raise ValueError(
+                f'the schedule in the checkpoint ends at iteration {state["end"]}, that of the config at '
+                f'{config["end"]}, and a resumed run keeps the old one; start a new run from these weights with '
+                '--cfg-options load_from=CHECKPOINT, or resume with the config of the old run.'
             )
 
 

@@ -151,7 +151,8 @@ def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str 
     ]
     if complaints:
         raise ValueError(
-            f'{path} is no checkpoint of this model: {", ".join(complaints)}; give config and weights of one model.'
+            f'{path} is no checkpoint of this model: {", ".join(complaints)}; give config and weights of one '
+            'model (the config of a run with --cfg-options is the one in its work dir).'
         )
 
 
