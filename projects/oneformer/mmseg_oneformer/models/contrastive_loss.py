@@ -7,10 +7,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import get_rank
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from .distributed import gather_counts, gather_rows, rank
+from .distributed import gather_counts, gather_rows
 
 
 @cache  # once a process, not once an iteration
@@ -60,7 +61,7 @@ class ContrastiveLoss(nn.Module):
             counts = gather_counts(len(x), x.device)
             if sum(counts) == 1:
                 warn_of_single_row()
-            labels = torch.arange(len(x), device=x.device) + sum(counts[: rank()])
+            labels = torch.arange(len(x), device=x.device) + sum(counts[: get_rank()])
             scale = self.logit_scale.exp().clamp(max=100)
             loss = F.cross_entropy(scale * x @ gather_rows(y, counts).T, labels, reduction='sum')
             loss = loss + F.cross_entropy(scale * y @ gather_rows(x, counts).T, labels, reduction='sum')

@@ -5,12 +5,13 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import get_world_size
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .contrastive_loss import ContrastiveLoss
-from .distributed import mean_over_ranks, world_size
+from .distributed import mean_over_ranks
 from .head import HeadOutput
 from .matcher import CostWeights, Matches, match, matching_cost
 from .points import Draw, random_points, sample, sample_targets, uncertain_points
@@ -96,7 +97,7 @@ class OneFormerCriterion(BaseModule):
                 mask_embed = torch.cat((mask_embed[:1].detach(), mask_embed))
             matches = self.match(class_logits, mask_embed, mask_features, targets, draw)
             num_targets = class_logits.new_full((), sum(len(labels) for labels in targets.labels))
-            num_masks = mean_over_ranks(num_targets).clamp(min=1 / world_size())
+            num_masks = mean_over_ranks(num_targets).clamp(min=1 / get_world_size())
             losses = torch.stack(
                 (
                     self.weights.classes * self.class_loss(class_logits, targets.labels, matches),

@@ -2,35 +2,26 @@
 
 import torch
 import torch.distributed as dist
+from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
-
-
-def world_size() -> int:
-    """Number of training processes."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def rank() -> int:
-    """Number of this process."""
-    return dist.get_rank() if world_size() > 1 else 0
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
     """Sum of a detached tensor over processes divided by their number; itself when there is one."""
     value = value.detach().clone()
-    if world_size() > 1:
+    if get_world_size() > 1:
         dist.all_reduce(value)
-        value /= world_size()
+        value /= get_world_size()
     return value
 
 
 def gather_counts(count: int, device: torch.device) -> list[int]:
     """Every rank's ``count``."""
-    if world_size() == 1:
+    if get_world_size() == 1:
         return [count]
-    counts = torch.zeros(world_size(), dtype=torch.int64, device=device)
-    counts[rank()] = count
+    counts = torch.zeros(get_world_size(), dtype=torch.int64, device=device)
+    counts[get_rank()] = count
     dist.all_reduce(counts)
     return counts.tolist()
 
@@ -54,7 +45,7 @@ class _GatherRows(torch.autograd.Function):
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
         grad = grads[0].contiguous()
         dist.all_reduce(grad)
-        return grad.split(ctx.counts)[rank()], None  # type: ignore[attr-defined]
+        return grad.split(ctx.counts)[get_rank()], None  # type: ignore[attr-defined]
 
 
 def gather_rows(rows: Tensor, counts: list[int]) -> Tensor:
