@@ -1,8 +1,9 @@
 """OneFormer, Swin-T, COCO panoptic, 50 epochs.
 
 Reproduces: the reference code's configuration; no result was published.
-Needs:      COCO 2017 in data/coco (see data/README.md); 8 GPUs, 2 images each.
-Command:    bash tools/dist_train.sh configs/oneformer/coco/oneformer_swin-t_8xb2-50e_coco-1024x1024.py 8 --amp
+Weights:    not published.
+Needs:      COCO 2017 in data/coco (see data/README.md); 8 GPUs of 48 GB, 2 images each.
+Command:    bash tools/dist_train.sh oneformer_swin-t_8xb2-50e_coco-1024x1024 8 --amp
 """
 
 _base_ = [
@@ -11,4 +12,7 @@ _base_ = [
     '../../_base_/schedules/coco_50e.py',
     '../../_base_/default_runtime.py',
 ]
-model = dict(thing_ids={{_base_.thing_ids}}, head=dict(num_classes={{_base_.num_classes}}))
+model = dict(
+    thing_ids={{_base_.thing_ids}},
+    head=dict(num_classes={{_base_.num_classes}}, num_queries=150),
+)

@@ -1,0 +1,27 @@
+"""ADE20K panoptic in crops of 640 x 640; tests at 640 / 2560."""
+
+_base_ = './ade20k_panoptic.py'
+size = 640
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadPanopticIds'),
+    dict(type='RandomShortestEdge', sizes=[size * tenths // 10 for tenths in range(5, 21)], max_size=4 * size),
+    dict(type='RandomPanopticCrop', size=(size, size)),
+    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='PadTo', size=(size, size)),
+    dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
+    dict(type='TaskTargets'),
+    dict(type='DescribeTargets', template='photo'),
+    dict(type='PackOneFormerInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ShortestEdge', size=size, max_size=4 * size),
+    dict(type='LoadPanopticIds'),
+    dict(type='PackOneFormerInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

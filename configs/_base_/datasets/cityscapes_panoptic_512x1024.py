@@ -1,0 +1,61 @@
+"""Cityscapes panoptic in crops of 512 x 1024; tests at the photos' own 1024 x 2048.
+
+The shortest photo is resized to 512 pixels, so no crop needs padding.
+"""
+
+data_root = 'data/cityscapes/'
+num_classes = 19
+thing_ids = (11, 12, 13, 14, 15, 16, 17, 18)
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadPanopticIds'),
+    dict(type='RandomShortestEdge', sizes=[1024 * tenths // 10 for tenths in range(5, 21)], max_size=4096),
+    dict(type='RandomPanopticCrop', size=(512, 1024)),
+    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
+    dict(type='TaskTargets'),
+    dict(type='DescribeTargets', template='photo'),
+    dict(type='PackOneFormerInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ShortestEdge', size=1024, max_size=2048),
+    dict(type='LoadPanopticIds'),
+    dict(type='PackOneFormerInputs'),
+]
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='PassSampler', shuffle=True),
+    dataset=dict(
+        type='CityscapesPanoptic',
+        data_root=data_root,
+        ann_file='gtFine/cityscapes_panoptic_train.json',
+        data_prefix=dict(img='leftImg8bit/train/', seg='gtFine/cityscapes_panoptic_train/'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CityscapesPanoptic',
+        data_root=data_root,
+        ann_file='gtFine/cityscapes_panoptic_val.json',
+        data_prefix=dict(img='leftImg8bit/val/', seg='gtFine/cityscapes_panoptic_val/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = [
+    dict(type='PanopticQuality'),
+    dict(type='InstanceAP'),
+    dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'], collect_device='gpu'),  # gloo too; 'cpu' leaves a folder behind
+]
+test_evaluator = val_evaluator

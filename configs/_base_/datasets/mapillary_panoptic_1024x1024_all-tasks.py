@@ -1,0 +1,7 @@
+"""Mapillary Vistas with all three tasks drawn, as for the weights that Cityscapes models start from."""
+
+_base_ = './mapillary_panoptic_1024x1024.py'
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[7] = dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,28 @@
+"""OneFormer, DiNAT-L, COCO panoptic, 100 epochs.
+
+Reproduces: paper (Table 3) and model zoo, COCO: PQ 58.0 (things 64.3, stuff 48.4), AP 49.2, mIoU 68.1.
+Weights:    150_16_dinat_l_oneformer_coco_100ep.pth
+Needs:      COCO 2017 in data/coco (see data/README.md); 8 GPUs of 80 GB, 2 images each.
+Command:    bash tools/dist_train.sh oneformer_dinat-l_8xb2-100e_coco-1024x1024 8
+"""
+
+_base_ = [
+    '../../_base_/models/oneformer_dinat-l.py',
+    '../../_base_/datasets/coco_panoptic_lsj.py',
+    '../../_base_/schedules/coco_100e.py',
+    '../../_base_/default_runtime.py',
+]
+model = dict(
+    thing_ids={{_base_.thing_ids}},
+    head=dict(num_classes={{_base_.num_classes}}, num_queries=150),
+)
+param_scheduler = [
+    dict(
+        type='MultiStepLR',
+        begin=0,
+        end={{_base_.max_iters}},
+        by_epoch=False,
+        milestones=[655556, 710184],  # the second drop at .963, where the Swin-L schedule has 735 184
+        gamma=0.1,
+    )
+]
