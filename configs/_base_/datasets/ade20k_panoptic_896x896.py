@@ -5,7 +5,7 @@ size = 896
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadPanopticIds'),
+    dict(type='LoadPanopticIds', allow_absent=True),
     dict(type='RandomShortestEdge', sizes=[size * tenths // 10 for tenths in range(5, 21)], max_size=4 * size),
     dict(type='RandomPanopticCrop', size=(size, size)),
     dict(type='mmseg.PhotoMetricDistortion'),
@@ -19,7 +19,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='ShortestEdge', size=size, max_size=4 * size),
-    dict(type='LoadPanopticIds'),
+    dict(type='LoadPanopticIds', allow_absent=True),
     dict(type='PackOneFormerInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -17,3 +17,4 @@ model = dict(
     head=dict(num_classes={{_base_.num_classes}}, num_queries=250),
     test_cfg=dict(object_mask_thr=0.5),
 )
+optim_wrapper = dict(paramwise_cfg=dict(backbone_norm_decay=True))  # the reference decays its own norm class

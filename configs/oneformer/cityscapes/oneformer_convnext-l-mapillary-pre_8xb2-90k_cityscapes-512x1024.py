@@ -17,3 +17,4 @@ model = dict(
     thing_ids={{_base_.thing_ids}},
     head=dict(num_classes={{_base_.num_classes}}, num_queries=250),
 )
+optim_wrapper = dict(paramwise_cfg=dict(backbone_norm_decay=True))  # the reference decays its own norm class

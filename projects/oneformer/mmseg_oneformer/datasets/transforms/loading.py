@@ -25,10 +25,13 @@ class LoadPanopticIds(BaseTransform):
 
     Args:
         backend_args: Of mmengine's file backend, for PNGs that are not on disk.
+        allow_absent: Accept segments that the JSON lists and the PNG lacks. They stay in the table: no targets in
+            training, missed segments in panoptic quality, as panopticapi counts them.
     """
 
-    def __init__(self, backend_args: dict | None = None) -> None:
+    def __init__(self, backend_args: dict | None = None, allow_absent: bool = False) -> None:
         self.backend_args = backend_args
+        self.allow_absent = allow_absent
 
     def transform(self, results: dict) -> dict:
         """Add ``gt_seg_map`` to ``results``.
@@ -62,7 +65,7 @@ class LoadPanopticIds(BaseTransform):
                 f'Segment map {path} is {ids.shape[1]}x{ids.shape[0]} but its photo {results.get("img_path", "")} '
                 f'is {photo_size[1]}x{photo_size[0]} (width x height); {cure}.'
             )
-        results['gt_seg_map'] = table_index_map(ids, results['segments_info'], path)
+        results['gt_seg_map'] = table_index_map(ids, results['segments_info'], path, self.allow_absent)
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
 
@@ -87,7 +90,9 @@ def decode_ids(data: bytes) -> np.ndarray | None:
     return (rgba.view('<i4')[..., 0] & 0xFFFFFF).astype(np.int32, copy=False)
 
 
-def table_index_map(ids: np.ndarray, segments_info: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+def table_index_map(
+    ids: np.ndarray, segments_info: Sequence[Mapping[str, Any]], name: str, allow_absent: bool = False
+) -> np.ndarray:
     """Replace the ids of a PNG by 1-based positions in the segment table.
 
     Works on runs of equal pixels, a hundred times fewer than pixels: sorting or searching all of them takes longer than
@@ -97,12 +102,13 @@ def table_index_map(ids: np.ndarray, segments_info: Sequence[Mapping[str, Any]],
         ids: (H, W) int32, 0 = void.
         segments_info: The segment table; ids are unique and not 0.
         name: Of the PNG, for the error.
+        allow_absent: Accept segments without a pixel.
 
     Returns:
         (H, W) int32: 0 = void, k = ``segments_info[k - 1]``.
 
     Raises:
-        ValueError: If the PNG has an id that the table lacks, or the table one that the PNG lacks.
+        ValueError: If the PNG has an id that the table lacks, or, unless allowed, the table one that the PNG lacks.
     """
     known = np.array([0] + [segment['id'] for segment in segments_info], dtype=np.int64)
     by_id = np.argsort(known)
@@ -119,10 +125,10 @@ def table_index_map(ids: np.ndarray, segments_info: Sequence[Mapping[str, Any]],
         )
     absent = np.bincount(numbers, minlength=len(known)) == 0
     absent[0] = False
-    if absent.any():
+    if absent.any() and not allow_absent:
         raise ValueError(
             f'Segment map {name} has no pixel of segment {int(known[absent][0])}, which the JSON lists; '
-            'take the segment out of "segments_info" or find the right PNG.'
+            'take the segment out of "segments_info", find the right PNG, or set allow_absent=True of LoadPanopticIds.'
         )
     lengths = np.diff(np.append(starts, flat.size))
     return np.repeat(numbers.astype(np.int32), lengths).reshape(ids.shape)
