@@ -15,7 +15,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from ..files import write_atomic
-from ..models import OneFormer
+from ..models import Mask2FormerBaseline, OneFormer
 from ..models.checkpoint import check_fit
 
 
@@ -168,12 +168,13 @@ class CheckClasses(Hook):
         """Raise a ValueError unless number of classes and thing ids agree; other models than ours are left alone."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         meta = getattr(loop.dataloader.dataset, 'metainfo', {})
-        if not isinstance(model, OneFormer) or 'classes' not in meta:
+        if not isinstance(model, OneFormer | Mask2FormerBaseline) or 'classes' not in meta:
             return
-        if len(meta['classes']) != model.head.num_classes:
+        owner, option = (model.head, 'head.num_classes') if isinstance(model, OneFormer) else (model, 'num_classes')
+        if len(meta['classes']) != owner.num_classes:
             raise ValueError(
-                f'the model has {model.head.num_classes} classes and the data have {len(meta["classes"])}; '
-                f'set model.head.num_classes={len(meta["classes"])}.'
+                f'the model has {owner.num_classes} classes and the data have {len(meta["classes"])}; '
+                f'set model.{option}={len(meta["classes"])}.'
             )
         if sorted(meta.get('thing_ids', model.thing_ids)) != sorted(model.thing_ids):
             raise ValueError(

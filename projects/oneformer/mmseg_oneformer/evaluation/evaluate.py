@@ -96,7 +96,8 @@ def evaluate(
         config_name: What ``results.json`` names as config; its stem is the model's name.
         out: Results file (default: ``results.json`` in the work dir).
         tasks: Answers to make and measure.
-        token: A task whose token makes all answers; None gives each answer its own.
+        token: A task whose token makes all answers; None leaves it to ``model.test_cfg.token``, and where that is None
+            too each answer has its own.
         token_matrix: Make and measure every answer under every token.
         show_dir: Folder for a picture of each image; None for none.
 
@@ -111,6 +112,8 @@ def evaluate(
         raise FileNotFoundError(f'There is no checkpoint at {weights}; check the path.')
     if out is not None and Path(out).is_dir():
         raise ValueError(f'{out} is a folder; name the results file.')
+    if token is None and not token_matrix:
+        token = ((cfg.get('model') or {}).get('test_cfg') or {}).get('token')  # a model trained for one task states it
     runner = Runner.from_cfg(for_testing(cfg, tasks, token, token_matrix, show_dir))
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     meta = load_weights(model, weights)

@@ -72,7 +72,15 @@ class TokenMatrixLoop(TestLoop):
             evaluator: The metrics; each token gets its own copy.
             fp16: Run under autocast.
             tokens: Rows of the matrix.
+
+        Raises:
+            ValueError: The model has no task token.
         """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not hasattr(model, 'predict_tokens'):
+            raise ValueError(
+                f'{type(model).__name__} has no task token and gives one set of answers; leave out --token-matrix.'
+            )
         self.evaluator: Any
         super().__init__(runner, dataloader, copy.deepcopy(evaluator), fp16)
         # The base class has built the evaluator and given it the metainfo of the data, so that one is copied.

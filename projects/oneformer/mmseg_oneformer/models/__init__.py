@@ -1,5 +1,6 @@
 """The network, its losses and its post-processing."""
 
+from .baselines import Mask2FormerBaseline
 from .criterion import OneFormerCriterion
 from .head import OneFormerHead
 from .masked_decoder import MaskedDecoder
@@ -10,6 +11,7 @@ from .task_token import TaskToken
 from .text_mapper import TextMapper
 
 __all__ = [
+    'Mask2FormerBaseline',
     'MaskedDecoder',
     'OneFormer',
     'OneFormerCriterion',

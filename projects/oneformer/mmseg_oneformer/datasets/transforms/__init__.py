@@ -4,7 +4,7 @@ from .crop import FixedSizeCrop, PadTo, RandomPanopticCrop
 from .loading import LoadPanopticIds
 from .packing import PackOneFormerInputs
 from .resize import RandomScaleResize, RandomShortestEdge, ShortestEdge
-from .targets import SampleTask, TaskTargets, target_masks
+from .targets import SampleTask, TargetMasks, TaskTargets, target_masks
 from .texts import DescribeTargets
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     'RandomShortestEdge',
     'SampleTask',
     'ShortestEdge',
+    'TargetMasks',
     'TaskTargets',
     'target_masks',
 ]

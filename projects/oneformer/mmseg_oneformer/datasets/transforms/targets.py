@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
+from mmdet.structures.mask import BitmapMasks
 from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
 from ...tasks import TASKS, check_task
 
-__all__ = ['SampleTask', 'TaskTargets', 'target_masks', 'task_targets']
+__all__ = ['SampleTask', 'TargetMasks', 'TaskTargets', 'target_masks', 'task_targets']
 
 
 @TRANSFORMS.register_module()
@@ -70,6 +71,27 @@ class TaskTargets(BaseTransform):
         results['gt_index_map'], results['gt_labels'] = task_targets(
             results['gt_seg_map'], results['segments_info'], results['task']
         )
+        return results
+
+
+@TRANSFORMS.register_module()
+class TargetMasks(BaseTransform):
+    """Give a packed training sample the masks that mmdet's models expect; stands behind ``PackOneFormerInputs``."""
+
+    def transform(self, results: dict) -> dict:
+        """Replace ``gt_targets`` of the data sample by ``gt_instances.masks`` (M, h, w).
+
+        Raises:
+            ValueError: If the sample has no targets.
+        """
+        sample = results.get('data_samples')
+        if sample is None or 'gt_targets' not in sample:
+            raise ValueError(
+                'TargetMasks needs packed targets: put TaskTargets and PackOneFormerInputs before it in the pipeline.'
+            )
+        masks = target_masks(sample.gt_targets.index_map, len(sample.gt_instances.labels))
+        sample.gt_instances.masks = BitmapMasks(masks.numpy().astype(np.uint8), *masks.shape[1:])
+        del sample.gt_targets
         return results
 
 

@@ -1,0 +1,5 @@
+"""Models that OneFormer is compared with, on the same data and with the same answers."""
+
+from .mask2former import Mask2FormerBaseline
+
+__all__ = ['Mask2FormerBaseline']

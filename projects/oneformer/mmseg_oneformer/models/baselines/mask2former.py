@@ -1,0 +1,95 @@
+"""The baseline of the paper's Tables 7 and IV: mmdet's Mask2Former between our data and our answers."""
+
+from collections.abc import Sequence
+
+from mmdet.models.detectors import Mask2Former
+from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from ...tasks import check_tasks
+from ..oneformer import TEST_CFG
+from ..postprocess import ImageSize, to_data_sample
+
+
+@MODELS.register_module()
+class Mask2FormerBaseline(Mask2Former):
+    """mmdet's Mask2Former, trained and measured as OneFormer is, so that a comparison differs in the model only.
+
+    Network, matching and losses are mmdet's. All K classes are things to its head: the targets are then the labels and
+    masks of ``gt_instances`` alone, those of whatever task was drawn for an image, and classes may stand in any order.
+    Answers come from OneFormer's post-processing, since mmdet's knows neither scattered things nor semantic answers.
+    There is no task token: joint training shows the model the targets of all tasks and never says which.
+
+    Args:
+        backbone: any config whose module returns four levels at strides 4, 8, 16, 32.
+        panoptic_head: ``mmdet.Mask2FormerHead`` config; numbers and weights of classes are filled in.
+        num_classes: K.
+        thing_ids: the classes (0..K-1) that are things; all others are stuff.
+        no_object_weight: weight of "no object" in the classification loss.
+        train_cfg: mmdet's: points, assigner, sampler.
+        test_cfg: ``tasks``, ``object_mask_thr``, ``overlap_thr`` and ``max_per_image`` as OneFormer has them.
+        pretrained: accepted because mmseg's ``init_model`` sets it; unused.
+
+    Raises:
+        ValueError: ``test_cfg`` asks for a token.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        panoptic_head: dict,
+        num_classes: int,
+        thing_ids: Sequence[int],
+        no_object_weight: float = 0.1,
+        data_preprocessor: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        pretrained: None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        classes = {'num_things_classes': num_classes, 'num_stuff_classes': 0}
+        head = ConfigDict(panoptic_head | classes)
+        head.loss_cls = head.loss_cls | {'class_weight': [1.0] * num_classes + [no_object_weight]}
+        super().__init__(
+            backbone=backbone,
+            panoptic_head=head,
+            panoptic_fusion_head=ConfigDict(type='mmdet.MaskFormerFusionHead', **classes),  # it has no parameters
+            train_cfg=None if train_cfg is None else ConfigDict(train_cfg),
+            test_cfg=ConfigDict(TEST_CFG | (test_cfg or {})),
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        self.thing_ids = tuple(thing_ids)
+        if self.test_cfg.token is not None:
+            raise ValueError(
+                f'Mask2Former has no task token, so "{self.test_cfg.token}" cannot be set; leave out --token.'
+            )
+        if self.test_cfg.max_per_image is None:
+            self.test_cfg.max_per_image = self.panoptic_head.num_queries
+
+    def predict(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: Sequence[DetDataSample],
+        rescale: bool = True,
+        tasks: Sequence[str] | None = None,
+    ) -> list[DetDataSample]:
+        """Add answers to the data samples, all from the same queries.
+
+        Args:
+            batch_inputs: normalised images (B, 3, H, W).
+            batch_data_samples: B samples with ``img_shape`` and ``ori_shape``; they get ``pred_sem_seg``,
+                ``pred_instances``, ``pred_panoptic_seg``.
+            rescale: if False, answers have the network input's size instead of the original image's.
+            tasks: answers to make; ``test_cfg.tasks`` by default.
+        """
+        class_logits, mask_logits = self._forward(batch_inputs, batch_data_samples)
+        padded = (batch_inputs.shape[2], batch_inputs.shape[3])
+        for b, sample in enumerate(batch_data_samples):
+            size = ImageSize(padded, sample.img_shape[:2], sample.ori_shape[:2] if rescale else sample.img_shape[:2])
+            for task in check_tasks(self.test_cfg.tasks if tasks is None else tasks):
+                logits = class_logits[-1][b], mask_logits[-1][b]  # of the last layer
+                to_data_sample(sample, task, *logits, size, self.thing_ids, self.test_cfg)
+        return list(batch_data_samples)
