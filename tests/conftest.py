@@ -24,6 +24,15 @@ def toy_config():
     return TOY / 'toy_config.py'
 
 
+@pytest.fixture(scope='session')
+def drawn_benchmarks():
+    """The module that draws each benchmark's files; ``draw_benchmark(name, folder)`` writes them."""
+    spec = importlib.util.spec_from_file_location('drawn_benchmarks', TOY / 'drawn_benchmarks.py')
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def run_tool(tmp_path):
     """Run a tool of ``tools/`` as a user would, in an empty folder; returns the finished process."""

@@ -1,6 +1,6 @@
 """The answers in a data sample, as pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,15 @@ from .overlay import draw_instances, draw_panoptic, draw_semantic, enlarge
 from .panel import panel, token_panel
 
 Array = np.ndarray
+
+
+def display_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names short enough for pictures: the first of a comma list, trimmed ("column, pillar" of ADE20K: "column").
+
+    Texts, tables and files keep the full names. So do pictures where short names would not tell two classes apart.
+    """
+    short = tuple(name.split(',')[0].strip() for name in classes)
+    return short if len(set(short)) == len(short) else tuple(classes)
 
 
 def draw_answers(
@@ -26,7 +35,7 @@ def draw_answers(
     Returns:
         Pictures (H', W', 3) uint8 RGB by task, in the order semantic, instance, panoptic.
     """
-    classes, palette = dataset_meta['classes'], dataset_meta.get('palette')
+    classes, palette = display_names(dataset_meta['classes']), dataset_meta.get('palette')
     palette = None if isinstance(palette, str) else palette  # mmdet's metas may say 'random'.
     pictures = {}
     if 'pred_sem_seg' in sample:
@@ -51,7 +60,8 @@ def draw_truth(image: Array, sample: BaseDataElement, dataset_meta: Mapping[str,
     ]
     palette = dataset_meta.get('palette')
     palette = None if isinstance(palette, str) else palette
-    return draw_panoptic(image, _numpy(sample.gt_panoptic_seg.sem_seg[0]), segments, dataset_meta['classes'], palette)
+    classes = display_names(dataset_meta['classes'])
+    return draw_panoptic(image, _numpy(sample.gt_panoptic_seg.sem_seg[0]), segments, classes, palette)
 
 
 def draw_sample(
