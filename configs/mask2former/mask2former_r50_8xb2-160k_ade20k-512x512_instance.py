@@ -2,8 +2,8 @@
 
 Reproduces: paper, Table IV, "instance": AP 26.4, 44M parameters, 100 queries. Mask2Former's own config crops 640 x 640
             and classifies the 100 things; here OneFormer's 512 and all 150 classes, else as the joint config.
-Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs, 2 images each.
-Command:    bash tools/dist_train.sh configs/mask2former/mask2former_r50_8xb2-160k_ade20k-512x512_instance.py 8 --amp
+Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs of 48 GB, 2 images each.
+Command:    bash tools/dist_train.sh mask2former_r50_8xb2-160k_ade20k-512x512_instance 8 --amp
 """
 
 _base_ = './mask2former_r50_8xb2-160k_ade20k-512x512_joint.py'

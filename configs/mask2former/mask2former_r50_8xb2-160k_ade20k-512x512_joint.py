@@ -3,8 +3,8 @@
 Reproduces: paper, Table IV, "joint" (Mask2Former retrained by the paper's authors): PQ 40.8, AP 25.7, mIoU 46.6, 44M
             parameters. The number of queries is not given; here 100, as in Mask2Former's own config.
             The head is Mask2Former's own (no dropout, gradients clipped at 0.01), all else OneFormer's.
-Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs, 2 images each.
-Command:    bash tools/dist_train.sh configs/mask2former/mask2former_r50_8xb2-160k_ade20k-512x512_joint.py 8 --amp
+Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs of 48 GB, 2 images each.
+Command:    bash tools/dist_train.sh mask2former_r50_8xb2-160k_ade20k-512x512_joint 8 --amp
 """
 
 _base_ = [

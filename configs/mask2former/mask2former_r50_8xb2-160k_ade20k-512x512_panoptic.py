@@ -2,8 +2,8 @@
 
 Reproduces: paper, Table IV, "panoptic": PQ 40.7, AP 25.2, mIoU 45.6, 44M parameters, 100 queries. Mask2Former's own
             config crops 640 x 640; here OneFormer's 512, else as the joint config.
-Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs, 2 images each.
-Command:    bash tools/dist_train.sh configs/mask2former/mask2former_r50_8xb2-160k_ade20k-512x512_panoptic.py 8 --amp
+Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs of 48 GB, 2 images each.
+Command:    bash tools/dist_train.sh mask2former_r50_8xb2-160k_ade20k-512x512_panoptic 8 --amp
 """
 
 _base_ = './mask2former_r50_8xb2-160k_ade20k-512x512_joint.py'

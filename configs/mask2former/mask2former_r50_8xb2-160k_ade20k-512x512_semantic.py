@@ -1,8 +1,8 @@
 """Mask2Former, ResNet-50, ADE20K, trained for semantic segmentation alone.
 
 Reproduces: paper, Table IV, "semantic": mIoU 47.2, 44M parameters, 100 queries, all else as the joint config.
-Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs, 2 images each.
-Command:    bash tools/dist_train.sh configs/mask2former/mask2former_r50_8xb2-160k_ade20k-512x512_semantic.py 8 --amp
+Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs of 48 GB, 2 images each.
+Command:    bash tools/dist_train.sh mask2former_r50_8xb2-160k_ade20k-512x512_semantic 8 --amp
 """
 
 _base_ = './mask2former_r50_8xb2-160k_ade20k-512x512_joint.py'

@@ -4,8 +4,8 @@ Reproduces: paper, Table 7, "Mask2Former-Joint": PQ 48.7, AP 33.7, mIoU 56.2, 21
             not given; with 200 the model has 215.54M parameters (216M), with 100 it would have 215.49M (215M).
             The head is Mask2Former's own (no dropout, gradients clipped at 0.01), all else OneFormer's; Mask2Former's
             published Swin-L models start from weights of ImageNet-22k alone.
-Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs, 2 images each.
-Command:    bash tools/dist_train.sh configs/mask2former/mask2former_swin-l_8xb2-160k_ade20k-640x640_joint.py 8 --amp
+Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs of 48 GB, 2 images each.
+Command:    bash tools/dist_train.sh mask2former_swin-l_8xb2-160k_ade20k-640x640_joint 8 --amp
 """
 
 _base_ = [

@@ -172,6 +172,15 @@ def test_texts__templates(template, texts):
     assert target_texts(np.array([12, 0, 12]), CLASSES, {12}, template) == (texts, (1, 2))
 
 
+@pytest.mark.parametrize(
+    ('task', 'kinds'), [('panoptic', 'stuff thing'), ('instance', 'stuff thing'), ('semantic', 'stuff stuff')]
+)
+def test_describe__merged_masks_of_the_semantic_task_are_no_things(task, kinds):
+    step = TRANSFORMS.build(dict(type='DescribeTargets', template='photo_type'))
+    results = dict(gt_labels=np.array([12, 0]), classes=CLASSES, thing_ids=(12,), task=task)
+    assert ' '.join(text.rpartition(' ')[2] for text in step.transform(results)['texts']) == kinds
+
+
 def test_texts__blank_at_the_end_is_kept():
     assert target_texts(np.array([0]), ('window ',), ())[0] == ('a photo with a window ',)
 

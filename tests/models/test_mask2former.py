@@ -216,9 +216,7 @@ def test_optimiser__groups(build):
         for group in wrapper.optimizer.param_groups
         for parameter in group['params']
     }
-    found = {
-        name: group_of[id(parameter)] for name, parameter in model.named_parameters() if parameter.requires_grad
-    }
+    found = {name: group_of[id(parameter)] for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert len(wrapper.optimizer.param_groups) == 4 and len(found) == len(group_of)
     assert found['backbone.conv1.weight'] == (pytest.approx(1e-5), 0.05)
     assert found['panoptic_head.cls_embed.bias'] == (1e-4, 0.05)

@@ -38,8 +38,10 @@ class DescribeTargets(BaseTransform):
         """Add ``texts``, ``text_counts`` and ``filler`` to ``results``."""
         if 'gt_labels' not in results:
             raise ValueError('DescribeTargets needs targets: put TaskTargets before it in the pipeline.')
+        # Under the semantic task all masks are amorphous, so to the paper (Table 6) none is a thing.
+        thing_ids = () if results['task'] == 'semantic' else results['thing_ids']
         results['texts'], results['text_counts'] = target_texts(
-            results['gt_labels'], results['classes'], results['thing_ids'], self.template
+            results['gt_labels'], results['classes'], thing_ids, self.template
         )
         results['filler'] = FILLERS[results['task']]
         return results
@@ -56,7 +58,7 @@ def target_texts(
     Args:
         labels: (M,) class indices of the targets.
         classes: Names, as the reference spells them (blanks at the end included).
-        thing_ids: Class indices of things.
+        thing_ids: Class indices whose targets are things.
         template: A key of ``TEMPLATES``.
 
     Returns:

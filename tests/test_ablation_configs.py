@@ -1,0 +1,102 @@
+"""Each ablation is its base but for what its row of the paper says."""
+
+import pytest
+from mmengine.config import Config
+
+from mmseg_oneformer.apis.registry import config_root
+
+FOLDER = config_root() / 'oneformer/ablations'
+CITYSCAPES = 'cityscapes/oneformer_swin-l_8xb2-90k_cityscapes-512x1024'
+COCO = 'coco/oneformer_r50_8xb2-50e_coco-1024x1024'
+ADE20K = 'ade20k/oneformer_r50_8xb2-160k_ade20k-512x512'
+TEMPLATE = 'train_dataloader.dataset.pipeline.DescribeTargets.template'
+PROBS = 'train_dataloader.dataset.pipeline.SampleTask.probs.'
+METRICS = dict.fromkeys(
+    [
+        f'{split}_evaluator.{metric}'
+        for split in ('val', 'test')
+        for metric in ('PanopticQuality.type', 'InstanceAP.type', 'mmseg.IoUMetric.type')
+    ]
+    + [
+        f'{split}_evaluator.mmseg.IoUMetric.{option}'
+        for split in ('val', 'test')
+        for option in ('iou_metrics.0', 'collect_device')
+    ]
+)
+"""Settings of the three metrics; None stands for "not there"."""
+
+
+def one_task(task, metric=None, best=None):
+    """What training for one task alone changes: the draw, and the metrics where only one task can be answered."""
+    others = [other for other in ('semantic', 'instance', 'panoptic') if other != task]
+    changes = {f'{PROBS}{task}': 1.0} | dict.fromkeys([PROBS + other for other in others])
+    if metric is None:
+        return changes | {'model.test_cfg.token': task}
+    tasks = {'model.test_cfg.tasks.0': task, 'model.test_cfg.tasks.1': None, 'model.test_cfg.tasks.2': None}
+    if task == 'semantic':
+        del tasks['model.test_cfg.tasks.0']  # It is the first of the three anyway.
+    metrics = {key: None for key in METRICS if f'.{metric}.' not in key}
+    return changes | tasks | metrics | {'default_hooks.checkpoint.save_best': best}
+
+
+CHANGES = {
+    'table4_no-task-token': (CITYSCAPES, {'model.head.use_task_token': False}),
+    'table4_no-text-context': (CITYSCAPES, {'model.text_mapper.num_context': 0}),
+    'table4_zero-query-init': (CITYSCAPES, {'model.head.query_initializer.start': 'zeros'}),
+    'table5_query-classification': (CITYSCAPES, {'model.criterion.contrastive': 'classification'}),
+    'table5_no-contrastive': (CITYSCAPES, {'model.criterion.contrastive': None}),
+    'table6_class-and-type': (CITYSCAPES, {TEMPLATE: 'photo_type'}),
+    'table6_class-only': (CITYSCAPES, {TEMPLATE: 'name'}),
+    **{f'table-i_{n}-queries': (COCO, {'model.head.num_queries': n}) for n in (100, 120, 200)},
+    **{f'table-ii_{n}-context': (ADE20K, {'model.text_mapper.num_context': n}) for n in (0, 8, 32)},
+    'table-iii_no-contrastive': (COCO, {'model.criterion.contrastive': None}),
+    'table-iii_contrastive-weight-1': (COCO, {'model.criterion.contrastive_weight': 1.0}),
+    'table-iv_panoptic-only': (ADE20K, one_task('panoptic')),
+    'table-iv_instance-only': (ADE20K, one_task('instance', 'InstanceAP', 'AP')),
+    'table-iv_semantic-only': (ADE20K, one_task('semantic', 'mmseg.IoUMetric', 'mIoU')),
+}
+VARIABLES = ('train_pipeline', 'test_pipeline')
+"""Repeated in the loaders."""
+
+
+def flatten(value, prefix=''):
+    """Leaves by dotted key; an entry of a list goes by its type, where it has one."""
+    if isinstance(value, dict):
+        return {k: v for key, part in value.items() for k, v in flatten(part, f'{prefix}.{key}').items()}
+    if isinstance(value, list | tuple):
+        named = [(part.get('type', i) if isinstance(part, dict) else i, part) for i, part in enumerate(value)]
+        return {k: v for name, part in named for k, v in flatten(part, f'{prefix}.{name}').items()}
+    return {prefix[1:]: value}
+
+
+def settings(path):
+    cfg = Config.fromfile(path).to_dict()
+    return flatten({key: value for key, value in cfg.items() if key not in VARIABLES})
+
+
+def test_ablations__all_are_described():
+    assert {path.stem for path in FOLDER.glob('*.py')} == {*CHANGES, 'as_paper'}
+
+
+@pytest.mark.parametrize('name', CHANGES)
+def test_ablation__differs_in_what_its_row_says(name):
+    base, expected = CHANGES[name]
+    path = FOLDER / f'{name}.py'
+    before, after = settings(config_root() / f'oneformer/{base}.py'), settings(path)
+    changed = {key: after.get(key) for key in {*before, *after} if before.get(key, '-') != after.get(key, '-')}
+    assert changed == expected
+    assert f'dist_train.sh {name} 8' in path.read_text()
+
+
+@pytest.mark.parametrize('task', ['panoptic', 'instance', 'semantic'])
+def test_mask2former__one_task_differs_from_joint_in_the_draw(task):
+    folder = config_root() / 'mask2former'
+    before, after = (
+        settings(folder / f'mask2former_r50_8xb2-160k_ade20k-512x512_{kind}.py') for kind in ('joint', task)
+    )
+    changed = {key: after.get(key) for key in {*before, *after} if before.get(key, '-') != after.get(key, '-')}
+    expected = one_task(
+        task, *{'instance': ('InstanceAP', 'AP'), 'semantic': ('mmseg.IoUMetric', 'mIoU')}.get(task, ())
+    )
+    expected.pop('model.test_cfg.token', None)
+    assert changed == expected
