@@ -34,6 +34,7 @@ class BuildWithConfigs(build_py):
         target = Path(self.build_lib) / 'mmseg_oneformer/configs'
         shutil.rmtree(target, ignore_errors=True)  # A config that was removed must not live on in build/.
         shutil.copytree(ROOT / 'configs', target, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy(ROOT / 'model-index.yml', target.parent)  # By it openmim finds the models of an installed package.
 
 
 # The wheels of OpenMMLab are an extra, not a requirement: installing `mmcv-lite` over a compiled `mmcv`, or mmengine
@@ -68,6 +69,7 @@ setup(
         'ftfy',
         'regex',
         'tqdm',
+        'filelock',
     ],
     extras_require={'openmmlab': OPENMMLAB, 'onedl': ONEDL, 'dev': DEV},
 )

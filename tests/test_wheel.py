@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_oneformer.apis.registry import config_root, find_weights, list_models
+from mmseg_oneformer.apis import find_weights, list_models
+from mmseg_oneformer.apis.registry import config_root
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 
 from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.apis.registry import find_config, find_weights
+from mmseg_oneformer.apis import find_config, find_weights
 from mmseg_oneformer.engine.cli import cli_errors
 from mmseg_oneformer.evaluation import format_results, own_token_metrics
 from mmseg_oneformer.evaluation.results import HEADLINES

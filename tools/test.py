@@ -1,6 +1,7 @@
 """Measure a checkpoint: PQ, AP and mIoU, each from its own task token, in one pass over the data.
 
 python tools/test.py CONFIG CHECKPOINT
+python tools/test.py NAME                                  # shipped or published weights, downloaded at their first use
 python tools/test.py CONFIG CHECKPOINT --tasks panoptic
 python tools/test.py CONFIG CHECKPOINT --token-matrix      # every metric under every token (paper, Tables 8 and V)
 bash tools/dist_test.sh CONFIG CHECKPOINT 8                # 8 processes: a GPU each, or the CPU where there is none
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 
+from mmseg_oneformer.apis import find_config, resolve_weights
 from mmseg_oneformer.engine.cli import add_common_arguments, cli_errors, prepare_config
 from mmseg_oneformer.evaluation import evaluate, format_results
 from mmseg_oneformer.tasks import TASKS, check_task, check_tasks
@@ -23,7 +25,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Measure a checkpoint in all three tasks.')
     parser.add_argument('config', help='config file, or the name of a model')
-    parser.add_argument('checkpoint', help='weights: .safetensors, or .pth of a training run')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='a file, an https address or the name of a model (default: the published weights)',
+    )
     parser.add_argument('--out', metavar='FILE', help='results file (default: results.json in the work dir)')
     parser.add_argument('--tasks', nargs='+', metavar='TASK', default=TASKS, help=f'which of {", ".join(TASKS)}')
     parser.add_argument('--token', metavar='TASK', help="make all answers from this task's token")
@@ -41,10 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.token is not None:
         check_task(args.token)
     cfg = prepare_config(args)
+    checkpoint = resolve_weights(args.checkpoint or find_config(args.config).stem)
     out = Path(args.out or Path(cfg.work_dir) / 'results.json')
     results = evaluate(
         cfg,
-        args.checkpoint,
+        checkpoint,
         config_name=args.config,
         out=out,
         tasks=tasks,

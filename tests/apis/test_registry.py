@@ -39,11 +39,13 @@ def test_find_config__mistakes(checkout, name, sentence):
         registry.find_config(name)
 
 
-def test_find_weights__only_where_they_are_shipped(checkout):
-    assert registry.find_weights('oneformer_r50') is None
-    weights = registry.weights_root() / 'oneformer_r50.safetensors'
-    weights.touch()
-    assert registry.find_weights('oneformer_r50') == weights
+def test_list_models__ablations_and_baselines_are_found_by_name_only(checkout):
+    for name in ('oneformer/ablations/as_paper', 'mask2former/mask2former_r50'):
+        path = checkout / f'configs/{name}.py'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        assert registry.find_config(path.stem) == path
+    assert registry.list_models() == ['oneformer_r50', 'twice']
 
 
 def test_config_root__a_wheel_has_its_own(checkout):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_oneformer.apis.registry import find_config, find_weights
+from mmseg_oneformer.apis import find_config, find_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'

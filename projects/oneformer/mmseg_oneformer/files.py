@@ -1,5 +1,6 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and can be told apart."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,3 +36,20 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Write text (UTF-8) or bytes to ``path``, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def file_digest(path: str | os.PathLike[str], kind: str = 'sha256') -> str:
+    """Return the checksum in hexadecimal of a file, or of all files of a folder in the order of their names.
+
+    Args:
+        path: File or folder.
+        kind: One of :mod:`hashlib`.
+    """
+    path = Path(path)
+    digest = hashlib.new(kind, usedforsecurity=False)
+    for part in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if part.is_file():
+            with part.open('rb') as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()

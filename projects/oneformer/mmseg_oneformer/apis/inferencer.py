@@ -23,8 +23,9 @@ from tqdm import tqdm
 from ..datasets.images import image_fault
 from ..models.checkpoint import for_inference, load_weights
 from ..tasks import TASKS, check_task, check_tasks
-from .registry import find_weights, read_config
+from .registry import read_config
 from .sources import Input, Source, collect_sources
+from .weights import find_weights, resolve_weights
 from .writer import AnswerWriter
 
 
@@ -42,19 +43,21 @@ class OneFormerInferencer:
     """Answers photos with one model.
 
     Example:
-        >>> infer = OneFormerInferencer('oneformer_r50_8xb2-50e_coco-1024x1024', weights='r50.pth')
+        >>> infer = OneFormerInferencer('oneformer_swin-l_8xb2-100e_coco-1024x1024')
         >>> sample = infer('photo.jpg', tasks='panoptic')[0]
         >>> sample.pred_panoptic_seg.segments_info
 
     Args:
         model: Name of a model, path of a config, or a config.
-        weights: A ``.pth`` or ``.safetensors`` file; by default those that are shipped for the name.
+        weights: A checkpoint in any public form, or its https address; by default those of the model's name, which are
+            shipped, or cached, or downloaded.
         device: Such as 'cpu' or 'cuda:1'; by default a GPU if there is one.
         cfg_options: Settings that override the config.
 
     Raises:
         FileNotFoundError: If the weights do not exist.
         ValueError: If there is no such model, its weights are not known or do not fit, or the device does not exist.
+        ConnectionError: If the weights cannot be downloaded.
     """
 
     def __init__(
@@ -66,10 +69,12 @@ class OneFormerInferencer:
     ) -> None:
         self.device = _device(device)
         cfg = _read_config(model, cfg_options)
-        if weights is None and not isinstance(model, Config):
-            weights = find_weights(model)
+        if weights is not None:
+            weights = resolve_weights(weights)
+        elif not isinstance(model, Config):
+            weights = find_weights(model, download=True)
         if weights is None:
-            raise ValueError(f'No weights are shipped for {_name(model)}; give the path of its weights.')
+            raise ValueError(f'No weights are shipped or published for {_name(model)}; give the path of its weights.')
         self.cfg = for_inference(cfg)
         with DefaultScope.overwrite_default_scope(self.cfg.get('default_scope', 'mmdet')):
             self.model = revert_sync_batchnorm(MODELS.build(self.cfg.model))

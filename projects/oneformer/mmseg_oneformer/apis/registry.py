@@ -1,4 +1,4 @@
-"""Models by name: a model's name is the stem of its config file, and of its weights where we ship them."""
+"""Configs by name: a model's name is the stem of its config file."""
 
 import difflib
 import os
@@ -41,8 +41,13 @@ def _configs() -> dict[str, list[Path]]:
 
 
 def list_models() -> list[str]:
-    """Return the names of all models there is a config for, sorted."""
-    return sorted(_configs())
+    """Return the names of the OneFormers there is a config for, sorted; ablations are found by name but not listed."""
+    root = config_root() / 'oneformer'
+    return sorted(
+        name
+        for name, paths in _configs().items()
+        if any(path.is_relative_to(root) and not path.is_relative_to(root / 'ablations') for path in paths)
+    )
 
 
 def find_config(name: str | os.PathLike[str]) -> Path:
@@ -62,12 +67,6 @@ def find_config(name: str | os.PathLike[str]) -> Path:
     if len(paths) > 1:
         raise ValueError(f'Several configs are named "{name}": {", ".join(map(str, paths))}; give the path of one.')
     return paths[0]
-
-
-def find_weights(name: str | os.PathLike[str]) -> Path | None:
-    """Return the shipped weights of the model with this name or config path, or None if there are none."""
-    path = weights_root() / f'{find_config(name).stem}.safetensors'
-    return path if path.is_file() else None
 
 
 def read_config(name: str | os.PathLike[str], options: dict[str, Any] | None = None) -> Config:

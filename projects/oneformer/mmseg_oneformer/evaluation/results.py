@@ -1,6 +1,5 @@
 """``results.json``: one schema for tests, the quick start and the tables of the paper."""
 
-import hashlib
 import importlib
 import json
 import math
@@ -12,7 +11,7 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 
-from ..files import write_atomic
+from ..files import file_digest, write_atomic
 from .tables import format_table
 
 OWN = 'own'
@@ -60,15 +59,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def plain_number(value: Any) -> float | None:
     """Return a JSON number, or None for what was not measured (nan)."""
     # The shortest decimal of a numpy float32: 57.03, where float() gives 57.029998779296875.
@@ -92,7 +82,7 @@ def write_results(
     Args:
         path: The file; its folder is made.
         config: Config file; its stem is the name of the model.
-        weights: Checkpoint file, which is hashed.
+        weights: Checkpoint file or folder, which is hashed.
         metrics: Under each token, or 'own' for the default rule, numbers 0-100 by name; nan becomes null.
         num_images: Images evaluated.
         seconds: Wall time of the pass over the data, metrics included.
@@ -106,7 +96,7 @@ def write_results(
         'model': Path(config).stem,
         'config': str(config),
         'weights': str(weights),
-        'weights_sha256': file_sha256(weights),
+        'weights_sha256': file_digest(weights),
         'seed': seed,
         'iteration': iteration,
         'versions': versions(),

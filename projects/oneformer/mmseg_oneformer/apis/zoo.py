@@ -1,0 +1,125 @@
+"""The zoo: what ``configs/oneformer/metafile.yml`` says about the models, and its tables.
+
+The metafile is the only place of the published numbers and addresses; ``tools/infer.py --list`` and ``docs/zoo.md`` are
+made from it.
+"""
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mmengine
+
+from ..evaluation.tables import format_number, format_table
+from .registry import config_root, find_config
+
+HUB = 'https://huggingface.co/{repository}/resolve/main/{file}'
+COLUMNS = ('PQ', 'PQ_th', 'PQ_st', 'AP', 'AP_instance', 'mIoU', 'mIoU(ms+flip)')
+OURS = 'mmseg_oneformer'
+
+
+class ZooModel(NamedTuple):
+    """One model of the metafile."""
+
+    name: str
+    config: str
+    """Path below the root of the repository."""
+    data: str
+    parameters: int
+    """At inference, without the text branch."""
+    metrics: Mapping[str, float]
+    """0-100 by name; empty if no score was published."""
+    measured_by: str
+    weights: str | None
+    """Address of the published file, or the path of the shipped one below the root of the repository."""
+    hub: str | None
+    """Repository on the Hugging Face hub that has the same file."""
+    checksum: str | None
+    """Such as 'md5:0123...', as other projects recorded it."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where the published file can be had, the authors' own place first; empty if nowhere."""
+        if self.weights is None or '://' not in self.weights:
+            return ()
+        mirror = HUB.format(repository=self.hub, file=self.file_name) if self.hub else None
+        return (self.weights, mirror) if mirror else (self.weights,)
+
+    @property
+    def file_name(self) -> str:
+        """Name of the weights' file."""
+        return posixpath.basename(self.weights or '')
+
+
+def read_zoo() -> dict[str, ZooModel]:
+    """Return the models of the metafile by name, in its order; none if there is no metafile."""
+    path = config_root() / 'oneformer/metafile.yml'
+    entries = mmengine.load(path)['Models'] if path.is_file() else []
+    return {entry['Name']: _model(entry) for entry in entries}
+
+
+def _model(entry: Mapping[str, Any]) -> ZooModel:
+    origin = entry.get('Converted From', {})
+    return ZooModel(
+        name=entry['Name'],
+        config=entry['Config'],
+        data=entry['Metadata']['Training Data'],
+        parameters=entry['Metadata']['Parameters'],
+        metrics={name: value for result in entry.get('Results', ()) for name, value in result['Metrics'].items()},
+        measured_by=entry.get('Measured By', ''),
+        weights=entry.get('Weights'),
+        hub=origin.get('Hub'),
+        checksum=origin.get('Checksum'),
+    )
+
+
+def format_zoo(states: Mapping[str, str]) -> str:
+    """Return the table of all models for a terminal.
+
+    Args:
+        states: Where the weights of each model are, by its name.
+    """
+    zoo = read_zoo()
+    order = [*zoo, *sorted(set(states) - set(zoo))]
+    rows = []
+    for name in filter(states.__contains__, order):
+        model = zoo.get(name)
+        numbers = [model.metrics.get(metric) if model else None for metric in ('PQ', 'AP', 'mIoU')]
+        millions = f'{model.parameters / 1e6:.1f} M' if model else '-'
+        rows.append([name, model.data if model else find_config(name).parent.name, *numbers, millions, states[name]])
+    table = format_table(['model', 'data', 'PQ', 'AP', 'mIoU', 'parameters', 'weights'], rows)
+    ours = [name for name, model in zoo.items() if model.measured_by == OURS]
+    return (
+        f'{table}\n\nScores are those published by the authors of OneFormer, each from its own task token; only those '
+        f'of {", ".join(ours)} were measured by this project.'
+    )
+
+
+def markdown_zoo() -> str:
+    """Return the tables of ``docs/zoo.md``: one for each data set, with the published numbers and the files."""
+    groups: dict[str, list[ZooModel]] = {}
+    for model in read_zoo().values():
+        groups.setdefault(model.data, []).append(model)
+    return '\n'.join(_markdown_group(data, models) for data, models in groups.items())
+
+
+def _markdown_group(data: str, models: Sequence[ZooModel]) -> str:
+    metrics = [name for name in COLUMNS if any(name in model.metrics for model in models)]
+    header = ['model', *metrics, 'parameters', 'weights']
+    lines = [f'## {data}\n', f'| {" | ".join(header)} |', f'|---|{"---:|" * (len(metrics) + 1)}---|']
+    for model in models:
+        cells = [f'[{model.name}](../{model.config})']
+        cells += [format_number(model.metrics.get(name)) for name in metrics]
+        cells += [f'{model.parameters / 1e6:.3f} M', _markdown_weights(model)]
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines) + '\n'
+
+
+def _markdown_weights(model: ZooModel) -> str:
+    if model.weights is None:
+        return '-'
+    if not model.urls:
+        return 'included'
+    names = [f'[{Path(model.file_name).suffix}]({model.urls[0]})', *[f'[hub]({url})' for url in model.urls[1:]]]
+    return ', '.join(names)
