@@ -10,6 +10,7 @@ import importlib
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from .safe_pickle import load_arrays
 
 PLAIN_CALLS = ('dict', 'set', 'tuple')
 
@@ -45,11 +48,13 @@ def checkpoint_types() -> Iterator[None]:
 
 
 def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
-    """Return what ``torch.save`` wrote to ``path``; nothing in the file is run.
+    """Return what ``torch.save`` wrote to ``path``, or the arrays of a plain ``.pkl``; nothing in the file is run.
 
     Raises:
         ValueError: The file is broken or holds types that a checkpoint has no need of.
     """
+    if path.suffix in ('.pkl', '.pickle') and not zipfile.is_zipfile(path):
+        return load_arrays(path)
     try:
         with checkpoint_types():
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)

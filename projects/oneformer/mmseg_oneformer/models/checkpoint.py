@@ -2,75 +2,90 @@
 
 Decisions:
 * Reading never runs code of the file: ``.safetensors``, or pickles with ``weights_only=True`` (``safe_load``).
-* Both forms come back as ``{'state_dict': ..., 'meta': ...}``; the reader is registered with mmengine, so
-  ``load_from``, mmdet's ``init_detector`` and mmseg's ``init_model`` take a ``.safetensors`` path too.
+* Every form comes back as ``{'state_dict': ..., 'meta': ...}`` under our names (``conversion``); the reader is
+  registered with mmengine, so ``load_from``, mmdet's ``init_detector`` and mmseg's ``init_model`` take published files
+  as they are.
 * Loading is strict. The one exception is the text branch, which a model for inference does not have; it is dropped
   with a line saying so.
 """
 
 import copy
 import json
+import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from .. import compat
+from ..conversion import BUFFERS, FORMS, Conversion, describe_misfit, form_of, read_file, to_ours
 from ..files import write_atomic
-from ..safe_load import safe_load
 
 TEXT_PREFIXES = ('text_mapper.', 'criterion.')
 """First parts of the state dict's keys that only training needs: text branch, and the losses that read it."""
 
 
 def read_checkpoint(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[str, Any]:
-    """Read a ``.safetensors`` or ``.pth`` file without running anything that is in it.
+    """Read weights in any public form, without running anything that is in the file.
+
+    A OneFormer of the reference code or of transformers comes back under our names, whatever the file is called; other
+    models keep theirs.
 
     Args:
-        path: The file; ``~`` is expanded.
+        path: A ``.safetensors``, ``.pth``, ``.bin`` or ``.pkl`` file, or a folder of transformers; ``~`` is expanded.
         map_location: Device of the tensors, as for ``torch.load``.
 
     Returns:
-        The checkpoint; 'state_dict' and 'meta' are always there. A bare state dict is put under 'state_dict'.
+        The checkpoint; 'state_dict' and 'meta' are always there. ``meta['converted_from']`` is 'shi' (reference code) or
+        'hf' (transformers) where names were converted.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is broken, or holds something else than tensors and plain values.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
-    if path.suffix == '.safetensors':
-        return _read_safetensors(path, map_location)
-    checkpoint = safe_load(path, map_location)
-    if not isinstance(checkpoint, Mapping):
-        raise ValueError(f'{path} holds a {type(checkpoint).__name__} and no state dict; give a checkpoint.')
-    checkpoint = dict(checkpoint)
-    if 'state_dict' not in checkpoint and all(isinstance(value, Tensor) for value in checkpoint.values()):
-        checkpoint = {'state_dict': checkpoint}
-    if checkpoint.get('meta') is None:
-        checkpoint['meta'] = {}
-    return checkpoint
+    checkpoint = read_file(path, map_location)
+    form = form_of(checkpoint['state_dict'])
+    if form in (None, 'mm'):
+        return checkpoint
+    conversion = convert(checkpoint, path)
+    return {'state_dict': conversion.state, 'meta': describe_conversion(checkpoint['meta'], conversion)}
 
 
-def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
+def convert(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> Conversion:
+    """Bring the state dict of ``read_file`` to our names, with a warning for each thing that is odd about it.
+
+    Raises:
+        ValueError: It is no OneFormer, or not a whole one.
+    """
+    state = checkpoint['state_dict']
+    form = form_of(state)
+    if form is None:
+        raise ValueError(
+            f'{path} is no OneFormer: none of its {len(state)} tensors (such as {next(iter(state))}) has a name of '
+            f'{", ".join(FORMS.values())}; give the weights of a whole model.'
+        )
+    if form == 'mm':
+        return Conversion('mm', dict(state), used={key: key for key in state})
     try:
-        # The file is opened on the CPU: map_location may be a function or a dict, which safetensors does not know.
-        with safe_open(path, framework='pt') as file:
-            meta = json.loads((file.metadata() or {}).get('meta', '{}'))
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
-    if isinstance(map_location, str | torch.device):
-        state = {key: tensor.to(map_location) for key, tensor in state.items()}
-    return {'state_dict': state, 'meta': meta}
+        conversion = to_ours(state, form)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+    for warning in conversion.warnings:
+        print_log(f'{path}: {warning}', 'current', level=logging.WARNING)
+    return conversion
+
+
+def describe_conversion(meta: Mapping[str, Any], conversion: Conversion) -> dict[str, Any]:
+    """Return the meta of converted weights: where they are from, and buffers that cannot be computed."""
+    added: dict[str, Any] = {'converted_from': conversion.form}
+    if conversion.buffers:
+        added[BUFFERS] = conversion.buffers
+    return {**meta, **added}
 
 
 def save_safetensors(
@@ -109,7 +124,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, An
 
     Args:
         model: A model, on any device; parameters keep their device and type.
-        path: A ``.safetensors`` file or a ``.pth`` file of mmengine's Runner.
+        path: Weights in any form that ``read_checkpoint`` knows.
 
     Returns:
         The checkpoint's meta (empty if it has none).
@@ -133,7 +148,10 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, An
 
 
 def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Raise a ValueError unless both state dicts have the same keys and shapes."""
+    """Raise a ValueError unless both state dicts have the same keys and shapes.
+
+    The sentence says what the file is, where it is another OneFormer, and which models fit it.
+    """
     missing = [key for key in own if key not in state]
     left_over = [key for key in state if key not in own]
     if missing and all(key.startswith(TEXT_PREFIXES) for key in missing) and not left_over:
@@ -141,6 +159,9 @@ def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str 
             f'{path} holds weights for inference, without the text branch; build the model from for_inference(config).'
         )
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    misfit = describe_misfit(own, state, path)
+    if misfit is not None:
+        raise ValueError(misfit)
     complaints = [
         f'{len(keys)} tensors {what} (such as {keys[0]})'
         for keys, what in ((missing, 'are missing'), (left_over, 'are left over'))

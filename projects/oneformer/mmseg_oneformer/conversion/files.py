@@ -1,0 +1,124 @@
+"""Files of weights in any public form: what is in them, without their wrappers."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..safe_load import safe_load
+from .convert import AVERAGING, form_of
+
+WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'ema_state_dict', 'model_ema', 'ema', 'params')
+"""Where a checkpoint keeps its state dict; the first that is there counts."""
+
+PREFIXES = ('module.', '_orig_mod.', 'ema_model.', 'model_ema.', 'ema.', 'model.')
+"""What wrappers of the model (DDP, compile, averaging) put before every key."""
+
+HUB_FILES = ('model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json')
+"""Names of the weights in a folder of transformers, the best first."""
+
+
+def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a checkpoint; its names stay as they are.
+
+    Args:
+        path: A ``.safetensors``, ``.pth``, ``.bin`` or ``.pkl`` file, an index of several (``.index.json``), or a
+            folder of transformers with any of these; ``~`` is expanded.
+        map_location: Device of the tensors, as for ``torch.load``.
+
+    Returns:
+        The checkpoint; 'state_dict' and 'meta' are always there, other entries only where the file is a checkpoint of
+        mmengine's.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is broken, or holds something else than tensors and plain values.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        path = _weights_in(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+    if path.name.endswith('.index.json'):
+        return {'state_dict': without_prefix(_read_shards(path, map_location)), 'meta': {}}
+    if path.suffix == '.safetensors':
+        checkpoint = _read_safetensors(path, map_location)
+    else:
+        checkpoint = _unwrap(safe_load(path, map_location), path)
+    checkpoint['state_dict'] = without_prefix(checkpoint['state_dict'])
+    return checkpoint
+
+
+def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a OneFormer's state dict without prefixes of wrappers; any other state dict as it is."""
+    stripped = dict(state)
+    for _ in PREFIXES:
+        if form_of(stripped) is not None:
+            break
+        keys = [key for key in stripped if key not in AVERAGING]
+        prefix = next((prefix for prefix in PREFIXES if keys and all(key.startswith(prefix) for key in keys)), None)
+        if prefix is None:
+            break
+        stripped = {key.removeprefix(prefix): stripped[key] for key in keys}
+    if any(key.startswith('pixel_level_module.') for key in stripped):  # transformers' body without its losses
+        stripped = {f'model.{key}': value for key, value in stripped.items()}
+    return dict(state) if form_of(stripped) is None else stripped
+
+
+def _unwrap(content: Any, path: Path) -> dict[str, Any]:
+    """Return the checkpoint of ``content`` with its state dict under 'state_dict'."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f'{path} holds a {type(content).__name__} and no state dict; give a checkpoint.')
+    found = next((name for name in WRAPPERS if _is_state(content.get(name))), None)
+    if found == 'state_dict':
+        return {**content, 'meta': content.get('meta') or {}}
+    if found is not None:
+        return {'state_dict': content[found], 'meta': {}}
+    if _is_state(content):
+        return {'state_dict': dict(content), 'meta': {}}
+    raise ValueError(
+        f'{path} holds no state dict, only {", ".join(map(str, list(content)[:5])) or "nothing"}; give a checkpoint.'
+    )
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(item, Tensor) for item in value.values())
+
+
+def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
+    try:
+        # The file is opened on the CPU: map_location may be a function or a dict, which safetensors does not know.
+        with safe_open(path, framework='pt') as file:
+            meta = json.loads((file.metadata() or {}).get('meta', '{}'))
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
+    if isinstance(map_location, str | torch.device):
+        state = {key: tensor.to(map_location) for key, tensor in state.items()}
+    return {'state_dict': state, 'meta': meta}
+
+
+def _read_shards(path: Path, map_location: Any) -> dict[str, Tensor]:
+    """Read the files that an index of transformers names; all of them lie beside it."""
+    try:
+        names = sorted(set(json.loads(path.read_text())['weight_map'].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f'{path} is no index of weights; get it again.') from error
+    state: dict[str, Tensor] = {}
+    for name in names:
+        if Path(name).name != name:
+            raise ValueError(f'{path} names {name}, which is not a file beside it; get it again.')
+        state |= read_file(path.parent / name, map_location)['state_dict']
+    return state
+
+
+def _weights_in(folder: Path) -> Path:
+    for name in HUB_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f'{folder} has no weights; it should hold one of {", ".join(HUB_FILES)}.')

@@ -1,0 +1,28 @@
+"""Models without numbers: names, shapes and types of all tensors, built in a moment and without memory."""
+
+from typing import Any
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+
+class _RealSchedules(TorchFunctionMode):
+    """Keeps ``torch.linspace`` real: backbones read their drop-path rates from it while they are built."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        return func(*args, **(kwargs | {'device': 'cpu'} if func is torch.linspace else kwargs))
+
+
+def build_skeleton(model: ConfigDict | dict) -> nn.Module:
+    """Build a model on the meta device.
+
+    Args:
+        model: ``model`` of a config.
+    """
+    # The mode that is entered last sees a call first; the device's own has to come after ours.
+    with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'), _RealSchedules():
+        return MODELS.build(model)
