@@ -24,13 +24,23 @@ def toy_config():
     return TOY / 'toy_config.py'
 
 
+def toy_module(name):
+    spec = importlib.util.spec_from_file_location(name, TOY / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope='session')
 def drawn_benchmarks():
     """The module that draws each benchmark's files; ``draw_benchmark(name, folder)`` writes them."""
-    spec = importlib.util.spec_from_file_location('drawn_benchmarks', TOY / 'drawn_benchmarks.py')
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return toy_module('drawn_benchmarks')
+
+
+@pytest.fixture(scope='session')
+def small_models():
+    """The module whose options make a shipped config small."""
+    return toy_module('small_models')
 
 
 @pytest.fixture
