@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 
@@ -140,6 +140,40 @@ def compiled_ms_deform_attn() -> Any | None:
     from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 
     return MultiScaleDeformableAttnFunction
+
+
+class NattenOperators(NamedTuple):
+    """Both halves of natten's neighbourhood attention; maps are (B, heads, H, W, D)."""
+
+    query_key: Callable[..., Any]
+    """(query, key, rpb, kernel_size, dilation) -> logits (B, heads, H, W, K*K)."""
+    weights_value: Callable[..., Any]
+    """(weights, value, kernel_size, dilation) -> (B, heads, H, W, D)."""
+
+
+@lru_cache
+def natten_operators() -> NattenOperators | None:
+    """Return natten's operators, or None where it is not installed or has none with relative position biases.
+
+    0.14 and 0.15 have ``natten2dqkrpb``; 0.17 has ``na2d_qk`` and warns at each call of the old name; 0.20 has neither.
+    """
+    if importlib.util.find_spec('natten') is None:
+        return None
+    try:
+        functional = importlib.import_module('natten.functional')
+    except (ImportError, OSError, RuntimeError) as error:  # Built for another torch, or without its library.
+        warnings.warn(f'natten is installed, does not load and is not used: {error}', stacklevel=2)
+        return None
+    if hasattr(functional, 'natten2dqkrpb') and hasattr(functional, 'na2d_qk'):
+        return NattenOperators(
+            lambda query, key, rpb, kernel_size, dilation: functional.na2d_qk(
+                query, key, kernel_size, dilation, rpb=rpb
+            ),
+            functional.na2d_av,
+        )
+    if hasattr(functional, 'natten2dqkrpb'):
+        return NattenOperators(functional.natten2dqkrpb, functional.natten2dav)
+    return None
 
 
 def setup() -> None:

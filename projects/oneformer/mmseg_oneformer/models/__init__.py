@@ -1,5 +1,6 @@
 """The network, its losses and its post-processing."""
 
+from .backbones import ConvNeXt, DiNAT
 from .baselines import Mask2FormerBaseline
 from .criterion import OneFormerCriterion
 from .head import OneFormerHead
@@ -11,6 +12,8 @@ from .task_token import TaskToken
 from .text_mapper import TextMapper
 
 __all__ = [
+    'ConvNeXt',
+    'DiNAT',
     'Mask2FormerBaseline',
     'MaskedDecoder',
     'OneFormer',

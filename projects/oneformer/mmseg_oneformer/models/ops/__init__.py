@@ -1,5 +1,6 @@
 """Operators without a kernel of their own in PyTorch."""
 
 from .ms_deform_attn import MSDeformAttn, ms_deform_attn
+from .neighborhood_attention import neighborhood_attention
 
-__all__ = ['MSDeformAttn', 'ms_deform_attn']
+__all__ = ['MSDeformAttn', 'ms_deform_attn', 'neighborhood_attention']

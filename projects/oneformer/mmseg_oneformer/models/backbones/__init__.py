@@ -1,0 +1,6 @@
+"""Backbones that mmdet has not, and the published ImageNet weights that training starts from."""
+
+from .convnext import ConvNeXt
+from .dinat import DiNAT
+
+__all__ = ['ConvNeXt', 'DiNAT']

@@ -1,0 +1,155 @@
+"""DiNAT (Hassani and Shi, 2022): a hierarchy of dilated neighbourhood attention.
+
+The names of its parameters are those of the published files. Maps are (B, H, W, C) inside, (B, C, H, W) outside.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from timm.layers import DropPath, Mlp, calculate_drop_path_rates
+from torch import Tensor, nn
+
+from ..ops import neighborhood_attention
+
+
+class NeighborhoodAttention(nn.Module):
+    """Multi-head attention of each position to its K x K neighbours, with a bias by relative position."""
+
+    def __init__(self, channels: int, num_heads: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.num_heads, self.kernel_size, self.dilation = num_heads, kernel_size, dilation
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.rpb = nn.Parameter(torch.zeros(num_heads, 2 * kernel_size - 1, 2 * kernel_size - 1))
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to the same shape.
+
+        A map with less than ``kernel_size * dilation`` positions a side is padded with zeros at the right and at the
+        bottom. The padding goes through ``qkv``, so its keys and values are the biases, and it *is* attended to:
+        natten 0.14 does so and the published weights have learned it.
+        """
+        height, width = x.shape[1:3]
+        least = self.kernel_size * self.dilation
+        x = F.pad(x, (0, 0, 0, max(least - width, 0), 0, max(least - height, 0)))
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(3)
+        query = query * query.shape[-1] ** -0.5
+        x = neighborhood_attention(query, key, value, self.rpb, self.kernel_size, self.dilation)
+        return self.proj(x[:, :height, :width].flatten(3))
+
+
+class Block(nn.Module):
+    """Neighbourhood attention and MLP, pre-norm."""
+
+    def __init__(self, channels: int, mlp_ratio: float, drop_path: float, attention: NeighborhoodAttention) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn = attention
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = Mlp(channels, int(channels * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine (B, H, W, C)."""
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class PatchEmbed(nn.Module):
+    """Image (B, 3, H, W) to (B, H/4, W/4, C) by two overlapping convolutions, without an activation between them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(
+            nn.Conv2d(3, channels // 2, 3, stride=2, padding=1),
+            nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1),
+        )
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Embed a normalised image."""
+        return self.norm(self.proj(image).permute(0, 2, 3, 1))
+
+
+class Downsample(nn.Module):
+    """Half the size, twice the channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduction = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.LayerNorm(2 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H/2, W/2, 2C)."""
+        return self.norm(self.reduction(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+@MODELS.register_module()
+class DiNAT(BaseModule):
+    """DiNAT with a norm behind each level.
+
+    Args:
+        embed_dims: channels of the first level; each level doubles them.
+        depths: blocks of each level.
+        num_heads: attention heads of each level.
+        mlp_ratio: width of the MLPs over the channels.
+        kernel_size: K; one of natten's (odd, 3 to 13) to be able to use it.
+        dilations: of each block, one list a level.
+        drop_path_rate: probability of leaving out the last block's branches; that of the first is 0.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        depths: Sequence[int],
+        num_heads: Sequence[int],
+        mlp_ratio: float,
+        kernel_size: int,
+        dilations: Sequence[Sequence[int]],
+        drop_path_rate: float = 0.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if [len(level) for level in dilations] != list(depths):
+            raise ValueError(
+                f'dilations has {[len(level) for level in dilations]} entries a level and depths is {list(depths)}; '
+                'give one dilation for each block.'
+            )
+        self.patch_embed = PatchEmbed(embed_dims)
+        rates = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
+        self.levels = nn.ModuleList()
+        for i, (heads, steps) in enumerate(zip(num_heads, dilations, strict=True)):
+            channels = embed_dims * 2**i
+            blocks = [
+                Block(channels, mlp_ratio, next(rates), NeighborhoodAttention(channels, heads, kernel_size, step))
+                for step in steps
+            ]
+            level = nn.ModuleDict({'blocks': nn.Sequential(*blocks)})
+            if i + 1 < len(depths):
+                level['downsample'] = Downsample(channels)
+            self.levels.append(level)
+            self.add_module(f'norm{i}', nn.LayerNorm(channels))
+
+    def init_weights(self) -> None:
+        """Truncated normal matrices and tables, zero biases; ``init_cfg`` comes after it."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, NeighborhoodAttention):
+                nn.init.trunc_normal_(module.rpb, std=0.02)
+        super().init_weights()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return levels (B, C * 2^i, H/s, W/s) at strides s = 4, 8, 16, 32 of normalised images (B, 3, H, W)."""
+        x = self.patch_embed(image)
+        levels = []
+        for i, level in enumerate(self.levels):
+            if i:
+                x = self.levels[i - 1]['downsample'](x)
+            x = level['blocks'](x)
+            levels.append(getattr(self, f'norm{i}')(x).permute(0, 3, 1, 2))
+        return tuple(levels)
