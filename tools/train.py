@@ -2,6 +2,7 @@
 
 python tools/train.py CONFIG
 python tools/train.py CONFIG --resume                  # from the latest checkpoint, if there is one
+python tools/train.py CONFIG --fine-tune-from MODEL    # from other weights, for other classes too
 bash tools/dist_train.sh CONFIG 8                      # 8 processes: a GPU each, or the CPU where there is none
 """
 
@@ -12,11 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from mmseg_oneformer.datasets.metainfo import metainfo_of
 from mmseg_oneformer.engine.cli import add_common_arguments, cli_errors, prepare_config
 from mmseg_oneformer.engine.hooks import latest_checkpoint
+from mmseg_oneformer.models.fine_tuning import FINE_TUNING, is_fine_tuning
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -29,6 +32,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         const='auto',
         metavar='CHECKPOINT',
         help='go on from this checkpoint, or from the latest one in the work dir',
+    )
+    parser.add_argument(
+        '--fine-tune-from',
+        metavar='MODEL',
+        help='start from these weights: a file, an https address or the name of a model; its classes may be others',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on the CPU')
     parser.add_argument(
@@ -69,6 +77,22 @@ def set_resume(cfg: Config, resume: str) -> None:
     if not path.is_file():
         raise FileNotFoundError(f'There is no checkpoint at {path} to resume from; check the path.')
     cfg.resume, cfg.load_from = True, str(path)
+    if is_fine_tuning(cfg.model.get('init_cfg')):
+        cfg.model.init_cfg = None  # What the checkpoint holds began there; the other file may be gone.
+
+
+def set_fine_tuning(cfg: Config, checkpoint: str | None) -> None:
+    """Let ``cfg`` start from ``checkpoint``, if one is given, and name its classes where it starts from any.
+
+    Raises:
+        ValueError: A checkpoint is given and the model is no OneFormer.
+    """
+    if checkpoint is not None:
+        if cfg.model.type != 'OneFormer':
+            raise ValueError(f'--fine-tune-from is for OneFormer, not for {cfg.model.type}; use load_from.')
+        cfg.model.init_cfg = ConfigDict(type=FINE_TUNING, checkpoint=checkpoint)
+    if is_fine_tuning(cfg.model.get('init_cfg')):
+        cfg.model.init_cfg.setdefault('classes', metainfo_of(cfg.train_dataloader.dataset).get('classes'))
 
 
 @cli_errors
@@ -85,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 'the images per iteration that its learning rate was chosen for.'
             )
         cfg.auto_scale_lr.enable = True
+    set_fine_tuning(cfg, args.fine_tune_from)
     if args.resume is not None:
         set_resume(cfg, args.resume)
     Runner.from_cfg(cfg).train()

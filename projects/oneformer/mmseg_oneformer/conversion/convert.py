@@ -16,7 +16,7 @@ FORMS = {'mm': 'mmseg_oneformer', 'shi': 'the reference code', 'hf': 'transforme
 """Short names of the forms, and whose they are."""
 
 BUFFERS = 'reference_buffers'
-"""Key of a checkpoint's meta: derived buffers of a reference file that differ from their formula, to be written back."""
+"""Key of a meta: derived buffers of a reference file that differ from their formula, to be written back."""
 
 INDEX, TABLE = 'relative_position_index', 'relative_position_bias_table'
 COUNTER = 'num_batches_tracked'

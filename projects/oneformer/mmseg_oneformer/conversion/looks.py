@@ -79,13 +79,13 @@ def describe_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path
     mine, its = looks_of(own), looks_of(state)
     if mine is None or its is None or mine == its:
         return None
-    sentence = f'{path} is no checkpoint of this model: it looks like {its}, and the model is {mine}'
-    if mine._replace(num_classes=its.num_classes) == its:
-        return (
-            f'{sentence}; to train it on for other classes: tools/train.py CONFIG --fine-tune-from {path}, or '
-            'tools/model_converters/convert.py with --reset-classifier.'
-        )
-    if mine._replace(num_queries=its.num_queries, num_classes=its.num_classes) == its:
-        return f'{sentence}; set model.head.num_queries={its.num_queries}.'
     models = fitting_models(its)
-    return f'{sentence}; {"registered models that fit: " + ", ".join(models) if models else "give its own config"}.'
+    hints = [f'registered models that fit: {", ".join(models)}' if models else 'no registered model is like it']
+    if mine._replace(num_classes=its.num_classes) == its:
+        hints.append(
+            f'to train it on for other classes: tools/train.py CONFIG --fine-tune-from {path}, or '
+            'tools/model_converters/convert.py with --reset-classifier'
+        )
+    elif mine._replace(num_queries=its.num_queries, num_classes=its.num_classes) == its:
+        hints.append(f'or set model.head.num_queries={its.num_queries}')
+    return f'{path} is no checkpoint of this model: it looks like {its}, the model is {mine}; {"; ".join(hints)}.'

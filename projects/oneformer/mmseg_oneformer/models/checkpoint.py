@@ -41,8 +41,8 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = 'cpu') -> 
         map_location: Device of the tensors, as for ``torch.load``.
 
     Returns:
-        The checkpoint; 'state_dict' and 'meta' are always there. ``meta['converted_from']`` is 'shi' (reference code) or
-        'hf' (transformers) where names were converted.
+        The checkpoint; 'state_dict' and 'meta' are always there. ``meta['converted_from']`` is 'shi' (the reference
+        code) or 'hf' (transformers) where names were converted.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmseg_oneformer.tasks import TASKS, check_task, check_tasks
 
 from .criterion import Targets
+from .fine_tuning import fine_tune, is_fine_tuning
 from .head import HeadOutput
 from .postprocess import ImageSize, to_data_sample
 from .text_mapper import TextList
@@ -30,6 +31,7 @@ class OneFormer(BaseDetector):
             models (``for_inference``). The text mapper is built for a contrastive loss only.
         test_cfg: ``tasks`` to answer; ``token``: None for each answer from its own token (the paper's rule), or a task
             whose token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of post-processing.
+        init_cfg: ``dict(type='FineTuneFrom', checkpoint=...)`` to start from another model (``fine_tune``).
         train_cfg, pretrained: accepted because mmseg's ``init_model`` sets them; unused.
     """
 
@@ -63,6 +65,15 @@ class OneFormer(BaseDetector):
         self.test_cfg = ConfigDict(TEST_CFG | (test_cfg or {}))
         if self.test_cfg.max_per_image is None:
             self.test_cfg.max_per_image = self.head.num_queries
+
+    def init_weights(self) -> None:
+        """Initialise every part; with ``init_cfg.type='FineTuneFrom'``, copy another model's checkpoint over it."""
+        source = self.init_cfg if is_fine_tuning(self.init_cfg) else None
+        if source is not None:
+            self.init_cfg = self.backbone.init_cfg = None  # the checkpoint has the backbone's weights too
+        super().init_weights()
+        if source is not None:
+            fine_tune(self, source['checkpoint'], source.get('classes'))
 
     def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
         """Backbone levels of normalised images (B, 3, H, W)."""

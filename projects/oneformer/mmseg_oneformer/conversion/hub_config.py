@@ -1,0 +1,217 @@
+"""The JSON files beside the weights in a folder of ``transformers``: what the network is and how photos enter it."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from torch import Tensor
+
+from .tensors import window_of
+
+UNKNOWN_KINDS = {'pre_norm': True, 'use_task_norm': False, 'enforce_input_proj': True}
+"""Settings of transformers that change the network, and the values that ours has no counterpart for."""
+
+STAGES = ['stage1', 'stage2', 'stage3', 'stage4']
+CLASS_INFO = 'class_info.json'
+
+
+def model_config(state: Mapping[str, Tensor], cfg: Config, classes: Sequence[str]) -> dict[str, Any]:
+    """Return ``config.json``: sizes are read off our state dict, what no tensor shows comes from our config.
+
+    Args:
+        state: Our names.
+        cfg: Of the model.
+        classes: K names.
+
+    Raises:
+        ValueError: transformers cannot express the model.
+    """
+    head = cfg.model.head
+    heads = {head.get(part, {}).get('num_heads', 8) for part in ('pixel_decoder', 'query_initializer', 'decoder')}
+    initializer = head.get('query_initializer') or {}
+    if initializer.get('values', 'position') != 'position' or initializer.get('start', 'task') != 'task':
+        raise ValueError('transformers has no other query initializer than the published one; write mm instead.')
+    if len(heads) != 1:
+        raise ValueError(
+            f'transformers has one number of attention heads, the config {sorted(heads)}; write mm instead.'
+        )
+    names = {str(label): name.strip() for label, name in enumerate(classes)}
+    has_text = any(key.startswith('text_mapper.') for key in state)
+    num_queries, channels = state['head.query_embed.weight'].shape
+    return {
+        'architectures': ['OneFormerForUniversalSegmentation'],
+        'model_type': 'oneformer',
+        'dtype': 'float32',
+        'torch_dtype': 'float32',
+        'backbone_config': backbone_config(state, cfg.model.backbone),
+        'id2label': names,
+        'label2id': {name: int(label) for label, name in names.items()},
+        'num_queries': num_queries,
+        'conv_dim': channels,
+        'mask_dim': channels,
+        'hidden_dim': channels,
+        'num_attention_heads': heads.pop(),
+        'encoder_layers': _count(state, r'head\.pixel_decoder\.layers\.\d+\.norm1\.weight'),
+        'encoder_feedforward_dim': len(state['head.pixel_decoder.layers.0.ffn.linear1.weight']),
+        'decoder_layers': _count(state, r'head\.decoder\.layers\.\d+\.ffn_norm\.weight') + 1,
+        'dim_feedforward': len(state['head.decoder.layers.0.ffn.linear1.weight']),
+        'query_dec_layers': _count(state, r'head\.query_initializer\.layers\.\d+\.norm1\.weight'),
+        'dropout': initializer.get('dropout', 0.1),
+        'is_training': has_text,
+        **(_text_branch(state) if has_text else {}),
+        **_losses(cfg),
+        'norm': 'GN',
+        'use_task_norm': True,
+        'pre_norm': False,
+        'enforce_input_proj': False,
+        'common_stride': 4,
+        'strides': [4, 8, 16, 32],
+        'task_seq_len': state['head.task_token.mlp.layers.0.weight'].shape[1],
+    }
+
+
+def backbone_config(state: Mapping[str, Tensor], backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``backbone_config``; the family is told by the names in ``state``."""
+    common = {'out_features': STAGES, 'drop_path_rate': backbone.get('drop_path_rate', 0.0)}
+    if 'backbone.patch_embed.projection.weight' in state:
+        block = 'backbone.stages.{}.blocks.0.'
+        tables = [state[f'{block.format(i)}attn.w_msa.relative_position_bias_table'] for i in range(4)]
+        return common | {
+            'model_type': 'swin',
+            'embed_dim': len(state['backbone.patch_embed.projection.weight']),
+            'depths': _depths(state, 'stages', 'norm1'),
+            'num_heads': [table.shape[1] for table in tables],
+            'window_size': window_of(tables[0]),
+            'image_size': backbone.get('pretrain_img_size', 224),
+            'mlp_ratio': _ratio(state[f'{block.format(0)}ffn.layers.0.0.weight']),
+        }
+    if 'backbone.levels.0.blocks.0.attn.rpb' in state:
+        tables = [state[f'backbone.levels.{i}.blocks.0.attn.rpb'] for i in range(4)]
+        return common | {
+            'model_type': 'dinat',
+            'embed_dim': len(state['backbone.patch_embed.norm.weight']),
+            'depths': _depths(state, 'levels', 'norm1'),
+            'num_heads': [len(table) for table in tables],
+            'kernel_size': (tables[0].shape[-1] + 1) // 2,
+            'dilations': [list(stage) for stage in backbone['dilations']],
+            'mlp_ratio': _ratio(state['backbone.levels.0.blocks.0.mlp.fc1.weight']),
+            'layer_scale_init_value': 0.0,
+        }
+    if 'backbone.stem.0.weight' in state:
+        return common | {
+            'model_type': 'convnext',
+            'hidden_sizes': [len(state[f'backbone.stages.{i}.blocks.0.gamma']) for i in range(4)],
+            'depths': _depths(state, 'stages', 'norm'),
+            'num_stages': 4,
+            'patch_size': 4,
+            'layer_scale_init_value': 1.0,
+        }
+    if backbone.get('style', 'pytorch') != 'pytorch' or 'backbone.layer1.0.conv3.weight' not in state:
+        raise ValueError('transformers has no such backbone for OneFormer; write mm instead.')
+    return {
+        'model_type': 'resnet',
+        'out_features': STAGES,
+        'layer_type': 'bottleneck',
+        'embedding_size': len(state['backbone.conv1.weight']),
+        'hidden_sizes': [len(state[f'backbone.layer{i}.0.conv3.weight']) for i in range(1, 5)],
+        'depths': [_count(state, rf'backbone\.layer{i}\.\d+\.conv1\.weight') for i in range(1, 5)],
+    }
+
+
+def preprocessor_config(cfg: Config, num_classes: int, num_texts: int) -> dict[str, Any]:
+    """Return ``preprocessor_config.json``: sizes and colours of our test pipeline.
+
+    What stays different: transformers truncates sizes where we round, and does not pad to a multiple of 32.
+    """
+    steps = [step for step in cfg.test_dataloader.dataset.pipeline if step['type'] == 'ShortestEdge']
+    size = {'shortest_edge': steps[0]['size'], 'longest_edge': steps[0]['max_size']} if steps else None
+    colours = cfg.model.data_preprocessor
+    return {
+        'image_processor_type': 'OneFormerImageProcessor',
+        'processor_class': 'OneFormerProcessor',
+        'do_resize': size is not None,
+        **({'size': size} if size else {}),
+        'resample': 2,
+        'do_rescale': True,
+        'rescale_factor': 1 / 255,
+        'do_normalize': True,
+        'image_mean': [value / 255 for value in colours.mean],
+        'image_std': [value / 255 for value in colours.std],
+        'do_reduce_labels': False,
+        'ignore_index': 255,
+        'num_labels': num_classes,
+        'num_text': num_texts,
+        'class_info_file': CLASS_INFO,
+    }
+
+
+def class_info(classes: Sequence[str], thing_ids: Sequence[int]) -> dict[str, Any]:
+    """Return ``class_info.json``, from which transformers' image processor takes names and things."""
+    return {
+        str(label): {'name': name.strip(), 'isthing': int(label in thing_ids)} for label, name in enumerate(classes)
+    }
+
+
+def check_hub_config(folder: Path, cfg: Config) -> list[str]:
+    """Compare a folder's ``config.json`` with our config, in what no tensor shows; return warnings.
+
+    Raises:
+        ValueError: The folder's network is built in a way ours cannot be.
+    """
+    path = folder / 'config.json'
+    if not path.is_file():
+        return []
+    try:
+        theirs = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f'{path} is no JSON; get it again.') from error
+    for name, value in UNKNOWN_KINDS.items():
+        if theirs.get(name) == value:
+            raise ValueError(f'{path} says {name} = {value}, and no published model is built so; convert another one.')
+    backbone = cfg.model.backbone
+    dilations = (theirs.get('backbone_config') or {}).get('dilations')
+    if dilations and [list(stage) for stage in backbone.get('dilations', ())] != [list(stage) for stage in dilations]:
+        return [f'the dilations in {path} are {dilations}, those of the config are others; is it another model?']
+    return []
+
+
+def _text_branch(state: Mapping[str, Tensor]) -> dict[str, int]:
+    length, width = state['text_mapper.encoder.positional_embedding'].shape
+    context = state.get('text_mapper.context.weight')
+    return {
+        'text_encoder_width': width,
+        'text_encoder_context_length': length,
+        'text_encoder_num_layers': _count(state, r'text_mapper\.encoder\.transformer\.resblocks\.\d+\.ln_1\.weight'),
+        'text_encoder_vocab_size': len(state['text_mapper.encoder.token_embedding.weight']),
+        'text_encoder_proj_layers': _count(state, r'text_mapper\.projector\.layers\.\d+\.weight'),
+        'text_encoder_n_ctx': 0 if context is None else len(context),
+    }
+
+
+def _losses(cfg: Config) -> dict[str, Any]:
+    """Settings of the losses, for training on with transformers."""
+    names = {
+        **{name: name for name in ('class_weight', 'mask_weight', 'dice_weight', 'contrastive_weight')},
+        'no_object_weight': 'no_object_weight',
+        'num_points': 'train_num_points',
+        'oversample': 'oversample_ratio',
+        'importance': 'importance_sample_ratio',
+    }
+    criterion = cfg.model.get('criterion') or {}
+    return {theirs: criterion[ours] for ours, theirs in names.items() if ours in criterion}
+
+
+def _depths(state: Mapping[str, Tensor], stages: str, norm: str) -> list[int]:
+    return [_count(state, rf'backbone\.{stages}\.{i}\.blocks\.\d+\.{norm}\.weight') for i in range(4)]
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, key) is not None for key in state)
+
+
+def _ratio(weight: Tensor) -> float:
+    """Width of a hidden layer (hidden, channels) in multiples of its input."""
+    return weight.shape[0] / weight.shape[1]

@@ -1,0 +1,96 @@
+"""Training that starts from another model's checkpoint, for the same or for other classes.
+
+A config says so by ``model = dict(init_cfg=dict(type='FineTuneFrom', checkpoint=...))``, ``tools/train.py`` by
+``--fine-tune-from``. Whatever does not depend on the classes has to fit and is kept.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from .checkpoint import TEXT_PREFIXES, check_fit, read_checkpoint
+
+FINE_TUNING = 'FineTuneFrom'
+"""``init_cfg.type`` of a model that starts from a checkpoint. Its other keys are the arguments of ``fine_tune``."""
+
+CLASS_HEADS = ('head.decoder.class_embed.', 'criterion.query_classifier.')
+"""What has a row for each class."""
+
+
+def is_fine_tuning(init_cfg: Any) -> bool:
+    """Return whether a model with this ``init_cfg`` starts from a checkpoint."""
+    return isinstance(init_cfg, Mapping) and init_cfg.get('type') == FINE_TUNING
+
+
+def fine_tune(
+    model: nn.Module, checkpoint: str | os.PathLike[str], classes: Sequence[str] | None = None
+) -> tuple[list[str], list[str]]:
+    """Copy a checkpoint into an initialised model, all but a class head for other classes; a log says what was done.
+
+    Args:
+        model: The model to train; what is not copied stays as it was initialised.
+        checkpoint: Path, https address, or name of a model; in any form that ``read_checkpoint`` knows.
+        classes: Names of the model's classes. The class head is kept if there are as many classes in the checkpoint and
+            no names say that they are other ones.
+
+    Returns:
+        Keys of the model that were copied, and keys that were not.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Anything else than class head and text branch differs; the model is as it was.
+    """
+    from ..apis.weights import resolve_weights  # here, since it imports the models
+
+    path = resolve_weights(checkpoint)
+    content = read_checkpoint(path)
+    own, state = model.state_dict(), content['state_dict']
+    reason = _other_classes(own, state, classes, (content['meta'].get('dataset_meta') or {}).get('classes'))
+    if reason is not None:
+        state = {key: value for key, value in state.items() if not key.startswith(CLASS_HEADS)}
+    heads = {} if reason is None else {key: value for key, value in own.items() if key.startswith(CLASS_HEADS)}
+    one_sided = {key for key in own.keys() ^ (state.keys() | heads.keys()) if key.startswith(TEXT_PREFIXES)}
+    check_fit(
+        {key: value for key, value in own.items() if key not in one_sided},
+        {key: value for key, value in {**state, **heads}.items() if key not in one_sided},
+        path,
+    )
+    model.load_state_dict({**own, **{key: value for key, value in state.items() if key in own}})
+    copied = [key for key in own if key in state]
+    kept_initial = [key for key in own if key not in state]
+    _log(path, copied, kept_initial, sum(key not in own for key in state), reason)
+    return copied, kept_initial
+
+
+def _other_classes(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], ours: Sequence[str] | None, theirs: Sequence[str] | None
+) -> str | None:
+    """Return why the class head does not fit, or None if it does."""
+    key = f'{CLASS_HEADS[0]}weight'
+    if key not in own or key not in state:
+        return None
+    here, there = len(own[key]) - 1, len(state[key]) - 1
+    if here != there:
+        return f'{there} classes there, {here} here'
+    if ours is None or theirs is None:
+        return None
+    pairs = [(a, b) for a, b in zip(theirs, ours, strict=False) if a.strip() != b.strip()]
+    return f'class "{pairs[0][0]}" there is "{pairs[0][1]}" here' if pairs else None
+
+
+def _log(path: object, copied: list[str], initial: list[str], unused: int, reason: str | None) -> None:
+    """Say what was kept and what was reset."""
+    parts = [f'kept {len(copied)} tensors of {path}']
+    if reason is not None:
+        parts.append(f'reset the class head ({reason})')
+    elif copied:
+        parts.append('its class head among them')
+    text = [key for key in initial if key.startswith(TEXT_PREFIXES) and not key.startswith(CLASS_HEADS)]
+    if text:
+        parts.append(f'started the text branch afresh ({len(text)} tensors that are not in the file)')
+    if unused:
+        parts.append(f'left out {unused} tensors of a text branch that this model does not have')
+    print_log(f'Fine-tuning: {"; ".join(parts)}.', 'current')

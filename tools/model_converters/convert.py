@@ -1,0 +1,115 @@
+"""Convert weights between the forms in which OneFormer was published.
+
+python tools/model_converters/convert.py 250_16_swin_l_oneformer_ade20k_160k.pth swin-l.safetensors --model NAME
+python tools/model_converters/convert.py oneformer_coco_swin_large/ swin-l.safetensors --model NAME
+python tools/model_converters/convert.py swin-l.safetensors for_transformers/ --model NAME --to hf
+
+IN: .pth or .pkl of the reference code, .pth or .safetensors of ours, a folder of transformers or a file of it, an https
+address, or the name of a model. Its form is recognised. OUT: .safetensors or .pth for mm (ours), .pth for shi (the
+reference code), a folder for hf (transformers).
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from torch import Tensor
+
+from mmseg_oneformer.apis import find_config, resolve_weights
+from mmseg_oneformer.apis.registry import read_config
+from mmseg_oneformer.conversion import BUFFERS, FORMS, from_ours, read_file
+from mmseg_oneformer.conversion.fit import fit_to_model
+from mmseg_oneformer.conversion.hub_config import check_hub_config
+from mmseg_oneformer.conversion.output import check_target, write_hub_folder, write_ours, write_reference
+from mmseg_oneformer.conversion.report import format_report
+from mmseg_oneformer.datasets.metainfo import metainfo_of
+from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.models.checkpoint import convert, describe_conversion
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Convert weights of OneFormer between their published forms.')
+    parser.add_argument('input', metavar='IN', help='file, folder, https address, or name of a model')
+    parser.add_argument('out', metavar='OUT', help='what to write')
+    parser.add_argument('--model', metavar='NAME_OR_CONFIG', required=True, help='the model whose weights they are')
+    parser.add_argument('--to', choices=sorted(FORMS), default='mm', help='form of OUT (default: mm, ours)')
+    parser.add_argument(
+        '--reset-classifier', action='store_true', help='start a new class head if the model has other classes'
+    )
+    parser.add_argument('--without-text', action='store_true', help='leave out the text branch, which training needs')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    return parser.parse_args(argv)
+
+
+def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[str, Any]:
+    """Return names, things and colours of the classes: the file's own, else those of the config's data set.
+
+    Raises:
+        ValueError: Neither has as many classes as the model.
+    """
+    stored = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
+    candidates = [stored, metainfo_of(cfg.test_dataloader.dataset) if cfg.get('test_dataloader') else {}]
+    for found in candidates:
+        if len(found.get('classes') or ()) == num_classes:
+            found = {**found, 'thing_ids': list(cfg.model.thing_ids)}
+            return json.loads(json.dumps(found, default=lambda value: value.tolist()))
+    raise ValueError(
+        f'neither the file nor the data set of the config names {num_classes} classes; give a config whose '
+        "test_dataloader.dataset.metainfo has the model's classes."
+    )
+
+
+def write(args: argparse.Namespace, state: dict[str, Tensor], cfg: Config, meta: dict[str, Any]) -> int:
+    """Write ``state`` (our names) in the form that is asked for; returns the number of tensors written."""
+    out = Path(args.out)
+    if args.to == 'mm':
+        write_ours(out, state, meta)
+        return len(state)
+    norm_cfg = cfg.model.backbone.get('norm_cfg') or {}
+    frozen = not norm_cfg.get('requires_grad', True)
+    converted = from_ours(state, args.to, frozen_norms=frozen, buffers=meta.get(BUFFERS)).state
+    if args.to == 'shi':
+        write_reference(out, converted)
+    else:
+        write_hub_folder(out, converted, state, cfg, meta['dataset_meta'])
+    return len(converted)
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Convert."""
+    args = parse_args(argv)
+    check_target(Path(args.out), args.to)
+    cfg = read_config(args.model, args.cfg_options)
+    if cfg.get('model', {}).get('type') != 'OneFormer':
+        raise ValueError(f'{args.model} is no OneFormer; tools/infer.py --list shows the names of those that are.')
+    path = resolve_weights(args.input)
+    checkpoint = read_file(path)
+    conversion = convert(checkpoint, path)
+    if path.is_dir():
+        conversion.warnings += check_hub_config(path, cfg)
+    fitted = fit_to_model(conversion.state, cfg, path, args.reset_classifier, args.without_text)
+    stored = {} if fitted.reset else checkpoint['meta']
+    known = {key: checkpoint['meta'][key] for key in ('seed', 'iter', BUFFERS) if key in checkpoint['meta']}
+    meta = {
+        **(describe_conversion(known, conversion) if conversion.form != 'mm' else known),
+        'config': find_config(args.model).stem,
+        'source': path.name,
+        'dataset_meta': dataset_meta(cfg, stored, cfg.model.head.num_classes),
+    }
+    if fitted.reset:
+        meta.pop(BUFFERS, None)
+    count = write(args, fitted.state, cfg, meta)
+    print(f'{path}: {FORMS[conversion.form]}\n')
+    print(format_report(conversion, fitted.model, fitted.dropped, fitted.reset))
+    print(f'\n{args.out}: {count} tensors for {FORMS[args.to]}')
+
+
+if __name__ == '__main__':
+    main()
