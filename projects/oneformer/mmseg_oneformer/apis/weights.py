@@ -16,8 +16,8 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
-from ..download import DownloadError, check_url, download
 from ..files import file_digest, write_atomic
+from .download import DownloadError, check_url, download
 from .registry import find_config, list_models, weights_root
 from .zoo import ZooModel, read_zoo
 

@@ -5,12 +5,15 @@ made from it.
 """
 
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import mmengine
+from mmengine.config import Config
 
+from ..evaluation.results import OWN, Metrics, own_token_metrics, task_of_metric
 from ..evaluation.tables import format_number, format_table
 from .registry import config_root, find_config
 
@@ -123,3 +126,53 @@ def _markdown_weights(model: ZooModel) -> str:
         return 'included'
     names = [f'[{Path(model.file_name).suffix}]({model.urls[0]})', *[f'[hub]({url})' for url in model.urls[1:]]]
     return ', '.join(names)
+
+
+def metafile_entry(
+    config: Path, cfg: Config, parameters: int, file: str, iteration: int | None, results: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the entry of a model that this project has trained, as it stands in a metafile.
+
+    Args:
+        config: File of the config.
+        cfg: The same, read.
+        parameters: At inference.
+        file: Name of the published file.
+        iteration: Iterations trained; by default what the config says.
+        results: Content of a ``results.json``; None leaves the scores out.
+    """
+    root = config_root()
+    batch = re.search(r'_(\d+)xb(\d+)[-_]', config.stem)  # processes x images, as all names of OpenMMLab say
+    folders = {posixpath.basename(posixpath.dirname(model.config)): model.data for model in read_zoo().values()}
+    metadata = {
+        'Training Data': folders.get(config.parent.name, config.parent.name),
+        'Iterations': iteration or cfg.train_cfg.max_iters,
+        **({'Batch Size': int(batch.group(1)) * int(batch.group(2))} if batch else {}),
+        'Parameters': parameters,
+    }
+    inside = config.resolve().is_relative_to(root.resolve())
+    entry: dict[str, Any] = {
+        'Name': config.stem,
+        'In Collection': 'OneFormer',
+        'Config': f'configs/{config.resolve().relative_to(root.resolve()).as_posix()}' if inside else config.as_posix(),
+        'Metadata': metadata,
+    }
+    if results is not None:
+        entry |= {'Measured By': OURS, 'Results': _results(results['metrics'], metadata['Training Data'])}
+    return {**entry, 'Weights': file}
+
+
+def _results(metrics: Mapping[str, Metrics], data: str) -> list[dict[str, Any]]:
+    """Return the scores of ``COLUMNS``, each from its own token, by task."""
+    scores = metrics.get(OWN) or own_token_metrics(metrics)
+    found: dict[str, dict[str, float]] = {}
+    for name in COLUMNS:
+        task, value = task_of_metric(name), scores.get(name)
+        if task is not None and value is not None:
+            found.setdefault(f'{task.capitalize()} Segmentation', {})[name] = round(value, 1)
+    return [{'Task': task, 'Dataset': data, 'Metrics': values} for task, values in found.items()]
+
+
+def format_entry(entry: Mapping[str, Any]) -> str:
+    """Return the text of one entry of a metafile's ``Models``."""
+    return str(mmengine.dump([dict(entry)], file_format='yaml', sort_keys=False, width=120))

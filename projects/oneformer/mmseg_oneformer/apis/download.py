@@ -24,8 +24,8 @@ from typing import IO, Any
 from filelock import FileLock
 from tqdm import tqdm
 
-from .files import write_atomic
-from .version import __version__
+from ..files import write_atomic
+from ..version import __version__
 
 SCHEMES = ('https',)
 TIMEOUT = 30.0
