@@ -1,0 +1,148 @@
+"""Cityscapes: panoptic files and train ids from the fine annotations, equal to what cityscapesScripts writes.
+
+``createPanopticImgs`` works on one core, writes its JSON in place and stops where a split is missing; the files of this
+module have the same names, values and ids. labelTrainIds follow from labelIds pixel by pixel, since the official
+painter draws the same polygons in the same order for both. cityscapesScripts is therefore not needed here; tests
+compare with it where it is installed.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets.cityscapes import CityscapesPanoptic
+from .layout import check_space, list_files, read_png, require_folder
+from .panoptic import boxes, encode_labels, write_id_map, write_json
+from .parallel import Job, run_jobs, write_if_changed
+
+__all__ = ['SPLITS', 'prepare_cityscapes']
+
+SPLITS = ('train', 'val', 'test')
+LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""Label id of each evaluated class, in the order of the train ids."""
+
+GROUPS = (
+    *('flat',) * 2,
+    *('construction',) * 3,
+    *('object',) * 3,
+    *('nature',) * 2,
+    'sky',
+    *('human',) * 2,
+    *('vehicle',) * 6,
+)
+LAST_LABEL = 33
+VOID = 255
+BYTES_A_PICTURE = 150_000
+CURE = 'unpack gtFine_trainvaltest.zip, and give the folder that holds "gtFine"'
+
+
+def prepare_cityscapes(root: Path, out: Path, split: str, processes: int | None = None) -> list[Path]:
+    """Write ``gtFine/cityscapes_panoptic_<split>.json`` with its PNGs, and ``*_labelTrainIds.png`` beside labelIds.
+
+    Args:
+        root: Folder with ``gtFine``.
+        out: Folder of what is written, in which ``gtFine`` is made; usually ``root``.
+        split: 'train', 'val' or 'test', whose annotations are void but for a frame.
+        processes: How many; None: one a core.
+
+    Returns:
+        The JSON.
+
+    Raises:
+        ValueError: A file is missing, damaged or not as released.
+    """
+    folder = require_folder(root / 'gtFine' / split, CURE)
+    pngs = out / 'gtFine' / f'cityscapes_panoptic_{split}'
+    jobs = []
+    for path in list_files(folder, ('_gtFine_instanceIds.png',), CURE):
+        stem = path.name.removesuffix('_gtFine_instanceIds.png')
+        train_ids = out / path.relative_to(root).with_name(f'{stem}_gtFine_labelTrainIds.png')
+        sources = (str(path), str(path.with_name(f'{stem}_gtFine_labelIds.png')))
+        jobs.append(Job(stem, sources, (str(pngs / f'{stem}_gtFine_panoptic.png'), str(train_ids))))
+    check_space(out, BYTES_A_PICTURE * len(jobs))
+    journal = out / 'gtFine' / f'.cityscapes_{split}.journal'
+    answers = run_jobs(_convert, jobs, journal, {'cityscapes': 1}, processes, f'Cityscapes {split}')
+    target = out / 'gtFine' / f'cityscapes_panoptic_{split}.json'
+    write_json(target, _panoptic_json(answers))
+    journal.unlink()
+    return [target]
+
+
+def _panoptic_json(answers: list[dict]) -> dict:
+    meta = CityscapesPanoptic.METAINFO
+    return {
+        'images': [answer['image'] for answer in answers],
+        'annotations': [
+            {
+                'image_id': answer['image']['id'],
+                'file_name': f'{answer["image"]["id"]}_gtFine_panoptic.png',
+                'segments_info': answer['segments'],
+            }
+            for answer in answers
+        ],
+        'categories': [
+            {
+                'id': LABEL_IDS[label],
+                'name': name,
+                'color': meta['palette'][label],
+                'supercategory': GROUPS[label],
+                'isthing': int(label in meta['thing_ids']),
+            }
+            for label, name in enumerate(meta['classes'])
+        ],
+    }
+
+
+def _convert(job: Job) -> dict:
+    """Write the panoptic PNG and the train ids of one photo; returns its ``image`` and ``segments``."""
+    instance_path, label_path = job.sources
+    values = read_png(instance_path)
+    labels = read_png(label_path, values.shape[:2])
+    if values.ndim != 2 or values.max(initial=0) >= 1000 * (LAST_LABEL + 1):
+        raise ValueError(
+            f'Annotation {instance_path} has values over {1000 * (LAST_LABEL + 1)}; it is no instanceIds of gtFine.'
+        )
+    if labels.ndim != 2 or labels.max(initial=0) > LAST_LABEL:
+        raise ValueError(f'Annotation {label_path} has values over {LAST_LABEL}; it is no labelIds of gtFine.')
+    id_map, segments = _segments(values.astype(np.int32))
+    write_id_map(job.products[0], id_map)
+    train_ids = np.full(256, VOID, dtype=np.uint8)
+    train_ids[list(LABEL_IDS)] = range(len(LABEL_IDS))
+    write_if_changed(job.products[1], encode_labels(train_ids[labels]))
+    image = {
+        'id': job.key,
+        'width': values.shape[1],
+        'height': values.shape[0],
+        'file_name': f'{job.key}_gtFine_leftImg8bit.png',
+    }
+    return {'image': image, 'segments': segments}
+
+
+def _segments(values: np.ndarray) -> tuple[np.ndarray, list[dict]]:
+    """Ids (H, W) and entries of a map of instance ids: label id, or 1000 times it plus a number.
+
+    The ids stay the instance ids. A thing class without a number is a group of objects: a crowd.
+    """
+    areas = np.bincount(values.reshape(-1), minlength=1)
+    present = [int(value) for value in np.flatnonzero(areas) if _label_id(value) in LABEL_IDS]
+    position = np.zeros(len(areas), dtype=np.int32)
+    position[present] = range(1, len(present) + 1)
+    index_map = position[values]
+    segments = []
+    for value, box in zip(present, boxes(index_map, len(present))):
+        label_id = _label_id(value)
+        is_thing = LABEL_IDS.index(label_id) in CityscapesPanoptic.METAINFO['thing_ids']
+        segments.append(
+            {
+                'id': value,
+                'category_id': label_id,
+                'area': int(areas[value]),
+                'bbox': box,
+                'iscrowd': int(is_thing and value < 1000),
+            }
+        )
+    return np.where(index_map > 0, values, 0), segments
+
+
+def _label_id(value: int) -> int:
+    return int(value) if value < 1000 else int(value) // 1000

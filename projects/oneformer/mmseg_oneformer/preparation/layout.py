@@ -1,0 +1,101 @@
+"""What has to be where before a conversion starts, and one sentence if it is not."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+__all__ = ['check_space', 'list_files', 'photo_size', 'read_png', 'require_folder']
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+TURNED = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
+
+
+def require_folder(path: Path, cure: str) -> Path:
+    """Return ``path``.
+
+    Raises:
+        ValueError: It is no folder; ``cure`` says where it comes from.
+    """
+    if not path.is_dir():
+        raise ValueError(f'Folder {path} does not exist; {cure}.')
+    return path
+
+
+def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, cure: str = 'put the files there') -> list[Path]:
+    """Files below ``folder`` with one of the ``suffixes`` (any case), sorted; hidden ones are left out.
+
+    Raises:
+        ValueError: There is none.
+    """
+    wanted = tuple(suffix.lower() for suffix in suffixes)
+    files = [
+        path
+        for path in folder.rglob('*')
+        if path.name.lower().endswith(wanted) and not path.name.startswith('.') and path.is_file()
+    ]
+    if not files:
+        raise ValueError(f'{folder} has no {" or ".join(wanted)} file; {cure}.')
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def photo_size(path: str | Path, turn: bool = False) -> tuple[int, int]:
+    """Height and width of a photo from its header.
+
+    Args:
+        path: The photo.
+        turn: Give the size behind the EXIF orientation, as mmcv and annotation tools show the photo.
+
+    Raises:
+        ValueError: It is missing or no image.
+    """
+    try:
+        with Image.open(path) as photo:
+            width, height = photo.size
+            if turn and photo.getexif().get(0x0112) in TURNED:
+                width, height = height, width
+    except FileNotFoundError as error:
+        raise ValueError(f'Photo {path} does not exist; put it there or take its annotation out.') from error
+    except (OSError, UnidentifiedImageError) as error:
+        raise ValueError(f'Photo {path} cannot be read: it is damaged or no image; copy it anew.') from error
+    return height, width
+
+
+def read_png(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """The stored values of a PNG: (H, W), of a palette PNG its indices, or (H, W, channels) with red first.
+
+    Args:
+        path: The PNG.
+        size: Height and width that it must have.
+
+    Raises:
+        ValueError: It is missing, damaged or of another size.
+    """
+    try:
+        with Image.open(path) as picture:
+            values = np.asarray(picture)
+    except FileNotFoundError as error:
+        raise ValueError(f'Annotation {path} does not exist; unpack or copy it there.') from error
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f'Annotation {path} cannot be read: it is damaged or no PNG; copy it anew.') from error
+    if size is not None and values.shape[:2] != tuple(size):
+        raise ValueError(
+            f'Annotation {path} is {values.shape[1]}x{values.shape[0]} but its photo is {size[1]}x{size[0]} '
+            '(width x height); find the right file, or save the photo without EXIF orientation.'
+        )
+    return values
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise a ValueError if the disk of ``folder`` has less than ``needed`` bytes left."""
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ValueError(
+            f'{folder} has {free / 2**20:.0f} MB left on its disk and about {needed / 2**20:.0f} MB are needed; '
+            'free some, or choose another disk with --out.'
+        )

@@ -1,0 +1,163 @@
+"""Mapillary Vistas 1.2: a check of the download, and panoptic annotations where it has none.
+
+The release holds panoptic annotations in COCO's format already. Releases before 1.2, and downloads unpacked in part,
+have ``instances/`` only: 16-bit PNGs of 256 times the label plus a number.
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets.mapillary import UNLABELED, MapillaryPanoptic
+from .layout import check_space, list_files, photo_size, read_png, require_folder
+from .panoptic import SegmentIds, boxes, write_id_map, write_json
+from .parallel import Job, run_jobs
+
+__all__ = ['FOLDERS', 'prepare_mapillary']
+
+FOLDERS = {'train': 'training', 'val': 'validation'}
+CONFIGS = ('config.json', 'config_v1.2.json')
+BYTES_A_PICTURE = 400_000
+CURE = 'unpack the 1.2 release of Mapillary Vistas, and give the folder that holds "training" and "validation"'
+
+
+def prepare_mapillary(root: Path, out: Path, split: str, processes: int | None = None) -> list[Path]:
+    """Check ``<folder>/panoptic`` of a split, or make it from ``<folder>/instances`` where it is missing.
+
+    Args:
+        root: Folder with ``training`` and ``validation``.
+        out: Folder in which ``<folder>/panoptic`` is made if it has to be; usually ``root``.
+        split: 'train' or 'val'.
+        processes: How many; None: one a core.
+
+    Returns:
+        The panoptic JSON.
+
+    Raises:
+        ValueError: The folder holds another release, or a file is missing, damaged or not as released.
+    """
+    folder = FOLDERS[split]
+    photos = require_folder(root / folder / 'images', CURE)
+    source = root / folder / 'panoptic/panoptic_2018.json'
+    if source.is_file():
+        _check_release(source, photos)
+        return [source]
+    if (root / folder / 'v1.2/panoptic').is_dir():
+        raise ValueError(
+            f'{root} is the 2.0 release, which keeps the annotations of 1.2 apart; '
+            f'link them with: ln -s v1.2/panoptic {root / folder}/panoptic'
+        )
+    if not (root / folder / 'instances').is_dir():
+        raise ValueError(f'{source} does not exist; {CURE}.')
+    return [_make_panoptic(root, out, split, processes)]
+
+
+def _check_release(json_path: Path, photos: Path) -> None:
+    """Compare a JSON as downloaded with the classes of the configs and the files on disk."""
+    content = json.loads(json_path.read_bytes())
+    entries = sorted(content['categories'], key=lambda category: category['id'])
+    names = tuple(entry['name'] for entry in entries if entry['name'] != UNLABELED)
+    things = tuple(label for label, entry in enumerate(entries) if entry['isthing'] and entry['name'] != UNLABELED)
+    if (names, things) != (MapillaryPanoptic.METAINFO['classes'], MapillaryPanoptic.METAINFO['thing_ids']):
+        raise ValueError(f'{json_path} does not have the 65 classes and 37 things of release 1.2; {CURE}.')
+    on_disk = {path.stem for path in photos.glob('*.jpg')}
+    pngs = {path.name for path in json_path.parent.glob('*.png')}
+    for image in content['images']:
+        if Path(image['file_name']).stem not in on_disk:
+            raise ValueError(f'Photo {photos / image["file_name"]} of {json_path} does not exist; {CURE}.')
+    for annotation in content['annotations']:
+        if annotation['file_name'] not in pngs:
+            raise ValueError(f'Annotation {json_path.parent / annotation["file_name"]} does not exist; {CURE}.')
+
+
+def _make_panoptic(root: Path, out: Path, split: str, processes: int | None) -> Path:
+    labels = _read_labels(root)
+    folder = FOLDERS[split]
+    instances = root / folder / 'instances'
+    target = out / folder / 'panoptic/panoptic_2018.json'
+    jobs = [
+        Job(
+            path.stem,
+            (str(path), str(instances / f'{path.stem}.png')),
+            (str(target.parent / f'{path.stem}.png'),),
+        )
+        for path in list_files(root / folder / 'images', ('.jpg',), CURE)
+    ]
+    check_space(out, BYTES_A_PICTURE * len(jobs))
+    journal = target.with_name('.mapillary.journal')
+    is_thing = [bool(label['instances']) for label in labels[:-1]]
+    settings = {'mapillary': 1, 'things': is_thing}
+    answers = run_jobs(partial(_convert, is_thing=is_thing), jobs, journal, settings, processes, f'Mapillary {split}')
+    categories = [
+        {
+            'id': number,
+            'name': label['readable'],
+            'supercategory': label['name'].split('--')[0],
+            'isthing': int(label['instances']),
+            'color': label['color'],
+        }
+        for number, label in enumerate(labels[:-1], start=1)
+    ]
+    write_json(
+        target,
+        {
+            'images': [answer['image'] for answer in answers],
+            'annotations': [
+                {
+                    'image_id': answer['image']['id'],
+                    'file_name': f'{answer["image"]["id"]}.png',
+                    'segments_info': answer['segments'],
+                }
+                for answer in answers
+            ],
+            'categories': categories,
+        },
+    )
+    journal.unlink()
+    return target
+
+
+def _read_labels(root: Path) -> list[dict]:
+    """The 66 entries of the release's configuration, void last."""
+    for name in CONFIGS:
+        if (root / name).is_file():
+            labels = json.loads((root / name).read_bytes())['labels']
+            if tuple(label['readable'] for label in labels) != (*MapillaryPanoptic.METAINFO['classes'], UNLABELED):
+                raise ValueError(f'{root / name} does not have the 66 labels of release 1.2; {CURE}.')
+            return labels
+    raise ValueError(f'{root} has neither {" nor ".join(CONFIGS)}, which name the labels; {CURE}.')
+
+
+def _convert(job: Job, is_thing: list[bool]) -> dict:
+    """Write the panoptic PNG of one photo from its instances; returns its ``image`` and ``segments``."""
+    photo, instance_path = job.sources
+    size = photo_size(photo)
+    values = read_png(instance_path, size)
+    if values.ndim != 2 or values.max(initial=0) >= 256 * (len(is_thing) + 1):
+        raise ValueError(f'Annotation {instance_path} has labels over {len(is_thing)}; it is not of release 1.2.')
+    labels, numbers = np.divmod(values.astype(np.int32), 256)
+    # Stuff is one segment a class whatever the number; the label behind the last class is void.
+    values = np.where(np.array([*is_thing, False])[labels], labels * 256 + numbers, labels * 256) + 1
+    values[labels == len(is_thing)] = 0
+    areas = np.bincount(values.reshape(-1))
+    present = np.flatnonzero(areas)
+    present = present[present > 0]
+    position = np.zeros(len(areas), dtype=np.int32)
+    position[present] = np.arange(1, len(present) + 1)
+    index_map = position[values]
+    ids = SegmentIds(MapillaryPanoptic.METAINFO['palette'])
+    segments = [
+        {
+            'id': ids.next((value - 1) // 256),
+            'category_id': (value - 1) // 256 + 1,
+            'area': int(areas[value]),
+            'bbox': box,
+            'iscrowd': 0,
+        }
+        for value, box in zip(present.tolist(), boxes(index_map, len(present)))
+    ]
+    write_id_map(job.products[0], np.array([0, *(segment['id'] for segment in segments)])[index_map])
+    image = {'id': job.key, 'file_name': Path(photo).name, 'width': size[1], 'height': size[0]}
+    return {'image': image, 'segments': segments}

@@ -1,0 +1,66 @@
+"""The config that trains on prepared own data, written from what the panoptic JSONs say."""
+
+import json
+import os
+from pathlib import Path
+
+from ..apis.registry import config_root
+
+__all__ = ['own_config']
+
+TEMPLATE = '''"""{title}: {count} classes of own data, made by to_panoptic.py.
+
+Needs: the photos and annotations below.
+Run:   python tools/train.py {path}
+Start from trained weights: --cfg-options load_from=FILE
+"""
+
+_base_ = [{bases}]
+classes, thing_ids = {classes}, {things}
+model = dict(thing_ids=thing_ids, head=dict(num_classes=len(classes)))
+own = dict(type='PanopticDataset', data_root='{root}', metainfo=dict(classes=classes, thing_ids=thing_ids))
+train_dataloader = dict(batch_size=4, dataset=dict(**own, {train}))
+val_dataloader = dict(dataset=dict(**own, {val}))
+test_dataloader = val_dataloader
+train_cfg = dict(max_iters=10000, val_interval=1000)
+param_scheduler = [dict(type='PolyLR', power=0.9, begin=0, end=10000, by_epoch=False)]
+'''
+PARTS = (
+    'models/oneformer_r50.py',
+    'datasets/coco_panoptic_lsj.py',
+    'schedules/coco_50e.py',
+    'default_runtime.py',
+)
+
+
+def own_config(path: Path, train: Path, val: Path) -> str:
+    """Text of a config that lies at ``path`` and trains an R50 model.
+
+    Args:
+        path: Where it will be; its bases are named relative to it.
+        train: Panoptic JSON of the training photos, written by ``write_panoptic``.
+        val: Of the validation photos, in the same folder.
+
+    Raises:
+        ValueError: The two JSONs do not have the same classes.
+    """
+    contents = [json.loads(name.read_bytes()) for name in (train, val)]
+    categories, others = (content['categories'] for content in contents)
+    if categories != others:
+        raise ValueError(f'{train} and {val} have different classes; convert both with the same classes.')
+    base = Path(os.path.relpath(config_root() / '_base_', path.resolve().parent)).as_posix()
+    parts = [
+        f"ann_file='{name.name}', data_prefix=dict(img='{content['info']['photos']}/', seg='{name.stem}/')"
+        for name, content in zip((train, val), contents)
+    ]
+    return TEMPLATE.format(
+        title=path.stem,
+        count=len(categories),
+        path=path.as_posix(),
+        bases=', '.join(repr(f'{base}/{part}') for part in PARTS),
+        classes=tuple(category['name'] for category in categories),
+        things=tuple(label for label, category in enumerate(categories) if category['isthing']),
+        root=f'{train.parent.as_posix()}/',
+        train=parts[0],
+        val=parts[1],
+    )

@@ -1,0 +1,82 @@
+"""Panoptic files, written: ids, PNGs, entries of the JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy.ndimage import find_objects
+
+from ..files import write_atomic
+from .parallel import write_if_changed
+
+__all__ = ['SegmentIds', 'boxes', 'encode_labels', 'write_id_map', 'write_json']
+
+STEPS = ((37, 61), (23, 59), (11, 53))
+"""Step and period of each channel's walk around a class colour. Prime periods: 190 747 colours before one repeats."""
+
+
+class SegmentIds:
+    """Hands out the ids of an image's segments so that the PNG, looked at as a picture, shows the classes' colours.
+
+    The first segment of a class has its colour, read as R + 256 G + 65536 B; further ones have colours near it, always
+    the same ones in the same order. The public preparations draw them at random instead, so their ids differ from run
+    to run; nothing depends on the ids.
+    """
+
+    def __init__(self, palette: Sequence[Sequence[int]]) -> None:
+        self.palette = palette
+        self.taken = {0}
+
+    def next(self, label: int) -> int:
+        """An id that no other segment of the image has, for one of class ``label``.
+
+        Raises:
+            ValueError: The image has more segments of a class than there are colours near its own.
+        """
+        for attempt in range(int(np.prod([period for _, period in STEPS]))):
+            color = [
+                min(max(channel + (step * attempt + period // 2) % period - period // 2, 0), 255)
+                for channel, (step, period) in zip(self.palette[label], STEPS)
+            ]
+            number = color[0] + 256 * color[1] + 65536 * color[2]
+            if number not in self.taken:
+                self.taken.add(number)
+                return number
+        raise ValueError(f'An image has more than {len(self.taken) - 1} segments; split it into tiles.')
+
+
+def boxes(index_map: np.ndarray, count: int) -> list[list[int] | None]:
+    """Boxes [left, top, width, height] of the segments 1..count of a map (H, W); None for one without a pixel."""
+    slices = find_objects(index_map, max_label=count)
+    return [
+        where
+        and [
+            where[1].start,
+            where[0].start,
+            where[1].stop - where[1].start,
+            where[0].stop - where[0].start,
+        ]
+        for where in slices
+    ]
+
+
+def write_id_map(path: str | Path, id_map: np.ndarray) -> None:
+    """Write ids (H, W), 0 = void, as an RGB PNG with id = R + 256 G + 65536 B."""
+    bgr = np.stack([id_map >> 16, id_map >> 8 & 255, id_map & 255], axis=-1).astype(np.uint8)
+    write_if_changed(path, encode_labels(bgr))
+
+
+def encode_labels(array: np.ndarray) -> bytes:
+    """PNG of an array (H, W) or (H, W, 3; blue first), uint8."""
+    return cv2.imencode('.png', np.ascontiguousarray(array))[1].tobytes()
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON, whole or not at all, and not at all if it is there already with the same content."""
+    text = json.dumps(content, separators=(',', ':')).encode()
+    path = Path(path)
+    if not path.is_file() or path.read_bytes() != text:
+        write_atomic(path, text)

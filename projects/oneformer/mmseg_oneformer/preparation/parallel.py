@@ -1,0 +1,160 @@
+"""Work on many pictures over the cores of a machine, with a progress bar, and go on after an interruption.
+
+Decisions:
+* Each finished picture is a line in a journal beside the JSON to come. A line counts only while the sources have the
+  size and time, and the products the checksum, that it notes; so changed or damaged files are made again.
+* The journal is removed at the end: the JSON itself tells that all is done. A run on a finished data set therefore
+  computes everything again, writes only what differs, and so proves the files on disk right.
+* Workers end themselves when the main process is killed, since a pool's workers would otherwise wait for ever.
+"""
+
+import json
+import multiprocessing
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+from tqdm import tqdm
+
+__all__ = ['Job', 'cores', 'run_jobs', 'write_if_changed']
+
+FORKING_PAYS = 8
+"""Pictures below which starting processes takes longer than the work."""
+
+
+class Job(NamedTuple):
+    """One picture to be converted.
+
+    Attributes:
+        key: Its name, unique among the jobs.
+        sources: Files that are read.
+        products: Files that are written.
+        details: What else the work needs; plain data, since it goes to another process.
+    """
+
+    key: str
+    sources: tuple[str, ...]
+    products: tuple[str, ...]
+    details: Any = None
+
+
+Work = Callable[[Job], dict]
+
+
+def run_jobs(
+    work: Work, jobs: Sequence[Job], journal: Path, settings: Any, processes: int | None, description: str
+) -> list[dict]:
+    """Do ``work`` on all ``jobs`` and return the answers in their order.
+
+    Args:
+        work: Makes the products of a job and returns what the JSON needs of it: plain data, the same for the same
+            sources.
+        jobs: Their keys are unique.
+        journal: File of what is finished, made here and left behind if the run is interrupted. The caller removes it
+            after the JSON is written.
+        settings: Plain data that the answers depend on; a journal written under others is ignored.
+        processes: How many to use; None: one a core.
+        description: Stands in front of the progress bar.
+
+    Raises:
+        ValueError: A picture cannot be converted, or a process was killed.
+    """
+    header = json.dumps(settings, sort_keys=True)
+    finished = _read_journal(journal, header, jobs)
+    waiting = [job for job in jobs if job.key not in finished]
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    # Written anew: what did not stand the check goes, and so does a last line that was cut off.
+    with journal.open('w', encoding='utf-8') as file:
+        file.write(header + '\n')
+        file.writelines(json.dumps([key, stamp, answer]) + '\n' for key, (stamp, answer) in finished.items())
+        file.flush()
+        answers = _stream(work, waiting, processes or cores())
+        bar = tqdm(total=len(jobs), initial=len(finished), desc=description, unit='picture', mininterval=0.5)
+        with bar:
+            for job, answer in zip(waiting, answers):
+                stamp = _stamp(job)
+                finished[job.key] = (stamp, answer)
+                file.write(json.dumps([job.key, stamp, answer]) + '\n')
+                file.flush()
+                bar.update()
+    return [finished[job.key][1] for job in jobs]
+
+
+def cores() -> int:
+    """Number of cores this process may use, which a container or ``taskset`` can make fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def write_if_changed(path: str | Path, data: bytes) -> None:
+    """Make ``path`` hold ``data``, replacing it in one step if it holds anything else.
+
+    The temporary file has one name per target, so that a run that goes on after a kill clears the leftovers away.
+    """
+    path = Path(path)
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.part')
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def _stream(work: Work, jobs: Sequence[Job], processes: int) -> Iterator[dict]:
+    """Yield the answers in order."""
+    processes = min(processes, len(jobs))
+    if processes <= 1 or len(jobs) < FORKING_PAYS:
+        yield from map(work, jobs)
+        return
+    method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else None
+    context = multiprocessing.get_context(method)
+    try:
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool:
+            yield from pool.map(work, jobs, chunksize=max(1, min(16, len(jobs) // (4 * processes))))
+    except BrokenProcessPool as error:
+        raise ValueError(
+            'A process was killed, most likely because memory ran out; run the command again with a smaller --jobs, '
+            'finished pictures are kept.'
+        ) from error
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork; 0 keeps the children from waiting for them.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _stamp(job: Job) -> list:
+    """What a journal notes of a job's files; None for one that is not there."""
+    sources: list = []
+    for source in job.sources:
+        path = Path(source)
+        status = path.stat() if path.is_file() else None
+        sources.append(status and [status.st_size, status.st_mtime_ns])
+    products = [zlib.crc32(Path(name).read_bytes()) if Path(name).is_file() else None for name in job.products]
+    return [sources, products]
+
+
+def _read_journal(journal: Path, header: str, jobs: Sequence[Job]) -> dict[str, tuple[list, dict]]:
+    """Stamps and answers of the finished jobs whose files are still as they were."""
+    if not journal.is_file():
+        return {}
+    lines = journal.read_text(encoding='utf-8', errors='replace').split('\n')
+    if lines[0] != header:
+        return {}
+    by_key = {job.key: job for job in jobs}
+    finished: dict[str, tuple[list, dict]] = {}
+    for line in lines[1:]:
+        try:
+            key, stamp, answer = json.loads(line)
+        except ValueError:
+            continue  # Cut off when the run was killed.
+        if key in by_key and _stamp(by_key[key]) == stamp:
+            finished[key] = (stamp, answer)
+    return finished

@@ -1,0 +1,138 @@
+"""One photo's annotation as people draw it, with overlaps, put together into segments that do not overlap.
+
+The rules, from the bottom to the top:
+
+1. The semantic map. Its pixels of a thing class that no object covers become one crowd of that class: what is there is
+   known, how many is not.
+2. Drawn regions of stuff, larger ones first. All that is of one stuff class is one segment.
+3. Crowds, larger ones first; they stay crowds.
+4. Objects, larger ones first, so that a smaller one lies on a larger one. Of equal ones the later in the file is on
+   top.
+
+What nothing covers is void. A segment that nothing is left of is dropped and counted.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from .panoptic import SegmentIds, boxes
+
+__all__ = ['Annotation', 'Classes', 'Region', 'polygon_code', 'segment_annotation']
+
+VOID = -1
+
+
+class Classes(NamedTuple):
+    """The classes of a data set in the making: things first, then stuff, category ids from 1.
+
+    Attributes:
+        things: Names of the countable ones.
+        stuff: Names of the others.
+        values: Class index of each value of the semantic PNGs; ``VOID`` for what is ignored.
+    """
+
+    things: tuple[str, ...]
+    stuff: tuple[str, ...]
+    values: dict[int, int]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names in the order of the class indices."""
+        return self.things + self.stuff
+
+    def is_thing(self, label: int) -> bool:
+        """Whether class index ``label`` is countable."""
+        return label < len(self.things)
+
+
+class Region(NamedTuple):
+    """An object, a crowd or a patch of stuff: class index, COCO run-length code, whether it is a crowd."""
+
+    label: int
+    code: dict[str, Any]
+    iscrowd: bool = False
+
+
+class Annotation(NamedTuple):
+    """What is known of a photo.
+
+    Attributes:
+        size: Height and width.
+        regions: May overlap.
+        semantic: (H, W) class index of each pixel, ``VOID`` for none; None if there is no such map.
+    """
+
+    size: tuple[int, int]
+    regions: list[Region]
+    semantic: np.ndarray | None = None
+
+
+def polygon_code(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> dict[str, Any]:
+    """Run-length code of the union of polygons (x, y, x, y, ...; pixels), drawn as COCO draws them.
+
+    Raises:
+        ValueError: A polygon has fewer than three points or half a point.
+    """
+    for polygon in polygons:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(f'an outline has {len(polygon)} numbers; it needs x and y of three points or more')
+    codes = mask_api.frPyObjects([[float(value) for value in polygon] for polygon in polygons], *size)
+    return mask_api.merge(codes)
+
+
+def segment_annotation(
+    annotation: Annotation, classes: Classes, palette: Sequence[Sequence[int]]
+) -> tuple[np.ndarray, list[dict], int]:
+    """Apply the rules of this module.
+
+    Returns:
+        Ids (H, W) int32 with 0 = void; the segments' entries for the JSON; how many regions were hidden completely.
+    """
+    index_map, kinds = _from_semantic(annotation, classes)
+    stuff_index = {label: index for index, (label, _) in enumerate(kinds, start=1) if not classes.is_thing(label)}
+
+    def height(region: Region) -> tuple[int, int]:
+        layer = 0 if not classes.is_thing(region.label) else 1 if region.iscrowd else 2
+        return layer, -int(mask_api.area(region.code))
+
+    # `sorted` keeps the order of equals, so the later of two equal ones is painted later.
+    for region in sorted(annotation.regions, key=height):
+        index = stuff_index.get(region.label)
+        if index is None:
+            kinds.append((region.label, region.iscrowd and classes.is_thing(region.label)))
+            index = len(kinds)
+            if not classes.is_thing(region.label):
+                stuff_index[region.label] = index
+        index_map[mask_api.decode(region.code).view(bool)] = index
+
+    areas = np.bincount(index_map.reshape(-1), minlength=len(kinds) + 1)[1:]
+    ids = SegmentIds(palette)
+    table = np.zeros(len(kinds) + 1, dtype=np.int32)
+    segments = []
+    for index, ((label, iscrowd), box) in enumerate(zip(kinds, boxes(index_map, len(kinds))), start=1):
+        if box is not None:
+            table[index] = ids.next(label)
+            segments.append(
+                {
+                    'id': int(table[index]),
+                    'category_id': label + 1,
+                    'area': int(areas[index - 1]),
+                    'bbox': box,
+                    'iscrowd': int(iscrowd),
+                }
+            )
+    return table[index_map], segments, len(kinds) - len(segments)
+
+
+def _from_semantic(annotation: Annotation, classes: Classes) -> tuple[np.ndarray, list[tuple[int, bool]]]:
+    """Map (H, W) int32 of segment numbers from 1 and, for each segment, its class and whether it is a crowd."""
+    if annotation.semantic is None:
+        return np.zeros(annotation.size, dtype=np.int32), []
+    shifted = annotation.semantic + 1
+    present = np.flatnonzero(np.bincount(shifted.reshape(-1), minlength=len(classes.names) + 1)[1:])
+    position = np.zeros(len(classes.names) + 1, dtype=np.int32)
+    position[present + 1] = np.arange(1, len(present) + 1)
+    return position[shifted], [(int(label), classes.is_thing(int(label))) for label in present]

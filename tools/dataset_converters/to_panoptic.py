@@ -1,0 +1,142 @@
+"""Turn your own annotations into panoptic files for training. Photos are not touched.
+
+python tools/dataset_converters/to_panoptic.py coco instances.json --images photos/train --semantic masks/train \\
+    --stuff lawn=1 path=2 --out data/garden/annotations --name train
+python tools/dataset_converters/to_panoptic.py labelme labels --images photos --things dog cat --stuff lawn \\
+    --out data/garden/annotations --name train --config-out configs/oneformer/garden/oneformer_r50_garden.py
+
+OUT/panoptic_NAME.json and OUT/panoptic_NAME/*.png are written. Where annotations overlap, from the bottom to the top:
+
+1. The semantic PNG. Its pixels of a thing class without an object become one crowd of that class.
+2. Drawn regions of stuff, larger ones first. All that is of one stuff class is one segment.
+3. Crowds, larger ones first; they stay crowds (iscrowd 1).
+4. Objects: the smaller one lies on the larger one; of equal ones the later in the file is on top.
+
+What nothing covers is void (id 0). Objects that nothing is left of are dropped; the last line says how many.
+
+A long list of classes can be read from a file, one a line: --stuff @stuff.txt. An interrupted run goes on where it was.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import mmengine
+
+from mmseg_oneformer.apis.registry import config_root
+from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.files import write_atomic
+from mmseg_oneformer.preparation.formats import CocoFormat, InstanceIdFormat, LabelmeFormat, VocFormat, YoloFormat
+from mmseg_oneformer.preparation.own_config import own_config
+from mmseg_oneformer.preparation.own_data import Format, Written, write_panoptic
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Convert what the command line names, say what came of it and give a config."""
+    args = build_parser().parse_args(argv)
+    only = args.list and [line.strip() for line in args.list.read_text().splitlines() if line.strip()]
+    settings = {key: str(value) for key, value in sorted(vars(args).items()) if key not in ('jobs', 'config_out')}
+    written = write_panoptic(read_format(args), args.images, args.out, args.name, only, args.jobs, settings)
+    print(
+        f'{written.path}: {written.photos} photos, {written.segments} segments, {written.crowds} of them crowds; '
+        f'{written.hidden} hidden completely and dropped'
+    )
+    give_config(written, args.out, args.config_out)
+
+
+def read_format(args: argparse.Namespace) -> Format:
+    """The annotations that the command line names."""
+    classes = {'things': args.things, 'stuff': args.stuff}
+    if args.format == 'labelme':
+        return LabelmeFormat(args.annotations, args.images, ignored=args.ignore, **classes)
+    if args.format == 'cityscapes-ids':
+        return InstanceIdFormat(
+            args.annotations,
+            args.images,
+            void=args.void,
+            photo_suffix=args.photo_suffix,
+            ids_suffix=args.ids_suffix,
+            **classes,
+        )
+    if args.format == 'voc':
+        folders = args.annotations / 'SegmentationObject', args.annotations / 'SegmentationClass'
+        return VocFormat(args.images, *folders, void=args.void, **classes)
+    if args.format == 'yolo':
+        names = read_names(args.names)
+        return YoloFormat(args.annotations, args.images, names, args.semantic, void=args.void, **classes)
+    return CocoFormat(args.annotations, args.images, args.semantic, void=args.void, **classes)
+
+
+def read_names(names: list[str]) -> list[str]:
+    """Class names as given, or those of a YOLO ``data.yaml``."""
+    if len(names) > 1 or not names[0].endswith(('.yaml', '.yml')):
+        return names
+    found = (mmengine.load(names[0]) or {}).get('names')
+    if not found:
+        raise ValueError(f'{names[0]} has no "names"; give the class names behind --names.')
+    return [str(found[number]) for number in sorted(found)] if isinstance(found, dict) else [str(n) for n in found]
+
+
+def give_config(written: Written, out: Path, path: Path | None) -> None:
+    """Write the config, or print it."""
+    train, val = (out / f'panoptic_{name}.json' for name in ('train', 'val'))
+    train = train if train.is_file() else written.path
+    if not val.is_file():
+        print(f'{val} does not exist yet: the config measures on the training photos')
+        val = train
+    if path:
+        write_atomic(path, own_config(path, train, val))
+        print(f'{path}: a config; check the classes, then: python tools/analysis_tools/browse_dataset.py {path}')
+    else:
+        path = config_root() / 'oneformer/own/oneformer_r50_1xb4-10k_own.py'
+        print(f'A config, which --config-out would write:\n\n{own_config(path, train, val)}')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """One subcommand a format."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, fromfile_prefix_chars='@'
+    )
+    formats = parser.add_subparsers(dest='format', required=True, metavar='FORMAT')
+    coco = add_format(formats, 'coco', 'COCO instance JSON: its categories are things', 'the instance JSON', 255)
+    add_format(formats, 'voc', 'Pascal VOC', 'folder with SegmentationObject/ and SegmentationClass/', 255)
+    labelme = add_format(formats, 'labelme', 'labelme: one JSON a photo', 'folder of the JSONs')
+    yolo = add_format(formats, 'yolo', 'YOLO segmentation: one text file a photo', 'folder of the text files', 255)
+    ids = add_format(formats, 'cityscapes-ids', 'PNGs of class * 1000 + number', 'folder of the PNGs', 0)
+    for sub in (coco, yolo):
+        sub.add_argument('--semantic', type=Path, help='folder of semantic PNGs, named like the photos')
+    yolo.add_argument('--names', nargs='+', required=True, help='class names in their order, or a data.yaml')
+    labelme.add_argument('--ignore', nargs='+', default=[], metavar='LABEL', help='labels to leave out')
+    ids.add_argument('--photo-suffix', default='', help='what names of photos end with, such as _leftImg8bit')
+    ids.add_argument('--ids-suffix', default='', help='what names of PNGs end with, such as _gtFine_instanceIds')
+    return parser
+
+
+def add_format(
+    formats: argparse._SubParsersAction, name: str, about: str, annotations: str, void: int | None = None
+) -> argparse.ArgumentParser:
+    """A subcommand with the arguments that all formats have; ``void`` is the default of --void, None: no such flag."""
+    sub = formats.add_parser(name, help=about, description=about, fromfile_prefix_chars='@')
+    sub.add_argument('annotations', type=Path, help=annotations)
+    sub.add_argument('--images', type=Path, required=True, help='folder of the photos')
+    sub.add_argument('--out', type=Path, required=True, help='folder to write into')
+    sub.add_argument('--name', default='train', help='of the split; in the names of the files (default: %(default)s)')
+    sub.add_argument(
+        '--things', nargs='+', default=[], metavar='NAME[=VALUE]', help='countable classes and their values'
+    )
+    sub.add_argument('--stuff', nargs='+', default=[], metavar='NAME[=VALUE]', help='other classes and their values')
+    if void is not None:
+        sub.add_argument(
+            '--void', nargs='+', type=int, default=[void], metavar='VALUE', help=f'ignored values (default: {void})'
+        )
+    sub.add_argument('--list', type=Path, help='text file of the photos to take, one name without suffix a line')
+    sub.add_argument('--jobs', type=int, help='processes (default: one a core)')
+    sub.add_argument('--config-out', type=Path, metavar='FILE', help='write a config that trains on the result')
+    return sub
+
+
+if __name__ == '__main__':
+    main()
