@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         token=args.token,
         token_matrix=args.token_matrix,
         show_dir=args.show_dir,
+        options=args.cfg_options,
     )
     if is_main_process():
         print(f'\n{format_results(results["metrics"])}\n')

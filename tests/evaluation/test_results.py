@@ -29,7 +29,7 @@ def test_write_results__has_the_whole_schema(tmp_path, weights):
     results = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
     assert results == returned
     assert list(results) == [
-        *('model', 'config', 'weights', 'weights_sha256', 'seed', 'iteration'),
+        *('model', 'config', 'weights', 'weights_sha256', 'seed', 'iteration', 'options'),
         *('versions', 'num_images', 'seconds', 'metrics'),
     ]
     assert results['model'] == 'oneformer_r50'

@@ -47,9 +47,8 @@ def file_digest(path: str | os.PathLike[str], kind: str = 'sha256') -> str:
     """
     path = Path(path)
     digest = hashlib.new(kind, usedforsecurity=False)
-    for part in sorted(path.iterdir()) if path.is_dir() else [path]:
-        if part.is_file():
-            with part.open('rb') as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+    for part in sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]:
+        with part.open('rb') as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()

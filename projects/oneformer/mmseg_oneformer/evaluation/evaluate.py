@@ -87,6 +87,7 @@ def evaluate(
     token: str | None = None,
     token_matrix: bool = False,
     show_dir: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Test a checkpoint on the config's test data in one pass and write ``results.json``.
 
@@ -100,6 +101,7 @@ def evaluate(
             too each answer has its own.
         token_matrix: Make and measure every answer under every token.
         show_dir: Folder for a picture of each image; None for none.
+        options: What overrides the config, already merged into ``cfg``; named in ``results.json``.
 
     Returns:
         The content of ``results.json``.
@@ -129,4 +131,5 @@ def evaluate(
         seconds=seconds,
         seed=meta.get('seed'),
         iteration=meta.get('iter', meta.get('iteration')),
+        options=options,
     )

@@ -76,6 +76,7 @@ def write_results(
     seconds: float,
     seed: int | None = None,
     iteration: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write an evaluation to a JSON file, whole or not at all; of several processes the first one writes.
 
@@ -88,6 +89,7 @@ def write_results(
         seconds: Wall time of the pass over the data, metrics included.
         seed: Seed of the training run, if known.
         iteration: Iterations trained, if known.
+        options: What overrides the config, by dotted key; with them the model's name alone does not say what was measured.
 
     Returns:
         What was written.
@@ -99,6 +101,7 @@ def write_results(
         'weights_sha256': file_digest(weights),
         'seed': seed,
         'iteration': iteration,
+        'options': dict(options or {}),
         'versions': versions(),
         'num_images': num_images,
         'seconds': round(seconds, 2),

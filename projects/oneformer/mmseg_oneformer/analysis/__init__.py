@@ -1,0 +1,1 @@
+"""The paper beside what was built and measured: parameters, operations, results."""

@@ -1,0 +1,185 @@
+"""Operations of one task's answer: as our code makes it, and what the reference code does beyond that.
+
+Ours are those of the network; post-processing is not counted. Inference has no text branch.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from PIL import Image
+from torch import nn
+
+from ..apis.sources import IMAGE_SUFFIXES
+from ..datasets.transforms.resize import shortest_edge_size
+from ..models.masked_decoder import blocked_positions, mask_logits
+from ..models.oneformer import OneFormer
+from .operations import OperationCounter, Operations
+from .skeleton import pretending
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+class Input(NamedTuple):
+    """What the network gets: its size, and that of the photo on disk if it is known."""
+
+    size: Size
+    photo: Size | None = None
+
+
+def crop_size(cfg: Config) -> Size:
+    """Return the size of the training crops of ``cfg``, for which the paper states FLOPs.
+
+    Raises:
+        ValueError: The training pipeline does not crop.
+    """
+    for step in (cfg.get('train_dataloader') or {}).get('dataset', {}).get('pipeline', ()):
+        if 'size' in step and 'Crop' in step['type']:
+            height, width = step['size']
+            return height, width
+    raise ValueError('the training pipeline of this config has no crop that states a size; give --size H W.')
+
+
+def photo_inputs(folders: Sequence[Path], cfg: Config) -> Counter[Input]:
+    """Return the sizes at which the test pipeline of ``cfg`` gives the photos of ``folders`` to the network.
+
+    Only the sizes of the photos are read.
+
+    Raises:
+        ValueError: A folder has no photos, or the pipeline does not resize by the shorter side.
+    """
+    steps = [step for step in cfg.test_dataloader.dataset.pipeline if step['type'] == 'ShortestEdge']
+    if not steps:
+        raise ValueError('the test pipeline of this config has no ShortestEdge; give --size H W instead of --photos.')
+    divisor = cfg.model.data_preprocessor.get('pad_size_divisor', 1)
+    inputs: Counter[Input] = Counter()
+    for folder in folders:
+        paths = [path for path in folder.glob('*') if path.suffix.lower() in IMAGE_SUFFIXES]
+        if not paths:
+            raise ValueError(f'{folder} has no photos; name a folder that has some.')
+        for path in paths:
+            with Image.open(path) as image:
+                photo = (image.height, image.width)
+            resized = shortest_edge_size(photo, steps[0]['size'], steps[0]['max_size'])
+            height, width = (-(-side // divisor) * divisor for side in resized)
+            inputs[Input((height, width), photo)] += 1
+    return inputs
+
+
+def count_operations(model: nn.Module, size: Size) -> Operations:
+    """Count the operations of one image.
+
+    Nothing is computed for OneFormer. Other models run for real, since mmdet's Mask2Former looks at values.
+
+    Args:
+        model: From ``one_task_skeleton``.
+        size: Of the image.
+    """
+    sample = DetDataSample(metainfo={'img_shape': size, 'batch_input_shape': size, 'ori_shape': size})
+    pretend = isinstance(model, OneFormer)
+    model = copy.deepcopy(model)
+    with pretending() if pretend else torch.no_grad():
+        model.to_empty(device='cpu')
+        for values in () if pretend else model.state_dict().values():
+            values.zero_()
+        with OperationCounter() as counter, counter.following(model):
+            model(torch.zeros(1, 3, *size), [sample], mode='tensor')
+    return counter.result()
+
+
+def reference_masks(model: OneFormer, size: Size) -> float:
+    """Return what usual counters see of the reference code's way to the attention masks, beyond ours.
+
+    It makes the masks of all queries at 1/4 of the image before every layer and resizes those. We resize the mask
+    features once to each level and make the masks there, which gives the same masks.
+
+    Args:
+        model: From ``one_task_skeleton``.
+        size: Of the image.
+    """
+    height, width = size
+    layers = len(model.head.decoder.layers)
+    levels = [(height // stride, width // stride) for stride in (32, 16, 8)]
+    with pretending():
+        features = torch.zeros(1, model.head.channels, height // 4, width // 4)
+        queries = torch.zeros(1, 1, model.head.num_queries, model.head.channels)
+        with OperationCounter() as theirs:
+            for layer in range(layers):
+                F.interpolate(mask_logits(queries, features)[:, 0], size=levels[layer % 3], mode='bilinear')
+        with OperationCounter() as ours:
+            resized = [F.interpolate(features, size=level, mode='bilinear').flatten(2) for level in levels]
+            for layer in range(layers):
+                blocked_positions(queries, resized[layer % 3])
+    return theirs.result().seen - ours.result().seen
+
+
+def reference_answers(model: OneFormer, size: Size, photo: Size) -> float:
+    """Return what usual counters see of the reference code's post-processing.
+
+    All masks go to the image's size and then to the photo's, and there become scores of all classes at once.
+
+    Args:
+        model: From ``one_task_skeleton``.
+        size: Of the image.
+        photo: Of the photo on disk.
+    """
+    with pretending(), OperationCounter() as counter:
+        masks = torch.zeros(1, model.head.num_queries, size[0] // 4, size[1] // 4)
+        for larger in (size, photo):
+            masks = F.interpolate(masks, size=larger, mode='bilinear')
+        torch.einsum('qk,qhw->khw', torch.zeros(model.head.num_queries, model.head.num_classes), masks[0])
+    return counter.result().seen
+
+
+@dataclass(frozen=True)
+class Flops:
+    """G multiply-adds of one image, or the mean over images.
+
+    Attributes:
+        seen: What usual counters see of our code.
+        all: Every operation of our code.
+        masks: What usual counters see beyond ``seen`` in the reference code, which makes large attention masks; None
+            for a model that it does not have.
+        answers: What they see of its post-processing; None where the size of the photo is not known.
+    """
+
+    seen: float
+    all: float
+    masks: float | None
+    answers: float | None
+
+
+def mean_flops(model: nn.Module, images: Mapping[Input, int]) -> Flops:
+    """Return the mean over images.
+
+    Args:
+        model: From ``one_task_skeleton``.
+        images: How many there are of each size.
+    """
+    total, numbers = sum(images.values()), Counter[Size]()
+    for image, number in images.items():
+        numbers[image.size] += number
+    counted = {size: count_operations(model, size) for size in numbers}
+    seen, every = (
+        sum(getattr(counted[size], name) * number for size, number in numbers.items()) / total / 1e9
+        for name in ('seen', 'all')
+    )
+    if not isinstance(model, OneFormer):
+        return Flops(seen, every, None, None)
+    masks = sum(reference_masks(model, size) * number for size, number in numbers.items())
+    answers = None
+    if all(image.photo for image in images):
+        answers = sum(
+            reference_answers(model, image.size, image.photo) * number
+            for image, number in images.items()
+            if image.photo is not None
+        )
+    return Flops(seen, every, masks / total / 1e9, None if answers is None else answers / total / 1e9)

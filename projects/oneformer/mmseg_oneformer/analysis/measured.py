@@ -1,0 +1,142 @@
+"""Results that lie on disk, as cells of the paper's tables.
+
+Decisions:
+* A ``results.json`` belongs to a row by its ``model``, the stem of the config. One that was made with options that
+  override the config belongs to none: it is another experiment.
+* What is averaged are training runs, told apart by their seed, or by their weights where the seed is not known. Of several
+  results of one run the longest trained, then the newest, counts.
+"""
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..evaluation.results import OWN, own_token_metrics
+from .paper import METRICS
+
+
+HARMLESS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory')
+"""Last parts of the options that say where the data are and how they are loaded, and so change no number."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One ``results.json``."""
+
+    path: Path
+    model: str
+    seed: int | None
+    iteration: int | None
+    weights: str
+    num_images: int
+    options: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, float | None]]
+
+    @property
+    def run(self) -> str:
+        """What tells training runs apart."""
+        return f'seed {self.seed}' if self.seed is not None else f'weights {self.weights[:8]}'
+
+    @property
+    def changes(self) -> list[str]:
+        """The options that make this another experiment than its config."""
+        return [f'{key}={value}' for key, value in self.options.items() if key.rpartition('.')[2] not in HARMLESS]
+
+    def value(self, column: str, token: str | None) -> float | None:
+        """Return the number for ``column``, 0-100; None if it was not measured.
+
+        Args:
+            column: A key of ``METRICS``.
+            token: The task whose token made the answer; None for each answer's own.
+        """
+        if token is not None:
+            found = self.metrics.get(token, {})
+        else:
+            found = self.metrics[OWN] if OWN in self.metrics else own_token_metrics(self.metrics)
+        return found.get(METRICS[column])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Mean over training runs, standard deviation of the sample (None for one run), and number of runs."""
+
+    mean: float
+    deviation: float | None
+    runs: int
+
+    def __str__(self) -> str:
+        """Return, for example, '49.8' or '49.8 ± 0.2 (3)'."""
+        return f'{self.mean:.1f}' if self.deviation is None else f'{self.mean:.1f} ± {self.deviation:.1f} ({self.runs})'
+
+
+def read_result(path: Path) -> Result | None:
+    """Read a file; None if it is some other program's.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    try:
+        content: Any = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON ({error}); remove it or measure again.') from error
+    if not isinstance(content, dict) or not {'model', 'metrics', 'weights_sha256'} <= set(content):
+        return None
+    return Result(
+        path=path,
+        model=content['model'],
+        seed=content.get('seed'),
+        iteration=content.get('iteration'),
+        weights=content['weights_sha256'],
+        num_images=content.get('num_images', 0),
+        options=content.get('options') or {},
+        metrics=content['metrics'],
+    )
+
+
+def find_results(folders: Iterable[Path]) -> dict[str, list[Result]]:
+    """Return every ``results*.json`` below ``folders`` by model, those that count most last.
+
+    Raises:
+        FileNotFoundError: A folder does not exist.
+        ValueError: A file is broken.
+    """
+    found: dict[str, list[Result]] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f'There is no folder {folder}; --results names where results.json files are.')
+        for path in sorted(folder.rglob('results*.json')):
+            result = read_result(path)
+            if result is not None:
+                found.setdefault(result.model, []).append(result)
+    for results in found.values():
+        results.sort(key=lambda result: (result.iteration or 0, result.path.stat().st_mtime))
+    return found
+
+
+def fill(results: Sequence[Result], column: str, token: str | None) -> Cell | None:
+    """Return our number for a cell of a table, or None if nothing was measured.
+
+    Args:
+        results: Those of the row's config, as ``find_results`` sorts them.
+        column: A key of ``METRICS``.
+        token: Of the row.
+    """
+    by_run = {}
+    for result in results:
+        value = None if result.changes else result.value(column, token)
+        if value is not None:
+            by_run[result.run] = value
+    if not by_run:
+        return None
+    values = list(by_run.values())
+    return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def describe(result: Result) -> str:
+    """Return one line on where numbers come from."""
+    trained = '' if result.iteration is None else f', iteration {result.iteration}'
+    left_out = f'; left out, as it has options: {" ".join(result.changes)}' if result.changes else ''
+    return f'{result.model}: {result.path}, {result.run}{trained}, {result.num_images} images{left_out}'

@@ -1,0 +1,98 @@
+"""The tables of the paper as they are declared in ``configs/oneformer/paper.yml``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..apis.registry import config_root
+from ..tasks import TASKS
+
+METRICS = {  # column -> name in results.json
+    **{name: name for name in ('PQ', 'PQ_th', 'PQ_st', 'AP', 'mIoU')},
+    'AP_instance': 'original/AP',  # of a second InstanceAP(ann_file=..., prefix='original')
+}
+FACTS = (
+    *('method', 'backbone', 'queries', 'crop', 'iterations', 'epochs', 'extra_data', 'multi_scale'),
+    *('token', 'loss', 'template', 'context', 'weight', 'training'),
+)
+PUBLISHED_ONLY = ('mIoU_ms',)  # we have no test-time augmentation
+COLUMNS = (*FACTS, 'params', 'flops', *METRICS, *PUBLISHED_ONLY)
+ROW_KEYS = {*COLUMNS, 'config'}
+TABLE_KEYS = {'table', 'caption', 'photo', 'columns', 'notes', 'rows'}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        published: What the paper gives, by column.
+        config: The config that stands for the row; None for none.
+        token: The task whose token made all answers of the row; None for each answer from its own.
+    """
+
+    published: Mapping[str, Any]
+    config: str | None
+    token: str | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its number in the paper, and its rows and columns in the paper's order.
+
+    Attributes:
+        photo: Height and width of all photos of the data set in pixels; None if they differ.
+    """
+
+    number: str
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    notes: Sequence[str] = ()
+    photo: tuple[int, int] | None = None
+
+
+def load_paper(path: Path | None = None) -> list[Table]:
+    """Read the declaration.
+
+    Args:
+        path: The file (default: the one that is shipped with the configs).
+
+    Raises:
+        ValueError: A table or row has a key that means nothing, or none at all.
+    """
+    path = path or config_root() / 'oneformer/paper.yml'
+    return [_table(entry, path) for entry in yaml.safe_load(path.read_text())['tables']]
+
+
+def _table(entry: Mapping[str, Any], path: Path) -> Table:
+    number = entry.get('table')
+    strangers = set(entry) - TABLE_KEYS or set(entry['columns']) - set(COLUMNS)
+    if strangers:
+        raise ValueError(f'{path}: Table {number} has the unknown key or column "{min(strangers)}"; correct it.')
+    rows = []
+    for fields in entry['rows']:
+        unknown = set(fields) - ROW_KEYS
+        if unknown or fields.get('token', TASKS[0]) not in TASKS:
+            what = f'unknown key "{min(unknown)}"' if unknown else f'unknown token "{fields["token"]}"'
+            raise ValueError(f'{path}: a row of Table {number} has the {what}; correct it.')
+        published = {column: fields[column] for column in entry['columns'] if fields.get(column) is not None}
+        rows.append(Row(published, fields.get('config'), fields.get('token')))
+    photo = tuple(entry['photo']) if 'photo' in entry else None
+    return Table(number, entry['caption'], entry['columns'], rows, entry.get('notes', ()), photo)
+
+
+def select_tables(tables: Sequence[Table], numbers: Sequence[str] | None) -> list[Table]:
+    """Return the tables with these numbers, or all.
+
+    Raises:
+        ValueError: There is no such table.
+    """
+    known = {table.number.lower(): table for table in tables}
+    for number in numbers or ():
+        if number.lower() not in known:
+            raise ValueError(f'the paper has no Table {number}; its tables are {", ".join(t.number for t in tables)}.')
+    return [known[number.lower()] for number in numbers] if numbers else list(tables)
