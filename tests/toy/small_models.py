@@ -6,7 +6,7 @@ BACKBONES = {
         {'embed_dims': 24, 'depths': [1, 1, 2, 1], 'num_heads': [1, 2, 4, 8]},
         [24, 48, 96, 192],
     ),
-    'ConvNeXt': ({'depths': [1, 1, 2, 1], 'dims': [16, 32, 64, 128]}, [16, 32, 64, 128]),
+    'ConvNeXt': ({'depths': [1, 1, 2, 1], 'channels': [16, 32, 64, 128]}, [16, 32, 64, 128]),
     'DiNAT': ({'embed_dims': 16, 'num_heads': [1, 2, 4, 8]}, [16, 32, 64, 128]),
 }
 HEADS = {
@@ -41,6 +41,8 @@ def small_model(cfg):
     """Options by dotted key that cut the model of ``cfg`` and start it from random weights."""
     model = cfg.model
     widths, channels = BACKBONES[model.backbone.type]
+    if model.backbone.get('depth') in (18, 34):
+        channels = [channel // 4 for channel in channels]
     options = {f'model.backbone.{key}': value for key, value in widths.items()} | {'model.backbone.init_cfg': None}
     if model.backbone.type == 'DiNAT':  # two blocks a stage: the second has the stage's first dilation
         options |= {

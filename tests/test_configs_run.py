@@ -1,0 +1,103 @@
+"""Every shipped config builds a model that learns and answers: its pipelines, drawn data of its form, small widths."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+
+from mmseg_oneformer.datasets.shapes import write_shapes
+from mmseg_oneformer.models.checkpoint import for_inference
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = {path.stem: path for path in sorted((ROOT / 'configs').rglob('*.py')) if '_base_' not in path.parts}
+
+
+@pytest.fixture(scope='session')
+def drawn(drawn_benchmarks, tmp_path_factory):
+    """A folder with drawn data wherever a config looks for some."""
+    folder = tmp_path_factory.mktemp('drawn')
+    for name in drawn_benchmarks.BENCHMARKS:
+        drawn_benchmarks.draw_benchmark(name, folder, train=2, val=1)
+    write_shapes(folder / 'data/shapes', train=2, val=1)
+    (folder / 'data/coco_mini').symlink_to('coco')
+    return folder
+
+
+@pytest.fixture
+def run(drawn, monkeypatch):
+    """Build the model of a config, and return its loss for two training images and its answers to a test image."""
+    monkeypatch.chdir(drawn)
+    init_default_scope('mmdet')
+
+    def make(cfg):
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model)
+        # Not serialised: that ends with a garbage collection, which takes longer than all the rest.
+        train, test = (
+            DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset, serialize_data=False))
+            for split in ('train', 'test')
+        )
+        batch = model.data_preprocessor(pseudo_collate([train[0], train[1]]), training=True)
+        loss, _ = model.parse_losses(model.train()(**batch, mode='loss'))
+        loss.backward()
+        return model, loss, model.eval().test_step(pseudo_collate([test[0]]))[0]
+
+    return make
+
+
+def check_answer(cfg, answer):
+    height, width = answer.ori_shape
+    tasks = cfg.model.test_cfg.tasks
+    for task, key in (('semantic', 'pred_sem_seg'), ('panoptic', 'pred_panoptic_seg')):
+        assert (key in answer) == (task in tasks)
+        assert task not in tasks or answer.get(key).sem_seg.shape == (1, height, width)
+    assert ('pred_instances' in answer) == ('instance' in tasks)
+    assert 'instance' not in tasks or set(answer.pred_instances.labels.tolist()) <= set(cfg.model.thing_ids)
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_config__learns_and_answers(run, small_models, name):
+    cfg = Config.fromfile(FILES[name])
+    cfg.merge_from_dict(small_models.small_model(cfg) | small_models.small_data(cfg))
+    model, loss, answer = run(cfg)
+    assert torch.isfinite(loss) and loss > 0
+    assert not [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None]
+    check_answer(cfg, answer)
+
+
+def distinct_models():
+    """One config for each model that differs in more than what it is called: by backbone, head, classes."""
+    found = {}
+    for name, path in FILES.items():
+        model = Config.fromfile(path).model
+        model.backbone.pop('init_cfg', None)
+        parts = ('type', 'backbone', 'head', 'panoptic_head', 'num_classes')
+        found.setdefault(json.dumps({key: model.get(key) for key in parts}, sort_keys=True), name)
+    return list(found.values())
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    """Leave out torch's random numbers, which take longer than building."""
+    for name in ('kaiming_uniform_', 'kaiming_normal_', 'xavier_uniform_', 'uniform_', 'normal_', 'trunc_normal_'):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', distinct_models())
+def test_config__answers_at_full_width(drawn, unset, small_models, monkeypatch, name):
+    monkeypatch.chdir(drawn)
+    init_default_scope('mmdet')
+    cfg = for_inference(Config.fromfile(FILES[name]))
+    cfg.merge_from_dict(small_models.small_data(cfg))
+    model = MODELS.build(cfg.model).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.02)
+    answer = model.test_step(pseudo_collate([DATASETS.build(cfg.test_dataloader.dataset)[0]]))[0]
+    check_answer(cfg, answer)
+    assert 'pred_instances' not in answer or torch.isfinite(answer.pred_instances.scores).all()
