@@ -1,0 +1,30 @@
+"""Configs x seeds x options: planned, run here or through sbatch, resumed, and summed up as mean and spread.
+
+A run lives in a folder of its own, ``work_dir/<model>/<options>/seed<k>``, and all that is known of it is read from
+there: no process has to survive for a sweep to go on.
+"""
+
+from .cluster import queued_jobs, submit
+from .execute import FAILED, FINISHED, RUNNING, WAITING, Launch, execute, state_of
+from .local import deal_devices, run_here
+from .plan import Run, plan_runs, read_run
+from .status import format_status, format_summary
+
+__all__ = [
+    'FAILED',
+    'FINISHED',
+    'RUNNING',
+    'WAITING',
+    'Launch',
+    'Run',
+    'deal_devices',
+    'execute',
+    'format_status',
+    'format_summary',
+    'plan_runs',
+    'queued_jobs',
+    'read_run',
+    'run_here',
+    'state_of',
+    'submit',
+]

@@ -1,0 +1,159 @@
+"""Train and measure configs x seeds x options, on this machine or through sbatch; can be stopped and started again.
+
+python tools/sweep.py CONFIG CONFIG --seeds 0 1 2 --jobs 2
+python tools/sweep.py CONFIG --seeds 0 1 2 --options model.head.num_queries=100 model.head.num_queries=150
+python tools/sweep.py CONFIG --seeds 0 1 2 --options "train_cfg.max_iters=9000 param_scheduler.0.end=9000"
+python tools/sweep.py CONFIG --seeds 0 1 2 --launcher sbatch --gpus 8 --amp
+python tools/sweep.py CONFIG --seeds 0 1 2 --status
+
+Options with the same keys are alternatives, options with different keys are combined, keys in one pair of quotes go
+together. The same command goes on with what is not finished; failed runs wait for --retry-failed.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.sweep import (
+    FAILED,
+    FINISHED,
+    RUNNING,
+    Launch,
+    Run,
+    deal_devices,
+    execute,
+    format_status,
+    format_summary,
+    plan_runs,
+    queued_jobs,
+    read_run,
+    run_here,
+    state_of,
+    submit,
+)
+from mmseg_oneformer.sweep.cluster import job_of
+from mmseg_oneformer.sweep.execute import forgive
+
+TOOLS = Path(__file__).resolve().parent
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Train and measure configs x seeds x options.')
+    parser.add_argument('configs', nargs='*', help='config files, or names of models')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='(default: 0)')
+    parser.add_argument(
+        '--options', nargs='+', default=[], metavar='KEY=VALUE', help='settings that override the config, to combine'
+    )
+    parser.add_argument('--work-dir', default='work_dirs/sweep', help='folder of all runs (default: work_dirs/sweep)')
+    parser.add_argument('--launcher', choices=['local', 'sbatch'], default='local')
+    parser.add_argument('--jobs', type=int, help='local: runs at the same time (default: what the GPUs allow, or 1)')
+    parser.add_argument('--gpus', type=int, help='GPUs a run (default: 1 where there are any)')
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument('--dry-run', action='store_true', help='show the commands and do nothing')
+    parser.add_argument('--status', action='store_true', help='show how far every run is and do nothing')
+    parser.add_argument('--retry-failed', action='store_true', help='try failed runs again')
+    parser.add_argument('--execute', metavar='FOLDER', help=argparse.SUPPRESS)  # what a job of sbatch runs
+    return parser.parse_args(argv)
+
+
+def show_plan(runs: Sequence[Run], launch: Launch) -> None:
+    """Print what would be run."""
+    for run in runs:
+        print(f'{run.label}: {state_of(run)}')
+        if state_of(run) != FINISHED:
+            print(f'  {shlex.join(launch.train(run))}\n  {shlex.join(launch.test(run, "CHECKPOINT"))}')
+
+
+def show_status(runs: Sequence[Run]) -> None:
+    """Print the state of every run, and mean and spread of what is finished."""
+    jobs: set[str] = set()
+    if any(job_of(run) for run in runs):
+        try:
+            jobs = queued_jobs()
+        except ValueError as error:
+            print(f'Runs in the queue of a cluster are shown as waiting: {error}')
+    print(f'{format_status(runs, jobs)}\n')
+    print(f'mean ± sample standard deviation over the seeds that are finished\n{format_summary(runs)}')
+
+
+def report(run: Run, state: str) -> None:
+    """Print one line about a run."""
+    print(f'{time.strftime("%H:%M:%S")}  {run.label}: {state}', flush=True)
+
+
+def submit_all(runs: Sequence[Run], launch: Launch) -> None:
+    """Submit what is neither finished nor running nor in the queue."""
+    jobs = queued_jobs()
+    for run in runs:
+        if job_of(run) in jobs or state_of(run) == RUNNING:
+            report(run, f'job {job_of(run)} has it')
+        else:
+            report(run, f'submitted as job {submit(run, launch)}')
+
+
+def execute_one(args: argparse.Namespace) -> str:
+    """Bring the run in a folder as far as it goes, as a job of sbatch does."""
+    run = read_run(args.execute)
+    state = execute(run, Launch(TOOLS, args.gpus or 0, args.amp), os.environ, threading.Event())
+    report(run, state)
+    return state
+
+
+def interrupt(*_: Any) -> NoReturn:
+    """End as Ctrl-C does: processes first."""
+    raise KeyboardInterrupt
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Sweep."""
+    args = parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    if args.execute is not None:
+        sys.exit(1 if execute_one(args) == FAILED else 0)
+    if not args.configs:
+        raise ValueError('a sweep needs at least one config; give files or names of models.')
+    runs = plan_runs(args.configs, args.seeds, args.options, args.work_dir)
+    if args.status:
+        show_status(runs)
+        return
+    if args.launcher == 'sbatch':
+        if args.jobs is not None:
+            raise ValueError('--jobs is for --launcher local; the cluster decides how many jobs run.')
+        devices, gpus = [], 1 if args.gpus is None else args.gpus
+    else:
+        devices, gpus = deal_devices(args.jobs, args.gpus)
+    launch = Launch(TOOLS, gpus, args.amp)
+    if args.dry_run:
+        show_plan(runs, launch)
+        return
+    if args.retry_failed:
+        for run in runs:
+            if state_of(run) == FAILED:
+                forgive(run)
+    todo = [run for run in runs if state_of(run) not in (FINISHED, FAILED)]
+    todo.sort(key=lambda run: args.seeds.index(run.seed))  # one run of everything before the second of anything
+    if args.launcher == 'sbatch':
+        submit_all(todo, launch)
+    else:
+        run_here(todo, launch, devices, report)
+    print()
+    show_status(runs)
+    if any(state_of(run) == FAILED for run in runs):
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()
