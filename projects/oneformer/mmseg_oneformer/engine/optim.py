@@ -2,7 +2,8 @@
 
 The published models were trained with one learning rate for everything but the backbone (a tenth of it), and without
 weight decay on norms, embeddings and the tables of positions. All other parameters decay, also the raw ones
-(``level_embed`` of the pixel decoder, the text encoder's positions, the contrastive temperature) and biases.
+(``level_embed`` of the pixel decoder, the text encoder's positions, the contrastive temperature, DiNAT's bias tables)
+and biases; and so do all norms of ConvNeXt, whose authors wrote a class of their own (``backbone_norm_decay``).
 mmengine's ``paramwise_cfg`` cannot say this: a ``custom_keys`` entry for the backbone switches its rule for norms off
 in there, and keys match by substring.
 """
@@ -16,18 +17,21 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
-NO_DECAY_MODULES = (
+NORMS = (
     nn.modules.batchnorm._NormBase,  # BatchNorm1d to 3d, SyncBatchNorm, InstanceNorm
     nn.GroupNorm,
     nn.LayerNorm,
     nn.LocalResponseNorm,
-    nn.Embedding,
 )
 NO_DECAY_NAMES = ('relative_position_bias_table', 'absolute_pos_embed')
 
 
 def parameter_groups(
-    model: nn.Module, lr: float, weight_decay: float, backbone_multiplier: float = 0.1
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    backbone_multiplier: float = 0.1,
+    backbone_norm_decay: bool = False,
 ) -> list[dict[str, Any]]:
     """Group the trainable parameters by (learning rate, decay), at most four groups.
 
@@ -36,6 +40,7 @@ def parameter_groups(
         lr: Base learning rate.
         weight_decay: Weight decay of parameters that decay.
         backbone_multiplier: Factor on the backbone's learning rate.
+        backbone_norm_decay: Whether the backbone's norms decay like its other parameters (ConvNeXt).
 
     Returns:
         Parameter groups for an optimiser: 'params', 'names' (in the same order), 'lr', 'weight_decay'. The first one
@@ -50,7 +55,10 @@ def parameter_groups(
             seen.add(id(parameter))
             full_name = f'{module_name}.{name}' if module_name else name
             in_backbone = 'backbone' in full_name.split('.')
-            decays = not isinstance(module, NO_DECAY_MODULES) and name not in NO_DECAY_NAMES
+            if isinstance(module, NORMS):
+                decays = in_backbone and backbone_norm_decay
+            else:
+                decays = not isinstance(module, nn.Embedding) and name not in NO_DECAY_NAMES
             group = groups.setdefault(
                 (in_backbone, decays),
                 {
@@ -71,16 +79,16 @@ def parameter_groups(
 class OneFormerOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Builds the optimiser with the parameter groups of the published training.
 
-    ``paramwise_cfg`` takes one key, ``backbone_multiplier`` (default 0.1); learning rate and weight decay are those
-    of ``optim_wrapper.optimizer``.
+    ``paramwise_cfg`` takes ``backbone_multiplier`` (default 0.1) and ``backbone_norm_decay`` (default False); learning
+    rate and weight decay are those of ``optim_wrapper.optimizer``.
     """
 
     def _validate_cfg(self) -> None:
-        unknown = sorted(set(self.paramwise_cfg) - {'backbone_multiplier'})
+        unknown = sorted(set(self.paramwise_cfg) - {'backbone_multiplier', 'backbone_norm_decay'})
         if unknown:
             raise ValueError(
                 f'optim_wrapper.paramwise_cfg has no key "{unknown[0]}" with this constructor; it takes '
-                'backbone_multiplier only, and decay follows from the type of the module.'
+                'backbone_multiplier and backbone_norm_decay, and decay follows from the type of the module.'
             )
         if self.base_lr is None or self.base_wd is None:
             raise ValueError('optim_wrapper.optimizer needs both lr and weight_decay.')
