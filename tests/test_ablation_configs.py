@@ -1,6 +1,7 @@
 """Each ablation is its base but for what its row of the paper says."""
 
 import pytest
+import yaml
 from mmengine.config import Config
 
 from mmseg_oneformer.apis.registry import config_root
@@ -29,9 +30,10 @@ METRICS = dict.fromkeys(
 def one_task(task, metric=None, best=None):
     """What training for one task alone changes: the draw, and the metrics where only one task can be answered."""
     others = [other for other in ('semantic', 'instance', 'panoptic') if other != task]
-    changes = {f'{PROBS}{task}': 1.0} | dict.fromkeys([PROBS + other for other in others])
+    changes = {f'{PROBS}{task}': 1.0, 'model.test_cfg.token': task}
+    changes |= dict.fromkeys([PROBS + other for other in others])
     if metric is None:
-        return changes | {'model.test_cfg.token': task}
+        return changes
     tasks = {'model.test_cfg.tasks.0': task, 'model.test_cfg.tasks.1': None, 'model.test_cfg.tasks.2': None}
     if task == 'semantic':
         del tasks['model.test_cfg.tasks.0']  # It is the first of the three anyway.
@@ -88,6 +90,15 @@ def test_ablation__differs_in_what_its_row_says(name):
     assert f'dist_train.sh {name} 8' in path.read_text()
 
 
+def test_paper_tables__have_a_row_for_every_ablation_and_baseline():
+    tables = yaml.safe_load((config_root() / 'oneformer/paper.yml').read_text())['tables']
+    table_of = {row['config']: table['table'] for table in tables for row in table['rows'] if 'config' in row}
+    for name in CHANGES:
+        assert name.partition('_')[0] == f'table{"-" if name.startswith("table-") else ""}{table_of[name].lower()}'
+    baselines = {path.stem: table_of[path.stem] for path in (config_root() / 'mask2former').glob('*.py')}
+    assert sorted(baselines.values()) == ['7', 'IV', 'IV', 'IV', 'IV']
+
+
 @pytest.mark.parametrize('task', ['panoptic', 'instance', 'semantic'])
 def test_mask2former__one_task_differs_from_joint_in_the_draw(task):
     folder = config_root() / 'mask2former'
@@ -98,5 +109,5 @@ def test_mask2former__one_task_differs_from_joint_in_the_draw(task):
     expected = one_task(
         task, *{'instance': ('InstanceAP', 'AP'), 'semantic': ('mmseg.IoUMetric', 'mIoU')}.get(task, ())
     )
-    expected.pop('model.test_cfg.token', None)
+    expected.pop('model.test_cfg.token')
     assert changed == expected

@@ -132,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.launcher == 'sbatch':
         if args.jobs is not None:
             raise ValueError('--jobs is for --launcher local; the cluster decides how many jobs run.')
-        devices, gpus = [], 1 if args.gpus is None else args.gpus
+        devices: list[str] = []
+        gpus = 1 if args.gpus is None else args.gpus
     else:
         devices, gpus = deal_devices(args.jobs, args.gpus)
     launch = Launch(TOOLS, gpus, args.amp)

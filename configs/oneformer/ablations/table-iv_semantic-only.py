@@ -11,7 +11,7 @@ train_pipeline = [
     dict(step, probs=dict(semantic=1.0)) if step.type == 'SampleTask' else step for step in _base_.train_pipeline
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-model = dict(test_cfg=dict(tasks=('semantic',)))
+model = dict(test_cfg=dict(tasks=('semantic',), token='semantic'))
 val_evaluator = [dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'], collect_device='gpu')]
 test_evaluator = val_evaluator
 default_hooks = dict(checkpoint=dict(save_best='mIoU'))

@@ -83,7 +83,8 @@ def format_summary(runs: Sequence[Run]) -> str:
     rows: list[list[float | str | None]] = []
     for title, members in groups.items():
         finished = [read_metrics(run.folder) for run in members if state_of(run) == FINISHED]
-        cells = [format_spread([m[metric] for m in finished if m.get(metric) is not None]) for metric in HEADLINES]
+        columns = [[row.get(metric) for row in finished] for metric in HEADLINES]
+        cells = [format_spread([value for value in column if value is not None]) for column in columns]
         rows.append([title, f'{len(finished)}/{len(members)}', *cells])
     return format_table(['config and options', 'seeds', *HEADLINES], rows)
 
