@@ -56,6 +56,17 @@ def test_parameter_groups__by_type_of_module():
     assert all(len(group['names']) == len(group['params']) for group in groups)
 
 
+def test_parameter_groups__norms_of_the_backbone_decay_on_request():
+    groups = parameter_groups(ToyModel(), lr=1e-4, weight_decay=0.05, backbone_norm_decay=True)
+    moved = {'backbone.norm.weight', 'backbone.norm.bias'}
+    wanted = {
+        **GROUPS,
+        (1e-5, 0.05): GROUPS[1e-5, 0.05] | moved,
+        (1e-5, 0.0): GROUPS[1e-5, 0.0] - moved,
+    }
+    assert {(round(group['lr'], 9), group['weight_decay']): set(group['names']) for group in groups} == wanted
+
+
 def build(**options):
     cfg = {
         'type': 'OptimWrapper',
@@ -67,7 +78,8 @@ def build(**options):
 
 
 def test_constructor__builds_adamw_with_the_groups():
-    wrapper = build(paramwise_cfg={'backbone_multiplier': 0.5}, accumulative_counts=2)
+    paramwise = {'backbone_multiplier': 0.5, 'backbone_norm_decay': False}
+    wrapper = build(paramwise_cfg=paramwise, accumulative_counts=2)
     assert isinstance(wrapper.optimizer, torch.optim.AdamW)
     assert wrapper._accumulative_counts == 2
     assert [group['lr'] for group in wrapper.optimizer.param_groups] == [0.01, 0.01, 0.005, 0.005]

@@ -4,11 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
 
 from mmseg_oneformer.engine.optim import parameter_groups
+from mmseg_oneformer.models.skeleton import build_skeleton
 
 CONFIGS = Path(__file__).parents[2] / 'configs/_base_/models'
 
@@ -16,33 +15,42 @@ CONFIGS = Path(__file__).parents[2] / 'configs/_base_/models'
 # everything else that answers (K and N matter), and the text branch with its temperature (49 408 x 256 tokens, 77
 # positions, 6 layers, projector, 16 context vectors, 1 scalar).
 TEXT_BRANCH = 17_542_913
+KERNEL_7 = {'kernel_size': 7}
 PUBLISHED = {
-    # model: (K, N, backbone, head)
-    'r50': (
-        19,
-        150,
-        23_508_032,
-        23_796_436,
-    ),  # Cityscapes, SyncBN; Mask2Former's stem and stages without the classifier
-    'swin-t': (150, 150, 27_520_698, 23_215_703),  # ADE20K
-    'swin-l': (150, 250, 195_201_204, 23_609_943),  # ADE20K
+    # data set and backbone: (model, changes of its backbone, K, N, parameters of the backbone, of the head)
+    'cityscapes-r50': ('r50-syncbn', {}, 19, 150, 23_508_032, 23_796_436),
+    'ade20k-swin-t': ('swin-t', {}, 150, 150, 27_520_698, 23_215_703),
+    'ade20k-swin-l': ('swin-l', {}, 150, 250, 195_201_204, 23_609_943),
+    'coco-swin-l': ('swin-l', {}, 133, 150, 195_201_204, 23_579_974),
+    'mapillary-swin-l': ('swin-l', {}, 65, 250, 195_201_204, 23_588_098),
+    'ade20k-convnext-l': ('convnext-l', {}, 150, 250, 196_233_024, 23_609_943),
+    'cityscapes-convnext-xl': ('convnext-xl', {}, 19, 250, 348_151_552, 23_822_036),
+    'ade20k-dinat-l': ('dinat-l', {}, 150, 250, 199_609_938, 23_609_943),
+    'cityscapes-dinat-l': ('dinat-l', KERNEL_7, 19, 250, 199_409_202, 23_576_276),
 }
-MILLIONS = {'r50': (47.304, 64.847), 'swin-t': (50.736, 68.279), 'swin-l': (218.811, 236.354)}
+MILLIONS = {
+    'cityscapes-r50': (47.304, 64.847),
+    'ade20k-swin-t': (50.736, 68.279),
+    'ade20k-swin-l': (218.811, 236.354),
+    'coco-swin-l': (218.781, 236.324),
+    'mapillary-swin-l': (218.789, 236.332),
+    'ade20k-convnext-l': (219.843, 237.386),
+    'cityscapes-convnext-xl': (371.974, 389.517),
+    'ade20k-dinat-l': (223.220, 240.763),
+    'cityscapes-dinat-l': (222.985, 240.528),
+}
 
 
 @pytest.fixture
-def build_full(monkeypatch):
-    """Build a full-size model from the shipped configs, without spending seconds on random numbers."""
-    for name in ('kaiming_uniform_', 'kaiming_normal_', 'xavier_uniform_', 'uniform_', 'normal_', 'trunc_normal_'):
-        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
+def build_full():
+    """Build a full-size model from the shipped configs, on the meta device."""
 
-    def make(name, num_classes, num_queries, sync_bn=False):
+    def make(name, num_classes, num_queries, **changes):
         model = Config.fromfile(CONFIGS / f'oneformer_{name}.py').model
         model.head.update(num_classes=num_classes, num_queries=num_queries)
+        model.backbone.update(changes)
         model.thing_ids = ()
-        if sync_bn:
-            model.backbone.update(norm_cfg={'type': 'SyncBN', 'requires_grad': True}, norm_eval=False)
-        return MODELS.build(model)
+        return build_skeleton(model)
 
     return make
 
@@ -51,15 +59,15 @@ def count(module):
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-@pytest.mark.parametrize('name', PUBLISHED)
-def test_parameters__equal_published(build_full, name):
-    num_classes, num_queries, backbone, head = PUBLISHED[name]
-    model = build_full(name, num_classes, num_queries, sync_bn=name == 'r50')
+@pytest.mark.parametrize('published', PUBLISHED)
+def test_parameters__equal_published(build_full, published):
+    name, changes, num_classes, num_queries, backbone, head = PUBLISHED[published]
+    model = build_full(name, num_classes, num_queries, **changes)
     assert count(model.backbone) == backbone
     assert count(model.head) == head
     assert count(model.text_mapper) + count(model.criterion) == TEXT_BRANCH
     inference, training = (round(total / 1e6, 3) for total in (backbone + head, backbone + head + TEXT_BRANCH))
-    assert (inference, training) == MILLIONS[name]
+    assert (inference, training) == MILLIONS[published]
     assert count(model) == backbone + head + TEXT_BRANCH
 
 
@@ -68,7 +76,7 @@ def test_parameters__frozen_norms_do_not_count(build_full):
     model = build_full('r50', 133, 150)
     frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
     assert frozen == 53_120
-    assert count(model.backbone) == PUBLISHED['r50'][2] - 53_120
+    assert count(model.backbone) == PUBLISHED['cityscapes-r50'][4] - 53_120
 
 
 BASE_LR, DECAY = 1e-4, 0.05
@@ -90,9 +98,9 @@ NO_DECAY = re.compile(
 def groups_of(build_full):
     """Parameter names by the golden file's names of groups."""
 
-    def run(name, sync_bn=False):
-        model = build_full(name, 150 if name == 'swin-t' else 133, 150, sync_bn)
-        groups = parameter_groups(model, BASE_LR, DECAY)
+    def run(name, **options):
+        model = build_full(name, 150 if name == 'swin-t' else 133, 150)
+        groups = parameter_groups(model, BASE_LR, DECAY, **options)
         by_name = {NAMES[round(group['lr'], 8), group['weight_decay']]: group['names'] for group in groups}
         return model, by_name
 
@@ -100,11 +108,10 @@ def groups_of(build_full):
 
 
 @pytest.mark.parametrize(
-    ('golden_name', 'name', 'sync_bn'),
-    [('R50_frozenbn', 'r50', False), ('R50_syncbn', 'r50', True), ('SwinT', 'swin-t', False)],
+    ('golden_name', 'name'), [('R50_frozenbn', 'r50'), ('R50_syncbn', 'r50-syncbn'), ('SwinT', 'swin-t')]
 )
-def test_parameter_groups__golden_counts(golden, groups_of, golden_name, name, sync_bn):
-    model, groups = groups_of(name, sync_bn)
+def test_parameter_groups__golden_counts(golden, groups_of, golden_name, name):
+    model, groups = groups_of(name)
     expected = dict(golden['counts']['optimizer_param_tensors'][golden_name])
     assert sum(map(len, groups.values())) == expected.pop('total')
     assert {group: len(names) for group, names in groups.items()} == expected
@@ -112,10 +119,31 @@ def test_parameter_groups__golden_counts(golden, groups_of, golden_name, name, s
     assert {name for names in groups.values() for name in names} == trainable
 
 
-@pytest.mark.parametrize(('name', 'sync_bn'), [('r50', True), ('swin-t', False)])
-def test_parameter_groups__every_parameter_by_its_name(groups_of, name, sync_bn):
+def test_parameter_groups__convnext_decays_as_a_whole(groups_of):
+    """The reference's rule knows PyTorch's norms only, and ConvNeXt has its own; the head's norms do not decay."""
+    _, groups = groups_of('convnext-l', backbone_norm_decay=True)
+    assert {group: len(names) for group, names in groups.items()} == {
+        'lr1e-4_wd0': 134,
+        'lr1e-4_wd.05': 283,
+        'lr1e-5_wd.05': 348,
+    }
+    backbone = set(groups['lr1e-5_wd.05'])
+    assert {'backbone.stages.2.blocks.5.gamma', 'backbone.stages.0.blocks.0.norm.weight'} <= backbone
+    assert {'backbone.norm3.bias', 'backbone.stem.1.weight', 'backbone.stages.1.downsample.0.weight'} <= backbone
+
+
+def test_parameter_groups__dinat_decays_bias_tables_and_no_norms(groups_of):
+    _, groups = groups_of('dinat-l')
+    # 2 of the patch embedding, 4 a block, 2 a downsampling, 2 a level; 413 tensors in all.
+    assert len(groups['lr1e-5_wd0']) == 2 + 4 * 30 + 2 * 3 + 2 * 4
+    assert len(groups['lr1e-5_wd.05']) == 413 - 136
+    assert sum(name.endswith('.attn.rpb') for name in groups['lr1e-5_wd.05']) == 30
+
+
+@pytest.mark.parametrize('name', ['r50-syncbn', 'swin-t', 'dinat-l'])
+def test_parameter_groups__every_parameter_by_its_name(groups_of, name):
     """The same groups, derived from names alone: norms, embeddings and position tables don't decay, all else does."""
-    _, groups = groups_of(name, sync_bn)
+    _, groups = groups_of(name)
     for group, names in groups.items():
         for full in names:
             rate = 5 if full.startswith('backbone.') else 4
