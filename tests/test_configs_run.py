@@ -36,11 +36,7 @@ def run(drawn, monkeypatch):
     def make(cfg):
         torch.manual_seed(0)
         model = MODELS.build(cfg.model)
-        # Not serialised: that ends with a garbage collection, which takes longer than all the rest.
-        train, test = (
-            DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset, serialize_data=False))
-            for split in ('train', 'test')
-        )
+        train, test = (DATASETS.build(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'test'))
         batch = model.data_preprocessor(pseudo_collate([train[0], train[1]]), training=True)
         loss, _ = model.parse_losses(model.train()(**batch, mode='loss'))
         loss.backward()

@@ -63,6 +63,7 @@ def small_data(cfg):
     options = {}
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         options |= {f'{name}.num_workers': 0, f'{name}.persistent_workers': False}
+        options[f'{name}.dataset.serialize_data'] = False  # ends with a garbage collection, slower than all the rest
         for place, transform in enumerate(cfg[name].dataset.pipeline):
             for key, value in SIZES.get(transform['type'], {}).items():
                 options[f'{name}.dataset.pipeline.{place}.{key}'] = value
