@@ -1,13 +1,12 @@
 """The network equals an independent implementation on the same weights: OneFormer of Hugging Face's `transformers`."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
 
-import mmseg_oneformer  # noqa: F401
+from mmseg_oneformer.conversion import to_ours
+from mmseg_oneformer.conversion.tensors import concatenation_order, unfold_order
 from mmseg_oneformer.tasks import CONTEXT_LENGTH, PROMPT_TOKENS, TASKS
 
 transformers = pytest.importorskip('transformers', reason='parity needs `transformers`, which [dev] installs')
@@ -15,97 +14,6 @@ transformers = pytest.importorskip('transformers', reason='parity needs `transfo
 CLASSES = QUERIES = 150
 DEPTHS, HEADS = (2, 2, 6, 2), (3, 6, 12, 24)
 SIZE = (96, 160)  # the stride-32 level is 3x5, smaller than a window of 7: padding and shifting take part
-
-UNUSED = re.compile(r'criterion\.|model\.pixel_level_module\.encoder\.swin\.layernorm\.')
-"""Their loss, and a norm of their Swin that only its classifier reads."""
-
-PREFIXES = (
-    (r'model\.pixel_level_module\.encoder\.hidden_states_norms\.stage(\d)', lambda m: f'backbone.norm{int(m[1]) - 1}'),
-    (r'model\.pixel_level_module\.encoder\.swin\.embeddings\.patch_embeddings', 'backbone.patch_embed'),
-    (r'model\.pixel_level_module\.encoder\.swin\.embeddings', 'backbone.patch_embed'),
-    (r'model\.pixel_level_module\.encoder\.swin\.encoder\.layers', 'backbone.stages'),
-    (r'model\.pixel_level_module\.decoder\.encoder', 'head.pixel_decoder'),
-    (r'model\.pixel_level_module\.decoder', 'head.pixel_decoder'),
-    (r'model\.task_encoder\.task_mlp', 'head.task_token.mlp'),
-    (r'model\.transformer_module\.decoder\.query_transformer\.decoder', 'head.query_initializer'),
-    (r'model\.transformer_module\.decoder\.query_input_projection', 'head.query_initializer.input_proj'),
-    (r'model\.transformer_module\.queries_embedder', 'head.query_embed'),
-    (r'model\.transformer_module\.decoder', 'head.decoder'),
-    (r'model\.transformer_module', 'head.decoder'),
-)
-RENAMES = {
-    'backbone': (
-        (r'relative_position_bias\.relative_position_bias_table', 'relative_position_bias_table'),
-        (r'\.attention\.[qkv]_proj\.', '.attn.w_msa.qkv.'),
-        (r'\.attention\.o_proj\.', '.attn.w_msa.proj.'),
-        (r'\.attention\.', '.attn.w_msa.'),
-        (r'layernorm_before', 'norm1'),
-        (r'layernorm_after', 'norm2'),
-        (r'mlp\.fc1', 'ffn.layers.0.0'),
-        (r'mlp\.fc2', 'ffn.layers.1'),
-    ),
-    'head.pixel_decoder': (
-        (r'self_attn_layer_norm', 'norm1'),
-        (r'final_layer_norm', 'norm2'),
-        (r'\.fc(\d)\.', r'.ffn.linear\1.'),
-        (r'input_projections', 'input_proj'),
-        (r'mask_projection', 'mask_features'),
-        (r'adapter_1', 'lateral'),
-        (r'layer_1', 'output'),
-    ),
-    'head.task_token': ((r'layers\.(\d)\.0\.', r'layers.\1.'),),
-    'head.query_initializer': (
-        (r'multihead_attn', 'cross_attn'),
-        (r'(layers\.\d)\.linear', r'\1.ffn.linear'),
-    ),
-    'head.decoder': (
-        (r'decoder_norm', 'norm'),
-        (r'mask_embed\.layers\.(\d)\.0\.', r'mask_embed.layers.\1.'),
-        (r'(cross|self)_attn\.norm', r'\1_norm'),
-        (r'ffn\.norm', 'ffn_norm'),
-        (r'cross_attn\.multihead_attn', 'cross_attn'),
-        (r'self_attn\.self_attn\.[qkv]_proj\.', 'self_attn.in_proj_'),
-        (r'self_attn\.self_attn', 'self_attn'),
-    ),
-}
-
-
-def our_key(key):
-    for pattern, ours in PREFIXES:
-        new, found = re.subn('^' + pattern + r'(?=\.)', ours, key)
-        if found:
-            break
-    else:
-        raise AssertionError(f'no rule for {key}')
-    for part, rules in RENAMES.items():
-        if new.startswith(part + '.'):
-            for pattern, replacement in rules:
-                new = re.sub(pattern, replacement, new)
-    return new
-
-
-def unfold_order(x):
-    """Patch merging: they concatenate four pixels column by column, mmdet takes them channel by channel, row by row."""
-    parts = x.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :]
-    return parts.transpose(-1, -2).flatten(-2)
-
-
-def convert(theirs):
-    """Their state dict under our names; every key is used."""
-    ours = {}
-    for key in sorted(theirs, key=lambda key: re.sub('([qkv])_proj', lambda m: f'{"qkv".index(m[1])}', key)):
-        value = theirs[key]
-        if UNUSED.match(key):
-            continue
-        new = our_key(key)
-        if '.downsample.' in key:
-            value = unfold_order(value)
-        if re.search(r'\.[qkv]_proj\.', key):
-            ours[new] = torch.cat((ours[new], value)) if new in ours else value
-        else:
-            assert new not in ours, f'{key} and another key are both {new}'
-            ours[new] = value
-    return ours
 
 
 def trained_like(model, seed):
@@ -166,9 +74,7 @@ def build():
             )
         ).to(dtype)
         ours.eval()
-        missing, left = ours.load_state_dict(convert(theirs.state_dict()), strict=False)
-        assert not left
-        assert all(key.endswith('relative_position_index') for key in missing)
+        ours.load_state_dict(to_ours(theirs.state_dict(), 'hf').state)
         return theirs, ours
 
     return make
@@ -224,3 +130,4 @@ def test_unfold_order__equals_unfold():
     expected = torch.einsum('bchw,oc->bohw', torch.cat(corners, 1), weight).flatten(2)
     unfolded = torch.nn.functional.unfold(x, 2, stride=2)
     torch.testing.assert_close(torch.einsum('bcs,oc->bos', unfolded, unfold_order(weight)), expected)
+    assert torch.equal(concatenation_order(unfold_order(weight)), weight)

@@ -42,7 +42,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--reset-classifier', action='store_true', help='start a new class head if the model has other classes'
     )
-    parser.add_argument('--without-text', action='store_true', help='leave out the text branch, which training needs')
+    parser.add_argument(
+        '--text',
+        action=argparse.BooleanOptionalAction,
+        help='keep the text branch, which training needs (default: only hf leaves it out, as published folders do)',
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
     return parser.parse_args(argv)
 
@@ -94,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     conversion = convert(checkpoint, path)
     if path.is_dir():
         conversion.warnings += check_hub_config(path, cfg)
-    fitted = fit_to_model(conversion.state, cfg, path, args.reset_classifier, args.without_text)
+    with_text = args.to != 'hf' if args.text is None else args.text
+    fitted = fit_to_model(conversion.state, cfg, path, args.reset_classifier, with_text)
     stored = {} if fitted.reset else checkpoint['meta']
     known = {key: checkpoint['meta'][key] for key in ('seed', 'iter', BUFFERS) if key in checkpoint['meta']}
     meta = {

@@ -26,7 +26,7 @@ class Fitted:
 
 
 def fit_to_model(
-    state: Mapping[str, Tensor], cfg: Config, path: object, reset_classifier: bool = False, without_text: bool = False
+    state: Mapping[str, Tensor], cfg: Config, path: object, reset_classifier: bool = False, with_text: bool = True
 ) -> Fitted:
     """Choose from ``state`` what the model of ``cfg`` has.
 
@@ -35,19 +35,19 @@ def fit_to_model(
         cfg: With a OneFormer.
         path: Where the weights are from, for messages.
         reset_classifier: Start a new class head if there is another number of classes.
-        without_text: Leave out the text branch.
+        with_text: Keep the text branch, if there is one on both sides.
 
     Raises:
         ValueError: The weights are another model's.
     """
     own = build_skeleton(cfg.model).state_dict()
     result = Fitted(dict(state), [])
-    has_branch = any(key.startswith('text_mapper.') for key in own)
-    if without_text or not has_branch:
-        reason = 'left out as asked for' if without_text else 'the config has no text branch'
-        result.dropped = {key: reason for key in state if key.startswith(TEXT_PREFIXES) and key not in own}
-        if without_text:
-            result.dropped |= {key: reason for key in state if key.startswith(TEXT_PREFIXES)}
+    text = [key for key in state if key.startswith(TEXT_PREFIXES)]
+    if not with_text:
+        result.dropped = dict.fromkeys(text, 'only training needs the text branch')
+    elif not any(key.startswith('text_mapper.') for key in own):
+        unknown = [key for key in text if key not in own]
+        result.dropped = dict.fromkeys(unknown, 'the config has no text branch')
     for key in result.dropped:
         del result.state[key]
     if not any(key.startswith('text_mapper.') for key in result.state):

@@ -21,6 +21,9 @@ CLASS_INFO = 'class_info.json'
 def model_config(state: Mapping[str, Tensor], cfg: Config, classes: Sequence[str]) -> dict[str, Any]:
     """Return ``config.json``: sizes are read off our state dict, what no tensor shows comes from our config.
 
+    With a text branch it says ``is_training``: transformers has the branch only then, and switches dropout in its pixel
+    decoder on by this setting whatever ``eval()`` says.
+
     Args:
         state: Our names.
         cfg: Of the model.
@@ -181,6 +184,11 @@ def check_hub_config(folder: Path, cfg: Config) -> list[str]:
 def _text_branch(state: Mapping[str, Tensor]) -> dict[str, int]:
     length, width = state['text_mapper.encoder.positional_embedding'].shape
     context = state.get('text_mapper.context.weight')
+    if context is not None and context.shape[1] != width:
+        raise ValueError(
+            f'transformers has context vectors as wide as its text encoder, here they are {context.shape[1]} and {width} '
+            'wide; leave the text branch out (--no-text).'
+        )
     return {
         'text_encoder_width': width,
         'text_encoder_context_length': length,

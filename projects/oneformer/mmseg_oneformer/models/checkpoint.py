@@ -178,13 +178,13 @@ def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str 
 
 
 def for_inference(cfg: Config) -> Config:
-    """Return a copy of ``cfg`` whose model has no text branch and needs no pre-trained backbone.
+    """Return a copy of ``cfg`` whose model has no text branch and needs no weights to start from.
 
     The text branch (17.5 M parameters and the import of open_clip) is for training only; backbone weights come with
     the checkpoint.
     """
     cfg = copy.deepcopy(cfg)
-    for part in ('text_mapper', 'criterion'):
+    for part in ('text_mapper', 'criterion', 'init_cfg'):
         cfg.model.pop(part, None)
     backbone = cfg.model.get('backbone')
     if backbone is not None:
