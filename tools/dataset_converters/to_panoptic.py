@@ -1,8 +1,8 @@
-"""Turn your own annotations into panoptic files for training. Photos are not touched.
+r"""Turn your own annotations into panoptic files for training. Photos are not touched.
 
-python tools/dataset_converters/to_panoptic.py coco instances.json --images photos/train --semantic masks/train \\
+python tools/dataset_converters/to_panoptic.py coco instances.json --images photos/train --semantic masks/train \
     --stuff lawn=1 path=2 --out data/garden/annotations --name train
-python tools/dataset_converters/to_panoptic.py labelme labels --images photos --things dog cat --stuff lawn \\
+python tools/dataset_converters/to_panoptic.py labelme labels --images photos --things dog cat --stuff lawn \
     --out data/garden/annotations --name train --config-out configs/oneformer/garden/oneformer_r50_garden.py
 
 OUT/panoptic_NAME.json and OUT/panoptic_NAME/*.png are written. Where annotations overlap, from the bottom to the top:
@@ -20,6 +20,7 @@ A long list of classes can be read from a file, one a line: --stuff @stuff.txt. 
 import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def give_config(written: Written, out: Path, path: Path | None) -> None:
         write_atomic(path, own_config(path, train, val))
         print(f'{path}: a config; check the classes, then: python tools/analysis_tools/browse_dataset.py {path}')
     else:
-        path = config_root() / 'oneformer/own/oneformer_r50_1xb4-10k_own.py'
+        path = Path(os.path.relpath(config_root())) / 'oneformer/own/oneformer_r50_1xb4-10k_own.py'
         print(f'A config, which --config-out would write:\n\n{own_config(path, train, val)}')
 
 

@@ -31,14 +31,14 @@ def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, cure: str = 'pu
     Raises:
         ValueError: There is none.
     """
-    wanted = tuple(suffix.lower() for suffix in suffixes)
+    suffixes = tuple(suffixes)
     files = [
         path
         for path in folder.rglob('*')
-        if path.name.lower().endswith(wanted) and not path.name.startswith('.') and path.is_file()
+        if path.name.lower().endswith(tuple(suffix.lower() for suffix in suffixes)) and not path.name.startswith('.') and path.is_file()
     ]
     if not files:
-        raise ValueError(f'{folder} has no {" or ".join(wanted)} file; {cure}.')
+        raise ValueError(f'{folder} has no {" or ".join(suffixes)} file; {cure}.')
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 

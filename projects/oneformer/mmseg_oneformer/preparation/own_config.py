@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from pprint import pformat
 
 from ..apis.registry import config_root
 
@@ -15,12 +16,20 @@ Run:   python tools/train.py {path}
 Start from trained weights: --cfg-options load_from=FILE
 """
 
-_base_ = [{bases}]
-classes, thing_ids = {classes}, {things}
+_base_ = [
+{bases}
+]
+classes = {classes}
+thing_ids = tuple(range({num_things}))
 model = dict(thing_ids=thing_ids, head=dict(num_classes=len(classes)))
 own = dict(type='PanopticDataset', data_root='{root}', metainfo=dict(classes=classes, thing_ids=thing_ids))
-train_dataloader = dict(batch_size=4, dataset=dict(**own, {train}))
-val_dataloader = dict(dataset=dict(**own, {val}))
+train_dataloader = dict(
+    batch_size=4,
+    dataset=dict(**own, {train}),
+)
+val_dataloader = dict(
+    dataset=dict(**own, {val}),
+)
 test_dataloader = val_dataloader
 train_cfg = dict(max_iters=10000, val_interval=1000)
 param_scheduler = [dict(type='PolyLR', power=0.9, begin=0, end=10000, by_epoch=False)]
@@ -57,9 +66,9 @@ def own_config(path: Path, train: Path, val: Path) -> str:
         title=path.stem,
         count=len(categories),
         path=path.as_posix(),
-        bases=', '.join(repr(f'{base}/{part}') for part in PARTS),
-        classes=tuple(category['name'] for category in categories),
-        things=tuple(label for label, category in enumerate(categories) if category['isthing']),
+        bases='\n'.join(f'    {f"{base}/{part}"!r},' for part in PARTS),
+        classes=pformat(tuple(category['name'] for category in categories), width=110, compact=True),
+        num_things=sum(category['isthing'] for category in categories),  # They come first.
         root=f'{train.parent.as_posix()}/',
         train=parts[0],
         val=parts[1],

@@ -29,6 +29,7 @@ class SegmentIds:
     def __init__(self, palette: Sequence[Sequence[int]]) -> None:
         self.palette = palette
         self.taken = {0}
+        self.attempts: dict[int, int] = {}
 
     def next(self, label: int) -> int:
         """An id that no other segment of the image has, for one of class ``label``.
@@ -36,7 +37,7 @@ class SegmentIds:
         Raises:
             ValueError: The image has more segments of a class than there are colours near its own.
         """
-        for attempt in range(int(np.prod([period for _, period in STEPS]))):
+        for attempt in range(self.attempts.get(label, 0), int(np.prod([period for _, period in STEPS]))):
             color = [
                 min(max(channel + (step * attempt + period // 2) % period - period // 2, 0), 255)
                 for channel, (step, period) in zip(self.palette[label], STEPS)
@@ -44,6 +45,7 @@ class SegmentIds:
             number = color[0] + 256 * color[1] + 65536 * color[2]
             if number not in self.taken:
                 self.taken.add(number)
+                self.attempts[label] = attempt + 1
                 return number
         raise ValueError(f'An image has more than {len(self.taken) - 1} segments; split it into tiles.')
 

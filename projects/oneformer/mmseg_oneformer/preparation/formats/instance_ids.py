@@ -39,8 +39,9 @@ class InstanceIdFormat:
         self.ids, self.images = ids, images
         self.suffixes = (photo_suffix, ids_suffix)
         self.classes = parse_classes(things, stuff, void)
-        if missing := sorted(set(self.classes.names) - {self.classes.names[v] for v in self.classes.values.values()}):
-            raise ValueError(f'{missing[0]!r} has no number; write {missing[0]}=CLASS, such as dog=24.')
+        for label, name in enumerate(self.classes.names):
+            if label not in self.classes.values.values():
+                raise ValueError(f'{name!r} has no number; write {name}=CLASS, such as dog=24.')
 
     def photos(self) -> list[Photo]:
         """All photos with the ending, sorted."""
