@@ -21,7 +21,7 @@ model = dict(
         norm_cfg=dict(type='BN', requires_grad=False),
         norm_eval=True,
         style='pytorch',
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
+        init_cfg=dict(type='BackboneWeights', checkpoint='torchvision://resnet50'),
     ),
     head=dict(
         type='OneFormerHead',

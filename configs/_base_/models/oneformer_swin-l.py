@@ -8,9 +8,7 @@ model = dict(
         num_heads=[6, 12, 24, 48],
         window_size=12,
         pretrain_img_size=384,
-        init_cfg=dict(
-            checkpoint='https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_large_patch4_window12_384_22kto1k.pth'
-        ),
+        init_cfg=dict(checkpoint='swin_large_patch4_window12_384_22kto1k'),
     ),
     head=dict(pixel_decoder=dict(in_channels=[192, 384, 768, 1536])),
 )

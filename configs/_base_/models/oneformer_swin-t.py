@@ -12,11 +12,7 @@ model = dict(
         drop_path_rate=0.3,
         patch_norm=True,
         out_indices=(0, 1, 2, 3),
-        convert_weights=True,
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_tiny_patch4_window7_224.pth',
-        ),
+        init_cfg=dict(type='BackboneWeights', checkpoint='swin_tiny_patch4_window7_224'),
     ),
     head=dict(pixel_decoder=dict(in_channels=[96, 192, 384, 768])),
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmseg_oneformer.tasks import TASKS, check_task, check_tasks
 
+from .backbones.initial_weights import load_initial_weights
 from .criterion import Targets
 from .fine_tuning import fine_tune, is_fine_tuning
 from .head import HeadOutput
@@ -71,6 +72,7 @@ class OneFormer(BaseDetector):
         source = self.init_cfg if is_fine_tuning(self.init_cfg) else None
         if source is not None:
             self.init_cfg = self.backbone.init_cfg = None  # the checkpoint has the backbone's weights too
+        load_initial_weights(self.backbone)
         super().init_weights()
         if source is not None:
             fine_tune(self, source['checkpoint'], source.get('classes'))

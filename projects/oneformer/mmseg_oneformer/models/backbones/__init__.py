@@ -2,5 +2,6 @@
 
 from .convnext import ConvNeXt
 from .dinat import DiNAT
+from .initial_weights import BackboneWeights
 
-__all__ = ['ConvNeXt', 'DiNAT']
+__all__ = ['BackboneWeights', 'ConvNeXt', 'DiNAT']
