@@ -35,8 +35,8 @@ class MapillaryPanoptic(PanopticDataset):
         """Path of the photo, a JPEG whatever the suffix in the JSON."""
         return str(Path(self.data_prefix['img']) / f'{Path(image["file_name"]).stem}.jpg')
 
-    def _read_json(self) -> dict:
-        """The JSON without the category for void, which no segment has."""
-        content = super()._read_json()
+    def read_json(self) -> dict:
+        """The content of ``ann_file`` without the category for void, which no segment has."""
+        content = super().read_json()
         content['categories'] = [entry for entry in content['categories'] if entry.get('name') != UNLABELED]
         return content

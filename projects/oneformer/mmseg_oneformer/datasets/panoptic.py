@@ -17,6 +17,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from ..visualization.colors import class_colors
+from .faults import category_faults, segment_faults
 from .images import image_fault
 from .randomness import keyed_randomness
 
@@ -69,7 +70,7 @@ class PanopticDataset(BaseDataset):
             ValueError: If it is no panoptic JSON, its categories are not the config's, an image has no annotation or
                 two, or a segment has an unknown category, the id 0 or another segment's id.
         """
-        content = self._read_json()
+        content = self.read_json()
         categories = sorted(content['categories'], key=lambda category: category['id'])
         self._metainfo = self._checked_metainfo(categories)
         label_of = {category['id']: label for label, category in enumerate(categories)}
@@ -123,7 +124,13 @@ class PanopticDataset(BaseDataset):
             raise ValueError(f'{self.ann_file}: filter_empty leaves no image; set filter_empty=False.')
         return kept
 
-    def _read_json(self) -> dict:
+    def read_json(self) -> dict:
+        """The content of ``ann_file``, with "images" and "categories".
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no panoptic JSON.
+        """
         path = Path(self.ann_file)
         if not path.is_file():
             raise FileNotFoundError(
@@ -162,43 +169,26 @@ class PanopticDataset(BaseDataset):
         palette = meta.get('palette') or [color or other for color, other in zip(colors, generated)]
         meta['palette'] = [tuple(color) for color in palette]
 
-        cure = 'state classes and thing_ids as in the JSON (sorted by category id), or leave metainfo out'
-        for label, (ours, theirs) in enumerate(zip(meta['classes'], names)):
-            if ours != theirs:
-                raise ValueError(
-                    f'{self.ann_file}: category {categories[label]["id"]} is {theirs!r} where the config has '
-                    f'{ours!r} as class {label}; {cure}.'
-                )
-        if len(meta['classes']) != len(names):
+        for _, sentence in category_faults(categories, meta['classes'], meta['thing_ids']):
             raise ValueError(
-                f'{self.ann_file} has {len(names)} categories, the config {len(meta["classes"])} classes; {cure}.'
-            )
-        for label in sorted(set(things) ^ set(meta['thing_ids'])):
-            name = repr(names[label]) if 0 <= label < len(names) else 'no class'
-            raise ValueError(
-                f'{self.ann_file}: class {label} ({name}) is {"a thing" if label in things else "no thing"} there, '
-                f'unlike in thing_ids of the config; {cure}.'
+                f'{self.ann_file}: {sentence}; state classes and thing_ids as in the JSON (sorted by category id), '
+                'or leave metainfo out.'
             )
         return meta
 
     def _segment_table(
         self, annotation: Mapping[str, Any], label_of: Mapping[int, int], things: set[int]
     ) -> list[dict]:
+        for fault in segment_faults(annotation['segments_info'], label_of):
+            raise ValueError(
+                f'{self.ann_file}: segment {fault.segment_id} of {annotation["file_name"]} {fault.what}; {fault.cure}.'
+            )
         table = []
-        seen = {0}
         for segment in annotation['segments_info']:
-            number, category = int(segment['id']), segment['category_id']
-            where = f'{self.ann_file}: segment {number} of {annotation["file_name"]}'
-            if category not in label_of:
-                raise ValueError(f'{where} has category {category}, which "categories" does not list; add it there.')
-            if number in seen:
-                what = 'has the id of void' if number == 0 else 'appears twice'
-                raise ValueError(f'{where} {what}; give every segment of an image its own id from 1 up.')
-            seen.add(number)
-            label = label_of[category]
+            label = label_of[segment['category_id']]
             table.append(
                 {
-                    'id': number,
+                    'id': int(segment['id']),
                     'label': label,
                     'isthing': label in things,
                     'iscrowd': bool(segment.get('iscrowd', False)),

@@ -1,0 +1,149 @@
+"""What is to be examined: the JSON, the folders of its files, and what a config expects of them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from ..panoptic import PanopticDataset
+
+__all__ = ['Expected', 'Source', 'open_source']
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+PROBES = 20
+"""Entries whose files are looked for to find a folder: a few may be missing."""
+LONG_NAMES = {'train': 'training', 'val': 'validation'}
+
+
+class Expected(NamedTuple):
+    """What a config says of the data; None where it says nothing."""
+
+    classes: tuple[str, ...] | None = None
+    thing_ids: tuple[int, ...] | None = None
+    num_classes: int | None = None
+    allow_absent: bool = False
+    """Segments without a pixel are accepted."""
+
+
+class Source(NamedTuple):
+    """A panoptic JSON with what belongs to it."""
+
+    dataset: PanopticDataset
+    """Not loaded: it knows the paths."""
+    content: dict
+    """Of the JSON."""
+    expected: Expected
+
+
+def open_source(
+    path: str | Path,
+    cfg: Config | None = None,
+    images: str | None = None,
+    segs: str | None = None,
+    need_maps: bool = True,
+) -> Source:
+    """Read a panoptic JSON and find its photos and PNGs.
+
+    Folders are those of the arguments, else of the config's data set with this JSON, else what lies beside the JSON.
+
+    Args:
+        path: The JSON.
+        cfg: A config; its data set with this JSON, or else its first one, says what is expected.
+        images: Folder of the photos.
+        segs: Folder of the PNGs.
+        need_maps: False: only the photos are looked at.
+
+    Raises:
+        FileNotFoundError: The JSON or a folder does not exist.
+        ValueError: The JSON is no panoptic JSON with annotations, the config has no panoptic data set, or the photos or
+            PNGs are not found.
+    """
+    nodes = list(_panoptic_nodes(cfg)) if cfg is not None else []
+    if cfg is not None and not nodes:
+        raise ValueError('The config has no panoptic data set in its loaders; give one that trains OneFormer.')
+    built = [(node, _build(node)) for node in nodes]
+    own = next(((node, data) for node, data in built if Path(data.ann_file).resolve() == Path(path).resolve()), None)
+    if own is not None:
+        node, dataset = own
+    else:
+        node = nodes[0] if nodes else {'type': PanopticDataset}
+        dataset = _build({**node, 'ann_file': str(path), 'data_root': '', 'data_prefix': {}})
+    content = dataset.read_json()
+    if not content.get('annotations'):
+        raise ValueError(f'{path} has no annotations, so there is nothing to check; give the panoptic JSON.')
+    for key, given, flag in (('img', images, '--images'), ('seg', segs, '--segs')):
+        if key == 'seg' and not need_maps:
+            continue
+        folder = given or (dataset.data_prefix[key] if own else _find(dataset, content, key))
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f'Folder {folder} does not exist; put the files there, or give {flag} FOLDER.')
+        dataset.data_prefix[key] = folder
+    return Source(dataset, content, _expected(cfg, node, dataset))
+
+
+def _panoptic_nodes(node: Any) -> Iterator[dict]:
+    """All panoptic data sets of a config's loaders, those inside of wrappers too."""
+    if isinstance(node, Config):
+        for loader in LOADERS:
+            yield from _panoptic_nodes((node.get(loader) or {}).get('dataset'))
+    elif isinstance(node, Mapping):
+        kind = node.get('type')
+        kind = DATASETS.get(kind) if isinstance(kind, str) and 'ann_file' in node else kind
+        if isinstance(kind, type) and issubclass(kind, PanopticDataset) and 'ann_file' in node:
+            yield dict(node)
+        for key, value in node.items():
+            if key != 'pipeline':
+                yield from _panoptic_nodes(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _panoptic_nodes(value)
+
+
+def _build(node: Mapping[str, Any]) -> PanopticDataset:
+    """The data set of a config, knowing its paths and nothing else."""
+    return DATASETS.build({**node, 'pipeline': [], 'lazy_init': True})
+
+
+def _expected(cfg: Config | None, node: Mapping[str, Any], dataset: PanopticDataset) -> Expected:
+    if cfg is None:
+        return Expected()
+    model = cfg.get('model') or {}
+    meta = dataset.metainfo
+    thing_ids = meta.get('thing_ids', model.get('thing_ids'))
+    steps = [step for step in node.get('pipeline') or () if step.get('type') == 'LoadPanopticIds']
+    return Expected(
+        classes=tuple(meta['classes']) if 'classes' in meta else None,
+        thing_ids=tuple(thing_ids) if thing_ids is not None else None,
+        num_classes=(model.get('head') or {}).get('num_classes'),
+        allow_absent=any(step.get('allow_absent', False) for step in steps),
+    )
+
+
+def _find(dataset: PanopticDataset, content: Mapping[str, Any], key: str) -> str:
+    """The folder beside the JSON that holds its photos ('img') or PNGs ('seg').
+
+    Raises:
+        ValueError: None of the usual ones does.
+    """
+    json = Path(dataset.ann_file)
+    split = json.stem.rpartition('panoptic_')[2]
+    folders = [json.with_suffix(''), json.parent, json.parent.parent / json.stem]
+    if key == 'img':
+        names = [split, LONG_NAMES.get(split, split)]
+        roots = [json.parent, json.parent.parent]
+        folders = [root / sub / name for root in roots for sub in ('', 'images', 'leftImg8bit') for name in names]
+        folders += [folder / 'images' for folder in (*roots, *(root / split for root in roots))] + roots
+    entries = content['images' if key == 'img' else 'annotations'][:PROBES]
+    entries = [entry for entry in entries if isinstance(entry, Mapping) and isinstance(entry.get('file_name'), str)]
+    path_of = dataset.image_path if key == 'img' else dataset.segment_map_path
+    for folder in folders:
+        dataset.data_prefix[key] = str(folder)
+        if any(Path(path_of(entry)).is_file() for entry in entries):
+            return str(folder)
+    what, flag = ('photos', '--images') if key == 'img' else ('PNGs', '--segs')
+    example = f' (looked for {entries[0]["file_name"]})' if entries else ''
+    raise ValueError(
+        f'The {what} of {json} are not beside it{example}; give {flag} FOLDER, or the --config that reads this JSON.'
+    )

@@ -1,0 +1,88 @@
+"""Examine a panoptic data set before days of training are spent on it.
+
+python tools/dataset_doctor.py data/coco/annotations/panoptic_train2017.json --config CONFIG
+python tools/dataset_doctor.py PANOPTIC_JSON --images FOLDER --segs FOLDER --json report.json
+python tools/dataset_doctor.py PANOPTIC_JSON --val PANOPTIC_JSON_OF_VAL    # photos that are in both
+python tools/dataset_doctor.py PANOPTIC_JSON --against instances.json      # merged, split and skipped instances
+python tools/dataset_doctor.py PANOPTIC_JSON --fix                         # corrected copies beside the data
+
+Exit status: 0 no errors, 1 errors were found (with --strict: or warnings), 2 the data could not be examined.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmseg_oneformer.apis.registry import read_config
+from mmseg_oneformer.datasets.doctor import (
+    Fixes,
+    available_cores,
+    counts_by_severity,
+    examine,
+    fix,
+    fixed_paths,
+    format_report,
+    open_source,
+    report_dict,
+)
+from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.files import write_atomic
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('panoptic_json', metavar='PANOPTIC_JSON', help="in COCO's panoptic format")
+    parser.add_argument('--config', help='config file or name of a model: its folders, classes and things are expected')
+    parser.add_argument(
+        '--images', metavar='FOLDER', help="of the photos (default: the config's, else beside the JSON)"
+    )
+    parser.add_argument('--segs', metavar='FOLDER', help="of the PNGs (default: the config's, else beside the JSON)")
+    parser.add_argument('--val', metavar='PANOPTIC_JSON', help='validation data whose photos must not be among these')
+    parser.add_argument('--val-images', metavar='FOLDER', help='of the validation photos')
+    parser.add_argument('--against', metavar='INSTANCES_JSON', help="COCO's other annotation of the same photos")
+    parser.add_argument('--deep', action='store_true', help='decode all photos, not only their headers and ends')
+    parser.add_argument('--fix', action='store_true', help='write what can be corrected safely, beside and never over')
+    parser.add_argument('--json', metavar='FILE', help='write everything that was found there')
+    parser.add_argument('--strict', action='store_true', help='warnings count as errors for the exit status')
+    parser.add_argument('--jobs', type=int, default=available_cores(), help='processes (default: all cores)')
+    return parser.parse_args(argv)
+
+
+def describe_fixes(fixes: Fixes | None) -> str:
+    """What ``--fix`` wrote, and how to use it."""
+    if fixes is None:
+        return 'Nothing that --fix could correct.'
+    seg = f", data_prefix=dict(seg='{fixes.maps}')" if fixes.maps is not None else ', PNGs as before'
+    return f"{len(fixes.changes)} changes, listed in {fixes.listed}. To use them: ann_file='{fixes.json}'{seg}"
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Examine, report, correct."""
+    args = parse_args(argv)
+    if args.jobs < 1:
+        raise ValueError(f'--jobs must be at least 1, got {args.jobs}.')
+    if args.fix:
+        fixed_paths(args.panoptic_json)  # Before the work, not after it.
+    cfg = read_config(args.config) if args.config is not None else None
+    source = open_source(args.panoptic_json, cfg, args.images, args.segs)
+    val = open_source(args.val, cfg, args.val_images, need_maps=False) if args.val is not None else None
+    examination = examine(source, val, args.against, args.deep, args.jobs)
+    fixes = fix(examination) if args.fix else None
+    if args.json is not None:
+        write_atomic(Path(args.json), json.dumps(report_dict(examination, fixes), indent=1) + '\n')
+    print(format_report(examination), flush=True)
+    if args.fix:
+        print(f'\n{describe_fixes(fixes)}', flush=True)
+    counts = counts_by_severity(examination)
+    if counts['error'] or (args.strict and counts['warning']):
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()
