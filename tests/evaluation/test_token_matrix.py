@@ -186,6 +186,19 @@ def test_tool__one_token_for_one_task_with_pictures(tool, experiment, tmp_path):
     assert picture.std() > 10
 
 
+def test_tool__token_of_the_config(tool, experiment):
+    """A model that was trained for one task says so; the flags have the last word."""
+    command = [str(experiment), str(experiment.parent / 'weights.pth')]
+    config = ['--cfg-options', 'model.test_cfg.token=instance']
+    tool.main(command + config)
+    metrics = read(experiment.parent)['metrics']
+    assert list(metrics) == ['instance'] and metrics['instance']['PQ_st'] == pytest.approx(0)
+    tool.main([*command, '--token', 'semantic', *config])
+    assert list(read(experiment.parent)['metrics']) == ['semantic']
+    tool.main([*command, '--token-matrix', *config])
+    assert list(read(experiment.parent)['metrics']) == list(TASKS)
+
+
 def test_tool__pictures_of_the_token_matrix(tool, experiment, tmp_path):
     pictures = tmp_path / 'pictures'
     tool.main([str(experiment), str(experiment.parent / 'weights.pth'), '--token-matrix', '--show-dir', str(pictures)])

@@ -1,5 +1,7 @@
 """The baseline: mmdet's Mask2Former on our targets, with our answers."""
 
+from types import SimpleNamespace as Name
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, TRANSFORMS
 from mmengine.structures import InstanceData, PixelData
+from torch import nn
 
 from mmseg_oneformer.apis.registry import config_root
 from mmseg_oneformer.engine import CheckClasses
@@ -185,6 +188,14 @@ def test_predict__size_of_the_photo_or_of_the_input(build):
         assert answer.pred_sem_seg.sem_seg.shape[1:] == answer.pred_instances.masks.shape[1:] == size
 
 
+def test_base_config__has_no_dropout():
+    """As Mask2Former's own configs, and unlike OneFormer's pixel decoder."""
+    model = MODELS.build(tiny_config())
+    drops = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    attention = [module.dropout for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
+    assert len(drops) > 10 and len(attention) == 4 and not any(drops) and not any(attention)
+
+
 def test_token__is_refused(build):
     with pytest.raises(ValueError, match='leave out --token'):
         build(test_cfg=dict(token='panoptic'))
@@ -196,8 +207,6 @@ def test_target_masks__without_targets():
 
 
 def test_check_classes__knows_the_baseline(build):
-    from types import SimpleNamespace as Name
-
     def runner(**meta):
         return Name(model=build(), train_loop=Name(dataloader=Name(dataset=Name(metainfo=meta))))
 
