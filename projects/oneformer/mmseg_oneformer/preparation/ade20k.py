@@ -13,6 +13,7 @@ metric finds them.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -24,7 +25,8 @@ from .parallel import Job, run_jobs
 
 __all__ = ['FOLDERS', 'prepare_ade20k']
 
-THINGS = Ade20kPanoptic.METAINFO['thing_ids']
+META: dict[str, Any] = Ade20kPanoptic.METAINFO
+THINGS: tuple[int, ...] = META['thing_ids']
 FOLDERS = {'train': 'training', 'val': 'validation'}
 BYTES_A_PICTURE = 40_000
 """Of the PNG and the entries of both JSONs, twice over for the journal."""
@@ -72,7 +74,6 @@ def prepare_ade20k(root: Path, out: Path, split: str, processes: int | None = No
 
 
 def _panoptic_json(answers: list[dict]) -> dict:
-    meta = Ade20kPanoptic.METAINFO
     return {
         'images': [answer['image'] for answer in answers],
         'annotations': [
@@ -84,20 +85,19 @@ def _panoptic_json(answers: list[dict]) -> dict:
             for answer in answers
         ],
         'categories': [
-            {'name': name, 'id': label, 'isthing': int(label in meta['thing_ids']), 'color': meta['palette'][label]}
-            for label, name in enumerate(meta['classes'])
+            {'name': name, 'id': label, 'isthing': int(label in META['thing_ids']), 'color': META['palette'][label]}
+            for label, name in enumerate(META['classes'])
         ],
     }
 
 
 def _instance_json(answers: list[dict]) -> dict:
-    meta = Ade20kPanoptic.METAINFO
     annotations = [
         {'image_id': answer['image']['id'], **instance} for answer in answers for instance in answer['instances']
     ]
     return {
         'images': [answer['image'] for answer in answers],
-        'categories': [{'id': label, 'name': meta['classes'][label]} for label in meta['thing_ids']],
+        'categories': [{'id': label, 'name': META['classes'][label]} for label in META['thing_ids']],
         # pycocotools takes annotation 0 for "no match", so numbers begin at 1.
         'annotations': [{'id': number, **entry} for number, entry in enumerate(annotations, start=1)],
     }
@@ -108,12 +108,12 @@ def _convert(job: Job) -> dict:
     photo, semantic_path, instance_path = job.sources
     size = photo_size(photo)
     semantic = read_png(semantic_path, size)
-    if semantic.ndim != 2 or semantic.max(initial=0) > len(Ade20kPanoptic.METAINFO['classes']):
+    if semantic.ndim != 2 or semantic.max(initial=0) > len(META['classes']):
         raise ValueError(
             f'Annotation {semantic_path} has values over 150 or colours; it is not of the SceneParsing release.'
         )
     classes, numbers = _instance_maps(instance_path, size)
-    ids = SegmentIds(Ade20kPanoptic.METAINFO['palette'])
+    ids = SegmentIds(META['palette'])
 
     id_map, segments = _stuff(semantic, ids)
     instances = []

@@ -124,7 +124,7 @@ def _segments(values: np.ndarray) -> tuple[np.ndarray, list[dict]]:
     The ids stay the instance ids. A thing class without a number is a group of objects: a crowd.
     """
     areas = np.bincount(values.reshape(-1), minlength=1)
-    present = [int(value) for value in np.flatnonzero(areas) if _label_id(value) in LABEL_IDS]
+    present = [value for value in np.flatnonzero(areas).tolist() if _label_id(value) in LABEL_IDS]
     position = np.zeros(len(areas), dtype=np.int32)
     position[present] = range(1, len(present) + 1)
     index_map = position[values]
@@ -145,4 +145,4 @@ def _segments(values: np.ndarray) -> tuple[np.ndarray, list[dict]]:
 
 
 def _label_id(value: int) -> int:
-    return int(value) if value < 1000 else int(value) // 1000
+    return value if value < 1000 else value // 1000

@@ -32,10 +32,11 @@ def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, cure: str = 'pu
         ValueError: There is none.
     """
     suffixes = tuple(suffixes)
+    endings = tuple(suffix.lower() for suffix in suffixes)
     files = [
         path
         for path in folder.rglob('*')
-        if path.name.lower().endswith(tuple(suffix.lower() for suffix in suffixes)) and not path.name.startswith('.') and path.is_file()
+        if path.name.lower().endswith(endings) and not path.name.startswith('.') and path.is_file()
     ]
     if not files:
         raise ValueError(f'{folder} has no {" or ".join(suffixes)} file; {cure}.')

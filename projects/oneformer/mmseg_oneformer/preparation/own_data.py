@@ -185,10 +185,10 @@ def parse_classes(things: Sequence[str], stuff: Sequence[str], void: Sequence[in
         raise ValueError(f'{both[0]!r} is given as thing and as stuff; decide for one.')
     all_names = names[0] + names[1]
     values = dict.fromkeys(void, VOID)
-    for name, value in pairs:
-        if values.get(value, all_names.index(name)) != all_names.index(name):
-            raise ValueError(f'Value {value} is given to {name!r} and to something else; give each value once.')
-        values[value] = all_names.index(name)
+    for name, number in pairs:
+        label = all_names.index(name)
+        if values.setdefault(number, label) != label:
+            raise ValueError(f'Value {number} is given to {name!r} and to something else; give each value once.')
     return Classes(tuple(names[0]), tuple(names[1]), values)
 
 

@@ -127,7 +127,12 @@ def _start_worker() -> None:
     cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork; 0 keeps the children from waiting for them.
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _stamp(job: Job) -> list:

@@ -45,7 +45,7 @@ class InstanceIdFormat:
 
     def photos(self) -> list[Photo]:
         """All photos with the ending, sorted."""
-        photos = []
+        photos: list[Photo] = []
         for name, path in list_photos(self.images):
             stem = str(Path(name).with_suffix(''))
             if stem.endswith(self.suffixes[0]):

@@ -52,7 +52,7 @@ class VocFormat:
 
     def photos(self) -> list[Photo]:
         """All photos that have a class PNG, sorted."""
-        photos = []
+        photos: list[Photo] = []
         for name, path in list_photos(self.images):
             png = Path(name).with_suffix('.png')
             if (self.semantic / png).is_file():
