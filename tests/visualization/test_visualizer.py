@@ -9,7 +9,9 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 
-from mmseg_oneformer.visualization import OneFormerVisualizer, draw_answers, draw_tokens
+from mmseg_oneformer.datasets import Ade20kPanoptic
+from mmseg_oneformer.visualization import OneFormerVisualizer, draw_answers, draw_tokens, draw_truth
+from mmseg_oneformer.visualization.samples import display_names
 
 META = {'classes': ('disc', 'sky'), 'palette': [(200, 40, 60), (80, 140, 220)]}
 
@@ -45,6 +47,20 @@ def test_draw_answers__what_the_sample_has(palette):
     assert list(draw_answers(photo(), sample, meta)) == ['semantic', 'instance', 'panoptic']
     del sample.pred_sem_seg
     assert list(draw_answers(photo(), sample, meta)) == ['instance', 'panoptic']
+
+
+def test_draw_answers__short_names():
+    """Pictures of a long-named class equal those of its first word; where that is not enough, names stay whole."""
+    short = draw_answers(photo(), make_sample(), META)
+    long = draw_answers(photo(), make_sample(), {**META, 'classes': ('disc, dial, plate', 'sky ')})
+    assert all((short[task] == long[task]).all() for task in short)
+    truths = [
+        draw_truth(photo(), make_sample(), {**META, 'classes': (name, 'sky')}) for name in ('disc', 'disc, dial, plate')
+    ]
+    assert (truths[0] == truths[1]).all()
+    assert display_names(('disc, red', 'disc, blue', 'window ')) == ('disc, red', 'disc, blue', 'window ')
+    names = display_names(Ade20kPanoptic.METAINFO['classes'])
+    assert (names[8], names[44], names[65]) == ('window', 'chest of drawers', 'toilet') and len(set(names)) == 150
 
 
 def test_draw_tokens__matrix():
