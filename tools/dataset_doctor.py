@@ -57,8 +57,9 @@ def describe_fixes(fixes: Fixes | None) -> str:
     """What ``--fix`` wrote, and how to use it."""
     if fixes is None:
         return 'Nothing that --fix could correct.'
-    seg = f", data_prefix=dict(seg='{fixes.maps}')" if fixes.maps is not None else ', PNGs as before'
-    return f"{len(fixes.changes)} changes, listed in {fixes.listed}. To use them: ann_file='{fixes.json}'{seg}"
+    seg = f", data_prefix=dict(seg='{fixes.maps}')" if fixes.maps is not None else '; the PNGs are as before'
+    count = f'{len(fixes.changes)} change{"s" * (len(fixes.changes) != 1)}'
+    return f"{count}, listed in {fixes.listed}. To use the corrected data:\n  ann_file='{fixes.json}'{seg}"
 
 
 @cli_errors

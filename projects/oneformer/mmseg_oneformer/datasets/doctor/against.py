@@ -3,14 +3,14 @@
 Panoptic segments do not overlap and instance masks do, so the panoptic annotation was not made by copying: some
 instances were merged, left out or cut in pieces. The paper measures AP against both (appendix F).
 
-An instance *has* a segment if a segment of its class overlaps it with an IoU above 0.5. Of the others, and of those
-that share their segment:
+What became of an instance, the first that holds:
 
 * merged: at least half of it lies in one segment of its class that also holds half of another instance, or that is a
   crowd;
-* split: at least two segments of its class lie to more than half in it, belong to no other instance, and together
-  cover half of it;
-* skipped: neither, and it has no segment.
+* split: at least two segments of its class are parts of it. A part lies to more than half in the instance, overlaps no
+  other instance more, and covers at least a tenth of it;
+* a segment of its own: a segment of its class overlaps it with an IoU above 0.5;
+* skipped: none of these.
 """
 
 import json
@@ -29,6 +29,8 @@ __all__ = ['Comparison', 'Instances', 'as_finding', 'compare_instances', 'read_i
 
 HALF = 0.5
 """Above this IoU a segment is an instance's; from this share on a region lies in another."""
+TENTH = 0.1
+"""Of an instance: less is debris, and no part."""
 
 
 class Instances(NamedTuple):
@@ -193,10 +195,9 @@ def _fate(index: int, things: Sequence[Segment], overlap: _Overlap) -> tuple[str
     for place in np.flatnonzero(overlap.of_instance[index] >= HALF):
         if things[place].iscrowd or np.count_nonzero(overlap.of_instance[:, place] >= HALF) > 1:
             return 'merged', [int(place)]
-    if overlap.iou[index].max(initial=0) > HALF:
-        return None, []
-    best = overlap.iou.argmax(axis=0) if len(things) else np.zeros(0, dtype=int)
-    parts = np.flatnonzero((overlap.of_segment[index] > HALF) & (best == index))
-    if len(parts) > 1 and overlap.of_instance[index, parts].sum() >= HALF:
+    nearest = overlap.iou.argmax(axis=0)
+    inside = (overlap.of_segment[index] > HALF) & (overlap.of_instance[index] >= TENTH)
+    parts = np.flatnonzero(inside & (nearest == index))
+    if len(parts) > 1:
         return 'split', parts.tolist()
-    return 'skipped', []
+    return (None, []) if overlap.iou[index].max(initial=0) > HALF else ('skipped', [])

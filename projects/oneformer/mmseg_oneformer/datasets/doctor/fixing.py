@@ -23,7 +23,7 @@ from .examine import Context, Examination
 from .maps import area_drifts, box_drifts, read_map, segment_stats, unknown_ids
 from .photos import Photo, read_photo
 from .rules import STRAY_SHARE
-from .structure import Item
+from .structure import Item, whole_annotation, whole_image
 from .tables import Segment, is_box, listed_ids, read_table
 from .workers import run_chunks
 
@@ -100,50 +100,55 @@ def fix(examination: Examination) -> Fixes | None:
         if wrote_maps:
             _link_others(content, examination, temporary)
             temporary.rename(paths.maps)
-        write_atomic(paths.json, json.dumps(content))
         write_atomic(paths.changes, '\n'.join(changes) + '\n')
+        write_atomic(paths.json, json.dumps(content))
+    except BaseException:
+        shutil.rmtree(paths.maps, ignore_errors=True)
+        paths.changes.unlink(missing_ok=True)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Fixes(paths.json, paths.maps if wrote_maps else None, paths.changes, changes)
 
 
 def _fix_lists(content: dict) -> Iterator[str]:
-    """Take out, in place, what belongs to nothing; yield what was done."""
-    images = {image.get('id') for image in content['images']}
-    kept: dict[Any, dict] = {}
+    """Take out, in place, what belongs to nothing; yield what was done. Entries that cannot be read stay."""
+    numbers = {image['id'] for image in content['images'] if whole_image(image)}
+    first: dict[Any, dict] = {}
     annotations = []
     for annotation in content['annotations']:
-        number, name = annotation.get('image_id'), annotation.get('file_name')
-        if number not in images:
-            yield f'{name}: annotation taken out, no image has the id {number}'
-        elif number in kept and annotation == kept[number]:
-            yield f'{name}: second annotation taken out, it equals the first one'
-        else:
-            annotations.append(kept.setdefault(number, annotation) if number not in kept else annotation)
+        if whole_annotation(annotation):
+            number, name = annotation['image_id'], annotation['file_name']
+            if number not in numbers:
+                yield f'{name}: annotation taken out, no image has the id {number}'
+                continue
+            if first.setdefault(number, annotation) is not annotation and annotation == first[number]:
+                yield f'{name}: second annotation taken out, it equals the first one'
+                continue
+        annotations.append(annotation)
+    images = [image for image in content['images'] if not whole_image(image) or image['id'] in first]
     for image in content['images']:
-        if image.get('id') not in kept:
-            yield f'{image.get("file_name")}: image {image.get("id")} taken out, it has no annotation'
-    content['annotations'] = annotations
-    content['images'] = [image for image in content['images'] if image.get('id') in kept]
+        if whole_image(image) and image['id'] not in first:
+            yield f'{image["file_name"]}: image {image["id"]} taken out, it has no annotation'
+    content['annotations'], content['images'] = annotations, images
 
 
 def _apply(content: dict, results: list[_Fixed]) -> None:
     """Put corrected tables and sizes into the content of the JSON."""
     fixed = {result.image_id: result for result in results}
-    for annotation in content['annotations']:
-        # The second annotation of an image is not what was examined.
-        result = fixed.pop(annotation['image_id'], None)
+    for annotation in filter(whole_annotation, content['annotations']):
+        result = fixed.pop(annotation['image_id'], None)  # A second annotation is not what was examined.
         if result is not None:
             annotation['segments_info'] = result.table
     sizes = {result.image_id: result.size for result in results if result.size is not None}
-    for image in content['images']:
+    for image in filter(whole_image, content['images']):
         if image['id'] in sizes:
             image['height'], image['width'] = sizes[image['id']]
 
 
 def _link_others(content: Mapping[str, Any], examination: Examination, folder: Path) -> None:
     """Complete a folder of corrected PNGs with the ones that were right."""
-    for annotation in content['annotations']:
+    for annotation in filter(whole_annotation, content['annotations']):
         target = folder / annotation['file_name']
         source = Path(examination.source.dataset.segment_map_path(annotation))
         if not target.exists() and source.is_file():

@@ -128,8 +128,9 @@ def _find(dataset: PanopticDataset, content: Mapping[str, Any], key: str) -> str
         ValueError: None of the usual ones does.
     """
     json = Path(dataset.ann_file)
-    split = json.stem.rpartition('panoptic_')[2]
-    folders = [json.with_suffix(''), json.parent, json.parent.parent / json.stem]
+    name = json.stem.removesuffix('.fixed')  # What --fix wrote shares its photos, and mostly its PNGs.
+    split = name.rpartition('panoptic_')[2]
+    folders = [json.with_suffix(''), json.with_name(name), json.parent, json.parent.parent / name]
     if key == 'img':
         names = [split, LONG_NAMES.get(split, split)]
         roots = [json.parent, json.parent.parent]

@@ -9,7 +9,16 @@ from .rules import Finding
 from .source import Expected
 from .tables import Classes
 
-__all__ = ['Item', 'check_categories', 'check_lists', 'compare_categories', 'pair_up', 'read_classes']
+__all__ = [
+    'Item',
+    'check_categories',
+    'check_lists',
+    'compare_categories',
+    'pair_up',
+    'read_classes',
+    'whole_annotation',
+    'whole_image',
+]
 
 
 class Item(NamedTuple):
@@ -72,10 +81,10 @@ def compare_categories(ours: Sequence[Any], theirs: Sequence[Any]) -> Iterator[F
 def pair_up(content: Mapping[str, Any]) -> list[Item]:
     """Images with the first of their annotations, in the order of ``images``; without those that lack either."""
     annotations: dict[Any, Mapping[str, Any]] = {}
-    for annotation in filter(_whole_annotation, content['annotations']):
+    for annotation in filter(whole_annotation, content['annotations']):
         annotations.setdefault(annotation['image_id'], annotation)
     images: dict[Any, Mapping[str, Any]] = {}
-    for image in filter(_whole_image, content['images']):
+    for image in filter(whole_image, content['images']):
         images.setdefault(image['id'], image)
     return [Item(image, annotations[number]) for number, image in images.items() if number in annotations]
 
@@ -84,12 +93,12 @@ def check_lists(content: Mapping[str, Any]) -> Iterator[Finding]:
     """Check that images and annotations are whole, unique, and belong together."""
     images, annotations = [], []
     for entry in content['images']:
-        if _whole_image(entry):
+        if whole_image(entry):
             images.append(entry)
         else:
             yield Finding('entry-incomplete', f'image {_short(entry)}')
     for entry in content['annotations']:
-        if _whole_annotation(entry):
+        if whole_annotation(entry):
             annotations.append(entry)
         else:
             yield Finding('entry-incomplete', f'annotation {_short(entry)}')
@@ -109,11 +118,13 @@ def check_lists(content: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding('annotation-without-image', f'no image has the id {number}', number, annotation['file_name'])
 
 
-def _whole_image(entry: Any) -> bool:
+def whole_image(entry: Any) -> bool:
+    """Whether an entry of "images" has what is read of it."""
     return isinstance(entry, Mapping) and _is_key(entry.get('id')) and isinstance(entry.get('file_name'), str)
 
 
-def _whole_annotation(entry: Any) -> bool:
+def whole_annotation(entry: Any) -> bool:
+    """Whether an entry of "annotations" has what is read of it; its segments are another matter."""
     return (
         isinstance(entry, Mapping)
         and _is_key(entry.get('image_id'))
