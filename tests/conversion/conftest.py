@@ -16,21 +16,23 @@ FAMILIES = {
 }
 
 
-@pytest.fixture
-def narrow(small_models, tmp_path):
+@pytest.fixture(scope='session')
+def narrow(small_models, tmp_path_factory):
     """Write the config of a family's narrow model and return its path."""
 
     def write(family, **options):
         cfg = read_config(FAMILIES[family])
         cfg.merge_from_dict(small_models.small_model(cfg) | small_models.small_data(cfg) | options)
-        path = tmp_path / f'narrow_{family}.py'
-        cfg.dump(path)
+        path = tmp_path_factory.mktemp('configs') / f'narrow_{family}.py'
+        with pytest.MonkeyPatch.context() as patch:  # The layout of the text takes seconds.
+            patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+            cfg.dump(path)
         return path
 
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def build():
     """Build the model of a config file with random weights, as they may be after training."""
 

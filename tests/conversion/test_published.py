@@ -2,7 +2,7 @@
 
 ``tests/data/checkpoint_keys.txt`` was made from the twenty lists of keys, shapes and types in the project's reference
 notes (eight of them equal models built from the reference code). They differ in backbone, K and N only; what they share
-is stored once. The COCO-pretrained DiNAT for ADE20K has no list: its backbone and K are those of ADE20K's, its N is COCO's.
+is stored once. The COCO-pretrained DiNAT for ADE20K has no list: backbone and K are those of ADE20K's, N is COCO's.
 """
 
 from pathlib import Path

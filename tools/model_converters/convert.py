@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = {key: checkpoint['meta'][key] for key in ('seed', 'iter', BUFFERS) if key in checkpoint['meta']}
     meta = {
         **(describe_conversion(known, conversion) if conversion.form != 'mm' else known),
-        'config': find_config(args.model).stem,
+        'model': find_config(args.model).stem,
         'source': path.name,
         'dataset_meta': dataset_meta(cfg, stored, cfg.model.head.num_classes),
     }

@@ -25,6 +25,7 @@ ROLES = {
     'numpy.core.numeric': {'_frombuffer': 'from_buffer'},
     'numpy._core.numeric': {'_frombuffer': 'from_buffer'},
     '_codecs': {'encode': 'encode'},
+    '__builtin__': {'bytes': 'no_bytes'},
     'collections': {'OrderedDict': 'ordered_dict'},
     'torch._utils': {'_rebuild_tensor_v2': 'tensor', '_rebuild_parameter': 'parameter'},
     'torch.storage': {'_load_from_bytes': 'storage'},
@@ -84,6 +85,11 @@ def _encode(text: str, codec: str = 'latin1') -> bytes:
     return text.encode('latin1')
 
 
+def _no_bytes() -> bytes:
+    """Return b'', which old protocols write as a call without arguments."""
+    return b''
+
+
 def _storage(content: Any) -> Any:
     data = content.encode('latin1') if isinstance(content, str) else bytes(content)
     return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
@@ -108,6 +114,7 @@ STAND_INS: dict[str, Any] = {
     'scalar': _scalar,
     'from_buffer': _from_buffer,
     'encode': _encode,
+    'no_bytes': _no_bytes,
     'ordered_dict': OrderedDict,
     'tensor': _tensor,
     'parameter': _parameter,

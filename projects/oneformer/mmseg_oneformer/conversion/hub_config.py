@@ -186,8 +186,8 @@ def _text_branch(state: Mapping[str, Tensor]) -> dict[str, int]:
     context = state.get('text_mapper.context.weight')
     if context is not None and context.shape[1] != width:
         raise ValueError(
-            f'transformers has context vectors as wide as its text encoder, here they are {context.shape[1]} and {width} '
-            'wide; leave the text branch out (--no-text).'
+            f'transformers has context vectors as wide as its text encoder, here they are {context.shape[1]} and '
+            f'{width} wide; leave the text branch out (--no-text).'
         )
     return {
         'text_encoder_width': width,
