@@ -36,6 +36,8 @@ class OneFormer(BaseDetector):
         train_cfg, pretrained: accepted because mmseg's ``init_model`` sets them; unused.
     """
 
+    init_cfg: dict | None  # BaseModule sets it
+
     def __init__(
         self,
         backbone: dict,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from timm.layers import DropPath, Mlp, calculate_drop_path_rates
+from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from ..ops import neighborhood_attention
@@ -87,6 +87,20 @@ class Downsample(nn.Module):
         return self.norm(self.reduction(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
+class Level(nn.Module):
+    """Blocks at one stride, and the way to the next one."""
+
+    def __init__(self, blocks: Sequence[Block], downsample: Downsample | None) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*blocks)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the refined features (B, H, W, C) and what the next level starts from (the same behind the last)."""
+        x = self.blocks(x)
+        return x, x if self.downsample is None else self.downsample(x)
+
+
 @MODELS.register_module()
 class DiNAT(BaseModule):
     """DiNAT with a norm behind each level.
@@ -119,18 +133,15 @@ class DiNAT(BaseModule):
                 'give one dilation for each block.'
             )
         self.patch_embed = PatchEmbed(embed_dims)
-        rates = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
+        rates = torch.linspace(0, drop_path_rate, sum(depths)).split(list(depths))
         self.levels = nn.ModuleList()
         for i, (heads, steps) in enumerate(zip(num_heads, dilations, strict=True)):
             channels = embed_dims * 2**i
             blocks = [
-                Block(channels, mlp_ratio, next(rates), NeighborhoodAttention(channels, heads, kernel_size, step))
-                for step in steps
+                Block(channels, mlp_ratio, rate, NeighborhoodAttention(channels, heads, kernel_size, step))
+                for step, rate in zip(steps, rates[i].tolist(), strict=True)
             ]
-            level = nn.ModuleDict({'blocks': nn.Sequential(*blocks)})
-            if i + 1 < len(depths):
-                level['downsample'] = Downsample(channels)
-            self.levels.append(level)
+            self.levels.append(Level(blocks, None if i + 1 == len(depths) else Downsample(channels)))
             self.add_module(f'norm{i}', nn.LayerNorm(channels))
 
     def init_weights(self) -> None:
@@ -148,8 +159,6 @@ class DiNAT(BaseModule):
         x = self.patch_embed(image)
         levels = []
         for i, level in enumerate(self.levels):
-            if i:
-                x = self.levels[i - 1]['downsample'](x)
-            x = level['blocks'](x)
-            levels.append(getattr(self, f'norm{i}')(x).permute(0, 3, 1, 2))
+            features, x = level(x)
+            levels.append(getattr(self, f'norm{i}')(features).permute(0, 3, 1, 2))
         return tuple(levels)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import timm
 from mmengine.logging import print_log
-from mmengine.model import initialize
+from mmengine.model import BaseModule, initialize
 from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import get_torchvision_models
 from torch import Tensor, nn
@@ -108,7 +108,7 @@ class BackboneWeights:
         print_log(f'{len(state)} tensors of the backbone are from {self.checkpoint}; {"; ".join(notes)}.', 'current')
 
 
-def load_initial_weights(backbone: nn.Module) -> None:
+def load_initial_weights(backbone: BaseModule) -> None:
     """Load the weights that ``backbone.init_cfg`` names, and have nothing else initialise the backbone.
 
     mmdet's Swin Transformer has a loader of its own, which skips what does not fit; so the model calls this before it

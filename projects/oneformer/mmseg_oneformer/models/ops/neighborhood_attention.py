@@ -190,19 +190,20 @@ class _TiledAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of query, key, value and rpb."""
         query, key, value, rpb = ctx.saved_tensors
+        kernel_size, dilation = ctx.neighborhood
         batch, height, width, heads, _ = query.shape
         flat = [x.flatten(1, 2) for x in (query, key, value)]
         grad = grad.flatten(1, 2)
         totals = [torch.zeros_like(x, memory_format=torch.contiguous_format) for x in flat]
         grad_rpb = torch.zeros_like(rpb).flatten(1)
         with torch.autocast(query.device.type, enabled=False):
-            for tiles in _map_tiles((height, width), *ctx.neighborhood, query.device):
+            for tiles in _map_tiles((height, width), kernel_size, dilation, query.device):
                 bias = tiles.bias(rpb, query.dtype)
                 grad_bias = torch.zeros_like(bias, dtype=rpb.dtype)
                 for queries, keys in tiles.chunks(batch * heads):
                     places = queries, keys, keys
-                    parts = [x[:, place] for x, place in zip(flat, places, strict=True)]
-                    *grads, grad_logits = _attend_backward(*parts, bias, grad[:, queries])
+                    q, k, v = (x[:, place] for x, place in zip(flat, places, strict=True))
+                    *grads, grad_logits = _attend_backward(q, k, v, bias, grad[:, queries])
                     grad_bias += grad_logits.sum(0, dtype=rpb.dtype)
                     for total, part, place in zip(totals, grads, places, strict=True):
                         total.index_add_(1, place.flatten(), part.flatten(1, 2))
