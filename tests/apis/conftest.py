@@ -124,6 +124,12 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path_factory):
+    """No test sees what the developer has downloaded."""
+    monkeypatch.setenv('MMSEG_ONEFORMER_CACHE', str(tmp_path_factory.mktemp('cache')))
+
+
 @pytest.fixture
 def server(monkeypatch):
     """A web server: ``rules`` says how it behaves, ``requests`` is what it was asked, (path, range)."""

@@ -28,7 +28,7 @@ def test_shipped_weights__three_tasks_on_pictures_nobody_drew_before(call_tool, 
         'test_dataloader.num_workers=0',
         'test_dataloader.persistent_workers=False',
     )
-    assert call_tool('test.py', QUICKSTART, weights, '--token-matrix', *options) == 0
+    assert call_tool('test.py', QUICKSTART, '--token-matrix', *options) == 0
     found = results(tmp_path / 'out')
     assert weights.stat().st_size <= 6e6
     assert (found['seed'], found['iteration'], found['num_images']) == (0, 6000, 24)

@@ -149,7 +149,9 @@ def _from_url(url: str, fetch: bool) -> Path:
         try:
             download(url, path)
         except DownloadError as error:
-            raise ConnectionError(f'{error}; get the file by other means and give its path.') from error
+            raise ConnectionError(
+                f'{url} could not be downloaded: {error}; get it by other means and give its path.'
+            ) from error
     _check_record(path)
     return path
 

@@ -144,8 +144,9 @@ def metafile_entry(
     root = config_root()
     batch = re.search(r'_(\d+)xb(\d+)[-_]', config.stem)  # processes x images, as all names of OpenMMLab say
     folders = {posixpath.basename(posixpath.dirname(model.config)): model.data for model in read_zoo().values()}
+    data = folders.get(config.parent.name, config.parent.name)
     metadata = {
-        'Training Data': folders.get(config.parent.name, config.parent.name),
+        'Training Data': data,
         'Iterations': iteration or cfg.train_cfg.max_iters,
         **({'Batch Size': int(batch.group(1)) * int(batch.group(2))} if batch else {}),
         'Parameters': parameters,
@@ -158,7 +159,7 @@ def metafile_entry(
         'Metadata': metadata,
     }
     if results is not None:
-        entry |= {'Measured By': OURS, 'Results': _results(results['metrics'], metadata['Training Data'])}
+        entry |= {'Measured By': OURS, 'Results': _results(results['metrics'], data)}
     return {**entry, 'Weights': file}
 
 
