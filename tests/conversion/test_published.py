@@ -201,6 +201,24 @@ BY_HAND = {
     f'{HEAD}class_transformer.decoder.layers.1.multihead_attn.in_proj_weight': (
         'model.transformer_module.decoder.query_transformer.decoder.layers.1.multihead_attn.in_proj_weight'
     ),
+    # Same shapes: here only the names tell them apart.
+    'sem_seg_head.pixel_decoder.transformer.level_embed': 'model.pixel_level_module.decoder.level_embed',
+    f'{HEAD}level_embed.weight': 'model.transformer_module.level_embed.weight',
+    'sem_seg_head.pixel_decoder.mask_features.weight': 'model.pixel_level_module.decoder.mask_projection.weight',
+    f'{HEAD}class_input_proj.weight': 'model.transformer_module.decoder.query_input_projection.weight',
+    f'{HEAD}class_transformer.decoder.layers.1.norm2.bias': (
+        'model.transformer_module.decoder.query_transformer.decoder.layers.1.norm2.bias'
+    ),
+    f'{HEAD}class_transformer.decoder.norm.bias': 'model.transformer_module.decoder.query_transformer.decoder.norm.bias',
+    f'{HEAD}transformer_cross_attention_layers.8.norm.weight': (
+        'model.transformer_module.decoder.layers.8.cross_attn.norm.weight'
+    ),
+    f'{HEAD}transformer_cross_attention_layers.8.multihead_attn.in_proj_weight': (
+        'model.transformer_module.decoder.layers.8.cross_attn.multihead_attn.in_proj_weight'
+    ),
+    f'{HEAD}transformer_self_attention_layers.8.norm.weight': (
+        'model.transformer_module.decoder.layers.8.self_attn.norm.weight'
+    ),
     f'{HEAD}transformer_ffn_layers.8.norm.weight': 'model.transformer_module.decoder.layers.8.ffn.norm.weight',
     f'{HEAD}mask_embed.layers.1.weight': 'model.transformer_module.decoder.mask_embed.layers.1.0.weight',
     f'{HEAD}decoder_norm.bias': 'model.transformer_module.decoder.decoder_norm.bias',
@@ -273,3 +291,21 @@ def test_ablation__has_no_place_in_the_other_forms():
     for form, owner in (('shi', 'the reference code'), ('hf', 'transformers')):
         with pytest.raises(ValueError, match=rf'head\.learned_queries\.weight\) that {owner} has no place for'):
             from_ours(model, form)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'name', ['swin_l__ade20k_N250', 'convnext_l__mapillary_N250', COCO_PRETRAINED, 'r50_frozenbn__coco_N150']
+)
+def test_convert__whole_files_there_and_back(random_state, call_tool, tmp_path, name):
+    """The tool on files of real size, one of each family."""
+    published = random_state(name)
+    torch.save({'model': published}, tmp_path / 'published.pth')
+    command = ('model_converters/convert.py', 'published.pth', 'ours.safetensors', '--model', CONFIGS[name])
+    assert call_tool(*command) == 0
+    numbers = sum(tensor.nbytes for tensor in published.values())
+    assert (tmp_path / 'ours.safetensors').stat().st_size == pytest.approx(numbers, rel=0.01)
+    back = ('model_converters/convert.py', 'ours.safetensors', 'again.pth', '--model', CONFIGS[name], '--to', 'shi')
+    assert call_tool(*back) == 0
+    (tmp_path / 'ours.safetensors').unlink()
+    assert_equal(torch.load(tmp_path / 'again.pth', weights_only=True)['model'], published)

@@ -43,9 +43,8 @@ class _DType:
         self.value = np.dtype(text)
 
     def __setstate__(self, state: tuple) -> None:
-        order = state[1].decode('ascii') if isinstance(state[1], bytes) else state[1]
-        if order in ('<', '>'):
-            self.value = self.value.newbyteorder(order)
+        if state[1] in ('>', b'>'):
+            self.value = self.value.newbyteorder('>')
 
 
 class _Array:

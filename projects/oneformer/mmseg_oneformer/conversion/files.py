@@ -1,4 +1,4 @@
-"""Files of weights in any public form: what is in them, without their wrappers."""
+"""Files of weights: what is in one of any public form, without its wrappers; and safetensors to be written."""
 
 import json
 import os
@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from ..files import atomic_path
 from ..safe_load import safe_load
 from .convert import AVERAGING, form_of
 
@@ -68,6 +70,31 @@ def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if any(key.startswith('pixel_level_module.') for key in stripped):  # transformers' body without its losses
         stripped = {f'model.{key}': value for key, value in stripped.items()}
     return dict(state) if form_of(stripped) is None else stripped
+
+
+def write_safetensors(
+    path: str | os.PathLike[str], state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a ``.safetensors`` file, whole or not at all; shared ones as often as they are named."""
+    with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file(separate(state), temporary, {'format': 'pt', **(metadata or {})})
+        temporary.chmod(mode)  # safetensors makes a file that only its owner can read.
+
+
+def separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors on the CPU, each alone in its storage: a part of another one would take all of it along."""
+    owners: set[int] = set()
+    alone = {}
+    for key, tensor in state.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage()
+        if storage.nbytes() != tensor.nbytes or (tensor.nbytes and storage.data_ptr() in owners):
+            tensor = tensor.clone()
+        owners.add(storage.data_ptr())
+        alone[key] = tensor
+    return alone
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from safetensors.torch import save
 from torch import Tensor
 
 from ..files import atomic_path, write_atomic
+from .files import separate, write_safetensors
 from .hub_config import CLASS_INFO, class_info, model_config, preprocessor_config
 
 SUFFIXES = {'mm': ('.safetensors', '.pth'), 'shi': ('.pth',), 'hf': ('',)}
@@ -39,7 +39,7 @@ def write_ours(out: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) 
         save_safetensors(state, out, meta)
         return
     with atomic_path(out) as temporary:
-        torch.save({'state_dict': _contiguous(state), 'meta': dict(meta)}, temporary)
+        torch.save({'state_dict': separate(state), 'meta': dict(meta)}, temporary)
 
 
 def write_reference(out: Path, state: Mapping[str, Tensor]) -> None:
@@ -48,7 +48,7 @@ def write_reference(out: Path, state: Mapping[str, Tensor]) -> None:
     Its head takes a state dict without a version for one of an older layout and renames what is right already, without
     an error: the version has to be there.
     """
-    versioned: OrderedDict[str, Tensor] = OrderedDict(_contiguous(state))
+    versioned: OrderedDict[str, Tensor] = OrderedDict(separate(state))
     versioned._metadata = OrderedDict(  # type: ignore[attr-defined]
         {'': {'version': 1}, 'sem_seg_head': HEAD_VERSION, 'sem_seg_head.predictor': HEAD_VERSION}
     )
@@ -85,12 +85,7 @@ def write_hub_folder(
     try:
         for name, content in texts.items():
             write_atomic(temporary / name, json.dumps(content, indent=2) + '\n')
-        write_atomic(temporary / 'model.safetensors', save(_contiguous(state), metadata={'format': 'pt'}))
+        write_safetensors(temporary / 'model.safetensors', state)
         temporary.replace(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copy each tensor: a part of another one would take its whole storage along."""
-    return {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}

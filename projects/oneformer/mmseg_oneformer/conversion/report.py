@@ -41,7 +41,7 @@ def format_report(
     computed = Counter(map(part_of, conversion.filled))
     again, size = Counter(map(part_of, reset)), Counter(map(part_of, model))
     filled = Counter(part_of(key) for key in model if key in conversion.state or key in reset)
-    rows = [('', 'in the file', 'used', 'dropped', 'computed', 'reset', 'of the model')]
+    rows: list[tuple[str, ...]] = [('', 'in the file', 'used', 'dropped', 'computed', 'reset', 'of the model')]
     for part in [*PARTS, OTHER]:
         counts = (used[part] + lost[part], used[part], lost[part], computed[part], again[part])
         if any(counts) or size[part]:

@@ -19,12 +19,11 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from .. import compat
 from ..conversion import BUFFERS, FORMS, Conversion, describe_misfit, form_of, read_file, to_ours
-from ..files import write_atomic
+from ..conversion.files import write_safetensors
 
 TEXT_PREFIXES = ('text_mapper.', 'criterion.')
 """First parts of the state dict's keys that only training needs: text branch, and the losses that read it."""
@@ -114,9 +113,8 @@ def save_safetensors(
             stored = stored.half()
             if not torch.equal(stored.isfinite(), tensor.detach().cpu().isfinite()):
                 raise ValueError(f'{key} overflows float16; write these weights with half=False.')
-        tensors[key] = stored.clone(memory_format=torch.contiguous_format)
-    # Not save_file, which makes a file that only its owner can read.
-    write_atomic(path, save(tensors, metadata={'format': 'pt', 'meta': text}))
+        tensors[key] = stored
+    write_safetensors(path, tensors, {'meta': text})
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, Any]:
