@@ -171,7 +171,7 @@ def test_ade20k__listed_segment_without_a_pixel(load):
     assert statistics.tp.sum() == len(table) - 1 and statistics.fp.sum() == 0
     assert statistics.fn[0] == statistics.fn.sum() == 1
     strict = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticIds')]
-    with pytest.raises(ValueError, match='no pixel of segment 123456.*allow_absent=True'):
+    with pytest.raises(ValueError, match=r'no pixel of segment 123456.*allow_absent=True'):
         load('ade20k', pipeline=strict)[0]
 
 
