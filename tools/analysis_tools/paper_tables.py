@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmseg_oneformer.analysis.measured import find_results
-from mmseg_oneformer.analysis.paper import load_paper, select_tables
+from mmseg_oneformer.analysis.paper import load_paper, select
 from mmseg_oneformer.analysis.report import fill_table, format_json, format_tables
 from mmseg_oneformer.engine.cli import cli_errors
 from mmseg_oneformer.files import write_atomic
@@ -27,6 +27,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--table', nargs='+', metavar='NUMBER', help='tables to print, such as 1 or IV (default: all)')
+    parser.add_argument('--columns', nargs='+', metavar='NAME', help='columns to print, such as PQ (default: all)')
+    parser.add_argument('--ours', action='store_true', help='only rows that have a config here')
     parser.add_argument(
         '--results',
         nargs='+',
@@ -51,7 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print."""
     args = parse_args(argv)
-    tables = select_tables(load_paper(), args.table)
+    tables = select(load_paper(), args.table, args.columns, args.ours)
     results = find_results(args.results or [folder for folder in (RESULTS,) if folder.is_dir()])
     photos = args.photos or [folder for folder in PHOTOS if folder.is_dir()]
     filled = [fill_table(table, results, args.flops, photos) for table in tables]

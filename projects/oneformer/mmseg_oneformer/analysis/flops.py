@@ -4,7 +4,7 @@ Ours are those of the network; post-processing is not counted. Inference has no 
 """
 
 import copy
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from .operations import OperationCounter, Operations
 from .skeleton import pretending
 
 Size = tuple[int, int]
-"""Height and width in pixels."""
+"""Height and width in pixels; of the network's input, multiples of 32."""
 
 
 class Input(NamedTuple):
@@ -157,29 +157,32 @@ class Flops:
     answers: float | None
 
 
-def mean_flops(model: nn.Module, images: Mapping[Input, int]) -> Flops:
-    """Return the mean over images.
+def mean_operations(model: nn.Module, sizes: Mapping[Size, int]) -> Operations:
+    """Return the mean over images, of which there are ``sizes[size]`` of each size."""
+    total = sum(sizes.values())
+    means: tuple[dict[str, float], ...] = (defaultdict(float), defaultdict(float), defaultdict(float))
+    for size, number in sizes.items():
+        counted = count_operations(model, size)
+        for mean, counts in zip(means, (counted.usual, counted.other, counted.unknown)):
+            for name, count in counts.items():
+                mean[name] += count * number / total
+    return Operations(*means)
 
-    Args:
-        model: From ``one_task_skeleton``.
-        images: How many there are of each size.
-    """
-    total, numbers = sum(images.values()), Counter[Size]()
-    for image, number in images.items():
-        numbers[image.size] += number
-    counted = {size: count_operations(model, size) for size in numbers}
-    seen, every = (
-        sum(getattr(counted[size], name) * number for size, number in numbers.items()) / total / 1e9
-        for name in ('seen', 'all')
-    )
-    if not isinstance(model, OneFormer):
-        return Flops(seen, every, None, None)
-    masks = sum(reference_masks(model, size) * number for size, number in numbers.items())
-    answers = None
-    if all(image.photo for image in images):
-        answers = sum(
+
+def mean_flops(model: nn.Module, inputs: Mapping[Input, int]) -> Flops:
+    """Return the mean over images, of which there are ``inputs[input]`` of each kind."""
+    sizes: Counter[Size] = Counter()
+    for image, number in inputs.items():
+        sizes[image.size] += number
+    operations = mean_operations(model, sizes)
+    masks = answers = None
+    if isinstance(model, OneFormer):
+        total = sizes.total() * 1e9
+        masks = sum(reference_masks(model, size) * number for size, number in sizes.items()) / total
+        costs = [
             reference_answers(model, image.size, image.photo) * number
-            for image, number in images.items()
+            for image, number in inputs.items()
             if image.photo is not None
-        )
-    return Flops(seen, every, masks / total / 1e9, None if answers is None else answers / total / 1e9)
+        ]
+        answers = sum(costs) / total if len(costs) == len(inputs) else None
+    return Flops(operations.seen / 1e9, operations.all / 1e9, masks, answers)

@@ -3,8 +3,8 @@
 Decisions:
 * A ``results.json`` belongs to a row by its ``model``, the stem of the config. One that was made with options that
   override the config belongs to none: it is another experiment.
-* What is averaged are training runs, told apart by their seed, or by their weights where the seed is not known. Of several
-  results of one run the longest trained, then the newest, counts.
+* What is averaged are training runs, told apart by their seed, or by their weights where the seed is not known. Of
+  several results of one run the longest trained, then the newest, counts.
 """
 
 import json
@@ -16,7 +16,6 @@ from typing import Any
 
 from ..evaluation.results import OWN, own_token_metrics
 from .paper import METRICS
-
 
 HARMLESS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory')
 """Last parts of the options that say where the data are and how they are loaded, and so change no number."""

@@ -41,11 +41,14 @@ OTHER_RATES = {
 }
 """For each element of the output; of pooling, the 3 x 3 of ResNet's stem."""
 
-FREE = frozenset(
-    'arange cat clone constant_pad_nd copy_ empty empty_like fill_ flip full full_like gather im2col index index_put '
-    'index_put_ index_select lift_fresh linspace new_ones new_zeros nonzero repeat roll scalar_tensor stack _to_copy '
-    '_unsafe_view zero_ zeros zeros_like'.split()
-)
+# fmt: off
+FREE = frozenset((
+    'arange', 'cat', 'clone', 'constant_pad_nd', 'copy_', 'empty', 'empty_like', 'fill_', 'flip', 'full', 'full_like',
+    'gather', 'im2col', 'index', 'index_put', 'index_put_', 'index_select', 'lift_fresh', 'linspace', 'new_ones',
+    'new_zeros', 'nonzero', 'repeat', 'roll', 'scalar_tensor', 'stack', '_to_copy', '_unsafe_view', 'zero_', 'zeros',
+    'zeros_like',
+))
+# fmt: on
 """Operators that only make or move elements."""
 
 REST = 'rest'
@@ -70,6 +73,11 @@ class Operations:
     def seen(self) -> float:
         """What usual counters see."""
         return sum(self.usual.values())
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts, in the order in which they ran."""
+        return list(dict.fromkeys([*self.usual, *self.other]))
 
     @property
     def all(self) -> float:
@@ -121,14 +129,15 @@ class OperationCounter(TorchDispatchMode):
         return out
 
     def neighborhood_attention(
-        self, query: Tensor, key: Tensor, value: Tensor, rpb: Tensor, kernel_size: int, dilation: int
+        self, query: Tensor, key: Tensor, value: Tensor, rpb: Tensor, kernel_size: int, dilation: int = 1
     ) -> Tensor:
         """Count neighbourhood attention in place of computing it: every query has exactly kernel_size² keys.
 
-        However it is computed, in tiles or by shifts, is the implementation's own affair.
+        Our form works in tiles and masks what is too much in them; that is no part of the operator. Its arguments and
+        result are those of the operator.
         """
         logits = query.numel() / query.shape[-1] * kernel_size**2
-        self.other[self.parts[-1]] += logits * (query.shape[-1] + value.shape[-1] + SOFTMAX + 2)  # scale and bias
+        self.other[self.parts[-1]] += logits * (query.shape[-1] + value.shape[-1] + 1 + SOFTMAX)  # 1: bias
         return torch.empty_like(value)
 
     @contextmanager

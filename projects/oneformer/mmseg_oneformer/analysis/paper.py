@@ -1,11 +1,11 @@
 """The tables of the paper as they are declared in ``configs/oneformer/paper.yml``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
+import mmengine
 
 from ..apis.registry import config_root
 from ..tasks import TASKS
@@ -21,7 +21,7 @@ FACTS = (
 PUBLISHED_ONLY = ('mIoU_ms',)  # we have no test-time augmentation
 COLUMNS = (*FACTS, 'params', 'flops', *METRICS, *PUBLISHED_ONLY)
 ROW_KEYS = {*COLUMNS, 'config'}
-TABLE_KEYS = {'table', 'caption', 'photo', 'columns', 'notes', 'rows'}
+TABLE_KEYS = {'table', 'caption', 'photo', 'flops_at_test_size', 'columns', 'notes', 'rows'}
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Table:
 
     Attributes:
         photo: Height and width of all photos of the data set in pixels; None if they differ.
+        flops_at_test_size: FLOPs are a mean over photos at test size; else they are those of a training crop.
     """
 
     number: str
@@ -53,6 +54,7 @@ class Table:
     rows: Sequence[Row]
     notes: Sequence[str] = ()
     photo: tuple[int, int] | None = None
+    flops_at_test_size: bool = False
 
 
 def load_paper(path: Path | None = None) -> list[Table]:
@@ -65,11 +67,11 @@ def load_paper(path: Path | None = None) -> list[Table]:
         ValueError: A table or row has a key that means nothing, or none at all.
     """
     path = path or config_root() / 'oneformer/paper.yml'
-    return [_table(entry, path) for entry in yaml.safe_load(path.read_text())['tables']]
+    return [_table(entry, path) for entry in mmengine.load(path)['tables']]
 
 
 def _table(entry: Mapping[str, Any], path: Path) -> Table:
-    number = entry.get('table')
+    number: str = entry['table']
     strangers = set(entry) - TABLE_KEYS or set(entry['columns']) - set(COLUMNS)
     if strangers:
         raise ValueError(f'{path}: Table {number} has the unknown key or column "{min(strangers)}"; correct it.')
@@ -81,18 +83,46 @@ def _table(entry: Mapping[str, Any], path: Path) -> Table:
             raise ValueError(f'{path}: a row of Table {number} has the {what}; correct it.')
         published = {column: fields[column] for column in entry['columns'] if fields.get(column) is not None}
         rows.append(Row(published, fields.get('config'), fields.get('token')))
-    photo = tuple(entry['photo']) if 'photo' in entry else None
-    return Table(number, entry['caption'], entry['columns'], rows, entry.get('notes', ()), photo)
+    return Table(
+        number,
+        entry['caption'],
+        entry['columns'],
+        rows,
+        notes=entry.get('notes', ()),
+        photo=tuple(entry['photo']) if 'photo' in entry else None,
+        flops_at_test_size=entry.get('flops_at_test_size', False),
+    )
 
 
-def select_tables(tables: Sequence[Table], numbers: Sequence[str] | None) -> list[Table]:
-    """Return the tables with these numbers, or all.
+def select(
+    tables: Sequence[Table],
+    numbers: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    only_ours: bool = False,
+) -> list[Table]:
+    """Return some of the tables, or some columns or rows of them.
+
+    Args:
+        tables: All tables.
+        numbers: Those to return (default: all).
+        columns: Columns to keep, where a table has them (default: all).
+        only_ours: Keep the rows that have a config.
 
     Raises:
-        ValueError: There is no such table.
+        ValueError: There is no such table or column.
     """
     known = {table.number.lower(): table for table in tables}
     for number in numbers or ():
         if number.lower() not in known:
             raise ValueError(f'the paper has no Table {number}; its tables are {", ".join(t.number for t in tables)}.')
-    return [known[number.lower()] for number in numbers] if numbers else list(tables)
+    for column in columns or ():
+        if column not in COLUMNS:
+            raise ValueError(f'no table has a column "{column}"; columns are {", ".join(COLUMNS)}.')
+    return [
+        replace(
+            table,
+            columns=[column for column in table.columns if columns is None or column in columns],
+            rows=[row for row in table.rows if row.config is not None or not only_ours],
+        )
+        for table in ([known[number.lower()] for number in numbers] if numbers else tables)
+    ]

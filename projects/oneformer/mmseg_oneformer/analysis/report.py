@@ -17,9 +17,9 @@ from .skeleton import count_parameters, one_task_skeleton
 TITLES = {'params': 'params M', 'flops': 'FLOPs G', 'mIoU_ms': 'mIoU ms', 'extra_data': 'extra data'}
 FLOPS_TITLES = ('seen', '%', '+masks', '%', '+answers', '%', 'all')
 FLOPS_LEGEND = (
-    'FLOPs: G multiply-adds for one task; %: difference to the paper. seen: what usual counters see of our code; +masks: '
-    'and of the masks at 1/4 before every layer, which only the reference code makes; +answers: and of its '
-    "post-processing at the photos' size, where that is known; all: every operation of our network."
+    'FLOPs: G multiply-adds for one task; %: difference to the paper. seen: what usual counters see of our code. '
+    '+masks: and of the masks at 1/4 before every layer, which only the reference code makes. +answers: and of its '
+    "post-processing at the photos' size, where that is known. all: every operation of our network."
 )
 
 
@@ -75,7 +75,7 @@ def fill_table(
         photos: Folders, for a table whose numbers are means over photos at test size (COCO).
     """
     filled = FilledTable(table, [], [], [])
-    at_test_size = 'crop' not in table.columns
+    at_test_size = table.flops_at_test_size
     for row in table.rows:
         entry = FilledRow(row)
         if row.config is not None:
@@ -88,15 +88,13 @@ def fill_table(
             entry.ours = {column: cell for column, cell in cells.items() if cell is not None}
             filled.sources += [line for line in map(describe, own) if line not in filled.sources]
         filled.rows.append(entry)
-    if flops and 'flops' in table.columns:
-        filled.remarks.append(FLOPS_LEGEND)
-        if at_test_size:
-            where = ' and '.join(map(str, photos))
-            filled.remarks.append(
-                f'FLOPs of this table: the paper has the mean of 100 validation photos, ours is the mean over {where}.'
-                if photos
-                else 'FLOPs of this table are means over photos, of which there are none; name folders with --photos.'
-            )
+    if flops and 'flops' in table.columns and at_test_size:
+        where = ' and '.join(map(str, photos))
+        filled.remarks.append(
+            f'FLOPs: the paper has the mean of 100 validation photos, ours is the mean over those of {where}.'
+            if photos
+            else 'FLOPs are means over photos here, and there are none; name folders of photos with --photos.'
+        )
     return filled
 
 
@@ -160,6 +158,8 @@ def format_tables(filled: Sequence[FilledTable], markdown: bool = False) -> str:
             blocks.append('\n\n'.join(part for part in (f'## {title}', body, notes) if part))
         else:
             blocks.append('\n'.join([title, body, *below]))
+    if any(row.flops for entry in filled for row in entry.rows):
+        blocks.append(FLOPS_LEGEND)
     return '\n\n'.join(blocks) + '\n'
 
 
