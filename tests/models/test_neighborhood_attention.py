@@ -139,6 +139,18 @@ def test_neighborhood_attention__keeps_nothing_of_its_logits(monkeypatch):
     assert features <= largest.numel <= 4 * 2**16 < heads * 64 * 64 * kernel_size**2
 
 
+def test_neighborhood_attention__compiles_in_one_graph():
+    """And what is cached while tracing serves real tensors afterwards."""
+    inputs = random_inputs((9, 12), 3)
+    compiled = torch.compile(neighborhood_attention, backend='aot_eager', fullgraph=True)
+    results = []
+    for attend in (compiled, neighborhood_attention):
+        out = attend(*inputs, 3, 2)
+        results.append((out, *torch.autograd.grad(out.sin().sum(), inputs)))
+    for traced, eager in zip(*results, strict=True):
+        assert_close(traced, eager, **DOUBLE)
+
+
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_neighborhood_attention__half_types(dtype):
     """Also with a bias table that autocast left in float32, and autocast on."""

@@ -124,11 +124,11 @@ class _Tiles(NamedTuple):
         """Return what is added to the logits, (heads, t, l)."""
         return rpb.flatten(1)[:, self.offsets].masked_fill(self.blocked, -math.inf).to(dtype)
 
-    def chunks(self, logits_per_pair: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield queries and keys of as many tiles as may be in work at a time."""
+    def chunks(self, logits_per_pair: int) -> list[tuple[Tensor, Tensor]]:
+        """Return queries and keys of as many tiles as may be in work at a time."""
         limit = CHUNK.get(self.queries.device.type, CHUNK['cpu'])
         step = max(1, limit // (logits_per_pair * self.blocked.numel()))
-        yield from zip(self.queries.split(step), self.keys.split(step), strict=True)
+        return list(zip(self.queries.split(step), self.keys.split(step)))
 
 
 def _map_tiles(size: tuple[int, int], kernel_size: int, dilation: int, device: torch.device) -> Iterator[_Tiles]:
