@@ -56,10 +56,11 @@ def test_fill__unknown_seeds_are_told_apart_by_weights(write):
 
 
 def test_fill__of_one_seed_the_longest_trained_then_the_newest(write):
-    write('short', {'PQ': 10.0, 'AP': 9.0}, seed=1, iteration=5000)
     write('newer', {'PQ': 51.0}, seed=1, iteration=160000)
-    runs = write('older', {'PQ': 50.0}, seed=1, iteration=160000)
+    write('older', {'PQ': 50.0}, seed=1, iteration=160000)
+    runs = write('short', {'PQ': 10.0, 'AP': 9.0}, seed=1, iteration=5000)
     os.utime(runs / 'older/results.json', (1, 1))
+    os.utime(runs / 'newer/results.json', (2, 2))
     results = find_results([runs])[MODEL]
     assert str(fill(results, 'PQ', None)) == '51.0'
     assert str(fill(results, 'AP', None)) == '9.0'  # nothing newer has it
