@@ -41,6 +41,7 @@ class BuildWithConfigs(build_py):
 # over its maintained fork, would damage an environment that works.
 OPENMMLAB = ['mmengine>=0.10.5', 'mmcv-lite>=2.0.1,<2.2', 'mmdet>=3.3.0', 'mmsegmentation>=1.2.2']
 ONEDL = ['onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmsegmentation']
+CITYSCAPES = ['cityscapesScripts']  # Its own metrics; the preparation of the data does without.
 DEV = ['pytest>=8', 'pytest-xdist', 'ruff', 'mypy', 'build', 'transformers>=4.50']
 
 setup(
@@ -71,5 +72,5 @@ setup(
         'tqdm',
         'filelock',
     ],
-    extras_require={'openmmlab': OPENMMLAB, 'onedl': ONEDL, 'dev': DEV},
+    extras_require={'openmmlab': OPENMMLAB, 'onedl': ONEDL, 'cityscapes': CITYSCAPES, 'dev': DEV},
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.cityscapes import CityscapesPanoptic
+from ..datasets.cityscapes import LABEL_IDS, CityscapesPanoptic
 from .layout import check_space, list_files, read_png, require_folder
 from .panoptic import boxes, encode_labels, write_id_map, write_json
 from .parallel import Job, run_jobs, write_if_changed
@@ -18,9 +18,6 @@ from .parallel import Job, run_jobs, write_if_changed
 __all__ = ['SPLITS', 'prepare_cityscapes']
 
 SPLITS = ('train', 'val', 'test')
-LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""Label id of each evaluated class, in the order of the train ids."""
-
 GROUPS = (
     *('flat',) * 2,
     *('construction',) * 3,

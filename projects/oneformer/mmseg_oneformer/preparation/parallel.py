@@ -22,7 +22,9 @@ from typing import Any, NamedTuple
 import cv2
 from tqdm import tqdm
 
-__all__ = ['Job', 'cores', 'run_jobs', 'write_if_changed']
+from ..datasets.doctor import available_cores
+
+__all__ = ['Job', 'run_jobs', 'write_if_changed']
 
 FORKING_PAYS = 8
 """Pictures below which starting processes takes longer than the work."""
@@ -74,7 +76,7 @@ def run_jobs(
         file.write(header + '\n')
         file.writelines(json.dumps([key, stamp, answer]) + '\n' for key, (stamp, answer) in finished.items())
         file.flush()
-        answers = _stream(work, waiting, processes or cores())
+        answers = _stream(work, waiting, processes or available_cores())
         bar = tqdm(total=len(jobs), initial=len(finished), desc=description, unit='picture', mininterval=0.5)
         with bar:
             for job, answer in zip(waiting, answers):
@@ -84,11 +86,6 @@ def run_jobs(
                 file.flush()
                 bar.update()
     return [finished[job.key][1] for job in jobs]
-
-
-def cores() -> int:
-    """Number of cores this process may use, which a container or ``taskset`` can make fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def write_if_changed(path: str | Path, data: bytes) -> None:
