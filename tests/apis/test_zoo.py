@@ -12,7 +12,7 @@ from mmseg_oneformer.apis.registry import config_root
 from mmseg_oneformer.apis.weights import weights_states
 from mmseg_oneformer.apis.zoo import format_zoo, markdown_zoo, read_zoo
 from mmseg_oneformer.models.checkpoint import for_inference
-from mmseg_oneformer.models.skeleton import build_skeleton
+from mmseg_oneformer.models.skeleton import build_skeleton, count_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRIES = mmengine.load(config_root() / 'oneformer/metafile.yml')
@@ -164,7 +164,7 @@ def test_results__are_the_published_ones():
 @pytest.mark.parametrize('model', list(read_zoo().values()), ids=lambda model: model.name)
 def test_parameters__are_those_of_the_model_and_as_published(model):
     cfg = for_inference(Config.fromfile(find_config(model.name)))
-    assert sum(parameter.numel() for parameter in build_skeleton(cfg.model).parameters()) == model.parameters
+    assert count_parameters(build_skeleton(cfg.model)) == model.parameters
     millions = round(model.parameters / 1e6)
     assert millions == MILLIONS.get(parts(model.name)[0], millions)
 

@@ -20,7 +20,8 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from mmseg_oneformer.analysis.flops import Size, crop_size, mean_operations, photo_inputs
-from mmseg_oneformer.analysis.skeleton import count_parameters, one_task_skeleton
+from mmseg_oneformer.analysis.skeleton import one_task_skeleton
+from mmseg_oneformer.models.skeleton import count_parameters
 from mmseg_oneformer.apis.registry import read_config
 from mmseg_oneformer.engine.cli import cli_errors
 from mmseg_oneformer.evaluation.tables import format_table

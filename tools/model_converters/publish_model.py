@@ -129,10 +129,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         description['ema'] = ema
         print(f'The checkpoint holds averaged weights and those of the last step; published are: {ema}.')
     published = write_published(out, config.stem, model.state_dict(), description, args.half)
-    sizes = {key: parameter.numel() for key, parameter in model.named_parameters()}
-    parameters = sum(size for key, size in sizes.items() if not key.startswith(TEXT_PREFIXES))
+    trained = {key: parameter.numel() for key, parameter in model.named_parameters() if parameter.requires_grad}
+    parameters = sum(size for key, size in trained.items() if not key.startswith(TEXT_PREFIXES))
     scores = read_scores(args, published)
-    print(f'{published}: {published.stat().st_size / 1e6:.2f} MB, {sum(sizes.values()):,} parameters\n')
+    print(f'{published}: {published.stat().st_size / 1e6:.2f} MB, {sum(trained.values()):,} parameters\n')
     print(format_entry(metafile_entry(config, cfg, parameters, published.name, meta.get('iter'), scores)))
 
 

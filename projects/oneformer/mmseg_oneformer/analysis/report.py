@@ -9,10 +9,11 @@ from typing import Any
 
 from ..apis.registry import read_config
 from ..evaluation.tables import format_number, format_table
+from ..models.skeleton import count_parameters
 from .flops import Flops, Input, Size, crop_size, mean_flops, photo_inputs
 from .measured import Cell, Result, describe, fill
 from .paper import METRICS, Row, Table
-from .skeleton import count_parameters, one_task_skeleton
+from .skeleton import one_task_skeleton
 
 TITLES = {'params': 'params M', 'flops': 'FLOPs G', 'mIoU_ms': 'mIoU ms', 'extra_data': 'extra data'}
 FLOPS_TITLES = ('seen', '%', '+masks', '%', '+answers', '%', 'all')

@@ -19,11 +19,6 @@ def one_task_skeleton(cfg: Config) -> nn.Module:
     return build_skeleton(cfg.model).eval()
 
 
-def count_parameters(model: nn.Module) -> int:
-    """Return the number of trainable numbers; frozen batch norms, buffers in the reference code, do not count."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-
-
 @contextmanager
 def pretending() -> Iterator[None]:
     """Give every tensor made inside a shape, a dtype and the CPU as its device, and no memory.

@@ -26,3 +26,8 @@ def build_skeleton(model: ConfigDict | dict) -> nn.Module:
     # The mode that is entered last sees a call first; the device's own has to come after ours.
     with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'), _RealSchedules():
         return MODELS.build(model)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of trainable numbers; frozen batch norms, buffers in the reference code, do not count."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
