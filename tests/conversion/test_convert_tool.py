@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.apis import OneFormerInferencer, find_weights
 from mmseg_oneformer.conversion import from_ours, read_file
 from mmseg_oneformer.conversion.hub_config import check_hub_config
 from mmseg_oneformer.models.checkpoint import TEXT_PREFIXES, read_checkpoint
@@ -256,3 +256,26 @@ def test_convert__ablation_has_no_place_elsewhere(call_tool, tmp_path, capsys, n
     assert call_tool(TOOL, 'a.pth', 'folder', '--model', config, '--to', 'hf') == 2
     assert 'no other query initializer than the published one' in error(capsys)
     assert not Path(tmp_path / 'folder').exists()
+
+
+def test_published_file_to_pictures(call_tool, tmp_path):
+    """The commands of docs/weights.md, on trained weights under the reference code's names."""
+    name = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
+    trained = read_checkpoint(find_weights(name))
+    state = {
+        key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in trained['state_dict'].items()
+    }
+    torch.save({'model': from_ours(state, 'shi').state}, tmp_path / 'published.pth')
+    assert call_tool('dataset_converters/make_shapes.py', '--out', 'data', '--train', 1, '--val', 2) == 0
+    assert call_tool(TOOL, 'published.pth', 'shapes.safetensors', '--model', name) == 0
+    answers = {}
+    for folder, weights in (
+        ('a', ()),
+        ('b', ('--weights', 'shapes.safetensors')),
+        ('c', ('--weights', 'published.pth')),
+    ):
+        assert call_tool('infer.py', 'data/val', '--model', name, '--out-dir', folder, *weights) == 0
+        answers[folder] = json.loads((tmp_path / folder / 'panoptic.json').read_text())
+        assert list((tmp_path / folder).rglob('overlays/*'))
+    assert answers['a']['annotations'][0]['segments_info']
+    assert answers['a'] == answers['b'] == answers['c']

@@ -1,5 +1,8 @@
+import functools
+import http.server
 import json
 import pickle
+import threading
 
 import pytest
 import torch
@@ -130,6 +133,24 @@ def test_load_weights__and_the_libraries_take_published_files(tmp_path, narrow, 
     load_weights(other, tmp_path / 'published.pth')
     assert_same({'meta': {}, 'state_dict': other.state_dict()}, model, None)
     assert_same(CheckpointLoader.load_checkpoint(str(tmp_path / 'published.pth')), model, 'shi')
+
+
+def test_load_from__a_published_address(tmp_path, published, model, monkeypatch):
+    """mmengine downloads by itself where `load_from` is an address: names are converted there too."""
+    (tmp_path / 'server').mkdir()
+    torch.save({'model': published}, tmp_path / 'server/published.pth')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    handler = functools.partial(QuietHandler, directory=str(tmp_path / 'server'))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        checkpoint = CheckpointLoader.load_checkpoint(f'http://127.0.0.1:{server.server_port}/published.pth')
+        server.shutdown()
+    assert_same(checkpoint, model, 'shi')
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
 
 
 def test_load_weights__another_model_is_named(tmp_path, narrow, build, published):

@@ -189,6 +189,9 @@ BY_HAND = {
     'backbone.layers.1.downsample.reduction.weight': (
         'model.pixel_level_module.encoder.encoder.layers.1.downsample.reduction.weight'
     ),
+    'backbone.layers.1.downsample.norm.weight': (
+        'model.pixel_level_module.encoder.encoder.layers.1.downsample.norm.weight'
+    ),
     'backbone.norm3.bias': 'model.pixel_level_module.encoder.hidden_states_norms.stage4.bias',
     'sem_seg_head.pixel_decoder.adapter_1.norm.bias': 'model.pixel_level_module.decoder.adapter_1.1.bias',
     'sem_seg_head.pixel_decoder.transformer.encoder.layers.4.norm2.bias': (
@@ -209,7 +212,9 @@ BY_HAND = {
     f'{HEAD}class_transformer.decoder.layers.1.norm2.bias': (
         'model.transformer_module.decoder.query_transformer.decoder.layers.1.norm2.bias'
     ),
-    f'{HEAD}class_transformer.decoder.norm.bias': 'model.transformer_module.decoder.query_transformer.decoder.norm.bias',
+    f'{HEAD}class_transformer.decoder.norm.bias': (
+        'model.transformer_module.decoder.query_transformer.decoder.norm.bias'
+    ),
     f'{HEAD}transformer_cross_attention_layers.8.norm.weight': (
         'model.transformer_module.decoder.layers.8.cross_attn.norm.weight'
     ),

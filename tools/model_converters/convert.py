@@ -42,11 +42,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--reset-classifier', action='store_true', help='start a new class head if the model has other classes'
     )
-    parser.add_argument(
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument(
         '--text',
-        action=argparse.BooleanOptionalAction,
-        help='keep the text branch, which training needs (default: only hf leaves it out, as published folders do)',
+        action='store_true',
+        default=None,
+        help='keep the text branch, which training needs (default but for hf)',
     )
+    text.add_argument('--no-text', dest='text', action='store_false', help='leave it out (default for hf)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
     return parser.parse_args(argv)
 

@@ -92,8 +92,10 @@ def _import_openmmlab() -> None:
         raise ImportError(f'{error} The combination we test is installed by: {INSTALL_HINT}') from error
 
 
-def register_checkpoint_reader(read: Callable[[str, Any], dict[str, Any]]) -> None:
-    """Make every loader of the libraries use ``read`` for local files, and nothing unsafe for downloaded ones.
+def register_checkpoint_reader(
+    read: Callable[[str, Any], dict[str, Any]], unwrap: Callable[[Any, str], dict[str, Any]]
+) -> None:
+    """Make every loader of the libraries use ``read`` for local files, and ``unwrap`` what they download safely.
 
     mmengine knows neither ``.safetensors`` nor an allow-list (so its own checkpoints cannot be resumed under
     torch >= 2.6), and the fork falls back to a load that runs code.
@@ -108,7 +110,7 @@ def register_checkpoint_reader(read: Callable[[str, Any], dict[str, Any]]) -> No
 
     def load_url(url: str, *args: Any, **kwargs: Any) -> Any:
         with checkpoint_types():
-            return download(url, *args, **{**kwargs, 'weights_only': True})
+            return unwrap(download(url, *args, **{**kwargs, 'weights_only': True}), url)
 
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     library.load_url = load_url

@@ -49,11 +49,31 @@ def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[s
     if path.name.endswith('.index.json'):
         return {'state_dict': without_prefix(_read_shards(path, map_location)), 'meta': {}}
     if path.suffix == '.safetensors':
-        checkpoint = _read_safetensors(path, map_location)
+        return unwrap(_read_safetensors(path, map_location), path)
+    return unwrap(safe_load(path, map_location), path)
+
+
+def unwrap(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the checkpoint that ``content`` is or holds, with 'state_dict' and 'meta'.
+
+    Args:
+        content: What was read.
+        source: File or address, for messages.
+
+    Raises:
+        ValueError: There is no state dict in it.
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError(f'{source} holds a {type(content).__name__} and no state dict; give a checkpoint.')
+    found = next((name for name in WRAPPERS if _is_state(content.get(name))), None)
+    if found == 'state_dict':
+        state, rest = content[found], {**content, 'meta': content.get('meta') or {}}
+    elif found is not None or _is_state(content):
+        state, rest = content if found is None else content[found], {'meta': {}}
     else:
-        checkpoint = _unwrap(safe_load(path, map_location), path)
-    checkpoint['state_dict'] = without_prefix(checkpoint['state_dict'])
-    return checkpoint
+        held = ', '.join(map(str, list(content)[:5])) or 'nothing'
+        raise ValueError(f'{source} holds no state dict, only {held}; give a checkpoint.')
+    return {**rest, 'state_dict': without_prefix(state)}
 
 
 def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -95,22 +115,6 @@ def separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         owners.add(storage.data_ptr())
         alone[key] = tensor
     return alone
-
-
-def _unwrap(content: Any, path: Path) -> dict[str, Any]:
-    """Return the checkpoint of ``content`` with its state dict under 'state_dict'."""
-    if not isinstance(content, Mapping):
-        raise ValueError(f'{path} holds a {type(content).__name__} and no state dict; give a checkpoint.')
-    found = next((name for name in WRAPPERS if _is_state(content.get(name))), None)
-    if found == 'state_dict':
-        return {**content, 'meta': content.get('meta') or {}}
-    if found is not None:
-        return {'state_dict': content[found], 'meta': {}}
-    if _is_state(content):
-        return {'state_dict': dict(content), 'meta': {}}
-    raise ValueError(
-        f'{path} holds no state dict, only {", ".join(map(str, list(content)[:5])) or "nothing"}; give a checkpoint.'
-    )
 
 
 def _is_state(value: Any) -> bool:

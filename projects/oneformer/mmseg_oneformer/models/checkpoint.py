@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .. import compat
 from ..conversion import BUFFERS, FORMS, Conversion, describe_misfit, form_of, read_file, to_ours
-from ..conversion.files import write_safetensors
+from ..conversion.files import unwrap, write_safetensors
 
 TEXT_PREFIXES = ('text_mapper.', 'criterion.')
 """First parts of the state dict's keys that only training needs: text branch, and the losses that read it."""
@@ -47,11 +47,13 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = 'cpu') -> 
         FileNotFoundError: There is no such file.
         ValueError: The file is broken, or holds something else than tensors and plain values.
     """
-    checkpoint = read_file(path, map_location)
-    form = form_of(checkpoint['state_dict'])
-    if form in (None, 'mm'):
+    return _under_our_names(read_file(path, map_location), path)
+
+
+def _under_our_names(checkpoint: dict[str, Any], source: str | os.PathLike[str]) -> dict[str, Any]:
+    if form_of(checkpoint['state_dict']) in (None, 'mm'):
         return checkpoint
-    conversion = convert(checkpoint, path)
+    conversion = convert(checkpoint, source)
     return {'state_dict': conversion.state, 'meta': describe_conversion(checkpoint['meta'], conversion)}
 
 
@@ -193,4 +195,9 @@ def for_inference(cfg: Config) -> Config:
     return cfg
 
 
-compat.register_checkpoint_reader(read_checkpoint)
+def _as_checkpoint(content: Any, url: str) -> dict[str, Any]:
+    """Return a download of the libraries as ``read_checkpoint`` would."""
+    return _under_our_names(unwrap(content, url), url)
+
+
+compat.register_checkpoint_reader(read_checkpoint, _as_checkpoint)
