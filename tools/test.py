@@ -4,6 +4,7 @@ python tools/test.py CONFIG CHECKPOINT
 python tools/test.py NAME                                  # shipped or published weights, downloaded at their first use
 python tools/test.py CONFIG CHECKPOINT --tasks panoptic
 python tools/test.py CONFIG CHECKPOINT --token-matrix      # every metric under every token (paper, Tables 8 and V)
+python tools/test.py CONFIG CHECKPOINT --report D          # every matched, false and missed segment, and a page to look
 bash tools/dist_test.sh CONFIG CHECKPOINT 8                # 8 processes: a GPU each, or the CPU where there is none
 """
 
@@ -35,6 +36,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--token', metavar='TASK', help="make all answers from this task's token")
     parser.add_argument('--token-matrix', action='store_true', help='measure every answer under every token')
     parser.add_argument('--show-dir', metavar='FOLDER', help='write a picture of every image there')
+    parser.add_argument('--report', metavar='FOLDER', help='list every segment there, with a page of the worst images')
+    parser.add_argument('--report-images', type=int, default=50, metavar='N', help='the page shows the N worst images')
     add_common_arguments(parser)
     return parser.parse_args(argv)
 
@@ -58,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         token=args.token,
         token_matrix=args.token_matrix,
         show_dir=args.show_dir,
+        report=args.report,
+        report_images=args.report_images,
         options=args.cfg_options,
     )
     if is_main_process():

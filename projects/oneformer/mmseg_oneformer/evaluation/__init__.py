@@ -4,6 +4,7 @@ from .evaluate import evaluate, for_testing
 from .instance_ap import InstanceAP
 from .panoptic_quality import PanopticQuality, PQStatistics, pq_statistics
 from .pictures import SavePictures
+from .report import SegmentReport
 from .results import OWN, format_results, own_token_metrics, versions, write_results
 from .token_matrix import TokenMatrixLoop, split_tokens
 
@@ -13,6 +14,7 @@ __all__ = [
     'PQStatistics',
     'PanopticQuality',
     'SavePictures',
+    'SegmentReport',
     'TokenMatrixLoop',
     'evaluate',
     'for_testing',
