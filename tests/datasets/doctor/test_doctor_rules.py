@@ -101,13 +101,19 @@ def test_segment_stats__as_a_loop_over_ids():
 
 def test_histogram__counts_the_targets_of_training(data, planted):
     planted['stuff-twice'](data)
+    planted['id-not-in-map'](data)
     data.segment(2, CAT)['iscrowd'] = 1
     labels = {TREE: 0, CAT: 1, DOG: 2}
     expected = {task: [0, 0, 0] for task in TASKS}
     for annotation in data.content['annotations']:
         ids = data.ids[annotation['image_id']]
         table = [
-            dict(label=labels[s['category_id']], isthing=s['category_id'] != TREE, iscrowd=s['iscrowd'], id=s['id'])
+            dict(
+                label=labels[s['category_id']],
+                isthing=s['category_id'] != TREE,
+                iscrowd=s.get('iscrowd', 0),
+                id=s['id'],
+            )
             for s in annotation['segments_info']
         ]
         index_map = np.zeros(ids.shape, np.int64)

@@ -192,9 +192,9 @@ def _mask(entry: Mapping[str, Any], image: Mapping[str, Any], size: tuple[int, i
 
 def _fate(index: int, things: Sequence[Segment], overlap: _Overlap) -> tuple[str | None, list[int]]:
     """What became of an instance, None for a segment of its own, and the places of its segments."""
-    for place in np.flatnonzero(overlap.of_instance[index] >= HALF):
+    for place in np.flatnonzero(overlap.of_instance[index] >= HALF).tolist():
         if things[place].iscrowd or np.count_nonzero(overlap.of_instance[:, place] >= HALF) > 1:
-            return 'merged', [int(place)]
+            return 'merged', [place]
     nearest = overlap.iou.argmax(axis=0)
     inside = (overlap.of_segment[index] > HALF) & (overlap.of_instance[index] >= TENTH)
     parts = np.flatnonzero(inside & (nearest == index))

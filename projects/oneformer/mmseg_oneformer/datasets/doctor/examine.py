@@ -132,7 +132,7 @@ def _examine_image(context: Context, item: Item, tally: Tally) -> Iterator[Findi
 
 def _check_sizes(image: Any, photo: Photo | None, map_size: tuple[int, ...] | None) -> Iterator[Finding]:
     """Compare height and width of photo, PNG and JSON."""
-    sizes = {map_size} - {None}
+    sizes = set() if map_size is None else {map_size}
     if photo is not None:
         seen = photo.size[::-1] if photo.turned else photo.size
         if map_size is not None and map_size != seen:

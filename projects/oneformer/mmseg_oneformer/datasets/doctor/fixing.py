@@ -194,7 +194,7 @@ def _fix_entries(item: Item, context: Context, changes: list[str]) -> Iterator[d
             changes.append(f'second entry of segment {number} taken out')
             continue
         seen.setdefault(number, entry)
-        label = context.classes.label_of.get(entry.get('category_id'))
+        label = context.classes.label_of.get(entry['category_id'])
         isthing = label in context.classes.things
         if label is not None and bool(entry.get('isthing', isthing)) != isthing:
             changes.append(f'isthing of segment {number} is {int(isthing)}, as of its category')
@@ -214,7 +214,7 @@ def _fix_map(ids: np.ndarray, rule: str, table: list[dict], context: Context, ch
     """
     stats = segment_stats(ids)
     alien, share = unknown_ids(stats, listed_ids(table))
-    if share > STRAY_SHARE or (rule == 'map-form' and len(alien)):
+    if share > STRAY_SHARE:
         return None
     new = ids.copy()
     if rule:

@@ -16,7 +16,7 @@ CHUNK = 16
 FORKING_PAYS = 200
 """Images below which starting processes takes longer than looking at them."""
 
-_job: tuple[Callable[[Any, int], Any], Any] | None = None
+_job: tuple[Callable[[Any, range], Any], Any] | None = None
 """Function and context of the running job; a child process gets them when it starts, and not with each chunk."""
 
 
