@@ -12,10 +12,16 @@ from mmengine.runner import Runner
 
 from ..models.checkpoint import for_inference, load_weights
 from ..tasks import TASKS, check_task, check_tasks
+from .report import report_config
 from .results import OWN, write_results
 from .token_matrix import split_tokens
 
-TASK_OF_METRIC_TYPE = {'PanopticQuality': 'panoptic', 'InstanceAP': 'instance', 'IoUMetric': 'semantic'}
+TASK_OF_METRIC_TYPE = {
+    'PanopticQuality': 'panoptic',
+    'SegmentReport': 'panoptic',
+    'InstanceAP': 'instance',
+    'IoUMetric': 'semantic',
+}
 TRAINING_KEYS = (
     *('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'),
     *('val_dataloader', 'val_cfg', 'val_evaluator'),
@@ -87,6 +93,8 @@ def evaluate(
     token: str | None = None,
     token_matrix: bool = False,
     show_dir: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None,
+    report_images: int = 50,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Test a checkpoint on the config's test data in one pass and write ``results.json``.
@@ -101,6 +109,8 @@ def evaluate(
             too each answer has its own.
         token_matrix: Make and measure every answer under every token.
         show_dir: Folder for a picture of each image; None for none.
+        report: Folder for the report of segments; None for none.
+        report_images: How many images its page shows by each order.
         options: What overrides the config, already merged into ``cfg``; named in ``results.json``.
 
     Returns:
@@ -116,7 +126,11 @@ def evaluate(
         raise ValueError(f'{out} is a folder; name the results file.')
     if token is None and not token_matrix:
         token = ((cfg.get('model') or {}).get('test_cfg') or {}).get('token')  # a model trained for one task states it
-    runner = Runner.from_cfg(for_testing(cfg, tasks, token, token_matrix, show_dir))
+    cfg = for_testing(cfg, tasks, token, token_matrix, show_dir)
+    if report is not None:
+        added = report_config(report, report_images, Path(config_name).stem, tasks, token_matrix)
+        cfg.test_evaluator = [*cfg.test_evaluator, added]
+    runner = Runner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     meta = load_weights(model, weights)
     start = time.perf_counter()
