@@ -198,6 +198,17 @@ def test_out_dir__files(infer, make_photo, tmp_path):
         assert result['category_id'] == found.labels[k]
 
 
+def test_out_dir__codes_give_the_same_files(infer, make_photo, tmp_path):
+    (dense,) = infer(make_photo(), out_dir=tmp_path / 'dense', mask_format='dense')
+    (coded,) = infer(make_photo(), out_dir=tmp_path / 'coded', mask_format='rle')
+    assert isinstance(dense.pred_instances.masks, torch.Tensor) and isinstance(coded.pred_instances.masks, list)
+    files = sorted(file.relative_to(tmp_path / 'dense') for file in (tmp_path / 'dense').rglob('*.*'))
+    assert len(files) == 7
+    for file in files:
+        assert (tmp_path / 'dense' / file).read_bytes() == (tmp_path / 'coded' / file).read_bytes()
+    assert infer.model.test_cfg.mask_format == 'auto'
+
+
 def test_out_dir__only_the_asked(infer, make_photo, tmp_path):
     infer(make_photo(), tasks='semantic', out_dir=tmp_path)
     assert sorted(file.name for file in tmp_path.rglob('*.*')) == ['array_0000_semantic.jpg', 'array_0000_semantic.png']

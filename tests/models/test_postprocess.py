@@ -267,7 +267,7 @@ def test_tight_boxes__edges():
 @pytest.mark.parametrize('task', ['semantic', 'instance', 'panoptic'])
 def test_to_data_sample__only_the_task(task):
     sample = BaseDataElement()
-    test_cfg = SimpleNamespace(object_mask_thr=0.8, overlap_thr=0.8, max_per_image=8)
+    test_cfg = SimpleNamespace(object_mask_thr=0.8, overlap_thr=0.8, max_per_image=8, mask_format='auto')
     to_data_sample(sample, task, *golden_case(), (0, 1), test_cfg)
     names = {'semantic': 'pred_sem_seg', 'instance': 'pred_instances', 'panoptic': 'pred_panoptic_seg'}
     assert sample.keys() == [names[task]]

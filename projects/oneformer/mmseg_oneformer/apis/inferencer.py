@@ -7,7 +7,7 @@ Decisions:
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -92,6 +92,7 @@ class OneFormerInferencer:
         batch_size: int = 1,
         progress: bool = True,
         out_dir: str | os.PathLike[str] | None = None,
+        mask_format: str | None = None,
     ) -> list[DetDataSample]:
         """Answer images, and hold all answers in memory.
 
@@ -103,6 +104,8 @@ class OneFormerInferencer:
                 changes their answers a little; 1 gives the exact ones.
             progress: Show a progress bar for more than one image.
             out_dir: Also write the answers here, as described at :class:`AnswerWriter`.
+            mask_format: Instances as 'dense' masks (n, H, W), as 'rle', a list of COCO's run-length codes, or as the
+                config says: 'auto', codes for photos above 4 megapixels.
 
         Returns:
             A data sample for each image, in the order of the inputs (a folder's photos sorted by name), on the CPU.
@@ -111,7 +114,8 @@ class OneFormerInferencer:
             FileNotFoundError: If an input does not exist.
             ValueError: If an image cannot be read or an argument is wrong.
         """
-        return [answer.sample for answer in self.stream(inputs, tasks, token, batch_size, progress, out_dir)]
+        answers = self.stream(inputs, tasks, token, batch_size, progress, out_dir, mask_format=mask_format)
+        return [answer.sample for answer in answers]
 
     def stream(
         self,
@@ -122,6 +126,7 @@ class OneFormerInferencer:
         progress: bool = True,
         out_dir: str | os.PathLike[str] | None = None,
         on_broken: Callable[[Source, str], None] | None = None,
+        mask_format: str | None = None,
     ) -> Iterator[Answer]:
         """Answer images one batch after the other; arguments and errors as for a call.
 
@@ -134,6 +139,7 @@ class OneFormerInferencer:
             out_dir: See above. The JSON files are written when the last answer has been fetched.
             on_broken: Called with the image and a sentence for each one that cannot be read, which is then left out;
                 by default the first one raises.
+            mask_format: See above.
 
         Returns:
             An iterator over the answers, in the order of the inputs.
@@ -145,13 +151,13 @@ class OneFormerInferencer:
             raise ValueError(f'A batch has at least one image, not {batch_size}; give a batch size of 1 or more.')
         sources = collect_sources(inputs)
         writer = None if out_dir is None else AnswerWriter(out_dir, sources, self.dataset_meta)
-        return self._stream(sources, tasks, token, batch_size, progress, writer, on_broken)
+        options = {'tasks': tasks, 'token': token, 'mask_format': mask_format}
+        return self._stream(sources, options, batch_size, progress, writer, on_broken)
 
     def _stream(
         self,
         sources: Sequence[Source],
-        tasks: tuple[str, ...],
-        token: str | None,
+        options: Mapping[str, Any],
         batch_size: int,
         progress: bool,
         writer: AnswerWriter | None,
@@ -172,7 +178,7 @@ class OneFormerInferencer:
                         if on_broken is None:
                             raise
                         on_broken(source, str(error))
-                for answer in self._answer(loaded, tasks, token):
+                for answer in self._answer(loaded, options):
                     if writer is not None:
                         writer.add(*answer)
                     yield answer
@@ -196,14 +202,14 @@ class OneFormerInferencer:
         return image, self._prepare({**results, 'img_id': source.name})
 
     def _answer(
-        self, loaded: Sequence[tuple[Source, np.ndarray, dict[str, Any]]], tasks: tuple[str, ...], token: str | None
+        self, loaded: Sequence[tuple[Source, np.ndarray, dict[str, Any]]], options: Mapping[str, Any]
     ) -> list[Answer]:
         if not loaded:
             return []
         data = {key: [packed[key] for _, _, packed in loaded] for key in ('inputs', 'data_samples')}
         with torch.inference_mode():
             data = self.model.data_preprocessor(data, False)
-            samples = self.model.predict(data['inputs'], data['data_samples'], tasks=tasks, token=token)
+            samples = self.model.predict(data['inputs'], data['data_samples'], **options)
         return [Answer(source, image, sample.cpu()) for (source, image, _), sample in zip(loaded, samples)]
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from ..files import atomic_path, write_atomic
+from ..run_lengths import encode_masks
 from ..visualization import class_colors, draw_answers, instance_color
 from ..visualization.colors import Color
 from .sources import Source
@@ -141,10 +142,10 @@ class AnswerWriter:
 
     def _add_instances(self, entry: dict[str, Any], found: Any) -> None:
         for label, score, box, mask in zip(found.labels, found.scores, found.bboxes, found.masks):
-            if not mask.any():
+            code = mask if isinstance(mask, Mapping) else encode_masks(mask[None])[0]
+            if not rle.area(code):
                 continue
             left, top, right, bottom = box.tolist()
-            code = rle.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
             self.instances.append(
                 {
                     'image_id': entry['id'],

@@ -17,7 +17,14 @@ from .head import HeadOutput
 from .postprocess import ImageSize, to_data_sample
 from .text_mapper import TextList
 
-TEST_CFG = {'tasks': TASKS, 'token': None, 'object_mask_thr': 0.8, 'overlap_thr': 0.8, 'max_per_image': None}
+TEST_CFG = {
+    'tasks': TASKS,
+    'token': None,
+    'object_mask_thr': 0.8,
+    'overlap_thr': 0.8,
+    'max_per_image': None,
+    'mask_format': 'auto',
+}
 
 
 @MODELS.register_module()
@@ -31,7 +38,8 @@ class OneFormer(BaseDetector):
         text_mapper, criterion: configs for training, widths and counts filled in from the head; absent from inference
             models (``for_inference``). The text mapper is built for a contrastive loss only.
         test_cfg: ``tasks`` to answer; ``token``: None for each answer from its own token (the paper's rule), or a task
-            whose token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of post-processing.
+            whose token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of post-processing;
+            ``mask_format``: instances as 'dense' masks, as 'rle', or 'auto', which is 'rle' above 4 megapixels.
         init_cfg: ``dict(type='FineTuneFrom', checkpoint=...)`` to start from another model (``fine_tune``).
         train_cfg, pretrained: accepted because mmseg's ``init_model`` sets them; unused.
     """
@@ -107,6 +115,7 @@ class OneFormer(BaseDetector):
         rescale: bool = True,
         tasks: Sequence[str] | None = None,
         token: str | None = None,
+        mask_format: str | None = None,
     ) -> list[DetDataSample]:
         """Add answers to the data samples, each from its own token.
 
@@ -117,10 +126,12 @@ class OneFormer(BaseDetector):
             rescale: if False, answers have the network input's size instead of the original image's.
             tasks: answers to make; ``test_cfg.tasks`` by default.
             token: a task whose token makes all answers; ``test_cfg.token`` by default.
+            mask_format: of the instances; ``test_cfg.mask_format`` by default.
         """
         tasks = check_tasks(self.test_cfg.tasks if tasks is None else tasks)
         forced = token or self.test_cfg.token
-        self._answer(batch_inputs, [{task: forced or task for task in tasks}], [batch_data_samples], rescale)
+        wanted = [{task: forced or task for task in tasks}]
+        self._answer(batch_inputs, wanted, [batch_data_samples], rescale, mask_format)
         return list(batch_data_samples)
 
     def predict_tokens(
@@ -138,12 +149,14 @@ class OneFormer(BaseDetector):
         token_of_task: Sequence[dict[str, str]],
         samples: Sequence[Sequence[DetDataSample]],
         rescale: bool,
+        mask_format: str | None = None,
     ) -> None:
         """Write answers into ``samples[i]`` as ``token_of_task[i]`` says, one network pass for all."""
         tokens = check_tasks(token for wanted in token_of_task for token in wanted.values())
         output = self.head(self.extract_feat(batch_inputs), [tokens] * len(batch_inputs), every_layer=False)
         padded = (batch_inputs.shape[2], batch_inputs.shape[3])
         masks = output.mask_logits()
+        test_cfg = ConfigDict(self.test_cfg | ({} if mask_format is None else {'mask_format': mask_format}))
         for wanted, batch in zip(token_of_task, samples, strict=True):
             for b, sample in enumerate(batch):
                 size = ImageSize(
@@ -152,7 +165,7 @@ class OneFormer(BaseDetector):
                 for task, token in wanted.items():
                     t = tokens.index(check_task(token))
                     logits = output.class_logits[-1, b, t], masks[b, t]
-                    to_data_sample(sample, task, *logits, size, self.thing_ids, self.test_cfg)
+                    to_data_sample(sample, task, *logits, size, self.thing_ids, test_cfg)
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample] | None = None

@@ -5,21 +5,28 @@ at stride 4 of the padded input. In the reference all N masks are first brought 
 and a 12-megapixel photo that is 12 GB. Here the same numbers are reached with less:
 
 * semantic: strips of rows, so neither (N, H, W) nor (K, H, W) exists at the original size;
-* instance: the best things are chosen first, then each *query* among them is resized once;
+* instance: the best things are chosen first, then each *query* among them is resized once; masks of large photos are
+  kept as run-length codes, each made before the next is resized;
 * panoptic: only queries above the score threshold are resized, a few at a time, with a running maximum.
 
 The plain form stands in the tests, which compare the two.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
-from mmseg_oneformer.tasks import check_task
+from ..run_lengths import encode_masks
+from ..tasks import check_task
+from .mask_resize import ImageSize, resize, resize_masks, resize_matrix
+
+__all__ = [
+    *('ImageSize', 'instances', 'panoptic_segments', 'resize_masks', 'semantic_map', 'semantic_scores'),
+    *('tight_boxes', 'to_data_sample'),
+]
 
 INSTANCE_OFFSET = 1000
 """Ids of a panoptic map are class + 1000 * k, as mmdet's tools expect them."""
@@ -27,37 +34,13 @@ INSTANCE_OFFSET = 1000
 WORKING_ELEMENTS = 2**22
 """How many numbers a temporary at the original resolution may hold (16 MB of fp32)."""
 
-
-class ImageSize(NamedTuple):
-    """The sizes (height, width) in pixels that an image goes through before and after the network."""
-
-    padded: tuple[int, int]
-    """What the network saw: the largest image of the batch, rounded up to the size divisor."""
-    image: tuple[int, int]
-    """The resized image inside the padded one, at its top left."""
-    original: tuple[int, int]
-    """The image as it was given, the size of all answers."""
-
-
-def resize_masks(mask_logits: Tensor, size: ImageSize) -> Tensor:
-    """Bring mask logits to the original size: bilinear to the padded size, crop, bilinear to the original size.
-
-    Args:
-        mask_logits: (N, h, w).
-        size: The sizes of the image.
-
-    Returns:
-        Logits (N, H, W) at the original size.
-    """
-    masks = _resize(mask_logits, size.padded)
-    return _resize(masks[:, : size.image[0], : size.image[1]], size.original)
+MASK_FORMATS = ('auto', 'dense', 'rle')
+LARGE_PHOTO = 2**22
+"""Pixels above which ``mask_format='auto'`` means run-length codes: 250 dense masks of that size are 1 GB."""
 
 
 def semantic_map(class_logits: Tensor, mask_logits: Tensor, size: ImageSize) -> Tensor:
     """Give each pixel the class with the largest sum over queries of class probability times mask probability.
-
-    Resizing is linear and separable: each strip is resized along its width as in :func:`resize_masks` and along its
-    height by the rows it needs of one matrix, both resizes in one. The scores equal the plain form's up to rounding.
 
     Args:
         class_logits: (N, K+1).
@@ -67,29 +50,49 @@ def semantic_map(class_logits: Tensor, mask_logits: Tensor, size: ImageSize) -> 
     Returns:
         Class indices (H, W) int64, in [0, K).
     """
-    class_logits, mask_logits = class_logits.float(), mask_logits.float()
-    class_probs = class_logits.softmax(-1)[:, :-1]
-    height, width = size.original
-    row_weights = _resize_matrix(mask_logits.shape[1], size.padded[0], size.image[0], height)
-    on_device = row_weights.to(mask_logits.device)  # once: a copy a strip would wait for the GPU each time
     labels = torch.empty(size.original, dtype=torch.int64, device=mask_logits.device)
-    step = max(1, WORKING_ELEMENTS // (width * max(class_probs.shape)))
-    with torch.autocast(mask_logits.device.type, enabled=False):
-        for start in range(0, height, step):
-            rows = slice(start, start + step)
-            used = row_weights[rows].any(0).nonzero()
-            first, last = int(used[0]), int(used[-1]) + 1
-            strip = mask_logits[:, first:last]
-            strip = _resize(strip, (last - first, size.padded[1]))[..., : size.image[1]]
-            strip = _resize(strip, (last - first, width))
-            strip = torch.matmul(on_device[rows, first:last], strip)
-            scores = torch.einsum('nk,nhw->khw', class_probs, strip.sigmoid_())
-            labels[rows] = scores.argmax(0)
+    for rows, scores in semantic_scores(class_logits, mask_logits, size):
+        labels[rows] = scores.argmax(0)
     return labels
 
 
+def semantic_scores(class_logits: Tensor, mask_logits: Tensor, size: ImageSize) -> Iterator[tuple[slice, Tensor]]:
+    """Yield strips of rows and their scores (K, n, W): the sums of class probability times mask probability.
+
+    Resizing is linear and separable: each strip is resized along its width as in :func:`resize_masks` and along its
+    height by the rows it needs of one matrix, both resizes in one. The scores equal the plain form's up to rounding.
+
+    Args:
+        class_logits: (N, K+1).
+        mask_logits: (N, h, w).
+        size: The sizes of the image.
+    """
+    class_logits, mask_logits = class_logits.float(), mask_logits.float()
+    class_probs = class_logits.softmax(-1)[:, :-1]
+    height, width = size.original
+    row_weights = resize_matrix(mask_logits.shape[1], size.padded[0], size.image[0], height)
+    on_device = row_weights.to(mask_logits.device)  # once: a copy a strip would wait for the GPU each time
+    step = max(1, WORKING_ELEMENTS // (width * max(class_probs.shape)))
+    for start in range(0, height, step):
+        rows = slice(start, start + step)
+        used = row_weights[rows].any(0).nonzero()
+        first, last = int(used[0]), int(used[-1]) + 1
+        with torch.autocast(mask_logits.device.type, enabled=False):
+            strip = mask_logits[:, first:last]
+            strip = resize(strip, (last - first, size.padded[1]))[..., : size.image[1]]
+            strip = resize(strip, (last - first, width))
+            strip = torch.matmul(on_device[rows, first:last], strip)
+            scores = torch.einsum('nk,nhw->khw', class_probs, strip.sigmoid_())
+        yield rows, scores
+
+
 def instances(
-    class_logits: Tensor, mask_logits: Tensor, size: ImageSize, thing_ids: Sequence[int], max_per_image: int
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    size: ImageSize,
+    thing_ids: Sequence[int],
+    max_per_image: int,
+    mask_format: str = 'dense',
 ) -> InstanceData:
     """Choose the best (query, class) pairs and keep those of thing classes.
 
@@ -102,11 +105,17 @@ def instances(
         size: The sizes of the image.
         thing_ids: The classes that are things.
         max_per_image: How many pairs are chosen at most; more than N * K means all.
+        mask_format: 'dense', 'rle', or 'auto': codes for photos of more than ``LARGE_PHOTO`` pixels.
 
     Returns:
         ``labels`` (n,) int64, ``scores`` (n,) in [0, 1] and descending, ``bboxes`` (n, 4) tight xyxy in pixels with
-        x2, y2 one past the last pixel (zeros for an empty mask), ``masks`` (n, H, W) bool.
+        x2, y2 one past the last pixel (zeros for an empty mask), ``masks`` (n, H, W) bool or a list of n COCO
+        run-length codes of the same pixels.
+
+    Raises:
+        ValueError: If there is no such mask format.
     """
+    as_codes = _as_codes(mask_format, size.original)
     class_probs = class_logits.float().softmax(-1)[:, :-1]
     num_classes = class_probs.shape[1]
     # A stable sort, since topk leaves open which of equal scores it takes.
@@ -117,17 +126,20 @@ def instances(
     scores, labels, queries = scores[chosen], labels[chosen], queries[chosen]
 
     unique, inverse = queries.unique(return_inverse=True)
-    masks = torch.empty((len(unique), *size.original), dtype=torch.bool, device=mask_logits.device)
-    quality = scores.new_zeros(len(unique))
+    dense = torch.empty((0 if as_codes else len(unique), *size.original), dtype=torch.bool, device=mask_logits.device)
+    codes: list[dict] = []
+    quality, boxes = scores.new_zeros(len(unique)), scores.new_zeros((len(unique), 4))
     for part, logits in _resized_parts(mask_logits[unique], size):
-        inside = torch.gt(logits, 0, out=masks[part])
+        inside = torch.gt(logits, 0, out=None if as_codes else dense[part])
         quality[part] = (logits.sigmoid() * inside).sum((1, 2)) / (inside.sum((1, 2)) + 1e-6)
+        boxes[part] = tight_boxes(inside)
+        if as_codes:
+            codes += encode_masks(inside)
     scores = scores * quality[inverse]
     rank = scores.argsort(descending=True, stable=True)
     inverse = inverse[rank]
-    return InstanceData(
-        labels=labels[rank], scores=scores[rank], bboxes=tight_boxes(masks)[inverse], masks=masks[inverse]
-    )
+    masks = [codes[query] for query in inverse.tolist()] if as_codes else dense[inverse]
+    return InstanceData(labels=labels[rank], scores=scores[rank], bboxes=boxes[inverse], masks=masks)
 
 
 def panoptic_segments(
@@ -220,17 +232,19 @@ def to_data_sample(
         mask_logits: (N, h, w).
         size: The sizes of the image.
         thing_ids: The classes that are things.
-        test_cfg: Has ``object_mask_thr``, ``overlap_thr`` and ``max_per_image``.
+        test_cfg: Has ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` and ``mask_format``.
 
     Raises:
-        ValueError: If there is no such task.
+        ValueError: If there is no such task or mask format.
     """
     check_task(task)
     if task == 'semantic':
         labels = semantic_map(class_logits, mask_logits, size)[None]
         sample.pred_sem_seg = PixelData(sem_seg=labels, data=labels)
     elif task == 'instance':
-        sample.pred_instances = instances(class_logits, mask_logits, size, thing_ids, test_cfg.max_per_image)
+        sample.pred_instances = instances(
+            class_logits, mask_logits, size, thing_ids, test_cfg.max_per_image, test_cfg.mask_format
+        )
     else:
         ids, segments = panoptic_segments(
             class_logits, mask_logits, size, thing_ids, test_cfg.object_mask_thr, test_cfg.overlap_thr
@@ -277,20 +291,11 @@ def _resized_parts(mask_logits: Tensor, size: ImageSize) -> Iterator[tuple[slice
         yield part, resize_masks(mask_logits[part].float(), size)
 
 
-def _resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (N, h, w) bilinearly; to the same size it is exactly the identity and skipped."""
-    if tuple(masks.shape[-2:]) == tuple(size):
-        return masks
-    return F.interpolate(masks[None], size=size, mode='bilinear', align_corners=False)[0]
-
-
-def _resize_matrix(low: int, padded: int, image: int, original: int) -> Tensor:
-    """Return the matrix (original, low) that does both resizes of :func:`resize_masks` along one axis, on the CPU.
-
-    Its columns are what the library makes of the unit vectors, so no formula is repeated here.
-    """
-    units = F.interpolate(torch.eye(low)[None], size=padded, mode='linear', align_corners=False)[..., :image]
-    return F.interpolate(units, size=original, mode='linear', align_corners=False)[0].T
+def _as_codes(mask_format: str, original: tuple[int, int]) -> bool:
+    """Return whether the masks of a photo (height, width) become run-length codes."""
+    if mask_format not in MASK_FORMATS:
+        raise ValueError(f"mask_format is 'auto', 'dense' or 'rle', not {mask_format!r}; choose one of them.")
+    return mask_format == 'rle' or (mask_format == 'auto' and original[0] * original[1] > LARGE_PHOTO)
 
 
 def _is_thing(thing_ids: Sequence[int], num_classes: int, device: torch.device) -> Tensor:

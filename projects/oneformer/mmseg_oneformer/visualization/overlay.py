@@ -10,7 +10,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from torch import Tensor
 
+from ..run_lengths import decode_mask
 from .colors import Color, class_colors, instance_color, lighten
 from .text import TextLayer
 
@@ -54,7 +56,7 @@ def draw_instances(
     image: Array,
     labels: Iterable[int],
     scores: Iterable[float],
-    masks: Array,
+    masks: Iterable[Array | Tensor | Mapping[str, Any]],
     classes: Sequence[str],
     palette: Sequence[Sequence[int]] | None = None,
     score_thr: float = 0.5,
@@ -65,7 +67,7 @@ def draw_instances(
         image: The photo, (H, W, 3) uint8 RGB.
         labels: (n,) class indices.
         scores: (n,) in [0, 1].
-        masks: (n, H, W) bool.
+        masks: (n, H, W) bool, or n COCO run-length codes, of which only those that are drawn are decoded.
         classes: Names of the classes.
         palette: A colour for each class; chosen if missing.
         score_thr: Instances below are not drawn.
@@ -74,10 +76,10 @@ def draw_instances(
         The picture, at least :data:`SHORT_SIDE` pixels high and wide.
     """
     colors, segments = class_colors(len(classes), palette), []
-    for label, score, mask in zip(labels, scores, masks):
-        if score >= score_thr and mask.any():
+    for label, score, given in zip(labels, scores, masks):
+        if score >= score_thr and (mask := decode_mask(given)).any():
             text = f'{classes[int(label)]} {score:.0%}'
-            segments.append((int(label), Segment(np.asarray(mask, bool), text, colors[int(label)], True)))
+            segments.append((int(label), Segment(mask, text, colors[int(label)], True)))
     return draw_segments(image, _shaded(segments))
 
 
@@ -124,17 +126,18 @@ def draw_segments(image: Array, segments: Sequence[Segment]) -> Array:
 
     # Muted photo below, so that colours speak and content stays visible.
     canvas = cv2.addWeighted(picture, 0.85, cv2.cvtColor(_grey(picture), cv2.COLOR_GRAY2RGB), 0.15, 0)
-    visible = _visible(masks)
-    for segment, mask in zip(ordered, visible):
-        alpha = 0.58 if segment.is_thing else 0.5
+    topmost = _topmost(masks, picture.shape[:2])
+    for index, segment in enumerate(ordered):
+        mask, alpha = topmost == index, 0.58 if segment.is_thing else 0.5
         canvas[mask] = (canvas[mask] * (1 - alpha) + np.array(segment.color) * alpha).astype(np.uint8)
     for segment, mask in zip(ordered, masks):
         _draw_edge(canvas, mask, segment, unit)
 
     layer = TextLayer(canvas, unit)
     # Things first, the largest first: where room is scarce, they keep their names.
-    for index in sorted(range(len(ordered)), key=lambda k: (not ordered[k].is_thing, -int(visible[k].sum()))):
-        layer.label(ordered[index].text, visible[index], lighten(ordered[index].color, 0.82))
+    area = np.bincount(topmost.ravel() + 1, minlength=len(ordered) + 1)[1:].tolist()
+    for index in sorted(range(len(ordered)), key=lambda k: (not ordered[k].is_thing, -area[k])):
+        layer.label(ordered[index].text, topmost == index, lighten(ordered[index].color, 0.82))
     return layer.picture()
 
 
@@ -191,15 +194,15 @@ def _draw_edge(canvas: Array, mask: Array, segment: Segment, unit: float) -> Non
     cv2.drawContours(canvas, contours, -1, lighten(segment.color, 0.55), thickness, cv2.LINE_AA)
 
 
-def _visible(masks: Sequence[Array]) -> list[Array]:
-    """Return each mask without what later ones cover."""
-    if not masks:
-        return []
-    covered, visible = np.zeros_like(masks[0]), []
-    for mask in reversed(masks):
-        visible.append(mask & ~covered)
-        covered = covered | mask
-    return visible[::-1]
+def _topmost(masks: Sequence[Array], size: tuple[int, int]) -> Array:
+    """Return for each pixel (H, W) the index of the last mask that covers it, -1 where none does.
+
+    One map, where a visible part a mask would double the memory that a crowded photo takes.
+    """
+    topmost = np.full(size, -1, np.int32)
+    for index, mask in enumerate(masks):
+        topmost[mask] = index
+    return topmost
 
 
 def _grey(picture: Array) -> Array:

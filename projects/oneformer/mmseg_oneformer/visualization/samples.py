@@ -42,7 +42,7 @@ def draw_answers(
         pictures['semantic'] = draw_semantic(image, _numpy(sample.pred_sem_seg.sem_seg[0]), classes, palette)
     if 'pred_instances' in sample:
         found = sample.pred_instances
-        answer = (_numpy(found.labels), _numpy(found.scores), _numpy(found.masks))
+        answer = (_numpy(found.labels), _numpy(found.scores), found.masks)
         pictures['instance'] = draw_instances(image, *answer, classes, palette, score_thr)
     if 'pred_panoptic_seg' in sample:
         ids, segments = _numpy(sample.pred_panoptic_seg.sem_seg[0]), sample.pred_panoptic_seg.segments_info

@@ -29,7 +29,8 @@ class Mask2FormerBaseline(Mask2Former):
         thing_ids: the classes (0..K-1) that are things; all others are stuff.
         no_object_weight: weight of "no object" in the classification loss.
         train_cfg: mmdet's: points, assigner, sampler.
-        test_cfg: ``tasks``, ``object_mask_thr``, ``overlap_thr`` and ``max_per_image`` as OneFormer has them.
+        test_cfg: ``tasks``, ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` and ``mask_format`` as
+            OneFormer has them.
         pretrained: accepted because mmseg's ``init_model`` sets it; unused.
 
     Raises:
