@@ -176,3 +176,24 @@ def test_docs__table_of_rules_is_that_of_the_code():
 def test_docs__every_rule_once():
     names = re.findall(r'^\| `([a-z0-9-]+)` \| (?:error|warning|note) \|', PAGE.read_text(), re.MULTILINE)
     assert names == list(RULES)
+
+
+@pytest.mark.parametrize(
+    ('name', 'config'),
+    [
+        ('ade20k', 'oneformer_r50_8xb2-160k_ade20k-512x512'),
+        ('cityscapes', 'oneformer_r50_8xb2-90k_cityscapes-512x1024'),
+        ('coco', 'oneformer_r50_8xb2-50e_coco-1024x1024'),
+        ('mapillary', 'oneformer_r50_8xb2-300k_mapillary-1024x1024'),
+    ],
+)
+def test_benchmarks__no_error_by_their_configs(call_tool, drawn_benchmarks, tmp_path, name, config):
+    """Folders, file names, a category for void, and ADE20K's segments without a pixel are the config's matter."""
+    drawn_benchmarks.draw_benchmark(name, tmp_path, train=3, val=2)
+    benchmark = drawn_benchmarks.BENCHMARKS[name]
+    train, val = (Path(benchmark.root) / benchmark.json(split) for split in ('train', 'val'))
+    assert call_tool(TOOL, train, '--config', config, '--val', val, '--json', 'report.json') == 0
+    report = json.loads(Path('report.json').read_text())
+    assert report['images'] == 3
+    rules = {rule['rule'] for rule in report['rules']}
+    assert ('segment-covered' in rules) == (name == 'ade20k') and ('crowd' in rules) == (name != 'ade20k')

@@ -118,8 +118,8 @@ def check_pixels(
     boxes = dict(zip(stats.ids.tolist(), stats.boxes.tolist()))
     if len(alien):
         most = max(alien.tolist(), key=areas.__getitem__)
-        more = f', with {len(alien) - 1} more such ids' if len(alien) > 1 else ''
-        text = f'{areas[most]} pixels of id {most}{more} {100 * share:.2g} % of the image'
+        more = f' and others of {len(alien) - 1} more such ids' if len(alien) > 1 else ''
+        text = f'{areas[most]} pixels of id {most}{more}, {100 * share:.2g} % of the image'
         yield Finding('id-not-in-json', text, segment_id=most)
     void = areas.get(0, 0) / stats.areas.sum()
     if void > VOID_SHARE:
