@@ -1,4 +1,4 @@
-"""Show what the network is fed: each sample's input, its targets under the three tasks, and their texts.
+"""Show what the network is fed: each sample's input, its targets under the tasks it can be asked for, and their texts.
 
 python tools/analysis_tools/browse_dataset.py CONFIG --output-dir work_dirs/browse --num 8
 """
@@ -7,6 +7,7 @@ import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels i
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from mmseg_oneformer.apis.registry import read_config
-from mmseg_oneformer.datasets import PanopticDataset, target_masks
+from mmseg_oneformer.datasets import MixedDataset, target_masks
+from mmseg_oneformer.datasets.base import SegmentationDataset
 from mmseg_oneformer.engine.cli import cli_errors
 from mmseg_oneformer.tasks import TASKS
 from mmseg_oneformer.visualization import Segment, class_colors, draw_segments, enlarge, instance_color, panel
@@ -41,22 +43,35 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def datasets_by_task(cfg: Config) -> dict[str, PanopticDataset]:
-    """The training data of ``cfg`` three times, each with one task alone.
+def datasets_by_task(cfg: Config) -> dict[str, SegmentationDataset | MixedDataset]:
+    """The training data of ``cfg`` three times, each with one task alone, whether it can be answered or not.
 
     Raises:
         ValueError: If the data set has no pipeline that draws tasks.
     """
     data = cfg.train_dataloader.dataset
-    if not any(step['type'] == 'SampleTask' for step in data.get('pipeline', ())):
+    nodes = [data, *data.get('sources', ())]
+    if not any(step['type'] == 'SampleTask' for node in nodes for step in node.get('pipeline', ())):
         raise ValueError(
             'train_dataloader.dataset has no SampleTask in its pipeline; give a config that trains OneFormer.'
         )
-    built = {}
-    for task in TASKS:
-        steps = [{**step, 'probs': {task: 1.0}} if step['type'] == 'SampleTask' else step for step in data.pipeline]
-        built[task] = DATASETS.build({**data, 'pipeline': steps})
-    return built
+    return {task: DATASETS.build(with_task(data, task)) for task in TASKS}
+
+
+def with_task(data: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """The config of a data set, its sources included, with ``task`` in the place of ``SampleTask``."""
+    changed = dict(data)
+    if 'pipeline' in data:
+        given = partial(set_task, task=task)
+        changed['pipeline'] = [given if step['type'] == 'SampleTask' else step for step in data['pipeline']]
+    if 'sources' in data:
+        changed['sources'] = [with_task(source, task) for source in data['sources']]
+    return changed
+
+
+def set_task(results: dict, task: str) -> dict:
+    """Stand in for ``SampleTask``."""
+    return {**results, 'task': task}
 
 
 def draw_targets(image: np.ndarray, sample: DetDataSample, meta: Mapping[str, Any]) -> np.ndarray:
@@ -115,9 +130,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = Path(args.output_dir)
     out.mkdir(parents=True, exist_ok=True)
     count = min(args.num, len(first))
-    for index in tqdm(range(count), desc='drawing', unit='sample'):
-        samples = {task: data[args.pass_number, index] for task, data in built.items()}
-        stem = Path(samples[TASKS[0]]['data_samples'].img_path).stem
+    # The samples of a mix stand one source behind the other: take some of each.
+    step = len(first) / count if isinstance(first, MixedDataset) else 1
+    drawn: set[str] = set()
+    for number in tqdm(range(count), desc='drawing', unit='sample'):
+        key = args.pass_number, int(number * step)
+        samples = {task: built[task][key] for task in first.tasks_of(key)}
+        stem = Path(next(iter(samples.values()))['data_samples'].img_path).stem
+        stem = f'{stem}_{key[1]}' if stem in drawn else stem  # Two sources may have photos of one name.
+        drawn.add(stem)
         Image.fromarray(draw_page(samples, first.metainfo)).save(out / f'{stem}.png')
     print(f'{out}: {count} pictures')
 

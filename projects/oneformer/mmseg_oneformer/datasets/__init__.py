@@ -1,16 +1,20 @@
-"""Data: panoptic data sets, the transforms that make training samples of them, and the order they come in."""
+"""Data sets of each kind and their mix, the transforms that make training samples, and the order they come in."""
 
 from .ade20k import Ade20kPanoptic
 from .cityscapes import CityscapesPanoptic
 from .coco import CocoPanoptic
+from .instances import InstanceDataset
 from .mapillary import MapillaryPanoptic
+from .mixed import MixedDataset
 from .panoptic import PanopticDataset
 from .samplers import PassSampler
+from .semantic import SemanticDataset
 from .shapes import ShapesPanoptic
 from .transforms import (
     DescribeTargets,
     FixedSizeCrop,
     LoadPanopticIds,
+    LoadSemanticMap,
     PackOneFormerInputs,
     PadTo,
     RandomPanopticCrop,
@@ -29,8 +33,11 @@ __all__ = [
     'CocoPanoptic',
     'DescribeTargets',
     'FixedSizeCrop',
+    'InstanceDataset',
     'LoadPanopticIds',
+    'LoadSemanticMap',
     'MapillaryPanoptic',
+    'MixedDataset',
     'PackOneFormerInputs',
     'PadTo',
     'PanopticDataset',
@@ -39,6 +46,7 @@ __all__ = [
     'RandomScaleResize',
     'RandomShortestEdge',
     'SampleTask',
+    'SemanticDataset',
     'ShapesPanoptic',
     'ShortestEdge',
     'TargetMasks',

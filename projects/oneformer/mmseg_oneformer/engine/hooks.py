@@ -14,9 +14,13 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
+from ..datasets.base import SegmentationDataset
 from ..files import write_atomic
 from ..models import Mask2FormerBaseline, OneFormer
 from ..models.checkpoint import check_fit
+
+METRIC_TASKS = {'PanopticQuality': 'panoptic', 'InstanceAP': 'instance', 'MeanIoU': 'semantic', 'IoUMetric': 'semantic'}
+"""Annotation that a metric compares with, by the name of its class."""
 
 
 class _LaterRemoval:
@@ -149,7 +153,8 @@ class StopAtInvalidLoss(Hook):
 class CheckClasses(Hook):
     """Ends a run whose model and data disagree about the classes, before it costs anything.
 
-    Such a model would train without an error: with one class too few the last one becomes "no object".
+    Such a model would train without an error: with one class too few the last one becomes "no object". A metric that
+    the annotations of the evaluated photos cannot answer ends it too: its number would mean nothing.
     """
 
     def before_train(self, runner: Any) -> None:
@@ -159,10 +164,12 @@ class CheckClasses(Hook):
     def before_val(self, runner: Any) -> None:
         """Compare with the validation data."""
         self._compare(runner, runner.val_loop)
+        check_metrics(runner.val_loop)
 
     def before_test(self, runner: Any) -> None:
         """Compare with the test data."""
         self._compare(runner, runner.test_loop)
+        check_metrics(runner.test_loop)
 
     def _compare(self, runner: Any, loop: Any) -> None:
         """Raise a ValueError unless number of classes and thing ids agree; other models than ours are left alone."""
@@ -181,6 +188,22 @@ class CheckClasses(Hook):
                 f'model.thing_ids is {tuple(model.thing_ids)} and the things of the data are '
                 f'{tuple(meta["thing_ids"])}; state the same ones in both.'
             )
+
+
+def check_metrics(loop: Any) -> None:
+    """Raise a ValueError if a metric of ``loop`` needs an annotation that its data set does not have."""
+    dataset = loop.dataloader.dataset
+    if not isinstance(dataset, SegmentationDataset):
+        return
+    for metric in loop.evaluator.metrics:
+        task = METRIC_TASKS.get(type(metric).__name__)
+        if task is None or task in dataset.tasks or getattr(metric, 'ann_file', None):
+            continue
+        measurable = ' and '.join(name for name, other in METRIC_TASKS.items() if other in dataset.tasks)
+        raise ValueError(
+            f'{type(metric).__name__} needs {task} annotations and {dataset.name} has {" and ".join(dataset.tasks)} '
+            f'ones; state val_evaluator and test_evaluator with {measurable} alone.'
+        )
 
 
 def check_schedule(configs: Sequence[dict] | dict, states: Sequence[dict]) -> None:

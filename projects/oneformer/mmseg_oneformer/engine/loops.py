@@ -122,8 +122,8 @@ class ResumableIterLoop(IterBasedTrainLoop):
             )
         if not hasattr(self.dataloader.dataset, 'seed'):
             raise ValueError(
-                f'ResumableIterLoop trains on a PanopticDataset, not on {type(self.dataloader.dataset).__name__}: the '
-                'keys of PassSampler mean nothing to a wrapper.'
+                f'ResumableIterLoop cannot train on {type(self.dataloader.dataset).__name__}: the keys of PassSampler '
+                'mean nothing to a wrapper; use PanopticDataset, SemanticDataset, InstanceDataset or MixedDataset.'
             )
         # On resuming, the seed is restored only after the data loader was built with another one.
         sampler.seed = self.runner.seed

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as mask_api
 
+from ..datasets.outlines import polygon_code
 from .panoptic import SegmentIds, boxes
 
 __all__ = ['Annotation', 'Classes', 'Region', 'polygon_code', 'segment_annotation']
@@ -68,19 +69,6 @@ class Annotation(NamedTuple):
     size: tuple[int, int]
     regions: list[Region]
     semantic: np.ndarray | None = None
-
-
-def polygon_code(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> dict[str, Any]:
-    """Run-length code of the union of polygons (x, y, x, y, ...; pixels), drawn as COCO draws them.
-
-    Raises:
-        ValueError: A polygon has fewer than three points or half a point.
-    """
-    for polygon in polygons:
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(f'an outline has {len(polygon)} numbers; it needs x and y of three points or more')
-    codes = mask_api.frPyObjects([[float(value) for value in polygon] for polygon in polygons], *size)
-    return mask_api.merge(codes)
 
 
 def segment_annotation(

@@ -4,6 +4,7 @@ from .crop import FixedSizeCrop, PadTo, RandomPanopticCrop
 from .loading import LoadPanopticIds
 from .packing import PackOneFormerInputs
 from .resize import RandomScaleResize, RandomShortestEdge, ShortestEdge
+from .semantic_map import LoadSemanticMap
 from .targets import SampleTask, TargetMasks, TaskTargets, target_masks
 from .texts import DescribeTargets
 
@@ -11,6 +12,7 @@ __all__ = [
     'DescribeTargets',
     'FixedSizeCrop',
     'LoadPanopticIds',
+    'LoadSemanticMap',
     'PackOneFormerInputs',
     'PadTo',
     'RandomPanopticCrop',

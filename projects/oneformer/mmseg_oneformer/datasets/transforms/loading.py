@@ -1,4 +1,4 @@
-"""Read the PNG of segment ids into a small-numbered map."""
+"""Read the annotation of a photo into a small-numbered map."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,10 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
-__all__ = ['LoadPanopticIds', 'decode_ids', 'table_index_map']
+from ..relabel import relabelled
+from .kinds import decode_classes, instance_segments, semantic_segments
+
+__all__ = ['LoadPanopticIds', 'check_size', 'decode_ids', 'table_index_map']
 
 
 @TRANSFORMS.register_module()
@@ -17,8 +20,9 @@ class LoadPanopticIds(BaseTransform):
     """Load the segments of a photo as one integer map, which resizing, cropping and flipping act on like on a picture.
 
     ``results['gt_seg_map']`` becomes (H, W) int32: 0 = void, k = entry k (counted from 1) of
-    ``results['segments_info']``. Without ``seg_map_path`` in the results, as when a plain photo is to be answered,
-    nothing happens.
+    ``results['segments_info']``. The annotation is what the data set names: a PNG of segment ids, a semantic PNG
+    (``SemanticDataset``) or outlines of objects (``InstanceDataset``). Without one, as when a plain photo is to be
+    answered, nothing happens.
 
     In training it stands before the resizing, so that the map takes part in it; in testing behind it, so that the map
     keeps the size of the photo on disk.
@@ -37,37 +41,70 @@ class LoadPanopticIds(BaseTransform):
         """Add ``gt_seg_map`` to ``results``.
 
         Raises:
-            ValueError: If the PNG is missing, broken, of another size than the photo, or does not fit the segment
-                table.
+            ValueError: If the annotation is missing, broken, of another size than the photo, or does not fit the
+                segment table.
         """
-        path = results.get('seg_map_path')
-        if path is None:
+        if results.get('seg_map_path') is not None:
+            segment_map, table = self._panoptic(results), results['segments_info']
+        elif 'semantic_map_path' in results:
+            segment_map, table = self._semantic(results)
+        elif 'outlines' in results:
+            height, width = results['ori_shape'][:2]
+            segment_map, table = instance_segments(results['outlines'], (height, width), results['outlines_of'])
+        else:
             return results
-        try:
-            data = fileio.get(path, backend_args=self.backend_args)
-        except OSError as error:
-            raise ValueError(f'Segment map {path} cannot be read ({error.strerror or error}); put it there.') from error
+        if 'label_of' in results:
+            segment_map, table = relabelled(segment_map, table, results['label_of'], results['thing_ids'])
+        results['gt_seg_map'], results['segments_info'] = segment_map, table
+        results.setdefault('seg_fields', []).append('gt_seg_map')
+        return results
+
+    def _panoptic(self, results: Mapping[str, Any]) -> np.ndarray:
+        """Segment map (H, W) of a PNG of segment ids."""
+        path = results['seg_map_path']
+        data = self._read(f'Segment map {path}', path)
         try:
             ids = decode_ids(data)
         except ValueError as error:
             raise ValueError(f'Segment map {path} {error}; write it again.') from error
         if ids is None:
             raise ValueError(f'Segment map {path} cannot be decoded: it is damaged or no PNG; copy it anew.')
-        photo_size = results.get('ori_shape')
-        if photo_size is not None and ids.shape != tuple(photo_size[:2]):
-            turned = ids.shape == tuple(photo_size[:2])[::-1]
-            cure = (
-                'the photo is turned by its EXIF orientation: save it without, or turn the map'
-                if turned
-                else 'scale the map by nearest neighbour or find the right photo'
-            )
-            raise ValueError(
-                f'Segment map {path} is {ids.shape[1]}x{ids.shape[0]} but its photo {results.get("img_path", "")} '
-                f'is {photo_size[1]}x{photo_size[0]} (width x height); {cure}.'
-            )
-        results['gt_seg_map'] = table_index_map(ids, results['segments_info'], path, self.allow_absent)
-        results.setdefault('seg_fields', []).append('gt_seg_map')
-        return results
+        check_size(f'Segment map {path}', ids.shape, results)
+        return table_index_map(ids, results['segments_info'], path, self.allow_absent)
+
+    def _semantic(self, results: Mapping[str, Any]) -> tuple[np.ndarray, list[dict]]:
+        """Segment map (H, W) and table of a semantic PNG."""
+        path = results['semantic_map_path']
+        data = self._read(f'Semantic map {path}', path)
+        try:
+            values = decode_classes(data)
+        except ValueError as error:
+            raise ValueError(f'Semantic map {path} {error}.') from error
+        check_size(f'Semantic map {path}', values.shape, results)
+        return semantic_segments(values, results['semantic_values'], results['thing_ids'], path)
+
+    def _read(self, what: str, path: str) -> bytes:
+        try:
+            return fileio.get(path, backend_args=self.backend_args)
+        except OSError as error:
+            raise ValueError(f'{what} cannot be read ({error.strerror or error}); put it there.') from error
+
+
+def check_size(what: str, size: tuple[int, ...], results: Mapping[str, Any]) -> None:
+    """Raise a ValueError if the map called ``what`` has another (height, width) than the photo of ``results``."""
+    photo_size = results.get('ori_shape')
+    if photo_size is None or size == tuple(photo_size[:2]):
+        return
+    turned = size == tuple(photo_size[:2])[::-1]
+    cure = (
+        'the photo is turned by its EXIF orientation: save it without, or turn the map'
+        if turned
+        else 'scale the map by nearest neighbour or find the right photo'
+    )
+    raise ValueError(
+        f'{what} is {size[1]}x{size[0]} but its photo {results.get("img_path", "")} '
+        f'is {photo_size[1]}x{photo_size[0]} (width x height); {cure}.'
+    )
 
 
 def decode_ids(data: bytes) -> np.ndarray | None:

@@ -24,6 +24,7 @@ META_KEYS = (
     'texts',
     'text_counts',
     'filler',
+    'instance_ids_path',
 )
 """What goes into the sample's metainfo where the pipeline has made it."""
 
@@ -34,8 +35,9 @@ class PackOneFormerInputs(BaseTransform):
 
     A training sample (after ``TaskTargets``) gets ``gt_instances.labels`` (M,) int64 and ``gt_targets.index_map`` (1,
     h, w) int16. A test sample with annotations gets ``segments_info`` in its metainfo, ``gt_panoptic_seg`` with the
-    segment map (1, H, W) int32 and ``gt_sem_seg`` with the class map (1, H, W) int64, both at the size of the photo on
-    disk and under the keys ``sem_seg`` and ``data``, which mmdet's and mmseg's tools look for.
+    segment map (1, H, W) int32 and ``gt_sem_seg`` with the class map (1, H, W) int64 that ``LoadSemanticMap`` has read,
+    else one derived from the segments. Both are at the size of the photo on disk and under the keys ``sem_seg`` and
+    ``data``, which mmdet's and mmseg's tools look for.
 
     Args:
         meta_keys: Keys of the results that go into the metainfo.
@@ -64,7 +66,10 @@ def _add_truth(sample: DetDataSample, results: Mapping[str, Any]) -> None:
     sample.set_metainfo({'segments_info': table})
     segments = torch.from_numpy(segment_map)[None]
     sample.gt_panoptic_seg = PixelData(sem_seg=segments, data=segments)
-    classes = torch.from_numpy(class_map(segment_map, table, ignore_index(len(results['classes']))))[None]
+    sem_map = results.get('gt_sem_map')
+    if sem_map is None:
+        sem_map = class_map(segment_map, table, ignore_index(len(results['classes'])))
+    classes = torch.from_numpy(sem_map)[None]
     sample.gt_sem_seg = PixelData(sem_seg=classes, data=classes)
 
 

@@ -1,6 +1,6 @@
 """Which task a training image is for, and what its targets then are (paper §3.1)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,24 +19,51 @@ __all__ = ['SampleTask', 'TargetMasks', 'TaskTargets', 'target_masks', 'task_tar
 class SampleTask(BaseTransform):
     """Draw the task that a training image is for: joint training samples all three uniformly.
 
+    A data set whose annotation cannot answer every task says so in ``tasks`` of the results. Its own ``task_probs``
+    come before the ones given here.
+
     Args:
         probs: Probability of each task, summing to 1; a task that is not named is never drawn. The reference states
             cumulative thresholds instead and so misses instance in two of its Mapillary configs.
+        renormalise: For an image that cannot answer all of these tasks, draw among those it can, in the proportions of
+            ``probs``. By default such an image is an error.
     """
 
-    def __init__(self, probs: Mapping[str, float]) -> None:
-        for task, prob in probs.items():
-            check_task(task)
-            if not 0 <= prob <= 1:
-                raise ValueError(f'SampleTask: the probability of {task} must lie in 0..1, got {prob}.')
-        if abs(sum(probs.values()) - 1) > 1e-6:
-            raise ValueError(f'SampleTask: probabilities must sum to 1, got {dict(probs)}.')
-        self.probs = {task: float(probs[task]) for task in TASKS if probs.get(task, 0) > 0}
+    def __init__(self, probs: Mapping[str, float], renormalise: bool = False) -> None:
+        self.probs = checked_probs(probs, 'SampleTask')
+        self.renormalise = renormalise
 
-    def task_for(self, draw: float) -> str:
+    def probs_for(
+        self, tasks: Collection[str], task_probs: Mapping[str, float] | None, source: str
+    ) -> dict[str, float]:
+        """Probability of each task for the images of one source, summing to 1.
+
+        Args:
+            tasks: What its annotation can answer.
+            task_probs: Probabilities of its own, or None.
+            source: Its name, for the error.
+
+        Raises:
+            ValueError: A task may be drawn that it cannot answer, or none that it can.
+        """
+        probs = self.probs if task_probs is None else checked_probs(task_probs, f'task_probs of {source}')
+        answerable = {task: prob for task, prob in probs.items() if task in tasks}
+        if len(answerable) == len(probs):
+            return probs
+        if task_probs is None and self.renormalise and answerable:
+            total = sum(answerable.values())
+            return {task: prob / total for task, prob in answerable.items()}
+        refused = next(task for task in probs if task not in tasks)
+        raise ValueError(
+            f'{source} is annotated for {" and ".join(tasks)} alone and may be asked for {refused}; set task_probs='
+            f'{dict.fromkeys(tasks, 1 / len(tasks))} of this data set, or SampleTask(renormalise=True) with one of its '
+            'tasks among the probs.'
+        )
+
+    def task_for(self, draw: float, probs: Mapping[str, float] | None = None) -> str:
         """The task of a uniform ``draw`` in [0, 1): semantic below its probability, then instance, then panoptic."""
         bound = 0.0
-        for task, prob in self.probs.items():
+        for task, prob in (probs or self.probs).items():
             bound += prob
             if draw < bound:
                 return task
@@ -44,7 +71,9 @@ class SampleTask(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add ``task`` to ``results``."""
-        results['task'] = self.task_for(np.random.uniform())
+        source = results.get('img_path', 'The image')
+        probs = self.probs_for(results.get('tasks', TASKS), results.get('task_probs'), source)
+        results['task'] = self.task_for(np.random.uniform(), probs)
         return results
 
 
@@ -93,6 +122,21 @@ class TargetMasks(BaseTransform):
         sample.gt_instances.masks = BitmapMasks(masks.numpy().astype(np.uint8), *masks.shape[1:])
         del sample.gt_targets
         return results
+
+
+def checked_probs(probs: Mapping[str, float], owner: str) -> dict[str, float]:
+    """Probabilities above 0 in the order of ``TASKS``.
+
+    Raises:
+        ValueError: A task is unknown, or the probabilities are none; the sentence begins with ``owner``.
+    """
+    for task, prob in probs.items():
+        check_task(task)
+        if not 0 <= prob <= 1:
+            raise ValueError(f'{owner}: the probability of {task} must lie in 0..1, got {prob}.')
+    if abs(sum(probs.values()) - 1) > 1e-6:
+        raise ValueError(f'{owner}: probabilities must sum to 1, got {dict(probs)}.')
+    return {task: float(probs[task]) for task in TASKS if probs.get(task, 0) > 0}
 
 
 def task_targets(

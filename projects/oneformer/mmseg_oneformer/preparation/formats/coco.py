@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pycocotools import mask as mask_api
-
+from ...datasets.outlines import outline_code
 from ..own_data import Photo, parse_classes, read_semantic
-from ..scene import Annotation, Region, polygon_code
+from ..scene import Annotation, Region
 
 __all__ = ['CocoFormat']
 
@@ -91,22 +90,7 @@ class CocoFormat:
             raise ValueError(
                 f'{where} has category {annotation["category_id"]}, which "categories" does not list; add it there.'
             )
-        outline = annotation.get('segmentation')
-        if not outline:
-            raise ValueError(f'{where} has a box but no segmentation; draw its outline or take it out.')
-        if isinstance(outline, list):
-            if not all(isinstance(part, list) for part in outline):
-                raise ValueError(
-                    f'{where} has one flat list of numbers; its segmentation has to be a list of outlines.'
-                )
-            try:
-                code = polygon_code(outline, size)
-            except ValueError as error:
-                raise ValueError(f'{where}: {error}.') from error
-        else:
-            if tuple(outline['size']) != size:
-                raise ValueError(f'{where} is a mask of {outline["size"]}, its image is {list(size)} (height, width).')
-            code = mask_api.frPyObjects(outline, *size) if isinstance(outline['counts'], list) else outline
+        code = outline_code(annotation.get('segmentation'), size, where)
         return Region(self.label_of[annotation['category_id']], code, bool(annotation.get('iscrowd', 0)))
 
 

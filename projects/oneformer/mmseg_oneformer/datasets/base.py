@@ -1,0 +1,118 @@
+"""What data sets of every kind share.
+
+Decisions:
+* A kind of annotation can answer some of the three tasks and no others. A data set says which; drawing a task that it
+  cannot answer is an error before training starts, and how often the others are drawn is stated in the config.
+* Faults in the data are errors. The base class answers a broken image by drawing another one, which would hide them.
+* A sample asked for by ``(pass, index)`` draws its augmentation from (seed, pass, index) alone, so that it is the same
+  with any number of loader workers and after a resume.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from mmengine.dataset import BaseDataset
+
+from ..tasks import TASKS
+from .images import image_fault
+from .randomness import keyed_randomness
+from .relabel import label_map
+from .transforms.targets import SampleTask
+
+__all__ = ['SegmentationDataset']
+
+
+class SegmentationDataset(BaseDataset):
+    """Photos with annotations of one kind.
+
+    Attributes:
+        tasks: What the annotation can answer.
+
+    Args:
+        seed: Of the augmentation. ``PassSampler`` replaces it by the run's seed.
+        task_probs: Probability of each task for photos of this data set; None: those of ``SampleTask``.
+        **kwargs: Arguments of ``BaseDataset``.
+    """
+
+    tasks: tuple[str, ...] = TASKS
+
+    def __init__(self, seed: int = 0, task_probs: Mapping[str, float] | None = None, **kwargs: Any) -> None:
+        self.seed = seed
+        self.task_probs = None if task_probs is None else dict(task_probs)
+        self._given: dict[str, Any] = {}
+        super().__init__(**kwargs)
+
+    @property
+    def name(self) -> str:
+        """By what errors call this data set."""
+        return self.ann_file
+
+    def full_init(self) -> None:
+        """Read the annotations, once.
+
+        Raises:
+            ValueError: ``SampleTask`` may draw a task that the annotations cannot answer, or they are faulty.
+        """
+        if not self._fully_initialized:
+            for step in self.pipeline.transforms:
+                if isinstance(step, SampleTask):
+                    step.probs_for(self.tasks, self.task_probs, self.name)
+        super().full_init()
+
+    def tasks_of(self, key: int | tuple[int, int]) -> tuple[str, ...]:
+        """Tasks that sample ``key`` can be asked for."""
+        return self.tasks
+
+    def give_classes(
+        self, classes: Sequence[str], thing_ids: Collection[int], aliases: Mapping[str, str | None]
+    ) -> None:
+        """Let samples have the classes of another list, matched by name; the photos have to be read already.
+
+        Args:
+            classes: Names of the other list.
+            thing_ids: Its things.
+            aliases: Names in the other list of classes that are called otherwise here; None: becomes void.
+
+        Raises:
+            ValueError: A class of this data set is not in the list, or is a thing in one and stuff in the other.
+        """
+        own = self.metainfo
+        # A semantic map does not tell things from stuff; every other annotation does.
+        own_things = None if self.tasks == ('semantic',) else own['thing_ids']
+        labels = label_map(own['classes'], own_things, classes, thing_ids, aliases, self.name)
+        self._given = {'classes': tuple(classes), 'thing_ids': tuple(thing_ids), 'label_of': labels}
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Any:
+        """The sample ``index``, or that of ``(pass, index)`` with randomness of its own.
+
+        Args:
+            key: An index, whose augmentation draws from the process's generators, or what ``PassSampler`` yields.
+
+        Raises:
+            ValueError: If the photo or its annotation is missing or broken, or they do not fit together.
+        """
+        if not self._fully_initialized:
+            self.full_init()
+        if not isinstance(key, tuple | list):
+            return self.prepare_data(int(key))
+        pass_number, index = key
+        with keyed_randomness(self.seed, int(pass_number), int(index)):
+            return self.prepare_data(int(index))
+
+    def prepare_data(self, idx: int) -> Any:
+        """Run the pipeline on data info ``idx``; classes, thing ids and tasks go along for the transforms."""
+        info = self.get_data_info(idx)
+        info.update(classes=self._metainfo['classes'], thing_ids=self._metainfo['thing_ids'], tasks=self.tasks)
+        info.update(self._given)
+        if self.task_probs is not None:
+            info['task_probs'] = self.task_probs
+        path = info['img_path']
+        try:
+            sample = self.pipeline(info)
+        except Exception as error:
+            if fault := image_fault(path):
+                raise ValueError(fault) from error
+            raise
+        if sample is None:
+            raise ValueError(image_fault(path) or f'A transform of the pipeline returned nothing for {path}.')
+        return sample

@@ -1,0 +1,125 @@
+"""Photos with objects alone: COCO's instance JSON, whose outlines may overlap, and nothing about the rest."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.registry import DATASETS
+
+from .base import SegmentationDataset
+from .coco_json import checked_metainfo, read_coco_json
+
+__all__ = ['InstanceDataset']
+
+
+@DATASETS.register_module()
+class InstanceDataset(SegmentationDataset):
+    """Photos with a COCO instance JSON; they train the instance task.
+
+    Classes are the JSON's categories in the order of their ids, all of them things. A photo without an object is a
+    sample without a target. A data info holds ``img_id`` and ``img_path``, and ``outlines`` and ``outlines_of`` for
+    ``LoadPanopticIds``.
+
+    Args:
+        ann_file: The JSON, relative to ``data_root`` unless absolute.
+        metainfo: ``classes``, compared with the JSON, and if wished ``palette``; without it both are taken from there.
+        data_root: Folder that the other paths are relative to.
+        data_prefix: ``img``: folder of the photos.
+        filter_empty: In training, leave out photos without an object that is no crowd.
+        seed: Of the augmentation. ``PassSampler`` replaces it by the run's seed.
+        **kwargs: ``task_probs``, ``pipeline``, ``test_mode``, ``indices`` and the other arguments of ``BaseDataset``.
+    """
+
+    tasks = ('instance',)
+
+    def __init__(
+        self,
+        ann_file: str,
+        metainfo: Mapping[str, Any] | None = None,
+        data_root: str = '',
+        data_prefix: Mapping[str, str] | None = None,
+        filter_empty: bool = False,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.filter_empty = filter_empty
+        prefix = {'img': '', **(data_prefix or {})}
+        super().__init__(
+            seed=seed, ann_file=ann_file, metainfo=metainfo, data_root=data_root, data_prefix=prefix, **kwargs
+        )
+
+    @classmethod
+    def _load_metainfo(cls, metainfo: Mapping[str, Any] | None = None) -> dict:
+        """Metainfo in which every class is a thing."""
+        meta = super()._load_metainfo(metainfo)
+        if 'classes' in meta:
+            meta['thing_ids'] = tuple(range(len(meta['classes'])))
+        return meta
+
+    def load_data_list(self) -> list[dict]:
+        """Read the JSON; one data info per image, in the order of its ``images``.
+
+        Raises:
+            FileNotFoundError: If the JSON does not exist.
+            ValueError: If it is no instance JSON, its categories are not the config's, or an object has no outline or
+                an unknown category or image.
+        """
+        content = read_coco_json(self.ann_file, 'instance')
+        categories = sorted(content['categories'], key=lambda category: category.get('id', 0))
+        categories = [{**category, 'isthing': 1} for category in categories]
+        self._metainfo = checked_metainfo(self._metainfo, categories, self.ann_file)
+        label_of = {category['id']: label for label, category in enumerate(categories)}
+        outlines: dict[Any, list[dict]] = {image['id']: [] for image in content['images']}
+        for annotation in content.get('annotations') or []:
+            outlines_of_image = outlines.get(annotation['image_id'])
+            entry = self._outline(annotation, label_of)
+            if outlines_of_image is None:
+                raise ValueError(
+                    f'{self.ann_file}: annotation {annotation["id"]} is of image {annotation["image_id"]}, '
+                    'which "images" does not list; add it there or take the annotation out.'
+                )
+            outlines_of_image.append(entry)
+        if not outlines:
+            raise ValueError(f'{self.ann_file} lists no images.')
+        if not self.test_mode and not any(outlines.values()):
+            raise ValueError(f'{self.ann_file} has no annotations: training needs the instance JSON.')
+        return [
+            {
+                'img_id': image['id'],
+                'img_path': str(Path(self.data_prefix['img']) / image['file_name']),
+                'outlines': outlines[image['id']],
+                'outlines_of': self.ann_file,
+            }
+            for image in content['images']
+        ]
+
+    def _outline(self, annotation: Mapping[str, Any], label_of: Mapping[int, int]) -> dict[str, Any]:
+        """What is kept of an object.
+
+        Raises:
+            ValueError: It has no outline, or an unknown category.
+        """
+        if 'segments_info' in annotation:
+            raise ValueError(f'{self.ann_file} is a panoptic JSON: use PanopticDataset, which trains all three tasks.')
+        where = f'{self.ann_file}: annotation {annotation["id"]}'
+        if annotation['category_id'] not in label_of:
+            raise ValueError(
+                f'{where} has category {annotation["category_id"]}, which "categories" does not list; add it there.'
+            )
+        if not annotation.get('segmentation'):
+            raise ValueError(f'{where} has a box but no segmentation; draw its outline or take it out.')
+        return {
+            'id': annotation['id'],
+            'label': label_of[annotation['category_id']],
+            'iscrowd': bool(annotation.get('iscrowd', 0)),
+            'segmentation': annotation['segmentation'],
+        }
+
+    def filter_data(self) -> list[dict]:
+        """Leave out photos without objects where ``filter_empty`` asks for it; never at test time."""
+        if self.test_mode or not self.filter_empty:
+            return self.data_list
+        kept = [info for info in self.data_list if any(not entry['iscrowd'] for entry in info['outlines'])]
+        if not kept:
+            raise ValueError(f'{self.ann_file}: filter_empty leaves no image; set filter_empty=False.')
+        return kept

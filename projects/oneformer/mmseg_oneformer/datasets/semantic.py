@@ -1,0 +1,121 @@
+"""Photos with semantic maps alone: the class of every pixel, and no objects."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.registry import DATASETS
+
+from ..visualization.colors import class_colors
+from .base import SegmentationDataset
+from .transforms.kinds import SemanticValues
+
+__all__ = ['SemanticDataset']
+
+
+@DATASETS.register_module()
+class SemanticDataset(SegmentationDataset):
+    """Photos with one PNG each whose values are class indices; they train the semantic task.
+
+    Nothing else is needed: no JSON and no instances. PNGs with a palette are read by their indices. A data info holds
+    ``img_id`` and ``img_path``, and ``semantic_map_path`` and ``semantic_values`` for ``LoadPanopticIds``.
+
+    Args:
+        metainfo: ``classes``, in the order of the values; if wished ``thing_ids`` (default: none), which matter for a
+            model that answers other tasks too, and ``palette``.
+        ann_file: Text file that lists the photos to take, without suffix, one a line; default: all.
+        data_root: Folder that the other paths are relative to.
+        data_prefix: ``img``: folder of the photos; ``seg``: folder of the PNGs, named like the photos.
+        img_suffix: What photos end in.
+        seg_map_suffix: What PNGs end in instead.
+        ignore_index: The value of void, which no target covers.
+        reduce_zero_label: Value 0 is void too, and value k is class k - 1.
+        seed: Of the augmentation. ``PassSampler`` replaces it by the run's seed.
+        **kwargs: ``task_probs``, ``pipeline``, ``test_mode``, ``indices`` and the other arguments of ``BaseDataset``.
+    """
+
+    tasks = ('semantic',)
+
+    def __init__(
+        self,
+        metainfo: Mapping[str, Any] | None = None,
+        ann_file: str = '',
+        data_root: str = '',
+        data_prefix: Mapping[str, str] | None = None,
+        img_suffix: str = '.jpg',
+        seg_map_suffix: str = '.png',
+        ignore_index: int = 255,
+        reduce_zero_label: bool = False,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.img_suffix, self.seg_map_suffix = img_suffix, seg_map_suffix
+        self.ignore_index, self.reduce_zero_label = ignore_index, reduce_zero_label
+        prefix = {'img': 'img', 'seg': 'seg', **(data_prefix or {})}
+        super().__init__(
+            seed=seed, metainfo=metainfo, ann_file=ann_file, data_root=data_root, data_prefix=prefix, **kwargs
+        )
+
+    @property
+    def name(self) -> str:
+        """By what errors call this data set: the folder of its PNGs."""
+        return self.data_prefix['seg']
+
+    @classmethod
+    def _load_metainfo(cls, metainfo: Mapping[str, Any] | None = None) -> dict:
+        """Complete metainfo: the classes are known before any file is read."""
+        meta = super()._load_metainfo(metainfo)
+        if 'classes' not in meta:
+            raise ValueError(
+                f'{cls.__name__} needs metainfo=dict(classes=...): the names in the order of the values in the PNGs.'
+            )
+        meta['classes'] = tuple(meta['classes'])
+        meta['thing_ids'] = tuple(sorted(int(label) for label in meta.get('thing_ids', ())))
+        meta['palette'] = [tuple(color) for color in meta.get('palette') or class_colors(len(meta['classes']))]
+        return meta
+
+    def load_data_list(self) -> list[dict]:
+        """One data info per photo, in the order of their names or of the list.
+
+        Raises:
+            FileNotFoundError: The list or a folder does not exist.
+            ValueError: There are no photos, or one has no PNG.
+        """
+        photos, maps = Path(self.data_prefix['img']), Path(self.data_prefix['seg'])
+        for key, folder in (('img', photos), ('seg', maps)):
+            if not folder.is_dir():
+                raise FileNotFoundError(f'Folder {folder} does not exist; set data_root and data_prefix.{key}.')
+        names = self._names(photos)
+        there = {path.relative_to(maps).as_posix() for path in maps.rglob(f'*{self.seg_map_suffix}')}
+        missing = [name for name in names if name + self.seg_map_suffix not in there]
+        if missing:
+            raise ValueError(
+                f'{len(missing)} of {len(names)} photos have no semantic map, such as '
+                f'{maps / (missing[0] + self.seg_map_suffix)}; add them, or list the annotated photos in ann_file.'
+            )
+        values = SemanticValues(len(self._metainfo['classes']), self.ignore_index, self.reduce_zero_label)
+        return [
+            {
+                'img_id': name,
+                'img_path': str(photos / (name + self.img_suffix)),
+                'semantic_map_path': str(maps / (name + self.seg_map_suffix)),
+                'semantic_values': values,
+            }
+            for name in names
+        ]
+
+    def _names(self, photos: Path) -> list[str]:
+        """Paths of the photos below their folder, without suffix."""
+        if self.ann_file:
+            path = Path(self.ann_file)
+            if not path.is_file():
+                raise FileNotFoundError(f'List {path} does not exist; put it there or leave ann_file out.')
+            names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        else:
+            found = (path.relative_to(photos).as_posix() for path in photos.rglob(f'*{self.img_suffix}'))
+            names = sorted(name.removesuffix(self.img_suffix) for name in found)
+        if not names:
+            raise ValueError(
+                f'{self.ann_file or photos} has no photos that end in {self.img_suffix}; set img_suffix or ann_file.'
+            )
+        return names
