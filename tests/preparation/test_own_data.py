@@ -59,13 +59,13 @@ def semantic(convert, values_a, values_b=None, folder='semantic'):
         assert cv2.imwrite(str(path), values.astype(np.uint8))
 
 
-def coco_json(convert, annotations, **changes):
+def coco_json(convert, instances, /, **changes):
     content = dict(
         images=[
             dict(id=7, file_name='a.jpg', height=20, width=30),
             dict(id=3, file_name='sub/b.png', height=20, width=30),
         ],
-        annotations=[dict(id=number, image_id=7, **entry) for number, entry in enumerate(annotations, start=1)],
+        annotations=[dict(id=number, image_id=7, **entry) for number, entry in enumerate(instances, start=1)],
         categories=[dict(id=18, name='dog'), dict(id=5, name='cat')],
     )
     (convert.folder / 'instances.json').write_text(json.dumps(content | changes))
@@ -170,6 +170,17 @@ def test_coco__a_changed_json_is_read_again(convert, tree):
     first = tree(convert.folder / 'out')
     convert('coco', 'instances.json')
     assert tree(convert.folder / 'out') == first
+    coco_json(convert, [dict(category_id=5, segmentation=[square(0, 0, 9)])])
+    maps, _, _ = convert('coco', 'instances.json')
+    assert (maps['a.png'][1] == 1).sum() == 81
+
+
+def test_coco__what_was_finished_before_the_json_changed_is_done_again(convert):
+    good = dict(category_id=5, segmentation=[square(0, 0, 10)])
+    broken = dict(id=9, image_id=3, category_id=5, segmentation=[[0, 0, 4, 4]])
+    coco_json(convert, [], annotations=[dict(id=1, image_id=7, **good), broken])
+    assert 'an outline has 4 numbers' in convert('coco', 'instances.json', status=2)
+    assert (convert.folder / 'out/panoptic_train/a.png').is_file(), 'the first photo was finished'
     coco_json(convert, [dict(category_id=5, segmentation=[square(0, 0, 9)])])
     maps, _, _ = convert('coco', 'instances.json')
     assert (maps['a.png'][1] == 1).sum() == 81
