@@ -1,5 +1,6 @@
 """Metrics of the three answers, the token matrix, and the file of results."""
 
+from .confusion import ConfusionMatrix
 from .evaluate import evaluate, for_testing
 from .instance_ap import InstanceAP
 from .panoptic_quality import PanopticQuality, PQStatistics, pq_statistics
@@ -10,6 +11,7 @@ from .token_matrix import TokenMatrixLoop, split_tokens
 
 __all__ = [
     'OWN',
+    'ConfusionMatrix',
     'InstanceAP',
     'PQStatistics',
     'PanopticQuality',

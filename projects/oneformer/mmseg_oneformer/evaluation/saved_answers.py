@@ -1,0 +1,86 @@
+"""Answers that are on disk already, as ``tools/infer.py`` writes them, put back into data samples."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.structures import BaseDataElement, PixelData
+from PIL import Image
+
+from ..datasets.transforms.loading import decode_ids
+
+
+class SavedAnswers:
+    """A folder with ``panoptic.json``, its PNGs, and ``<name>_semantic.png``; images are found by their file names.
+
+    Args:
+        folder: The folder.
+        classes: Names of the classes; categories of the JSON are found by name, so their ids and order are free.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: The JSON has a category that is no class.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], classes: Sequence[str]) -> None:
+        self.folder, self.num_classes = Path(folder), len(classes)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f'There is no folder {folder}; write answers there by tools/infer.py --out-dir.')
+        self.panoptic: dict[str, Mapping[str, Any]] = {}
+        self.label_of: dict[int, int] = {}
+        path = self.folder / 'panoptic.json'
+        if path.is_file():
+            content = json.loads(path.read_bytes())
+            for category in content['categories']:
+                if category['name'] not in classes:
+                    raise ValueError(f'{path} has the category {category["name"]!r}, which is no class of the config.')
+                self.label_of[category['id']] = classes.index(category['name'])
+            names = {image['id']: Path(image['file_name']).stem for image in content['images']}
+            self.panoptic = {names[annotation['image_id']]: annotation for annotation in content['annotations']}
+
+    def add_to(self, sample: BaseDataElement, kinds: Sequence[str]) -> None:
+        """Put the answers of the given kinds into a data sample.
+
+        Raises:
+            ValueError: The folder lacks an answer, or a PNG and its table contradict each other.
+        """
+        stem = Path(sample.img_path).stem
+        if 'semantic' in kinds:
+            with Image.open(self._existing(f'{stem}_semantic.png')) as picture:
+                sample.pred_sem_seg = PixelData(sem_seg=np.asarray(picture)[None].astype(np.int64))
+        if 'panoptic' in kinds:
+            sample.pred_panoptic_seg = self._panoptic(stem)
+
+    def _panoptic(self, stem: str) -> PixelData:
+        if stem not in self.panoptic:
+            raise ValueError(
+                f'{self.folder / "panoptic.json"} has no answer for {stem}; answer all photos of the split.'
+            )
+        annotation = self.panoptic[stem]
+        path = self._existing(annotation['file_name'])
+        ids = decode_ids(path.read_bytes())
+        if ids is None:
+            raise ValueError(f'{path} cannot be decoded; write it again.')
+        table = []
+        # Ids of files are colours and may be the number that stands for void in memory, so they are numbered anew.
+        answer = np.where(ids == 0, self.num_classes, -1).astype(np.int64)
+        for number, segment in enumerate(annotation['segments_info'], start=self.num_classes + 1):
+            answer[ids == segment['id']] = number
+            table.append({'id': number, 'category_id': self.label_of[segment['category_id']]})
+            if 'score' in segment:
+                table[-1]['score'] = segment['score']
+        if (answer < 0).any():
+            stray = int(ids[answer < 0][0])
+            raise ValueError(
+                f'{path} has pixels of segment {stray}, which panoptic.json does not list; write it again.'
+            )
+        return PixelData(sem_seg=answer[None], metainfo={'segments_info': table})
+
+    def _existing(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            raise ValueError(f'There is no {path}; answer all photos of the split with this task.')
+        return path

@@ -1,0 +1,119 @@
+"""Count what is taken for what: pixels of the semantic answer, segments of the panoptic one.
+
+python tools/analysis_tools/confusion_matrix.py CONFIG CHECKPOINT                # both, in one pass over the data
+python tools/analysis_tools/confusion_matrix.py CONFIG --predictions FOLDER      # of tools/infer.py --out-dir FOLDER
+python tools/analysis_tools/confusion_matrix.py CONFIG CHECKPOINT --kind panoptic --classes person rider
+
+Writes confusion_<kind>.json (counts of all classes) and confusion_<kind>.png, and prints what is confused most.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.evaluator import Evaluator
+from mmengine.model import is_model_wrapper
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.runner import Runner
+from tqdm import tqdm
+
+from mmseg_oneformer.apis import find_config, resolve_weights
+from mmseg_oneformer.engine.cli import add_common_arguments, cli_errors, prepare_config
+from mmseg_oneformer.evaluation import for_testing
+from mmseg_oneformer.evaluation.confusion import KINDS, keep_classes, most_confused
+from mmseg_oneformer.evaluation.saved_answers import SavedAnswers
+from mmseg_oneformer.evaluation.tables import format_table
+from mmseg_oneformer.models.checkpoint import load_weights
+from mmseg_oneformer.visualization.matrix import NORMALIZE, save_matrix
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of a model')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='a file, an https address or the name of a model (default: the published weights)',
+    )
+    parser.add_argument('--predictions', metavar='FOLDER', help='answers on disk, instead of a checkpoint')
+    parser.add_argument('--kind', nargs='+', choices=list(KINDS), default=list(KINDS), help='(default: both)')
+    parser.add_argument('--token', metavar='TASK', help="make the answers from this task's token")
+    parser.add_argument('--out-dir', metavar='FOLDER', help='where to write (default: the work dir)')
+    parser.add_argument('--classes', nargs='+', metavar='NAME', help='draw these only; the others become one')
+    parser.add_argument(
+        '--normalize', choices=NORMALIZE, default='truth', help='what the picture shows shares of (default: truth)'
+    )
+    parser.add_argument('--color-theme', default='Blues', metavar='NAME', help="one of matplotlib's (default: Blues)")
+    parser.add_argument('--number', type=int, default=10, help='of pairs that are printed (default: 10)')
+    add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def count_by_model(cfg: Config, args: argparse.Namespace, metrics: list[dict[str, Any]]) -> None:
+    """Answer the test data and count."""
+    weights = resolve_weights(args.checkpoint or find_config(args.config).stem)
+    token = args.token or ((cfg.get('model') or {}).get('test_cfg') or {}).get('token')
+    cfg.test_evaluator = metrics
+    runner = Runner.from_cfg(for_testing(cfg, args.kind, token))
+    load_weights(runner.model.module if is_model_wrapper(runner.model) else runner.model, weights)
+    runner.test()
+
+
+def count_saved(cfg: Config, args: argparse.Namespace, metrics: list[dict[str, Any]]) -> None:
+    """Read the answers to the test data from disk and count."""
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    data = cfg.test_dataloader.dataset
+    # The photo is not looked at: nothing but annotations is loaded at its size.
+    steps = [step for step in data.pipeline if step['type'].rpartition('.')[2].startswith(('Load', 'Pack'))]
+    dataset = DATASETS.build({**data, 'pipeline': steps})
+    answers = SavedAnswers(args.predictions, dataset.metainfo['classes'])
+    evaluator = Evaluator(metrics)
+    evaluator.dataset_meta = dataset.metainfo
+    for index in tqdm(range(len(dataset)), desc='counting', unit='image'):
+        sample = dataset[index]['data_samples']
+        answers.add_to(sample, args.kind)
+        evaluator.process([sample.to_dict()])
+    evaluator.evaluate(len(dataset))
+
+
+def describe(content: Mapping[str, Any], number: int) -> str:
+    """Return the ``number`` most confused pairs as a table."""
+    unit = 'pixels' if content['kind'] == 'semantic' else 'segments'
+    pairs = most_confused(np.array(content['matrix']), content['classes'], number)
+    rows = [[annotated, answered, str(count), 100 * share] for annotated, answered, count, share in pairs]
+    return format_table([f'{content["kind"]}: annotated', 'answered', unit, '% of annotated'], rows)
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Count, draw and print."""
+    args = parse_args(argv)
+    if args.predictions and args.checkpoint:
+        raise ValueError('give either a checkpoint or --predictions, not both.')
+    cfg = prepare_config(args)
+    folder = Path(args.out_dir or cfg.work_dir)
+    files = {kind: folder / f'confusion_{kind}.json' for kind in args.kind}
+    metrics = [{'type': 'ConfusionMatrix', 'kind': kind, 'out': str(path)} for kind, path in files.items()]
+    (count_saved if args.predictions else count_by_model)(cfg, args, metrics)
+    if not is_main_process():
+        return
+    for kind, path in files.items():
+        content = json.loads(path.read_bytes())
+        matrix, names = np.array(content['matrix']), content['classes']
+        if args.classes:
+            matrix, names = keep_classes(matrix, names, args.classes)
+        title = f'{find_config(args.config).stem}: {kind}, {content["num_images"]} images'
+        save_matrix(path.with_suffix('.png'), matrix, names, title, args.normalize, args.color_theme)
+        print(f'\n{describe(content, args.number)}\n{path}, {path.with_suffix(".png").name}')
+
+
+if __name__ == '__main__':
+    main()
