@@ -43,6 +43,12 @@ def small_models():
     return toy_module('small_models')
 
 
+@pytest.fixture(scope='session')
+def sources():
+    """The module that draws photos with panoptic, with semantic and with instance annotations alone."""
+    return toy_module('mixed_sources')
+
+
 @pytest.fixture
 def run_tool(tmp_path):
     """Run a tool of ``tools/`` as a user would, in an empty folder; returns the finished process."""

@@ -70,8 +70,10 @@ class MixedDataset(Dataset):
             raise ValueError(f'MixedDataset has {len(sources)} sources and {len(weights)} weights; give one to each.')
         self.aliases = dict(aliases or {})
         self.weights = weights
-        defaults = {'pipeline': list(pipeline), 'lazy_init': lazy_init}
-        self.sources: list[SegmentationDataset] = [DATASETS.build({**defaults, **source}) for source in sources]
+        shared = {'pipeline': list(pipeline)}
+        self.sources: list[SegmentationDataset] = [
+            DATASETS.build({**shared, **source, 'lazy_init': True}) for source in sources
+        ]
         for source in self.sources:
             if not isinstance(source, SegmentationDataset):
                 raise ValueError(

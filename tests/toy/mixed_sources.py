@@ -10,7 +10,7 @@ from pycocotools import mask as mask_api
 from mmseg_oneformer.datasets.shapes import CLASSES, write_shapes
 from mmseg_oneformer.datasets.transforms.loading import decode_ids
 
-STUFF_NAMES, THING_NAMES = CLASSES[:3], CLASSES[3:]
+THING_NAMES = CLASSES[3:]
 SEMANTIC_NAMES = ('ball', 'sky', 'water', 'grass')
 """Another order than the model's, one thing, and no box, cone or star: those pixels are void."""
 
