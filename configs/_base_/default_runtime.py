@@ -5,7 +5,7 @@ custom_imports = dict(imports=['mmseg_oneformer'], allow_failed_imports=False)
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),  # else validations are at iteration 0
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
         type='SafeCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3, save_best='PQ', rule='greater'

@@ -1,0 +1,136 @@
+"""Look at the logs of training runs: curves, and where the time went.
+
+python tools/analysis_tools/analyze_logs.py plot_curve WORK_DIR --out curves.png
+python tools/analysis_tools/analyze_logs.py plot_curve RUN OTHER_RUN --keys loss PQ --legend a-loss a-PQ b-loss b-PQ
+python tools/analysis_tools/analyze_logs.py plot_curve RUN --keys all.loss_mask aux.loss_mask "d*.loss_mask" --smooth 9
+python tools/analysis_tools/analyze_logs.py cal_train_time RUN
+
+A run is a scalars.json or a work dir; what was logged before and after a resume is one run.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mmseg_oneformer.analysis.logs import Curve, Run, TrainTime, find_curves, read_run, smooth, train_time
+from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.files import atomic_path
+from mmseg_oneformer.visualization.curves import draw_curves, panel_of
+
+USUAL = ('loss', 'PQ', 'AP', 'mIoU')
+"""Drawn unless --keys says otherwise, as far as they are logged."""
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='command', required=True)
+    plot = commands.add_parser('plot_curve', help='draw logged numbers over iterations')
+    plot.add_argument('runs', nargs='+', metavar='RUN', help='scalars.json or work dir')
+    plot.add_argument(
+        '--keys', nargs='+', metavar='NAME', help=f'names, patterns, all.LOSS, aux.LOSS (default: {", ".join(USUAL)})'
+    )
+    plot.add_argument('--legend', nargs='+', metavar='TEXT', help='a name for each curve (default: run and key)')
+    plot.add_argument('--title', default='', help='above the curves')
+    plot.add_argument('--smooth', type=int, default=1, metavar='N', help='mean over N logged points of the training')
+    plot.add_argument('--out', metavar='FILE', help='picture (.png, .svg, .pdf) to write instead of opening a window')
+    times = commands.add_parser('cal_train_time', help='print seconds an iteration')
+    times.add_argument('runs', nargs='+', metavar='RUN', help='scalars.json or work dir')
+    times.add_argument('--include-outliers', action='store_true', help='count the first logging step, the start, too')
+    return parser.parse_args(argv)
+
+
+def chosen_curves(run: Run, keys: Sequence[str] | None) -> list[Curve]:
+    """Return the curves of the keys, or the usual ones that the run has.
+
+    Raises:
+        ValueError: The run has none of them.
+    """
+    if keys:
+        return [curve for key in keys for curve in find_curves(run, key)]
+    names = {key for step in (*run.train, *run.val) for key in step}
+    curves = [curve for key in USUAL if key in names for curve in find_curves(run, key)]
+    if not curves:
+        raise ValueError(f'{run.name} has logged none of {", ".join(USUAL)}; choose by --keys.')
+    return curves
+
+
+def plot_curve(args: argparse.Namespace) -> None:
+    """Draw.
+
+    Raises:
+        ValueError: The legend has too few or too many names, or there is no window to draw in.
+    """
+    found = [(run, curve) for run in map(read_run, args.runs) for curve in chosen_curves(run, args.keys)]
+    names = args.legend or [curve.key if len(args.runs) == 1 else f'{run.name} {curve.key}' for run, curve in found]
+    if len(names) != len(found):
+        raise ValueError(
+            f'--legend has {len(names)} names for {len(found)} curves: {", ".join(c.key for _, c in found)}.'
+        )
+    curves = [
+        (
+            name,
+            panel_of(curve.key, curve.measured),
+            curve.steps,
+            curve.values,
+            curve.values if curve.measured else smooth(curve.values, args.smooth),
+        )
+        for name, (_, curve) in zip(names, found)
+    ]
+    height = 1.2 + 2.8 * len({panel for _, panel, *_ in curves})
+    if args.out is None:
+        _show(curves, args.title, (9.5, height))
+        return
+    figure = Figure(figsize=(9.5, height), layout='constrained')
+    draw_curves(figure, curves, args.title)
+    with atomic_path(args.out) as path:
+        figure.savefig(path, dpi=110)
+    print(f'{args.out}: {len(curves)} curves')
+
+
+def _show(
+    curves: Sequence[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]], title: str, size: tuple[float, float]
+) -> None:
+    from matplotlib import pyplot
+
+    if pyplot.get_backend().lower() == 'agg':
+        raise ValueError('there is no display to open a window on; name a picture by --out.')
+    draw_curves(pyplot.figure(figsize=size, layout='constrained'), curves, title)
+    pyplot.show()
+
+
+def describe(name: str, times: TrainTime) -> str:
+    """Return the times of a run as text."""
+    hours = times.mean * times.iterations / 3600
+    lines = [
+        f'{name}: {times.iterations} iterations, {hours:.2f} h at the average speed',
+        f'  average {times.mean:.4f} s/iter, median {times.median:.4f}, standard deviation {times.deviation:.4f}',
+        f'  slowest {times.slowest[1]:.4f} at iteration {times.slowest[0]}, '
+        f'fastest {times.fastest[1]:.4f} at iteration {times.fastest[0]}',
+    ]
+    if not np.isnan(times.waiting):
+        lines.append(f'  {times.waiting:.1%} of the time waiting for data')
+    if times.memory is not None:
+        lines.append(f'  {times.memory} MiB of GPU memory at most')
+    return '\n'.join(lines)
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw or print."""
+    args = parse_args(argv)
+    if args.command == 'plot_curve':
+        plot_curve(args)
+    else:
+        for path in args.runs:
+            run = read_run(Path(path))
+            print(describe(run.name, train_time(run, args.include_outliers)))
+
+
+if __name__ == '__main__':
+    main()
