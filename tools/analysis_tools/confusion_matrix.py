@@ -88,7 +88,7 @@ def describe(content: Mapping[str, Any], number: int) -> str:
     """Return the ``number`` most confused pairs as a table."""
     unit = 'pixels' if content['kind'] == 'semantic' else 'segments'
     pairs = most_confused(np.array(content['matrix']), content['classes'], number)
-    rows = [[annotated, answered, str(count), 100 * share] for annotated, answered, count, share in pairs]
+    rows: list[list[float | str | None]] = [[*names, str(count), 100 * share] for *names, count, share in pairs]
     return format_table([f'{content["kind"]}: annotated', 'answered', unit, '% of annotated'], rows)
 
 
