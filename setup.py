@@ -64,6 +64,7 @@ setup(
         'pillow',
         'opencv-python',
         'pycocotools',
+        'faster-coco-eval>=1.8',
         'safetensors',
         'timm>=1.0',
         'open_clip_torch>=2.27',  # Before it the text encoder has no proj_type and wants (L, B, C).

@@ -154,7 +154,8 @@ def test_published__what_all_share(read, name):
         augmentation.remove('PadTo')
     assert order == [*first, *augmentation, 'SampleTask', 'TaskTargets', 'DescribeTargets', 'PackOneFormerInputs']
     metrics = {metric.type for metric in cfg.test_evaluator}
-    assert ('InstanceAP' in metrics) == ('mapillary-1024' not in name) and 'PanopticQuality' in metrics
+    assert bool({'InstanceAP', 'CityscapesAP'} & metrics) == ('mapillary-1024' not in name)
+    assert {'PanopticQuality', 'MeanIoU'} <= metrics
 
 
 @pytest.mark.parametrize('name', sorted(MAIN))

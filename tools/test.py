@@ -18,7 +18,7 @@ from mmengine.dist import is_main_process
 
 from mmseg_oneformer.apis import find_config, resolve_weights
 from mmseg_oneformer.engine.cli import add_common_arguments, cli_errors, prepare_config
-from mmseg_oneformer.evaluation import evaluate, format_results
+from mmseg_oneformer.evaluation import evaluate, format_classes, format_results
 from mmseg_oneformer.tasks import TASKS, check_task, check_tasks
 
 
@@ -35,6 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--tasks', nargs='+', metavar='TASK', default=TASKS, help=f'which of {", ".join(TASKS)}')
     parser.add_argument('--token', metavar='TASK', help="make all answers from this task's token")
     parser.add_argument('--token-matrix', action='store_true', help='measure every answer under every token')
+    parser.add_argument('--per-class', action='store_true', help='print the numbers of each class too')
     parser.add_argument('--show-dir', metavar='FOLDER', help='write a picture of every image there')
     parser.add_argument('--report', metavar='FOLDER', help='list every segment there, with a page of the worst images')
     parser.add_argument('--report-images', type=int, default=50, metavar='N', help='the page shows the N worst images')
@@ -66,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         options=args.cfg_options,
     )
     if is_main_process():
+        if args.per_class:
+            print(f'\n{format_classes(results["per_class"])}')
         print(f'\n{format_results(results["metrics"])}\n')
         print(f'{results["num_images"]} images in {results["seconds"]:.1f} s; all numbers are in {out}')
 

@@ -11,6 +11,6 @@ train_pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(test_cfg=dict(tasks=('semantic',)))
-val_evaluator = [dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'], collect_device='gpu')]
+val_evaluator = [dict(type='MeanIoU')]
 test_evaluator = val_evaluator
 default_hooks = dict(checkpoint=dict(save_best='mIoU'))

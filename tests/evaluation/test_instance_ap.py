@@ -109,6 +109,51 @@ def test_instance_ap__categories_of_a_file_are_found_by_name(drawn, photos, tmp_
     assert run_metric(drawn, *photos, ann_file=str(path)) == pytest.approx(expected, nan_ok=True)
 
 
+def test_instance_ap__original_file_is_measured_besides(drawn, photos, tmp_path):
+    derived = run_metric(drawn, *photos, iou_types=('segm', 'bbox'))
+    path = polygon_truth(tmp_path, photos[0], drawn.CLASSES, {1: 1, 3: 3})
+    content = json.loads(path.read_text())
+    kept = [entry for entry in content['annotations'] if entry['id'] % 3]
+    stranger = kept[0] | {'category_id': 77, 'id': 9999}  # a category that the classes do not have
+    content |= {'annotations': [*kept, stranger], 'categories': [*content['categories'], {'id': 77, 'name': 'zebra'}]}
+    path.write_text(json.dumps(content))
+    both = run_metric(drawn, *photos, iou_types=('segm', 'bbox'), original_ann_file=str(path))
+    alone = run_metric(drawn, *photos, iou_types=('segm', 'bbox'), ann_file=str(path))
+    expected = derived | {f'{name}_instance': value for name, value in alone.items()}
+    assert both == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
+    assert both['AP_instance'] != both['AP'] and both['box_AP_instance'] != both['box_AP']
+    missing = run_metric(drawn, *photos, original_ann_file=str(tmp_path / 'gone.json'))
+    assert missing == pytest.approx({name: derived[name] for name in NAMES}, nan_ok=True)
+
+
+def test_instance_ap__equals_pycocotools_where_scores_tie(drawn, photos, tmp_path):
+    answers = [(labels, np.round(scores * 4) / 4, masks) for labels, scores, masks in photos[1]]
+    answers[0] = tuple(list(part) * 200 for part in answers[0])  # more than 100 detections in an image
+    assert len(answers[0][0]) > 500
+    ids = {label: label for label in drawn.THING_IDS}
+    path = polygon_truth(tmp_path, photos[0], drawn.CLASSES, ids)
+    expected = coco_numbers(path, answers, ids, 'segm')
+    metrics = run_metric(drawn, photos[0], answers)
+    assert [metrics[name] for name in NAMES] == pytest.approx(expected, nan_ok=True, abs=1e-12)
+
+
+def test_instance_ap__image_ids_may_be_names(drawn, photos, tmp_path):
+    """As ADE20K's are."""
+    expected = run_metric(drawn, *photos)
+    path = polygon_truth(tmp_path, photos[0], drawn.CLASSES, {1: 7, 3: 10})
+    content = json.loads(path.read_text())
+    for entry in content['images']:
+        entry['id'] = f'ADE_{entry["id"]}'
+    for entry in content['annotations']:
+        entry['image_id'] = f'ADE_{entry["image_id"]}'
+    path.write_text(json.dumps(content))
+    evaluator = Evaluator(dict(type='InstanceAP', ann_file=str(path)))
+    evaluator.dataset_meta = drawn.META
+    for image_id, (image, answer) in enumerate(zip(*photos)):
+        evaluator.process([drawn.make_sample(f'ADE_{image_id}', *image, {'instance': answer})])
+    assert evaluator.evaluate(len(photos[0])) == pytest.approx(expected, nan_ok=True)
+
+
 def test_instance_ap__order_of_classes_does_not_matter(drawn, photos):
     expected = run_metric(drawn, *photos)
     order = [4, 3, 2, 1, 0]  # the class that was number 0 is now number 4
@@ -172,4 +217,15 @@ def test_instance_ap__mistakes_are_named(drawn, photos, tmp_path):
         run_metric(drawn, *photos, ann_file=str(path))
     path.write_text(path.read_text().replace('"dog"', '"hound"'))
     with pytest.raises(ValueError, match="no category 'dog'"):
+        run_metric(drawn, *photos, ann_file=str(path))
+    with pytest.raises(FileNotFoundError, match=r'no gone\.json; prepare the data set .* ann_file=None'):
+        InstanceAP(ann_file='gone.json')
+    path = polygon_truth(tmp_path, photos[0], drawn.CLASSES, {1: 1, 3: 3})
+    content = json.loads(path.read_text())
+    content['images'][2] |= {'height': 5}
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'image 2 is \(5, 133\) pixels \(height, width\), its photo \(120, 133\)'):
+        run_metric(drawn, *photos, ann_file=str(path))
+    path.write_text(json.dumps({'images': []}))
+    with pytest.raises(ValueError, match='is no COCO instance JSON'):
         run_metric(drawn, *photos, ann_file=str(path))

@@ -10,56 +10,6 @@ from mmseg_oneformer.evaluation.panoptic_quality import PQStatistics, summarize_
 K = 5
 
 
-def oracle_statistics(gt_map, gt_segments, pred_map, pred_segments, num_classes):
-    """The protocol written out, one pixel mask at a time: slow, and sharing no idea with the product."""
-    iou_sum, tp, fp, fn = [0.0] * num_classes, [0] * num_classes, [0] * num_classes, [0] * num_classes
-    found, explained = set(), set()
-    for g, gt in enumerate(gt_segments, start=1):
-        if gt['iscrowd']:
-            continue
-        for pred in pred_segments:
-            if pred['category_id'] != gt['label']:
-                continue
-            ours, theirs = pred_map == pred['id'], gt_map == g
-            intersection = int((ours & theirs).sum())
-            if intersection == 0:
-                continue
-            union = int((ours | theirs).sum()) - int((ours & (gt_map == 0)).sum())
-            if intersection / union > 0.5:
-                iou_sum[gt['label']] += intersection / union
-                tp[gt['label']] += 1
-                found.add(g)
-                explained.add(pred['id'])
-    for g, gt in enumerate(gt_segments, start=1):
-        if g not in found and not gt['iscrowd']:
-            fn[gt['label']] += 1
-    for pred in pred_segments:
-        if pred['id'] in explained:
-            continue
-        ours = pred_map == pred['id']
-        harmless = ours & (gt_map == 0)
-        crowds = [
-            g for g, gt in enumerate(gt_segments, start=1) if gt['iscrowd'] and gt['label'] == pred['category_id']
-        ]
-        if crowds:
-            harmless = harmless | (ours & (gt_map == crowds[-1]))
-        if not harmless.sum() / ours.sum() > 0.5:
-            fp[pred['category_id']] += 1
-    return iou_sum, tp, fp, fn
-
-
-def oracle_average(iou_sum, tp, fp, fn, labels):
-    pq, sq, rq, n = 0.0, 0.0, 0.0, 0
-    for c in labels:
-        if tp[c] + fp[c] + fn[c] == 0:
-            continue
-        n += 1
-        pq += iou_sum[c] / (tp[c] + 0.5 * fp[c] + 0.5 * fn[c])
-        sq += iou_sum[c] / tp[c] if tp[c] else 0.0
-        rq += tp[c] / (tp[c] + 0.5 * fp[c] + 0.5 * fn[c])
-    return 100 * pq / n, 100 * sq / n, 100 * rq / n
-
-
 def gt(label, iscrowd=False):
     return {'id': label + 50, 'label': label, 'isthing': True, 'iscrowd': iscrowd}
 
@@ -82,7 +32,7 @@ def check(statistics, iou_sum=(), tp=(), fp=(), fn=()):
         assert values.tolist() == full.tolist()
 
 
-def test_pq_statistics__equals_the_protocol_on_random_maps(drawn):
+def test_pq_statistics__equals_the_protocol_on_random_maps(drawn, protocol):
     rng = np.random.default_rng(0)
     seen = np.zeros(4)
     for trial in range(150):
@@ -90,7 +40,7 @@ def test_pq_statistics__equals_the_protocol_on_random_maps(drawn):
         noise = float(rng.choice([0.0, 0.2, 0.5, 0.9]))
         pred_map, pred_segments = drawn.disturb(rng, gt_map, gt_segments, noise=noise)
         ours = pq_statistics(gt_map, gt_segments, pred_map, pred_segments, K)
-        theirs = oracle_statistics(gt_map, gt_segments, pred_map, pred_segments, K)
+        theirs = protocol.statistics(gt_map, gt_segments, pred_map, pred_segments, K)
         for a, b in zip(ours, theirs):
             assert a.tolist() == list(b), trial
         seen += [np.sum(values) for values in ours]
@@ -202,7 +152,7 @@ def test_summarize_quality__hand_computed_and_absent_classes_left_out():
     assert math.isnan(summarize_quality(PQStatistics(*np.zeros((4, 5))), (1, 3))['PQ'])
 
 
-def test_panoptic_quality__equals_the_protocol_over_a_data_set(drawn):
+def test_panoptic_quality__equals_the_protocol_over_a_data_set(drawn, protocol):
     rng = np.random.default_rng(1)
     evaluator = Evaluator({'type': 'PanopticQuality'})
     evaluator.dataset_meta = drawn.META
@@ -210,11 +160,11 @@ def test_panoptic_quality__equals_the_protocol_over_a_data_set(drawn):
     for image in range(7):
         gt_map, gt_segments = drawn.random_truth(rng, num_segments=12)
         answer = drawn.disturb(rng, gt_map, gt_segments)
-        totals += np.array(oracle_statistics(gt_map, gt_segments, *answer, K))
+        totals += np.array(protocol.statistics(gt_map, gt_segments, *answer, K))
         evaluator.process([drawn.make_sample(image, gt_map, gt_segments, {'panoptic': answer})])
     metrics = evaluator.evaluate(7)
     for suffix, labels in (('', range(K)), ('_th', drawn.THING_IDS), ('_st', (0, 2, 4))):
-        expected = oracle_average(*totals, labels)
+        expected = protocol.average(*totals, labels)
         assert tuple(metrics[name + suffix] for name in ('PQ', 'SQ', 'RQ')) == expected
 
 

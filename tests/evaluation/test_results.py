@@ -30,7 +30,7 @@ def test_write_results__has_the_whole_schema(tmp_path, weights):
     assert results == returned
     assert list(results) == [
         *('model', 'config', 'weights', 'weights_sha256', 'seed', 'iteration', 'options'),
-        *('versions', 'num_images', 'seconds', 'metrics'),
+        *('versions', 'num_images', 'seconds', 'metrics', 'per_class'),
     ]
     assert results['model'] == 'oneformer_r50'
     assert results['weights_sha256'] == hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -125,7 +125,7 @@ def experiment(drawn, tmp_path):
         'train_dataloader': {'dataset': {'type': 'NotThere'}},
         'optim_wrapper': {'type': 'NotThere'},
         'test_dataloader': loader,
-        'test_evaluator': [{'type': 'PanopticQuality'}, {'type': 'InstanceAP'}, {'type': 'mmseg.IoUMetric'}],
+        'test_evaluator': [{'type': 'PanopticQuality'}, {'type': 'InstanceAP'}, {'type': 'MeanIoU'}],
         'work_dir': str(tmp_path / 'work'),
     }
     path = tmp_path / 'oneformer_toy.py'
@@ -171,6 +171,43 @@ def test_tool__token_matrix(tool, experiment, capsys):
     assert [matrix['semantic'][name] for name in ('PQ_th', 'PQ_st', 'AP')] == pytest.approx([0, 100, 0])
     assert matrix['instance']['mIoU'] < 90
     assert 'instance  ' in capsys.readouterr().out
+
+
+def test_tool__numbers_of_each_class(tool, experiment, capsys, drawn):
+    command = [str(experiment), str(experiment.parent / 'weights.pth'), '--per-class']
+    tool.main(command)
+    printed = capsys.readouterr().out
+    header = ['class', 'PQ', 'SQ', 'RQ', 'AP', 'AP50', 'AP75', 'IoU', 'Acc']
+    assert [line.split() for line in printed.splitlines()].count(header) == 1
+    results = read(experiment.parent)
+    numbers = results['per_class']['own']
+    assert list(numbers) == list(drawn.CLASSES)
+    assert list(numbers['cat']) == list(numbers['sky']) == header[1:]
+    assert numbers['cat']['AP'] == pytest.approx(100) and numbers['sky']['AP'] is None  # stuff has no AP
+    for name, average in (('PQ', 'PQ'), ('AP', 'AP'), ('IoU', 'mIoU')):
+        values = [row[name] for row in numbers.values() if row[name] is not None]
+        assert np.mean(values) == pytest.approx(results['metrics']['own'][average])
+
+    tool.main([*command, '--token-matrix'])
+    matrix = read(experiment.parent)
+    assert list(matrix['per_class']) == list(TASKS)
+    assert matrix['per_class']['semantic']['cat']['PQ'] == 0 and matrix['per_class']['panoptic']['cat']['PQ'] == 100
+    assert 'instance\nclass' in capsys.readouterr().out
+
+
+def test_for_testing__annotations_of_other_tasks_need_not_be_there(experiment):
+    cfg = Config.fromfile(experiment)
+    cfg.test_dataloader.dataset.data_prefix = dict(img='a', sem='b', instance='c')
+    left = {
+        tasks: dict(for_testing(cfg, tasks).test_dataloader.dataset.data_prefix)
+        for tasks in (('panoptic',), ('semantic',), ('instance', 'panoptic'), TASKS)
+    }
+    assert list(left.values()) == [
+        dict(img='a'),
+        dict(img='a', sem='b'),
+        dict(img='a', instance='c'),
+        dict(img='a', sem='b', instance='c'),
+    ]
 
 
 def test_tool__one_token_for_one_task_with_pictures(tool, experiment, tmp_path):

@@ -1,7 +1,8 @@
 """Drawn landscapes in the folders, file names and category ids of each benchmark.
 
 Each picture has an unlabelled corner; where it has two things of one kind, the last is a crowd (not in ADE20K, which
-has none). ADE20K lists a wall without a pixel, Mapillary Vistas the category of what is unlabelled.
+has none). ADE20K lists a wall without a pixel, Mapillary Vistas the category of what is unlabelled. ADE20K and
+Cityscapes also get the annotations that mIoU and AP are measured on.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from mmengine.registry import DATASETS
+from pycocotools import mask as mask_api
 
 from mmseg_oneformer.datasets.drawing import draw_scene
 
@@ -141,9 +143,47 @@ def draw_benchmark(name, folder, train=2, val=2, size=96):
             cv2.imwrite(str(root / benchmark.maps(split) / map_name), bgr)
             images.append(dict(id=image_id, file_name=image_name, height=size, width=size))
             annotations.append(dict(image_id=image_id, file_name=map_name, segments_info=segments))
+            write_other_maps(name, root, split, image_id, ids, segments)
         content = dict(images=images, annotations=annotations, categories=categories(name))
         (root / benchmark.json(split)).write_text(json.dumps(content))
+        if name == 'ade20k':
+            (root / f'ade20k_instance_{split}.json').write_text(json.dumps(instance_content(root, content)))
     return root
+
+
+def write_other_maps(name, root, split, image_id, ids, segments):
+    """What the semantic and the instance task of a picture are measured on, equal to the panoptic annotation."""
+    if name not in ('ade20k', 'cityscapes'):
+        return
+    labels = np.full(ids.shape, 255, np.uint8)
+    for segment in segments:
+        labels[ids == segment['id']] = BENCHMARKS[name].ids.index(segment['category_id'])
+    if name == 'ade20k':
+        maps = {f'annotations/{FOLDERS[split]}/{image_id}.png': labels + np.uint8(1)}  # 255 + 1 = 0
+    else:
+        stem = f'gtFine/{split}/{image_id.split("_")[0]}/{image_id}_gtFine_'
+        maps = {f'{stem}labelTrainIds.png': labels, f'{stem}instanceIds.png': ids.astype(np.uint16)}
+    for file_name, values in maps.items():
+        (root / file_name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / file_name), values)
+
+
+def instance_content(root, content):
+    """The instance JSON of ADE20K with the things of the panoptic one."""
+    things = {entry['id'] for entry in content['categories'] if entry['isthing']}
+    annotations = []
+    for annotation in content['annotations']:
+        bgr = cv2.imread(str(next(root.glob(f'*/{annotation["file_name"]}')))).astype(np.int64)
+        ids = bgr[..., 2] + 256 * bgr[..., 1] + 65536 * bgr[..., 0]
+        for segment in annotation['segments_info']:
+            if segment['category_id'] in things:
+                code = mask_api.encode(np.asfortranarray(ids == segment['id']).astype(np.uint8))
+                entry = dict(id=len(annotations) + 1, image_id=annotation['image_id'], iscrowd=0)
+                entry |= dict(category_id=segment['category_id'], area=segment['area'])
+                entry |= dict(bbox=mask_api.toBbox(code).tolist())
+                annotations.append(entry | dict(segmentation=code | dict(counts=code['counts'].decode())))
+    categories = [entry for entry in content['categories'] if entry['id'] in things]
+    return dict(images=content['images'], annotations=annotations, categories=categories)
 
 
 def segments_of(name, scene):

@@ -35,14 +35,14 @@ val_dataloader = dict(
         type='Ade20kPanoptic',
         data_root=data_root,
         ann_file='ade20k_panoptic_val.json',
-        data_prefix=dict(img='images/validation/', seg='ade20k_panoptic_val/'),
+        data_prefix=dict(img='images/validation/', seg='ade20k_panoptic_val/', sem='annotations/validation/'),
         test_mode=True,
     ),
 )
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='PanopticQuality'),
-    dict(type='InstanceAP'),
-    dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'], collect_device='gpu'),  # gloo too; 'cpu' leaves a folder behind
+    dict(type='InstanceAP', ann_file=data_root + 'ade20k_instance_val.json'),
+    dict(type='MeanIoU'),
 ]
 test_evaluator = val_evaluator

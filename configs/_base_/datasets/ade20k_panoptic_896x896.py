@@ -20,6 +20,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='ShortestEdge', size=size, max_size=4 * size),
     dict(type='LoadPanopticIds', allow_absent=True),
+    dict(type='LoadSemanticMap', reduce_zero_label=True),
     dict(type='PackOneFormerInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -23,6 +23,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='ShortestEdge', size=1024, max_size=2048),
     dict(type='LoadPanopticIds'),
+    dict(type='LoadSemanticMap'),
     dict(type='PackOneFormerInputs'),
 ]
 train_dataloader = dict(
@@ -47,7 +48,9 @@ val_dataloader = dict(
         type='CityscapesPanoptic',
         data_root=data_root,
         ann_file='gtFine/cityscapes_panoptic_val.json',
-        data_prefix=dict(img='leftImg8bit/val/', seg='gtFine/cityscapes_panoptic_val/'),
+        data_prefix=dict(
+            img='leftImg8bit/val/', seg='gtFine/cityscapes_panoptic_val/', sem='gtFine/val/', instance='gtFine/val/'
+        ),
         test_mode=True,
         pipeline=test_pipeline,
     ),
@@ -55,7 +58,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='PanopticQuality'),
-    dict(type='InstanceAP'),
-    dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'], collect_device='gpu'),  # gloo too; 'cpu' leaves a folder behind
+    dict(type='CityscapesAP'),
+    dict(type='MeanIoU'),
 ]
 test_evaluator = val_evaluator

@@ -52,7 +52,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='PanopticQuality'),
-    dict(type='InstanceAP'),
-    dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'], collect_device='gpu'),  # gloo too; 'cpu' leaves a folder behind
+    dict(type='InstanceAP', original_ann_file=data_root + 'annotations/instances_val2017.json'),
+    dict(type='MeanIoU'),
 ]
 test_evaluator = val_evaluator

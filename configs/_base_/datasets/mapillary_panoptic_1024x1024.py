@@ -61,6 +61,6 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='PanopticQuality'),
-    dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'], collect_device='gpu'),  # gloo too; 'cpu' leaves a folder behind
+    dict(type='MeanIoU'),
 ]
 test_evaluator = val_evaluator

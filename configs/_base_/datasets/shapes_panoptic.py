@@ -54,6 +54,6 @@ test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='PanopticQuality'),
     dict(type='InstanceAP'),
-    dict(type='mmseg.IoUMetric', iou_metrics=['mIoU'], collect_device='gpu'),  # gloo too; 'cpu' leaves a folder behind
+    dict(type='MeanIoU'),
 ]
 test_evaluator = val_evaluator

@@ -12,6 +12,6 @@ train_pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(test_cfg=dict(tasks=('instance',), token='instance'))
-val_evaluator = [dict(type='InstanceAP')]
+val_evaluator = [metric for metric in _base_.val_evaluator if metric.type == 'InstanceAP']
 test_evaluator = val_evaluator
 default_hooks = dict(checkpoint=dict(save_best='AP'))

@@ -52,6 +52,8 @@ train_dataloader = dict(
 )
 val_dataloader = dict(num_workers=1, dataset=dict(data_root='data/coco_mini/', pipeline=test_pipeline))
 test_dataloader = val_dataloader
+val_evaluator = [dict(type='PanopticQuality'), dict(type='InstanceAP'), dict(type='MeanIoU')]
+test_evaluator = val_evaluator
 
 optim_wrapper = dict(
     type='OptimWrapper',

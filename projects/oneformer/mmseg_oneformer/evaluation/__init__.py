@@ -1,9 +1,12 @@
 """Metrics of the three answers, the token matrix, and the file of results."""
 
+from .cityscapes_ap import CityscapesAP
 from .confusion import ConfusionMatrix
 from .evaluate import evaluate, for_testing
 from .instance_ap import InstanceAP
+from .mean_iou import MeanIoU
 from .panoptic_quality import PanopticQuality, PQStatistics, pq_statistics
+from .per_class import class_numbers, format_classes
 from .pictures import SavePictures
 from .report import SegmentReport
 from .results import OWN, format_results, own_token_metrics, versions, write_results
@@ -11,15 +14,19 @@ from .token_matrix import TokenMatrixLoop, split_tokens
 
 __all__ = [
     'OWN',
+    'CityscapesAP',
     'ConfusionMatrix',
     'InstanceAP',
+    'MeanIoU',
     'PQStatistics',
     'PanopticQuality',
     'SavePictures',
     'SegmentReport',
     'TokenMatrixLoop',
+    'class_numbers',
     'evaluate',
     'for_testing',
+    'format_classes',
     'format_results',
     'own_token_metrics',
     'pq_statistics',

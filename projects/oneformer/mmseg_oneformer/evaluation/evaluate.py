@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from ..models.checkpoint import for_inference, load_weights
 from ..tasks import TASKS, check_task, check_tasks
+from .per_class import ClassNumbers, class_numbers
 from .report import report_config
 from .results import OWN, write_results
 from .token_matrix import split_tokens
@@ -20,6 +21,8 @@ TASK_OF_METRIC_TYPE = {
     'PanopticQuality': 'panoptic',
     'SegmentReport': 'panoptic',
     'InstanceAP': 'instance',
+    'CityscapesAP': 'instance',
+    'MeanIoU': 'semantic',
     'IoUMetric': 'semantic',
 }
 TRAINING_KEYS = (
@@ -77,10 +80,25 @@ def for_testing(
         (cfg.model.get('test_cfg') or {}) | {'tasks': tasks, 'token': None if token is None else check_task(token)}
     )
     cfg.test_evaluator = select_metrics(cfg.test_evaluator, tasks)
+    _need_no_more_than(cfg.test_dataloader.dataset, tasks)
     cfg.test_cfg = {'type': 'TokenMatrixLoop' if token_matrix else 'TestLoop'}
     if show_dir is not None:
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), {'type': 'SavePictures', 'out_dir': str(show_dir)}]
     return cfg
+
+
+def _need_no_more_than(dataset: ConfigDict, tasks: Iterable[str]) -> None:
+    """Take the folders out of a data set's config that hold the annotations of other tasks only."""
+    for key, task in (('sem', 'semantic'), ('instance', 'instance')):
+        if task not in tasks:
+            dataset.get('data_prefix', {}).pop(key, None)
+
+
+def _per_class(runner: Runner, token: str) -> dict[str, ClassNumbers]:
+    """Return what the metrics have found for each class, under each token."""
+    classes = runner.test_dataloader.dataset.metainfo['classes']
+    evaluators = getattr(runner.test_loop.evaluator, 'evaluators', {token: runner.test_loop.evaluator})
+    return {name: class_numbers(evaluator.metrics, classes) for name, evaluator in evaluators.items()}
 
 
 def evaluate(
@@ -141,6 +159,7 @@ def evaluate(
         config=config_name,
         weights=weights,
         metrics=split_tokens(measured) if token_matrix else {token or OWN: measured},
+        per_class=_per_class(runner, token or OWN),
         num_images=len(runner.test_dataloader.dataset),
         seconds=seconds,
         seed=meta.get('seed'),

@@ -1,6 +1,8 @@
-"""The annotations of a test sample, as the metrics need them."""
+"""The annotations of a test sample, and of an instance file, as the metrics need them."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,3 +44,56 @@ def to_map(values: Tensor | np.ndarray) -> np.ndarray:
     """Return a map (1, H, W) or (H, W), on any device, as an array (H, W)."""
     array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     return array.reshape(array.shape[-2:])
+
+
+class InstanceTruth(NamedTuple):
+    """Annotations of a COCO instance file, with our class indices.
+
+    Attributes:
+        sizes: (height, width) of each image by its id.
+        annotations: COCO annotations (without ids) of each image by its id, of the classes asked for.
+    """
+
+    sizes: dict[Any, tuple[int, int]]
+    annotations: dict[Any, list[dict]]
+
+
+def read_instance_truth(ann_file: str, names: Mapping[int, str]) -> InstanceTruth:
+    """Read a COCO instance JSON, whose categories are found by name.
+
+    Args:
+        ann_file: The JSON.
+        names: Name of each thing class by its index.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no instance JSON, or lacks the category of a class.
+    """
+    check_file(ann_file)
+    try:
+        content = json.loads(Path(ann_file).read_bytes())
+        ids = {category['name']: category['id'] for category in content['categories']}
+        sizes = {image['id']: (image['height'], image['width']) for image in content['images']}
+        annotations = content['annotations']
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{ann_file} is no COCO instance JSON ({error!r}); give the right file.') from error
+    missing = sorted(set(names.values()) - set(ids))
+    if missing:
+        raise ValueError(f'{ann_file} has no category {missing[0]!r}; rename it there or in metainfo.classes.')
+    label_of = {ids[name]: label for label, name in names.items()}
+    found: dict[Any, list[dict]] = {}
+    for annotation in annotations:
+        if annotation['category_id'] in label_of:
+            entry = {key: annotation[key] for key in ('segmentation', 'bbox', 'area')}
+            entry |= {'category_id': label_of[annotation['category_id']], 'iscrowd': annotation.get('iscrowd', 0)}
+            found.setdefault(annotation['image_id'], []).append(entry)
+    return InstanceTruth(sizes, found)
+
+
+def check_file(ann_file: str) -> None:
+    """Raise a FileNotFoundError if an instance file is missing."""
+    if not Path(ann_file).is_file():
+        raise FileNotFoundError(
+            f'There is no {ann_file}; prepare the data set (docs/datasets.md), or set ann_file=None of InstanceAP to '
+            'measure on the panoptic annotation.'
+        )

@@ -103,6 +103,7 @@ class PanopticQuality(BaseMetric):
             collect_dir: Folder for ``collect_device='cpu'``.
         """
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        self.class_values: dict[str, np.ndarray] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count one batch; keeps an array (4, K) an image."""
@@ -125,9 +126,11 @@ class PanopticQuality(BaseMetric):
         for counts in results:  # one after the other: the order of panopticapi, whatever the number of processes
             total += counts
         statistics = PQStatistics(*total)
+        quality = 100 * class_quality(statistics)
+        self.class_values = dict(zip(('PQ', 'SQ', 'RQ'), quality))
         rows = [
-            [name, *(100 * quality).tolist(), *[f'{count:.0f}' for count in counts]]
-            for name, quality, counts in zip(classes, class_quality(statistics).T, total[1:].T)
+            [name, *values.tolist(), *[f'{count:.0f}' for count in counts]]
+            for name, values, counts in zip(classes, quality.T, total[1:].T)
         ]
         table = format_table(['class', 'PQ', 'SQ', 'RQ', 'matched', 'false', 'missed'], rows)
         print_log(f'panoptic quality of each class\n{table}', logger='current')

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import math
 import os
 import platform
 from collections.abc import Mapping
@@ -12,17 +11,23 @@ from typing import Any
 from mmengine.dist import is_main_process
 
 from ..files import file_digest, write_atomic
-from .tables import format_table
+from .per_class import ClassNumbers
+from .tables import format_table, plain_number
 
 OWN = 'own'
 """Stands for the paper's rule: every answer from its own token (PQ panoptic, AP instance, mIoU semantic)."""
 
 METRICS_OF_TASK = {
     'panoptic': tuple(name + group for group in ('', '_th', '_st') for name in ('PQ', 'SQ', 'RQ')),
-    'instance': tuple(box + name for box in ('', 'box_') for name in ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')),
+    'instance': tuple(
+        box + name + truth
+        for truth in ('', '_instance')
+        for box in ('', 'box_')
+        for name in ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
+    ),
     'semantic': ('mIoU', 'mAcc', 'aAcc'),
 }
-HEADLINES = ('PQ', 'PQ_th', 'PQ_st', 'AP', 'mIoU')  # the columns of the paper's Tables 8 and V
+HEADLINES = ('PQ', 'PQ_th', 'PQ_st', 'AP', 'AP_instance', 'mIoU')  # the columns of the paper's tables
 
 Metrics = Mapping[str, float | None]
 """0-100 by name; nan or None (null in the file) is not measured."""
@@ -45,7 +50,7 @@ def own_token_metrics(matrix: Mapping[str, Metrics]) -> dict[str, float | None]:
 
 
 def format_results(metrics: Mapping[str, Metrics]) -> str:
-    """Return the layout of the paper's Table 8: a row for each token, with PQ, PQ_th, PQ_st, AP and mIoU."""
+    """Return the layout of the paper's Table 8: a row for each token, with the headlines that were measured."""
     columns = [name for name in HEADLINES if any(name in row for row in metrics.values())]
     rows = [[token, *[row.get(name) for name in columns]] for token, row in metrics.items()]
     return format_table(['token', *columns], rows)
@@ -59,13 +64,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def plain_number(value: Any) -> float | None:
-    """Return a JSON number, or None for what was not measured (nan)."""
-    # The shortest decimal of a numpy float32: 57.03, where float() gives 57.029998779296875.
-    number = float(str(value))
-    return number if math.isfinite(number) else None
-
-
 def write_results(
     path: str | os.PathLike[str],
     *,
@@ -77,6 +75,7 @@ def write_results(
     seed: int | None = None,
     iteration: int | None = None,
     options: Mapping[str, Any] | None = None,
+    per_class: Mapping[str, ClassNumbers] | None = None,
 ) -> dict[str, Any]:
     """Write an evaluation to a JSON file, whole or not at all; of several processes the first one writes.
 
@@ -89,7 +88,9 @@ def write_results(
         seconds: Wall time of the pass over the data, metrics included.
         seed: Seed of the training run, if known.
         iteration: Iterations trained, if known.
-        options: What overrides the config, by dotted key; with them the model's name alone does not say what was measured.
+        options: What overrides the config, by dotted key; with them the model's name alone does not say what was
+            measured.
+        per_class: Under each token, numbers of each class.
 
     Returns:
         What was written.
@@ -108,6 +109,7 @@ def write_results(
         'metrics': {
             token: {name: plain_number(value) for name, value in row.items()} for token, row in metrics.items()
         },
+        'per_class': dict(per_class or {}),
     }
     if is_main_process():
         write_atomic(path, json.dumps(results, indent=2) + '\n')

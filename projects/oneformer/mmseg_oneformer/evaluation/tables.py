@@ -1,7 +1,15 @@
-"""Plain text tables for logs and terminals."""
+"""Numbers for files, and plain text tables for logs and terminals."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
+
+
+def plain_number(value: Any) -> float | None:
+    """Return a JSON number, or None for what was not measured (nan)."""
+    # The shortest decimal of a numpy float32: 57.03, where float() gives 57.029998779296875.
+    number = float(str(value))
+    return number if math.isfinite(number) else None
 
 
 def format_number(value: float | str | None, digits: int = 1) -> str:
