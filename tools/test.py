@@ -4,7 +4,9 @@ python tools/test.py CONFIG CHECKPOINT
 python tools/test.py NAME                                  # shipped or published weights, downloaded at their first use
 python tools/test.py CONFIG CHECKPOINT --tasks panoptic
 python tools/test.py CONFIG CHECKPOINT --token-matrix      # every metric under every token (paper, Tables 8 and V)
+python tools/test.py CONFIG CHECKPOINT --tta               # several sizes, each with its mirror image
 python tools/test.py CONFIG CHECKPOINT --report D          # every matched, false and missed segment, and a page to look
+python tools/test.py CONFIG CHECKPOINT --format-only --out answers   # files for a benchmark's server
 bash tools/dist_test.sh CONFIG CHECKPOINT 8                # 8 processes: a GPU each, or the CPU where there is none
 """
 
@@ -14,11 +16,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mmseg_oneformer.apis import find_config, resolve_weights
 from mmseg_oneformer.engine.cli import add_common_arguments, cli_errors, prepare_config
-from mmseg_oneformer.evaluation import evaluate, format_classes, format_results
+from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_answers
 from mmseg_oneformer.tasks import TASKS, check_task, check_tasks
 
 
@@ -31,11 +34,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='?',
         help='a file, an https address or the name of a model (default: the published weights)',
     )
-    parser.add_argument('--out', metavar='FILE', help='results file (default: results.json in the work dir)')
+    parser.add_argument('--out', metavar='PATH', help='results file (default: results.json in the work dir)')
     parser.add_argument('--tasks', nargs='+', metavar='TASK', default=TASKS, help=f'which of {", ".join(TASKS)}')
     parser.add_argument('--token', metavar='TASK', help="make all answers from this task's token")
     parser.add_argument('--token-matrix', action='store_true', help='measure every answer under every token')
     parser.add_argument('--per-class', action='store_true', help='print the numbers of each class too')
+    parser.add_argument(
+        '--format-only', action='store_true', help="write files for a benchmark's server to --out, and measure nothing"
+    )
+    parser.add_argument('--tta', action='store_true', help='answer from several sizes and mirror images of each photo')
     parser.add_argument('--show-dir', metavar='FOLDER', help='write a picture of every image there')
     parser.add_argument('--report', metavar='FOLDER', help='list every segment there, with a page of the worst images')
     parser.add_argument('--report-images', type=int, default=50, metavar='N', help='the page shows the N worst images')
@@ -52,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_task(args.token)
     cfg = prepare_config(args)
     checkpoint = resolve_weights(args.checkpoint or find_config(args.config).stem)
+    if args.format_only:
+        format_answers(args, cfg, checkpoint, tasks)
+        return
     out = Path(args.out or Path(cfg.work_dir) / 'results.json')
     results = evaluate(
         cfg,
@@ -64,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         show_dir=args.show_dir,
         report=args.report,
         report_images=args.report_images,
+        tta=args.tta,
         options=args.cfg_options,
     )
     if is_main_process():
@@ -71,6 +82,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f'\n{format_classes(results["per_class"])}')
         print(f'\n{format_results(results["metrics"])}\n')
         print(f'{results["num_images"]} images in {results["seconds"]:.1f} s; all numbers are in {out}')
+
+
+def format_answers(args: argparse.Namespace, cfg: Config, checkpoint: Path, tasks: Sequence[str]) -> None:
+    """Write the answers for a server.
+
+    Raises:
+        ValueError: An option that has no meaning here.
+    """
+    for option in ('token_matrix', 'show_dir', 'report'):
+        if getattr(args, option):
+            raise ValueError(f'--format-only writes one set of answers alone; leave out --{option.replace("_", "-")}.')
+    out = Path(args.out or Path(cfg.work_dir) / 'answers')
+    num_images = write_answers(cfg, checkpoint, out, tasks=tasks, token=args.token, tta=args.tta)
+    if is_main_process():
+        print(f'The answers for {num_images} images are in {out}')
 
 
 if __name__ == '__main__':

@@ -23,6 +23,7 @@ test_pipeline = [
     dict(type='LoadSemanticMap', reduce_zero_label=True),
     dict(type='PackOneFormerInputs'),
 ]
+tta = dict(sides=[size * quarters // 4 for quarters in range(2, 8)], max_size=7 * size, flip=True)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -26,6 +26,7 @@ test_pipeline = [
     dict(type='LoadSemanticMap'),
     dict(type='PackOneFormerInputs'),
 ]
+tta = dict(sides=(512, 768, 1024, 1280, 1536, 1792), max_size=4096, flip=True)
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,

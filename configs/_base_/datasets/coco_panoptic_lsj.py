@@ -21,6 +21,7 @@ test_pipeline = [
     dict(type='LoadPanopticIds'),
     dict(type='PackOneFormerInputs'),
 ]
+tta = dict(sides=(400, 600, 800, 1000, 1200, 1400), max_size=2333, flip=True)  # ours; the paper has none for COCO
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,

@@ -23,6 +23,7 @@ test_pipeline = [
     dict(type='LoadPanopticIds'),
     dict(type='PackOneFormerInputs'),
 ]
+tta = dict(sides=(48, 72, 96, 120, 144, 168), max_size=672, flip=True)
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,

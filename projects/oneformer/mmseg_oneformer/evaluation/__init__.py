@@ -2,7 +2,7 @@
 
 from .cityscapes_ap import CityscapesAP
 from .confusion import ConfusionMatrix
-from .evaluate import evaluate, for_testing
+from .evaluate import evaluate, for_testing, write_answers
 from .instance_ap import InstanceAP
 from .mean_iou import MeanIoU
 from .panoptic_quality import PanopticQuality, PQStatistics, pq_statistics
@@ -10,12 +10,14 @@ from .per_class import class_numbers, format_classes
 from .pictures import SavePictures
 from .report import SegmentReport
 from .results import OWN, format_results, own_token_metrics, versions, write_results
+from .submission import FormatAnswers
 from .token_matrix import TokenMatrixLoop, split_tokens
 
 __all__ = [
     'OWN',
     'CityscapesAP',
     'ConfusionMatrix',
+    'FormatAnswers',
     'InstanceAP',
     'MeanIoU',
     'PQStatistics',
@@ -32,5 +34,6 @@ __all__ = [
     'pq_statistics',
     'split_tokens',
     'versions',
+    'write_answers',
     'write_results',
 ]

@@ -11,10 +11,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..models.checkpoint import for_inference, load_weights
+from ..models.test_time_views import TestTimeViews
 from ..tasks import TASKS, check_task, check_tasks
 from .per_class import ClassNumbers, class_numbers
 from .report import report_config
 from .results import OWN, write_results
+from .submission import layout_of
 from .token_matrix import split_tokens
 
 TASK_OF_METRIC_TYPE = {
@@ -53,6 +55,8 @@ def for_testing(
     token: str | None = None,
     token_matrix: bool = False,
     show_dir: str | os.PathLike[str] | None = None,
+    tta: bool = False,
+    answers_dir: str | os.PathLike[str] | None = None,
 ) -> Config:
     """Return a copy of ``cfg`` that can only be tested, for the given tasks.
 
@@ -62,12 +66,16 @@ def for_testing(
         token: A task whose token makes all answers; None gives each answer its own.
         token_matrix: Make every answer under every token.
         show_dir: Folder for a picture of each image; None for none.
+        tta: Answer from several views of each photo, as the config's ``tta`` says.
+        answers_dir: Write the answers there for a benchmark's server and measure nothing.
 
     Raises:
         ValueError: An unknown task, a config without test data, or options that exclude each other.
     """
     if token_matrix and token is not None:
         raise ValueError('the token matrix already has every token; leave out either --token or --token-matrix.')
+    if token_matrix and tta:
+        raise ValueError('the token matrix is made from one view; leave out either --tta or --token-matrix.')
     tasks = check_tasks(tasks)
     missing = [key for key in ('model', 'test_dataloader', 'test_evaluator') if cfg.get(key) is None]
     if missing:
@@ -79,9 +87,17 @@ def for_testing(
     cfg.model.test_cfg = ConfigDict(
         (cfg.model.get('test_cfg') or {}) | {'tasks': tasks, 'token': None if token is None else check_task(token)}
     )
-    cfg.test_evaluator = select_metrics(cfg.test_evaluator, tasks)
-    _need_no_more_than(cfg.test_dataloader.dataset, tasks)
+    _need_no_more_than(cfg.test_dataloader.dataset, tasks if answers_dir is None else ())
+    if answers_dir is None:
+        cfg.test_evaluator = select_metrics(cfg.test_evaluator, tasks)
+    else:
+        dataset = cfg.test_dataloader.dataset
+        ann_file = str(Path(dataset.get('data_root') or '') / dataset.ann_file)
+        writer = {'folder': str(answers_dir), 'ann_file': ann_file, 'layout': layout_of(dataset.type)}
+        cfg.test_evaluator = [ConfigDict(type='FormatAnswers', **writer)]
     cfg.test_cfg = {'type': 'TokenMatrixLoop' if token_matrix else 'TestLoop'}
+    if tta:
+        use_views(cfg)
     if show_dir is not None:
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), {'type': 'SavePictures', 'out_dir': str(show_dir)}]
     return cfg
@@ -101,6 +117,57 @@ def _per_class(runner: Runner, token: str) -> dict[str, ClassNumbers]:
     return {name: class_numbers(evaluator.metrics, classes) for name, evaluator in evaluators.items()}
 
 
+def use_views(cfg: Config) -> None:
+    """Let ``cfg`` test on the views that its ``tta`` states; photos then arrive at their own size.
+
+    Raises:
+        ValueError: The config states no views, or its test pipeline does not resize by ``ShortestEdge``.
+    """
+    if cfg.get('tta') is None:
+        raise ValueError('the config has no tta; add tta=dict(sides=(...), max_size=..., flip=True) to it.')
+    dataset = cfg.test_dataloader.dataset
+    resizing = [step for step in dataset.pipeline if step['type'] == 'ShortestEdge']
+    if len(resizing) != 1:
+        raise ValueError(
+            '--tta replaces the ShortestEdge of the test pipeline, which has none or several; give it one.'
+        )
+    dataset.pipeline = [step for step in dataset.pipeline if step is not resizing[0]]
+    cfg.model = ConfigDict(type='TestTimeViews', module=cfg.model, test_side=resizing[0]['size'], **cfg.tta)
+
+
+def write_answers(
+    cfg: Config,
+    weights: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    tasks: Iterable[str] = TASKS,
+    token: str | None = None,
+    tta: bool = False,
+) -> int:
+    """Answer the config's test data, which need no annotations, and write files for a benchmark's server.
+
+    Args:
+        cfg: The config, with ``work_dir`` set.
+        weights: As for :func:`evaluate`.
+        folder: Where to; see :class:`FormatAnswers`.
+        tasks: Answers to make.
+        token: A task whose token makes all answers; None as for :func:`evaluate`.
+        tta: Answer from several views of each photo.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: The options, the data or the checkpoint do not fit.
+    """
+    _check_weights(weights)
+    token = token or _token_of(cfg)
+    runner, _ = _build(for_testing(cfg, tasks, token, tta=tta, answers_dir=folder), weights)
+    runner.test()
+    return len(runner.test_dataloader.dataset)
+
+
 def evaluate(
     cfg: Config,
     weights: str | os.PathLike[str],
@@ -113,6 +180,7 @@ def evaluate(
     show_dir: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
     report_images: int = 50,
+    tta: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Test a checkpoint on the config's test data in one pass and write ``results.json``.
@@ -129,6 +197,7 @@ def evaluate(
         show_dir: Folder for a picture of each image; None for none.
         report: Folder for the report of segments; None for none.
         report_images: How many images its page shows by each order.
+        tta: Answer from several views of each photo; ``results.json`` names it among the options.
         options: What overrides the config, already merged into ``cfg``; named in ``results.json``.
 
     Returns:
@@ -138,19 +207,18 @@ def evaluate(
         FileNotFoundError: There is no such checkpoint.
         ValueError: The options, the data or the checkpoint do not fit.
     """
-    if not Path(weights).expanduser().exists():  # before minutes of building data sets
-        raise FileNotFoundError(f'There is no checkpoint at {weights}; check the path.')
+    _check_weights(weights)
     if out is not None and Path(out).is_dir():
         raise ValueError(f'{out} is a folder; name the results file.')
     if token is None and not token_matrix:
-        token = ((cfg.get('model') or {}).get('test_cfg') or {}).get('token')  # a model trained for one task states it
-    cfg = for_testing(cfg, tasks, token, token_matrix, show_dir)
+        token = _token_of(cfg)
+    cfg = for_testing(cfg, tasks, token, token_matrix, show_dir, tta)
+    if tta:
+        options = dict(options or {}) | {'tta': cfg.tta.to_dict()}
     if report is not None:
         added = report_config(report, report_images, Path(config_name).stem, tasks, token_matrix)
         cfg.test_evaluator = [*cfg.test_evaluator, added]
-    runner = Runner.from_cfg(cfg)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    meta = load_weights(model, weights)
+    runner, meta = _build(cfg, weights)
     start = time.perf_counter()
     measured = runner.test()
     seconds = time.perf_counter() - start
@@ -166,3 +234,21 @@ def evaluate(
         iteration=meta.get('iter', meta.get('iteration')),
         options=options,
     )
+
+
+def _check_weights(weights: str | os.PathLike[str]) -> None:
+    """Raise a FileNotFoundError before minutes of building data sets."""
+    if not Path(weights).expanduser().exists():
+        raise FileNotFoundError(f'There is no checkpoint at {weights}; check the path.')
+
+
+def _token_of(cfg: Config) -> str | None:
+    """Return the token that a model trained for one task states."""
+    return ((cfg.get('model') or {}).get('test_cfg') or {}).get('token')
+
+
+def _build(cfg: Config, weights: str | os.PathLike[str]) -> tuple[Runner, dict[str, Any]]:
+    """Return a runner whose model has the weights, and what the checkpoint says about itself."""
+    runner = Runner.from_cfg(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return runner, load_weights(model.module if isinstance(model, TestTimeViews) else model, weights)

@@ -9,6 +9,7 @@ from .oneformer import OneFormer
 from .pixel_decoder import OneFormerPixelDecoder
 from .query_initializer import QueryInitializer
 from .task_token import TaskToken
+from .test_time_views import TestTimeViews
 from .text_mapper import TextMapper
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     'OneFormerPixelDecoder',
     'QueryInitializer',
     'TaskToken',
+    'TestTimeViews',
     'TextMapper',
 ]

@@ -153,9 +153,8 @@ class OneFormer(BaseDetector):
     ) -> None:
         """Write answers into ``samples[i]`` as ``token_of_task[i]`` says, one network pass for all."""
         tokens = check_tasks(token for wanted in token_of_task for token in wanted.values())
-        output = self.head(self.extract_feat(batch_inputs), [tokens] * len(batch_inputs), every_layer=False)
+        class_logits, mask_logits = self.answer_logits(batch_inputs, tokens)
         padded = (batch_inputs.shape[2], batch_inputs.shape[3])
-        masks = output.mask_logits()
         test_cfg = ConfigDict(self.test_cfg | ({} if mask_format is None else {'mask_format': mask_format}))
         for wanted, batch in zip(token_of_task, samples, strict=True):
             for b, sample in enumerate(batch):
@@ -164,15 +163,18 @@ class OneFormer(BaseDetector):
                 )
                 for task, token in wanted.items():
                     t = tokens.index(check_task(token))
-                    logits = output.class_logits[-1, b, t], masks[b, t]
+                    logits = class_logits[b, t], mask_logits[b, t]
                     to_data_sample(sample, task, *logits, size, self.thing_ids, test_cfg)
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) of the T ``test_cfg.tasks``."""
-        tasks = [check_tasks(self.test_cfg.tasks)] * len(batch_inputs)
-        output: HeadOutput = self.head(self.extract_feat(batch_inputs), tasks, every_layer=False)
+        return self.answer_logits(batch_inputs, check_tasks(self.test_cfg.tasks))
+
+    def answer_logits(self, batch_inputs: Tensor, tokens: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) under T tokens, from one backbone pass."""
+        output: HeadOutput = self.head(self.extract_feat(batch_inputs), [tokens] * len(batch_inputs), every_layer=False)
         return output.class_logits[-1], output.mask_logits()
 
 

@@ -1,0 +1,51 @@
+"""Photos without annotations as a panoptic JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..apis.sources import IMAGE_SUFFIXES
+
+__all__ = ['image_list']
+
+
+def image_list(source: Path, categories: Path) -> dict[str, Any]:
+    """Return ``images`` and ``categories`` of a panoptic JSON without annotations.
+
+    Args:
+        source: A JSON, whose ``images`` are taken over, or a folder, whose photos get their paths in it as file names
+            and their names without suffix as ids; Cityscapes' without "_leftImg8bit", as in its own JSON.
+        categories: A panoptic JSON of the data set.
+
+    Raises:
+        FileNotFoundError: One of them does not exist.
+        ValueError: There are no photos or no panoptic categories, or two photos have one name.
+    """
+    for path in (source, categories):
+        if not path.exists():
+            raise FileNotFoundError(f'There is nothing at {path}; check the path.')
+    entries = json.loads(categories.read_bytes()).get('categories') or [{}]
+    if not all({'id', 'name', 'isthing'} <= entry.keys() for entry in entries):
+        raise ValueError(f'{categories} has no categories with "isthing"; give a panoptic JSON.')
+    images = _of_folder(source) if source.is_dir() else json.loads(source.read_bytes()).get('images')
+    if not images:
+        raise ValueError(f'{source} has no photos; give a folder of photos or a JSON with "images".')
+    return {'images': images, 'categories': entries}
+
+
+def _of_folder(folder: Path) -> list[dict[str, Any]]:
+    paths: dict[str, Path] = {}
+    for path in sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES):
+        name = path.stem.removesuffix('_leftImg8bit')
+        if name in paths:
+            raise ValueError(f'{paths[name]} and {path} have one name; rename one of them.')
+        paths[name] = path
+    images = []
+    for name, path in paths.items():
+        with Image.open(path) as photo:
+            width, height = photo.size
+        file_name = path.relative_to(folder).as_posix()
+        images.append({'id': name, 'file_name': file_name, 'width': width, 'height': height})
+    return images
