@@ -153,7 +153,9 @@ def test_metric__refuses_a_file_and_a_negative_number(tmp_path, folder, number, 
 
 
 def measure(meta, samples, folder):
-    evaluator = Evaluator([{'type': 'PanopticQuality'}, {'type': 'SegmentReport', 'folder': folder, 'num_images': 2}])
+    report = {'type': 'SegmentReport', 'folder': folder, 'num_images': 2}
+    confusion = {'type': 'ConfusionMatrix', 'kind': 'panoptic', 'out': f'{folder}/confusion.json'}
+    evaluator = Evaluator([{'type': 'PanopticQuality'}, report, confusion])
     evaluator.dataset_meta = meta
     for index in DefaultSampler(samples, shuffle=False):  # fills up the shorter share with a repeated image
         evaluator.process([samples[index]])
