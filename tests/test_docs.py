@@ -72,7 +72,7 @@ def test_troubleshooting__messages_exist():
 def test_own_data__example_works(tmp_path):
     page = ROOT / 'docs/own_data.md'
     (content,) = code_blocks(page, 'json')
-    (config,) = [block for block in code_blocks(page, 'python') if '_base_' in block]
+    (config,) = [block for block in code_blocks(page, 'python') if '_base_ = ' in block]
     path = tmp_path / 'oneformer_r50_1xb4-10k_garden.py'
     path.write_text(config.replace('../../_base_', f'{ROOT}/configs/_base_').replace('data/garden/', f'{tmp_path}/'))
 

@@ -3,9 +3,9 @@
 Decisions:
 * The model has one list of classes, and every source is mapped into it by name. A source may know fewer. What a source
   does not annotate is void there: no target covers it, so it is background to every mask that is matched, and a query
-  that finds something there is taught "no object". The reference code treats void so. It does little harm across kinds
-  of annotation, since a photo is asked for its own task only: objects alone say nothing against stuff in a panoptic
-  answer. It does harm among sources of the *same* task, where photos show classes that they do not annotate.
+  that finds something there is taught "no object". The reference code treats void so. Across kinds of annotation
+  nothing wrong is taught by it, since a photo is asked for its own task only: objects alone say nothing against stuff
+  in a panoptic answer. Among sources of the *same* task it is, where photos show classes that they do not annotate.
 * Weights are shares of the samples. A pass is as long as all sources together and holds the same number of samples of
   a source every time; each source goes through its photos in passes of its own, in an order of its own.
 * Which photo a key ``(pass, index)`` of ``PassSampler`` means is computed from the seed, nothing is counted: a resumed
