@@ -83,12 +83,20 @@ def run_metric(drawn, images, answers, meta=None, **options):
 
 @pytest.mark.parametrize('kind', ['tensor', 'array', 'transposed'])
 def test_encode_masks__equals_pycocotools_own_way(kind):
-    masks = np.random.default_rng(0).random((3, 17, 40)) > 0.6
-    masks[1] = False
+    masks = np.random.default_rng(0).random((8, 17, 40)) > 0.6
+    masks[1:4] = False
+    masks[2, :, 3:6] = True  # whole columns: one run
+    masks[2, -1, 6] = masks[2, 0, 7] = masks[2, 5, 7] = True  # a run over the border of two columns
+    masks[3, -1, -1] = True  # no zeros at the end
+    masks[4] = True
+    masks[5, :, 20:] = masks[6, :9] = False
     expected = [mask_api.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
     given = torch.from_numpy(masks.transpose(0, 2, 1).copy()).transpose(1, 2) if kind == 'transposed' else masks
     assert encode_masks(torch.from_numpy(masks) if kind == 'tensor' else given) == expected
     assert encode_masks(masks[:0]) == []
+    one_pixel = np.ones((2, 1, 1), dtype=bool)
+    one_pixel[1] = False
+    assert encode_masks(one_pixel) == [mask_api.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in one_pixel]
 
 
 @pytest.mark.parametrize(('iou_type', 'before'), [('segm', ''), ('bbox', 'box_')])
