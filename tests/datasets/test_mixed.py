@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
 from mmseg_oneformer.datasets import MixedDataset, PassSampler
+from mmseg_oneformer.datasets.doctor.source import open_source
 from mmseg_oneformer.datasets.metainfo import metainfo_of
 from mmseg_oneformer.datasets.mixed import shares
 from mmseg_oneformer.datasets.shapes import CLASSES
@@ -288,6 +289,19 @@ def test_check_classes__metrics_that_the_annotation_cannot_answer(config, place,
             continue
         with pytest.raises(ValueError, match=message):
             check(runner)
+
+
+def test_doctor__a_source_has_its_own_classes_and_the_steps_of_the_mix(config, drawn):
+    config['pipeline'][1] = dict(type='LoadPanopticIds', allow_absent=True)
+    config['metainfo'] = dict(classes=(*CLASSES, 'cow'), thing_ids=(3, 4, 5, 6, 7))
+    model = dict(thing_ids=(3, 4, 5, 6, 7), head=dict(num_classes=8))
+    cfg = Config(dict(model=model, train_dataloader=dict(dataset=dict(type='MixedDataset', **config))))
+    expected = open_source(drawn / 'shapes/annotations/panoptic_train.json', cfg).expected
+    assert expected.classes == CLASSES and expected.thing_ids == (3, 4, 5, 6)
+    assert expected.num_classes is None and expected.allow_absent
+    cfg.train_dataloader.dataset.sources[0].type = 'PanopticDataset'  # Its classes are those of the JSON.
+    expected = open_source(drawn / 'shapes/annotations/panoptic_train.json', cfg).expected
+    assert expected.classes is None and expected.thing_ids is None
 
 
 def test_browse__some_of_each_source_under_the_tasks_it_answers(load_tool, config, tmp_path, monkeypatch):

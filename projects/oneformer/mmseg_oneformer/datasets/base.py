@@ -35,6 +35,7 @@ class SegmentationDataset(BaseDataset):
     """
 
     tasks: tuple[str, ...] = TASKS
+    _metainfo: dict[str, Any]  # The base class sets it, untyped.
 
     def __init__(self, seed: int = 0, task_probs: Mapping[str, float] | None = None, **kwargs: Any) -> None:
         self.seed = seed

@@ -12,6 +12,8 @@ from ..panoptic import PanopticDataset
 __all__ = ['Expected', 'Source', 'open_source']
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+MIXED = '_source_of_a_mix'
+"""Key of a data set's config that stands within a MixedDataset."""
 PROBES = 20
 """Entries whose files are looked for to find a folder: a few may be missing."""
 LONG_NAMES = {'train': 'training', 'val': 'validation'}
@@ -93,8 +95,11 @@ def _panoptic_nodes(node: Any) -> Iterator[dict]:
         kind = DATASETS.get(kind) if isinstance(kind, str) and 'ann_file' in node else kind
         if isinstance(kind, type) and issubclass(kind, PanopticDataset) and 'ann_file' in node:
             yield dict(node)
+        for source in node.get('sources', ()):
+            # Its steps are those of the mix. Its classes are its own, and their number is not the model's.
+            yield from _panoptic_nodes({'pipeline': node.get('pipeline', ()), **source, MIXED: True})
         for key, value in node.items():
-            if key != 'pipeline':
+            if key not in ('pipeline', 'sources'):
                 yield from _panoptic_nodes(value)
     elif isinstance(node, list | tuple):
         for value in node:
@@ -103,13 +108,14 @@ def _panoptic_nodes(node: Any) -> Iterator[dict]:
 
 def _build(node: Mapping[str, Any]) -> PanopticDataset:
     """The data set of a config, knowing its paths and nothing else."""
-    return DATASETS.build({**node, 'pipeline': [], 'lazy_init': True})
+    settings = {key: value for key, value in node.items() if key != MIXED}
+    return DATASETS.build({**settings, 'pipeline': [], 'lazy_init': True})
 
 
 def _expected(cfg: Config | None, node: Mapping[str, Any], dataset: PanopticDataset) -> Expected:
     if cfg is None:
         return Expected()
-    model = cfg.get('model') or {}
+    model = {} if MIXED in node else cfg.get('model') or {}
     meta = dataset.metainfo
     thing_ids = meta.get('thing_ids', model.get('thing_ids'))
     steps = [step for step in node.get('pipeline') or () if step.get('type') == 'LoadPanopticIds']
