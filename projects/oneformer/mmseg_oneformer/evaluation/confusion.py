@@ -52,8 +52,9 @@ def segment_confusion(
     """Return the segment counts (K + 1, K + 1) of every pair of classes.
 
     Two segments are a pair when their IoU exceeds 0.5, whatever their classes, void left out of the union; a segment
-    has one partner at most. The diagonal is the TP of panoptic quality, and a pair beside it is one of its FN *and* one of
-    its FP. Crowds are in no row; a prediction without a partner that void or the crowd of its class excuses is in none.
+    has one partner at most. The diagonal is the TP of panoptic quality, and a pair beside it is one of its FN *and* one
+    of its FP. Crowds are in no row; a prediction without a partner that void or the crowd of its class excuses is in
+    none.
 
     Args:
         truth: Annotation.
