@@ -99,8 +99,6 @@ def test_mask2former__one_task_differs_from_joint_in_the_draw(task):
         settings(folder / f'mask2former_r50_8xb2-160k_ade20k-512x512_{kind}.py') for kind in ('joint', task)
     )
     changed = {key: after.get(key) for key in {*before, *after} if before.get(key, '-') != after.get(key, '-')}
-    expected = one_task(
-        task, *{'instance': ('InstanceAP', 'AP'), 'semantic': ('MeanIoU', 'mIoU')}.get(task, ())
-    )
+    expected = one_task(task, *{'instance': ('InstanceAP', 'AP'), 'semantic': ('MeanIoU', 'mIoU')}.get(task, ()))
     expected.pop('model.test_cfg.token')
     assert changed == expected

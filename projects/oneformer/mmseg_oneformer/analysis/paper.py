@@ -11,8 +11,7 @@ from ..apis.registry import config_root
 from ..tasks import TASKS
 
 METRICS = {  # column -> name in results.json
-    name: name
-    for name in ('PQ', 'PQ_th', 'PQ_st', 'AP', 'mIoU', 'AP_instance')
+    name: name for name in ('PQ', 'PQ_th', 'PQ_st', 'AP', 'mIoU', 'AP_instance')
 }
 FACTS = (
     *('method', 'backbone', 'queries', 'crop', 'iterations', 'epochs', 'extra_data', 'multi_scale'),
