@@ -250,12 +250,15 @@ def test_check_hub_config__what_no_tensor_shows(tmp_path, narrow):
         check_hub_config(tmp_path, cfg)
 
 
-def test_convert__ablation_has_no_place_elsewhere(call_tool, tmp_path, capsys, narrow, build):
-    config = narrow('swin', **{'model.head.query_initializer.values': 'features'})
+@pytest.mark.parametrize('option', [{'values': 'features'}, {'start': 'zeros'}])
+def test_convert__ablation_has_no_place_elsewhere(call_tool, tmp_path, capsys, narrow, build, option):
+    """The tensors are the published model's; with them another network would run there."""
+    config = narrow('swin', **{f'model.head.query_initializer.{key}': value for key, value in option.items()})
     torch.save({'state_dict': build(config, text=False).state_dict()}, tmp_path / 'a.pth')
-    assert call_tool(TOOL, 'a.pth', 'folder', '--model', config, '--to', 'hf') == 2
-    assert 'no other query initializer than the published one' in error(capsys)
-    assert not Path(tmp_path / 'folder').exists()
+    for form, out, owner in (('hf', 'folder', 'transformers'), ('shi', 'b.pth', 'the reference code')):
+        assert call_tool(TOOL, 'a.pth', out, '--model', config, '--to', form) == 2
+        assert f'{owner} has no other query initializer than the published one' in error(capsys)
+        assert not Path(tmp_path / out).exists()
 
 
 def test_published_file_to_pictures(call_tool, tmp_path):

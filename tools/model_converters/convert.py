@@ -25,7 +25,7 @@ from mmseg_oneformer.apis.registry import read_config
 from mmseg_oneformer.conversion import BUFFERS, FORMS, from_ours, read_file
 from mmseg_oneformer.conversion.fit import fit_to_model
 from mmseg_oneformer.conversion.hub_config import check_hub_config
-from mmseg_oneformer.conversion.output import check_target, write_hub_folder, write_ours, write_reference
+from mmseg_oneformer.conversion.output import check_network, check_target, write_hub_folder, write_ours, write_reference
 from mmseg_oneformer.conversion.report import format_report
 from mmseg_oneformer.datasets.metainfo import metainfo_of
 from mmseg_oneformer.engine.cli import cli_errors
@@ -78,6 +78,7 @@ def write(args: argparse.Namespace, state: dict[str, Tensor], cfg: Config, meta:
     if args.to == 'mm':
         write_ours(out, state, meta)
         return len(state)
+    check_network(cfg, FORMS[args.to])
     norm_cfg = cfg.model.backbone.get('norm_cfg') or {}
     frozen = not norm_cfg.get('requires_grad', True)
     converted = from_ours(state, args.to, frozen_norms=frozen, buffers=meta.get(BUFFERS)).state
