@@ -10,6 +10,7 @@ from mmseg_oneformer.analysis.measured import describe, fill, find_results
 from mmseg_oneformer.evaluation.results import write_results
 
 MODEL = 'oneformer_r50_8xb2-50e_coco-1024x1024'
+IMAGES = 5000
 OWN = {'PQ': 51.5, 'PQ_th': 58.0, 'AP': 42.5, 'AP_instance': 42.0, 'mIoU': float('nan')}
 
 
@@ -22,7 +23,7 @@ def write(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(weights or folder)
         metrics = metrics if token is None else {token: metrics}
-        settings = {'config': f'configs/oneformer/{MODEL}.py', 'num_images': 5000, 'seconds': 1.0} | settings
+        settings = {'config': f'configs/oneformer/{MODEL}.py', 'num_images': IMAGES, 'seconds': 1.0} | settings
         write_results(tmp_path / 'runs' / folder / 'results.json', weights=file, metrics=metrics, **settings)
         return tmp_path / 'runs'
 
@@ -31,18 +32,18 @@ def write(tmp_path):
 
 def test_fill__one_run(write):
     results = find_results([write('a', seed=0)])[MODEL]
-    assert str(fill(results, 'PQ', None)) == '51.5'
-    assert fill(results, 'PQ', None).deviation is None
-    assert str(fill(results, 'AP_instance', None)) == '42.0'
-    assert fill(results, 'mIoU', None) is None  # null: not measured
-    assert fill(results, 'PQ_st', None) is None  # absent
+    assert str(fill(results, 'PQ', None, IMAGES)) == '51.5'
+    assert fill(results, 'PQ', None, IMAGES).deviation is None
+    assert str(fill(results, 'AP_instance', None, IMAGES)) == '42.0'
+    assert fill(results, 'mIoU', None, IMAGES) is None  # null: not measured
+    assert fill(results, 'PQ_st', None, IMAGES) is None  # absent
 
 
 def test_fill__three_seeds(write):
     values = [51.0, 51.5, 52.6]
     for seed, value in enumerate(values):
         runs = write(f'seed{seed}', {'PQ': value}, seed=seed)
-    cell = fill(find_results([runs])[MODEL], 'PQ', None)
+    cell = fill(find_results([runs])[MODEL], 'PQ', None, IMAGES)
     assert (cell.mean, cell.runs) == (pytest.approx(51.7), 3)
     assert cell.deviation == pytest.approx(statistics.stdev(values))
     assert str(cell) == '51.7 ± 0.8 (3)'
@@ -52,7 +53,7 @@ def test_fill__unknown_seeds_are_told_apart_by_weights(write):
     write('a', {'PQ': 50.0}, weights='same')
     write('b', {'PQ': 50.0}, weights='same')
     runs = write('c', {'PQ': 52.0}, weights='other')
-    assert fill(find_results([runs])[MODEL], 'PQ', None).runs == 2
+    assert fill(find_results([runs])[MODEL], 'PQ', None, IMAGES).runs == 2
 
 
 def test_fill__of_one_seed_the_longest_trained_then_the_newest(write):
@@ -62,18 +63,26 @@ def test_fill__of_one_seed_the_longest_trained_then_the_newest(write):
     os.utime(runs / 'older/results.json', (1, 1))
     os.utime(runs / 'newer/results.json', (2, 2))
     results = find_results([runs])[MODEL]
-    assert str(fill(results, 'PQ', None)) == '51.0'
-    assert str(fill(results, 'AP', None)) == '9.0'  # nothing newer has it
+    assert str(fill(results, 'PQ', None, IMAGES)) == '51.0'
+    assert str(fill(results, 'AP', None, IMAGES)) == '9.0'  # nothing newer has it
 
 
 def test_fill__options_make_another_experiment(write):
     write('lr', {'PQ': 1.0}, options={'optim_wrapper.optimizer.lr': 1e-3})
     runs = write('elsewhere', {'PQ': 51.0}, options={'test_dataloader.dataset.data_root': '/data/coco'})
     results = find_results([runs])[MODEL]
-    assert str(fill(results, 'PQ', None)) == '51.0'
-    lines = [describe(result) for result in results]
+    assert str(fill(results, 'PQ', None, IMAGES)) == '51.0'
+    lines = [describe(result, IMAGES) for result in results]
     assert [('left out' in line) for line in lines] == ['lr/' in line for line in lines]
     assert any('optim_wrapper.optimizer.lr=0.001' in line for line in lines)
+
+
+def test_fill__other_images_make_another_experiment(write):
+    """Such as a few photos to try the command with: only the folder of the data is another one."""
+    options = {'test_dataloader.dataset.data_root': 'data/coco_mini/'}
+    results = find_results([write('few', {'PQ': 99.0}, num_images=26, options=options)])[MODEL]
+    assert fill(results, 'PQ', None, IMAGES) is None
+    assert describe(results[0], IMAGES).endswith('26 images; left out, as the paper has 5000 images')
 
 
 def test_fill__token_matrix(write):
@@ -83,23 +92,23 @@ def test_fill__token_matrix(write):
         'semantic': {'PQ': 40.4, 'AP': 25.3, 'mIoU': 57.0},
     }
     results = find_results([write('matrix', matrix, token=None, seed=0)])[MODEL]
-    assert [fill(results, name, 'instance').mean for name in ('PQ', 'AP', 'mIoU')] == [33.1, 35.9, 26.4]
-    assert [fill(results, name, None).mean for name in ('PQ', 'AP', 'mIoU')] == [49.3, 35.9, 57.0]  # the diagonal
+    assert [fill(results, name, 'instance', IMAGES).mean for name in ('PQ', 'AP', 'mIoU')] == [33.1, 35.9, 26.4]
+    assert [fill(results, name, None, IMAGES).mean for name in ('PQ', 'AP', 'mIoU')] == [49.3, 35.9, 57.0]
 
 
 def test_fill__a_forced_token_is_not_the_papers_rule(write):
     results = find_results([write('forced', {'PQ': 49.3, 'AP': 35.8}, token='panoptic')])[MODEL]
-    assert fill(results, 'PQ', None).mean == 49.3
-    assert fill(results, 'AP', None) is None
-    assert fill(results, 'AP', 'panoptic').mean == 35.8
-    assert fill(results, 'AP', 'instance') is None
+    assert fill(results, 'PQ', None, IMAGES).mean == 49.3
+    assert fill(results, 'AP', None, IMAGES) is None
+    assert fill(results, 'AP', 'panoptic', IMAGES).mean == 35.8
+    assert fill(results, 'AP', 'instance', IMAGES) is None
 
 
 def test_find_results__strangers_and_mistakes(tmp_path):
     (tmp_path / 'other').mkdir()
     (tmp_path / 'other/results.json').write_text('{"score": 3}')
     assert find_results([tmp_path]) == {}
-    assert fill([], 'PQ', None) is None
+    assert fill([], 'PQ', None, IMAGES) is None
     with pytest.raises(FileNotFoundError, match='There is no folder'):
         find_results([tmp_path / 'absent'])
     (tmp_path / 'results.json').write_text('{"model": ')
@@ -114,4 +123,4 @@ def test_find_results__reads_files_without_options(write):
     content = json.loads(path.read_text())
     del content['options']
     path.write_text(json.dumps(content))
-    assert fill(find_results([runs])[MODEL], 'PQ', None).mean == 51.5
+    assert fill(find_results([runs])[MODEL], 'PQ', None, IMAGES).mean == 51.5

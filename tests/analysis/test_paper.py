@@ -22,6 +22,13 @@ def test_paper__has_all_tables():
     assert [sum(row.config is not None for row in TABLES[number].rows) for number in '123'] == [8, 4, 2]
 
 
+def test_paper__images_are_those_of_the_validation_sets():
+    photos = {'ade20k': 2000, 'cityscapes': 500, 'coco': 5000}
+    for table in TABLES.values():
+        (data,) = {name for name in photos if name in table.caption.lower().replace(' ', '')}
+        assert table.images == photos[data], table.number
+
+
 def test_paper__every_config_exists_and_every_row_says_something():
     for table, row in ROWS:
         if row.config is not None:

@@ -168,7 +168,8 @@ def test_convert__text_branch_as_asked_for(call_tool, tmp_path, capsys, config):
 
 
 @pytest.mark.usefixtures('reference_file')
-def test_convert__reset_classifier(call_tool, tmp_path, capsys, narrow, model):
+@pytest.mark.parametrize('named', [False, True])
+def test_convert__reset_classifier(call_tool, tmp_path, capsys, config, narrow, model, named):
     names = tuple(f'thing {i}' for i in range(7))
     other = narrow(
         'swin', **{'model.head.channels': 64, **OTHER_CLASSES, METAINFO: {'classes': names, 'thing_ids': ()}}
@@ -177,6 +178,9 @@ def test_convert__reset_classifier(call_tool, tmp_path, capsys, narrow, model):
     sentence = error(capsys)
     assert 'with 133 classes and 150 queries, the model is' in sentence
     assert '--reset-classifier' in sentence
+    if named:  # the file says which classes it has
+        assert call_tool(TOOL, 'published.pth', 'published.pth', '--model', config) == 0
+        capsys.readouterr()
     assert call_tool(TOOL, 'published.pth', 'a.pth', '--model', other, '--reset-classifier') == 0
     told = capsys.readouterr().out
     assert rows(told)['decoder'] == ['66', '64', '2', '-', '2', '66/66']
@@ -190,6 +194,22 @@ def test_convert__reset_classifier(call_tool, tmp_path, capsys, narrow, model):
             assert len(tensor) == 8
         else:
             assert torch.equal(tensor, expected[key]), key
+
+
+@pytest.mark.usefixtures('reference_file')
+def test_convert__reset_classifier_for_as_many_classes(call_tool, tmp_path, capsys, config, narrow, model):
+    """Classes that are known to be the same keep their head; what names none, or others, does not."""
+    names = tuple(f'thing {i}' for i in range(133))
+    other = narrow('swin', **{'model.head.channels': 64, METAINFO: {'classes': names, 'thing_ids': tuple(range(80))}})
+    assert call_tool(TOOL, 'published.pth', 'coco.pth', '--model', config) == 0
+    head = model.state_dict()['head.decoder.class_embed.weight']
+    for source, name, kept in (('coco.pth', config, True), ('coco.pth', other, False), ('published.pth', other, False)):
+        assert call_tool(TOOL, source, 'a.pth', '--model', name, '--reset-classifier') == 0
+        written = read_checkpoint(tmp_path / 'a.pth')
+        assert torch.equal(written['state_dict']['head.decoder.class_embed.weight'], head) == kept
+        classes = written['meta']['dataset_meta']['classes']
+        assert (classes == list(names)) != kept
+        assert ('reset 2: other classes' in capsys.readouterr().out) != kept
 
 
 @pytest.mark.usefixtures('reference_file')
@@ -250,12 +270,15 @@ def test_check_hub_config__what_no_tensor_shows(tmp_path, narrow):
         check_hub_config(tmp_path, cfg)
 
 
-def test_convert__ablation_has_no_place_elsewhere(call_tool, tmp_path, capsys, narrow, build):
-    config = narrow('swin', **{'model.head.query_initializer.values': 'features'})
+@pytest.mark.parametrize('option', [{'values': 'features'}, {'start': 'zeros'}])
+def test_convert__ablation_has_no_place_elsewhere(call_tool, tmp_path, capsys, narrow, build, option):
+    """The tensors are the published model's; with them another network would run there."""
+    config = narrow('swin', **{f'model.head.query_initializer.{key}': value for key, value in option.items()})
     torch.save({'state_dict': build(config, text=False).state_dict()}, tmp_path / 'a.pth')
-    assert call_tool(TOOL, 'a.pth', 'folder', '--model', config, '--to', 'hf') == 2
-    assert 'no other query initializer than the published one' in error(capsys)
-    assert not Path(tmp_path / 'folder').exists()
+    for form, out, owner in (('hf', 'folder', 'transformers'), ('shi', 'b.pth', 'the reference code')):
+        assert call_tool(TOOL, 'a.pth', out, '--model', config, '--to', form) == 2
+        assert f'{owner} has no other query initializer than the published one' in error(capsys)
+        assert not Path(tmp_path / out).exists()
 
 
 def test_published_file_to_pictures(call_tool, tmp_path):

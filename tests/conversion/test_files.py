@@ -103,12 +103,26 @@ def test_read_checkpoint__faulty_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match='has no weights; it should hold one of'):
         read_checkpoint(tmp_path)
     index = tmp_path / 'model.safetensors.index.json'
-    index.write_text(json.dumps({'weight_map': {'a': '../../secret.safetensors'}}))
-    with pytest.raises(ValueError, match='not a file beside it'):
-        read_checkpoint(tmp_path)
-    index.write_text('[1]')
-    with pytest.raises(ValueError, match='is no index of weights'):
-        read_checkpoint(tmp_path)
+    # Another folder's file, its own folder, the one above, itself, no name at all.
+    for name in ('../../secret.safetensors', '', '.', '..', index.name, 'config.json', 5):
+        index.write_text(json.dumps({'weight_map': {'a': name}}))
+        with pytest.raises(ValueError, match='no file of weights beside it'):
+            read_checkpoint(tmp_path)
+    for text in ('[1]', '{"weight_map": {"a": ["b"]}}', '{"weight_map": {}}'):
+        index.write_text(text)
+        with pytest.raises(ValueError, match=r'is no index of weights|names no files'):
+            read_checkpoint(tmp_path)
+
+
+def test_read_checkpoint__body_of_transformers_in_parts(tmp_path, model):
+    """One part alone has no name that tells whose it is."""
+    state = from_ours(model.state_dict(), 'hf').state
+    body = {key.removeprefix('model.'): value.clone() for key, value in state.items() if key.startswith('model.')}
+    files = {key: f'model-{key.partition(".")[0]}.safetensors' for key in body}
+    for file in set(files.values()):
+        save_file({key: tensor for key, tensor in body.items() if files[key] == file}, tmp_path / file)
+    (tmp_path / 'model.safetensors.index.json').write_text(json.dumps({'weight_map': files}))
+    assert_same(read_checkpoint(tmp_path), model, 'hf')
 
 
 def test_read_checkpoint__leaves_other_networks_alone(tmp_path):
@@ -125,6 +139,14 @@ def test_read_checkpoint__nothing_but_settings(tmp_path):
     torch.save({'epoch': 3, 'model': 'swin'}, tmp_path / 'a.pth')
     with pytest.raises(ValueError, match='holds no state dict, only epoch, model; give a checkpoint'):
         read_checkpoint(tmp_path / 'a.pth')
+    torch.save({'model': {0: torch.ones(1)}}, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match='holds no state dict, only model; give a checkpoint'):
+        read_checkpoint(tmp_path / 'a.pth')
+
+
+def test_read_checkpoint__description_of_another_kind_is_left_out(tmp_path):
+    torch.save({'state_dict': {'a': torch.ones(1)}, 'meta': [1]}, tmp_path / 'a.pth')
+    assert read_checkpoint(tmp_path / 'a.pth')['meta'] == {}
 
 
 def test_load_weights__and_the_libraries_take_published_files(tmp_path, narrow, build, published, model):

@@ -264,6 +264,44 @@ def test_derived_buffers__other_than_their_formula_are_kept_with_a_warning(rando
     assert_equal(from_ours(converted.state, 'shi', buffers=converted.buffers).state, published)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_derived_buffers__of_another_precision_are_those_of_their_formula(random_state, dtype):
+    published = random_state('swin_t__coco_N150')
+    published['criterion.empty_weight'] = published['criterion.empty_weight'].to(dtype)
+    converted = to_ours(published, 'shi')
+    assert not converted.warnings
+    assert not converted.buffers
+
+
+TABLE = 'backbone.layers.0.blocks.0.attn.relative_position_bias_table'
+
+
+@pytest.mark.parametrize(
+    ('key', 'shape', 'sentence'),
+    [
+        ('backbone.layers.0.downsample.norm.weight', (383,), r'has a shape that cannot be \(\(383,\)\); the file is'),
+        ('backbone.layers.0.downsample.norm.weight', (), 'has a shape that cannot be'),
+        (TABLE, (), r'two dimensions, not the shape \(\)'),
+        (TABLE, (0, 3), 'at least 1 wide, not 0'),
+    ],
+)
+def test_reference__shape_that_cannot_be(random_state, key, shape, sentence):
+    published = random_state('swin_t__coco_N150')
+    published[key] = torch.zeros(shape)
+    with pytest.raises(ValueError, match=sentence):
+        to_ours(published, 'shi')
+
+
+@pytest.mark.parametrize('shape', [(), (0, 256), (134,)])
+def test_reference__class_head_of_another_shape_is_left_to_the_check_against_the_model(random_state, shape):
+    published = random_state('swin_t__coco_N150')
+    published[f'{HEAD}class_embed.weight'] = torch.zeros(shape)
+    converted = to_ours(published, 'shi').state
+    model = build_skeleton(read_config(CONFIGS['swin_t__coco_N150']).model).state_dict()
+    with pytest.raises(ValueError, match=r'no checkpoint of this model'):
+        check_fit(model, converted, 'a.pth')
+
+
 @pytest.mark.parametrize(
     ('change', 'sentence'),
     [
@@ -286,6 +324,8 @@ def test_transformers__part_of_a_tensor_is_missing_or_there_twice(random_state):
     key = f'{BLOCK}attention.self.key.weight'
     with pytest.raises(ValueError, match=r'parts of 1 tensors .*qkv\.weight\) are missing'):
         to_ours({name: tensor for name, tensor in folder.items() if name != key}, 'hf')
+    with pytest.raises(ValueError, match=r'attention\.self\.\w+\.weight has a shape that cannot be'):
+        to_ours({**folder, key: torch.zeros(3, 5)}, 'hf')
     twice = BLOCK.replace('encoder.encoder', 'encoder.swin.encoder') + 'attention.k_proj.weight'
     with pytest.raises(ValueError, match='under two names'):
         to_ours({**folder, twice: folder[key]}, 'hf')

@@ -90,7 +90,19 @@ def test_fine_tune__as_many_classes(build, save, told):
         initial = copied_and_initial(build(2), source, save(source, classes=names))
         assert initial == (set() if kept else CLASS_HEAD)
         assert ('its class head among them' in told[-1]) == kept
+        assert ('(it does not name its classes)' in told[-1]) == (names is None)
         assert (f'reset the class head (class "{NAMES[0]} of clay" there is "{NAMES[0]}" here)' in told[-1]) != kept
+
+
+def test_fine_tune__classes_of_a_model_by_name(build, save, told, monkeypatch):
+    """A published file names no classes; the model it is asked for by does."""
+    source = build(1)
+    path = save(source, 'shi')
+    monkeypatch.setattr('mmseg_oneformer.apis.weights.resolve_weights', lambda checkpoint: path)
+    for names, kept in ((NAMES, True), ([f'{name} of clay' for name in NAMES], False)):
+        initial = copied_and_initial(build(2), source, MODEL, names)
+        assert initial == (set() if kept else CLASS_HEAD)
+    assert f'reset the class head (class "{NAMES[0]}" there is "{NAMES[0]} of clay" here)' in told[-1]
 
 
 def test_fine_tune__weights_for_inference_start_the_text_branch_afresh(build, save, told):

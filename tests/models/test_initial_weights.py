@@ -261,6 +261,22 @@ def test_backbone_weights__names_stand_for_addresses(downloads, dinat_file, sour
     assert_filled(backbone, dinat_file[2])
 
 
+def test_backbone_files__have_the_name_of_the_same_file_in_timm(monkeypatch):
+    named = [file for file in BACKBONE_FILES.values() if file.timm is not None]
+    assert len(named) == 4  # timm has no DiNAT
+    for file in named:
+        assert timm.get_pretrained_cfg(file.timm).url == file.url
+
+    def offline(source):
+        raise ConnectionError(f'{source} could not be downloaded.')
+
+    monkeypatch.setattr('mmseg_oneformer.apis.weights.resolve_weights', offline)
+    with pytest.raises(ConnectionError, match=r'downloaded\. The same .*=timm://convnext_large\.fb_in22k_ft_in1k_384'):
+        BackboneWeights('convnext_large_22k_1k_384')(build('convnext'))
+    with pytest.raises(ConnectionError, match=r'could not be downloaded\.$'):
+        BackboneWeights('dinat_large_in22k_224')(build('dinat'))
+
+
 def test_backbone_weights__by_the_name_timm_has_for_them(monkeypatch, classifiers):
     asked = []
 

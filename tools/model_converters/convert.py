@@ -25,7 +25,7 @@ from mmseg_oneformer.apis.registry import read_config
 from mmseg_oneformer.conversion import BUFFERS, FORMS, from_ours, read_file
 from mmseg_oneformer.conversion.fit import fit_to_model
 from mmseg_oneformer.conversion.hub_config import check_hub_config
-from mmseg_oneformer.conversion.output import check_target, write_hub_folder, write_ours, write_reference
+from mmseg_oneformer.conversion.output import check_network, check_target, write_hub_folder, write_ours, write_reference
 from mmseg_oneformer.conversion.report import format_report
 from mmseg_oneformer.datasets.metainfo import metainfo_of
 from mmseg_oneformer.engine.cli import cli_errors
@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--model', metavar='NAME_OR_CONFIG', required=True, help='the model whose weights they are')
     parser.add_argument('--to', choices=sorted(FORMS), default='mm', help='form of OUT (default: mm, ours)')
     parser.add_argument(
-        '--reset-classifier', action='store_true', help='start a new class head if the model has other classes'
+        '--reset-classifier', action='store_true', help='start a new class head unless the file names the same classes'
     )
     text = parser.add_mutually_exclusive_group()
     text.add_argument(
@@ -72,12 +72,19 @@ def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[st
     )
 
 
+def names_classes_of(meta: dict[str, Any], cfg: Config) -> bool:
+    """Return whether a file's meta names the classes that the model of ``cfg`` has, in the same order."""
+    stored = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
+    return list(stored.get('classes') or ()) == dataset_meta(cfg, {}, cfg.model.head.num_classes)['classes']
+
+
 def write(args: argparse.Namespace, state: dict[str, Tensor], cfg: Config, meta: dict[str, Any]) -> int:
     """Write ``state`` (our names) in the form that is asked for; returns the number of tensors written."""
     out = Path(args.out)
     if args.to == 'mm':
         write_ours(out, state, meta)
         return len(state)
+    check_network(cfg, FORMS[args.to])
     norm_cfg = cfg.model.backbone.get('norm_cfg') or {}
     frozen = not norm_cfg.get('requires_grad', True)
     converted = from_ours(state, args.to, frozen_norms=frozen, buffers=meta.get(BUFFERS)).state
@@ -102,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if path.is_dir():
         conversion.warnings += check_hub_config(path, cfg)
     with_text = args.to != 'hf' if args.text is None else args.text
-    fitted = fit_to_model(conversion.state, cfg, path, args.reset_classifier, with_text)
+    reset = args.reset_classifier and not names_classes_of(checkpoint['meta'], cfg)
+    fitted = fit_to_model(conversion.state, cfg, path, reset, with_text)
     stored = {} if fitted.reset else checkpoint['meta']
     known = {key: checkpoint['meta'][key] for key in ('seed', 'iter', BUFFERS) if key in checkpoint['meta']}
     meta = {

@@ -2,7 +2,8 @@
 
 Decisions:
 * A ``results.json`` belongs to a row by its ``model``, the stem of the config. One that was made with options that
-  override the config belongs to none: it is another experiment.
+  override the config belongs to none: it is another experiment. So does one over other images than the table's, such
+  as a part of them.
 * What is averaged are training runs, told apart by their seed, or by their weights where the seed is not known. Of
   several results of one run the longest trained, then the newest, counts.
 """
@@ -43,6 +44,12 @@ class Result:
     def changes(self) -> list[str]:
         """The options that make this another experiment than its config."""
         return [f'{key}={value}' for key, value in self.options.items() if key.rpartition('.')[2] not in HARMLESS]
+
+    def objection(self, images: int) -> str | None:
+        """Return why this is no result for a table over ``images`` photos, or None if it is one."""
+        if self.changes:
+            return f'it has options: {" ".join(self.changes)}'
+        return None if self.num_images == images else f'the paper has {images} images'
 
     def value(self, column: str, token: str | None) -> float | None:
         """Return the number for ``column``, 0-100; None if it was not measured.
@@ -115,17 +122,18 @@ def find_results(folders: Iterable[Path]) -> dict[str, list[Result]]:
     return found
 
 
-def fill(results: Sequence[Result], column: str, token: str | None) -> Cell | None:
+def fill(results: Sequence[Result], column: str, token: str | None, images: int) -> Cell | None:
     """Return our number for a cell of a table, or None if nothing was measured.
 
     Args:
         results: Those of the row's config, as ``find_results`` sorts them.
         column: A key of ``METRICS``.
         token: Of the row.
+        images: Of the table.
     """
     by_run = {}
     for result in results:
-        value = None if result.changes else result.value(column, token)
+        value = None if result.objection(images) else result.value(column, token)
         if value is not None:
             by_run[result.run] = value
     if not by_run:
@@ -134,8 +142,9 @@ def fill(results: Sequence[Result], column: str, token: str | None) -> Cell | No
     return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
-def describe(result: Result) -> str:
-    """Return one line on where numbers come from."""
+def describe(result: Result, images: int) -> str:
+    """Return one line on where numbers come from, for a table over ``images`` photos."""
     trained = '' if result.iteration is None else f', iteration {result.iteration}'
-    left_out = f'; left out, as it has options: {" ".join(result.changes)}' if result.changes else ''
+    objection = result.objection(images)
+    left_out = '' if objection is None else f'; left out, as {objection}'
     return f'{result.model}: {result.path}, {result.run}{trained}, {result.num_images} images{left_out}'

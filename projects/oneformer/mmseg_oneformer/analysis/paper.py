@@ -20,7 +20,7 @@ FACTS = (
 PUBLISHED_ONLY = ('mIoU_ms',)  # we have no test-time augmentation
 COLUMNS = (*FACTS, 'params', 'flops', *METRICS, *PUBLISHED_ONLY)
 ROW_KEYS = {*COLUMNS, 'config'}
-TABLE_KEYS = {'table', 'caption', 'photo', 'flops_at_test_size', 'columns', 'notes', 'rows'}
+TABLE_KEYS = {'table', 'caption', 'images', 'photo', 'flops_at_test_size', 'columns', 'notes', 'rows'}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Table:
     """A table: its number in the paper, and its rows and columns in the paper's order.
 
     Attributes:
+        images: Photos of the validation set.
         photo: Height and width of all photos of the data set in pixels; None if they differ.
         flops_at_test_size: FLOPs are a mean over photos at test size; else they are those of a training crop.
     """
@@ -51,6 +52,7 @@ class Table:
     caption: str
     columns: Sequence[str]
     rows: Sequence[Row]
+    images: int
     notes: Sequence[str] = ()
     photo: tuple[int, int] | None = None
     flops_at_test_size: bool = False
@@ -87,6 +89,7 @@ def _table(entry: Mapping[str, Any], path: Path) -> Table:
         entry['caption'],
         entry['columns'],
         rows,
+        entry['images'],
         notes=entry.get('notes', ()),
         photo=tuple(entry['photo']) if 'photo' in entry else None,
         flops_at_test_size=entry.get('flops_at_test_size', False),

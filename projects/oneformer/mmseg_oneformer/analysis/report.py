@@ -85,9 +85,12 @@ def fill_table(
             if flops and 'flops' in table.columns and not (at_test_size and not photos):
                 entry.flops = flops_of(row.config, tuple(photos) if at_test_size else (), table.photo)
             own = results.get(row.config, ())
-            cells = {column: fill(own, column, row.token) for column in table.columns if column in METRICS}
+            cells = {
+                column: fill(own, column, row.token, table.images) for column in table.columns if column in METRICS
+            }
             entry.ours = {column: cell for column, cell in cells.items() if cell is not None}
-            filled.sources += [line for line in map(describe, own) if line not in filled.sources]
+            lines = [describe(result, table.images) for result in own]
+            filled.sources += [line for line in lines if line not in filled.sources]
         filled.rows.append(entry)
     if flops and 'flops' in table.columns and at_test_size:
         where = ' and '.join(map(str, photos))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import hub, reference
-from .keys import KeyMap
+from .keys import KeyMap, Order
 from .tensors import class_weights, relative_position_index, window_of
 
 FORMS = {'mm': 'mmseg_oneformer', 'shi': 'the reference code', 'hf': 'transformers'}
@@ -92,9 +92,10 @@ def to_ours(state: Mapping[str, Tensor], form: str) -> Conversion:
             if len(parts[match.ours]) < len(match.theirs):
                 continue
             found = parts.pop(match.ours)
-            tensor = torch.cat([found[part] for part in match.theirs])
-        order = match.rule.order
-        result.state[match.ours] = tensor if order is None else order.to_ours(tensor)
+            pieces = [found[part] for part in match.theirs]
+        else:
+            pieces = [tensor]
+        result.state[match.ours] = _joined(key, pieces, match.rule.order)
     if unknown:
         raise ValueError(f'{_some(unknown)} of {FORMS[form]} that no rule knows; this is another model than OneFormer.')
     if twice:
@@ -161,13 +162,24 @@ def _add_theirs(state: Mapping[str, Tensor], result: Conversion, form: str, buff
         result.filled[key] = 'their formula'
 
 
+def _joined(key: str, pieces: list[Tensor], order: Order | None) -> Tensor:
+    """Return the parts of a tensor as one, in our order."""
+    try:
+        tensor = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+        return tensor if order is None else order.to_ours(tensor)
+    except (RuntimeError, IndexError) as error:
+        shapes = ', '.join(str(tuple(piece.shape)) for piece in pieces)
+        raise ValueError(f'{key} has a shape that cannot be ({shapes}); the file is broken, get it again.') from error
+
+
 def _check_class_weights(state: Mapping[str, Tensor], result: Conversion) -> None:
     """Warn where the class weights are not what follows from the number of classes, and keep them for the way back."""
     stored = state.get('criterion.empty_weight')
     head = result.state.get('head.decoder.class_embed.weight')
-    if stored is None or head is None:
+    if stored is None or head is None or head.dim() != 2 or not len(head):  # The model's shapes are checked later.
         return
-    if not torch.equal(stored.cpu().float(), class_weights(len(head) - 1)):
+    expected = class_weights(len(head) - 1).to(stored.dtype)  # 0.1 is another number in half precision
+    if not torch.equal(stored.cpu(), expected):
         result.buffers['criterion.empty_weight'] = stored.tolist()
         result.warnings.append(
             'criterion.empty_weight is not 1 for each class and 0.1 for "no object": train on with '

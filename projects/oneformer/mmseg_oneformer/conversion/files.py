@@ -24,6 +24,9 @@ PREFIXES = ('module.', '_orig_mod.', 'ema_model.', 'model_ema.', 'ema.', 'model.
 HUB_FILES = ('model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json')
 """Names of the weights in a folder of transformers, the best first."""
 
+SHARDS = ('.safetensors', '.bin')
+"""What the parts that an index names end in."""
+
 
 def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[str, Any]:
     """Read a checkpoint; its names stay as they are.
@@ -44,13 +47,9 @@ def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[s
     path = Path(path).expanduser()
     if path.is_dir():
         path = _weights_in(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
     if path.name.endswith('.index.json'):
         return {'state_dict': without_prefix(_read_shards(path, map_location)), 'meta': {}}
-    if path.suffix == '.safetensors':
-        return unwrap(_read_safetensors(path, map_location), path)
-    return unwrap(safe_load(path, map_location), path)
+    return unwrap(_read_content(path, map_location), path)
 
 
 def unwrap(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -63,17 +62,22 @@ def unwrap(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ValueError: There is no state dict in it.
     """
+    checkpoint = _bare(content, source)
+    return {**checkpoint, 'state_dict': without_prefix(checkpoint['state_dict'])}
+
+
+def _bare(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
+    """Do what ``unwrap`` does, but leave the names of the tensors as they are."""
     if not isinstance(content, Mapping):
         raise ValueError(f'{source} holds a {type(content).__name__} and no state dict; give a checkpoint.')
     found = next((name for name in WRAPPERS if _is_state(content.get(name))), None)
     if found == 'state_dict':
-        state, rest = content[found], {**content, 'meta': content.get('meta') or {}}
-    elif found is not None or _is_state(content):
-        state, rest = content if found is None else content[found], {'meta': {}}
-    else:
-        held = ', '.join(map(str, list(content)[:5])) or 'nothing'
-        raise ValueError(f'{source} holds no state dict, only {held}; give a checkpoint.')
-    return {**rest, 'state_dict': without_prefix(state)}
+        meta = content.get('meta')
+        return {**content, 'meta': meta if isinstance(meta, Mapping) else {}}
+    if found is not None or _is_state(content):
+        return {'state_dict': content if found is None else content[found], 'meta': {}}
+    held = ', '.join(map(str, list(content)[:5])) or 'nothing'
+    raise ValueError(f'{source} holds no state dict, only {held}; give a checkpoint.')
 
 
 def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -118,7 +122,20 @@ def separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _is_state(value: Any) -> bool:
-    return isinstance(value, Mapping) and bool(value) and all(isinstance(item, Tensor) for item in value.values())
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items())
+    )
+
+
+def _read_content(path: Path, map_location: Any) -> Any:
+    """Return what is in one file of weights, wrappers and all."""
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path, map_location)
+    return safe_load(path, map_location)
 
 
 def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
@@ -136,15 +153,22 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
 
 def _read_shards(path: Path, map_location: Any) -> dict[str, Tensor]:
     """Read the files that an index of transformers names; all of them lie beside it."""
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
     try:
-        names = sorted(set(json.loads(path.read_text())['weight_map'].values()))
+        names = set(json.loads(path.read_text())['weight_map'].values())
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f'{path} is no index of weights; get it again.') from error
-    state: dict[str, Tensor] = {}
+    if not names:
+        raise ValueError(f'{path} names no files; get it again.')
     for name in names:
-        if Path(name).name != name:
-            raise ValueError(f'{path} names {name}, which is not a file beside it; get it again.')
-        state |= read_file(path.parent / name, map_location)['state_dict']
+        # Only weights: an index that names itself, or its folder, would be read for ever.
+        if not isinstance(name, str) or Path(name).name != name or Path(name).suffix not in SHARDS:
+            raise ValueError(f'{path} names {name!r}, which is no file of weights beside it; get it again.')
+    state: dict[str, Tensor] = {}
+    for name in sorted(names):
+        # Prefixes are those of all files together: one alone may lack the names that tell.
+        state |= _bare(_read_content(path.parent / name, map_location), path.parent / name)['state_dict']
     return state
 
 

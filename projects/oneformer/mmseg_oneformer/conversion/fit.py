@@ -10,8 +10,6 @@ from ..models.checkpoint import TEXT_PREFIXES, check_fit
 from ..models.fine_tuning import CLASS_HEADS
 from ..models.skeleton import build_skeleton
 
-CLASS_HEAD = CLASS_HEADS[0]
-
 
 @dataclass
 class Fitted:
@@ -34,7 +32,7 @@ def fit_to_model(
         state: Our names.
         cfg: With a OneFormer.
         path: Where the weights are from, for messages.
-        reset_classifier: Start a new class head if there is another number of classes.
+        reset_classifier: Start a new class head.
         with_text: Keep the text branch, if there is one on both sides.
 
     Raises:
@@ -52,12 +50,12 @@ def fit_to_model(
         del result.state[key]
     if not any(key.startswith('text_mapper.') for key in result.state):
         own = {key: value for key, value in own.items() if not key.startswith(TEXT_PREFIXES)}
-    weight = own.get(f'{CLASS_HEAD}weight')
-    stored = state.get(f'{CLASS_HEAD}weight')
-    if reset_classifier and weight is not None and stored is not None and weight.shape[0] != stored.shape[0]:
-        fresh = nn.Linear(weight.shape[1], weight.shape[0])
-        result.reset = [f'{CLASS_HEAD}weight', f'{CLASS_HEAD}bias']
-        result.state |= dict(zip(result.reset, (fresh.weight.detach(), fresh.bias.detach()), strict=True))
+    for head in CLASS_HEADS if reset_classifier else ():
+        if f'{head}weight' in own and f'{head}weight' in state:
+            classes, channels = own[f'{head}weight'].shape
+            fresh = {f'{head}{key}': tensor.detach() for key, tensor in nn.Linear(channels, classes).named_parameters()}
+            result.reset += fresh
+            result.state |= fresh
     check_fit(own, result.state, str(path))
     result.model = list(own)
     return result

@@ -35,8 +35,6 @@ def model_config(state: Mapping[str, Tensor], cfg: Config, classes: Sequence[str
     head = cfg.model.head
     heads = {head.get(part, {}).get('num_heads', 8) for part in ('pixel_decoder', 'query_initializer', 'decoder')}
     initializer = head.get('query_initializer') or {}
-    if initializer.get('values', 'position') != 'position' or initializer.get('start', 'task') != 'task':
-        raise ValueError('transformers has no other query initializer than the published one; write mm instead.')
     if len(heads) != 1:
         raise ValueError(
             f'transformers has one number of attention heads, the config {sorted(heads)}; write mm instead.'

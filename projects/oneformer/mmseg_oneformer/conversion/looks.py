@@ -47,15 +47,16 @@ def looks_of(state: Mapping[str, Tensor]) -> Looks | None:
     try:
         num_classes = state['head.decoder.class_embed.weight'].shape[0] - 1
         num_queries = state['head.query_embed.weight'].shape[0]
-    except KeyError:
+    except (KeyError, IndexError):  # IndexError: a tensor without dimensions
         return None
     for family, (mark, block) in MARKS.items():
         blocks = sum(re.fullmatch(block, key) is not None for key in state)
-        if mark in state and blocks:
+        if mark in state and state[mark].dim() and blocks:
             width = state[mark].shape[0]
             backbone = SIZES.get((family, blocks, width), f'{family} of {blocks} blocks, {width} wide,')
             table = state.get('backbone.levels.0.blocks.0.attn.rpb')
-            return Looks(backbone, None if table is None else (table.shape[-1] + 1) // 2, num_classes, num_queries)
+            kernel_size = (table.shape[-1] + 1) // 2 if table is not None and table.dim() else None
+            return Looks(backbone, kernel_size, num_classes, num_queries)
     return None
 
 

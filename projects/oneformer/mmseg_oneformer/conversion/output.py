@@ -31,6 +31,13 @@ def check_target(out: Path, form: str) -> None:
         raise ValueError(f'{out} exists and is no empty folder; name a new one.')
 
 
+def check_network(cfg: Config, owner: str) -> None:
+    """Raise a ValueError if ``owner``'s code would run the model of ``cfg`` as another one, which no tensor shows."""
+    initializer = cfg.model.head.get('query_initializer') or {}
+    if initializer.get('values', 'position') != 'position' or initializer.get('start', 'task') != 'task':
+        raise ValueError(f'{owner} has no other query initializer than the published one; write mm instead.')
+
+
 def write_ours(out: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write our names to a ``.safetensors`` or ``.pth`` file."""
     from ..models.checkpoint import save_safetensors  # here, since it reads through this package

@@ -46,7 +46,13 @@ def relative_position_index(window: int) -> Tensor:
 
 
 def window_of(table: Tensor) -> int:
-    """Return the width of the windows that a bias table ((2w - 1)², heads) is for."""
+    """Return the width of the windows that a bias table ((2w - 1)², heads) is for.
+
+    Raises:
+        ValueError: ``table`` is no table.
+    """
+    if table.dim() != 2:
+        raise ValueError(f'A bias table has two dimensions, not the shape {tuple(table.shape)}; the file is broken.')
     return (math.isqrt(table.shape[0]) + 1) // 2
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..datasets.metainfo import metainfo_of
 from .checkpoint import TEXT_PREFIXES, check_fit, read_checkpoint
 
 FINE_TUNING = 'FineTuneFrom'
@@ -34,7 +35,7 @@ def fine_tune(
         model: The model to train; what is not copied stays as it was initialised.
         checkpoint: Path, https address, or name of a model; in any form that ``read_checkpoint`` knows.
         classes: Names of the model's classes. The class head is kept if there are as many classes in the checkpoint and
-            no names say that they are other ones.
+            no names say that they are other ones: those in the file, or else those of the model it was asked for by.
 
     Returns:
         Keys of the model that were copied, and keys that were not.
@@ -48,7 +49,8 @@ def fine_tune(
     path = resolve_weights(checkpoint)
     content = read_checkpoint(path)
     own, state = model.state_dict(), content['state_dict']
-    reason = _other_classes(own, state, classes, (content['meta'].get('dataset_meta') or {}).get('classes'))
+    theirs = (content['meta'].get('dataset_meta') or {}).get('classes') or _classes_of_model(checkpoint)
+    reason = _other_classes(own, state, classes, theirs)
     if reason is not None:
         state = {key: value for key, value in state.items() if not key.startswith(CLASS_HEADS)}
     heads = {} if reason is None else {key: value for key, value in own.items() if key.startswith(CLASS_HEADS)}
@@ -61,8 +63,17 @@ def fine_tune(
     model.load_state_dict({**own, **{key: value for key, value in state.items() if key in own}})
     copied = [key for key in own if key in state]
     kept_initial = [key for key in own if key not in state]
-    _log(path, copied, kept_initial, sum(key not in own for key in state), reason)
+    _log(path, copied, kept_initial, sum(key not in own for key in state), reason, theirs is not None)
     return copied, kept_initial
+
+
+def _classes_of_model(checkpoint: str | os.PathLike[str]) -> Sequence[str] | None:
+    """Return the classes of a model that weights are asked for by name, since a published file does not have them."""
+    from ..apis.registry import list_models, read_config  # here, since they import the models
+
+    if str(checkpoint) not in list_models():
+        return None
+    return metainfo_of(read_config(checkpoint).test_dataloader.dataset).get('classes')
 
 
 def _other_classes(
@@ -81,13 +92,13 @@ def _other_classes(
     return f'class "{pairs[0][0]}" there is "{pairs[0][1]}" here' if pairs else None
 
 
-def _log(path: object, copied: list[str], initial: list[str], unused: int, reason: str | None) -> None:
+def _log(path: object, copied: list[str], initial: list[str], unused: int, reason: str | None, has_names: bool) -> None:
     """Say what was kept and what was reset."""
     parts = [f'kept {len(copied)} tensors of {path}']
     if reason is not None:
         parts.append(f'reset the class head ({reason})')
     elif copied:
-        parts.append('its class head among them')
+        parts.append(f'its class head among them{"" if has_names else " (it does not name its classes)"}')
     text = [key for key in initial if key.startswith(TEXT_PREFIXES) and not key.startswith(CLASS_HEADS)]
     if text:
         parts.append(f'started the text branch afresh ({len(text)} tensors that are not in the file)')

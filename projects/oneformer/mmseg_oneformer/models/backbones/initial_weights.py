@@ -30,24 +30,34 @@ class BackboneFile(NamedTuple):
     """Name of the backbone's class."""
     url: str
     what: str
+    timm: str | None = None
+    """Name of the same weights in timm, which takes them from another place."""
 
 
 BACKBONE_FILES = {
     'swin_tiny_patch4_window7_224': BackboneFile(
-        'SwinTransformer', f'{SWIN_FILES}/swin_tiny_patch4_window7_224.pth', 'Swin-T, ImageNet-1k, 224 pixels'
+        'SwinTransformer',
+        f'{SWIN_FILES}/swin_tiny_patch4_window7_224.pth',
+        'Swin-T, ImageNet-1k, 224 pixels',
+        'swin_tiny_patch4_window7_224.ms_in1k',
     ),
     'swin_large_patch4_window12_384_22kto1k': BackboneFile(
         'SwinTransformer',
         f'{SWIN_FILES}/swin_large_patch4_window12_384_22kto1k.pth',
         'Swin-L, ImageNet-22k, then 1k, 384 pixels',
+        'swin_large_patch4_window12_384.ms_in22k_ft_in1k',
     ),
     'convnext_large_22k_1k_384': BackboneFile(
-        'ConvNeXt', f'{CONVNEXT_FILES}/convnext_large_22k_1k_384.pth', 'ConvNeXt-L, ImageNet-22k, then 1k, 384 pixels'
+        'ConvNeXt',
+        f'{CONVNEXT_FILES}/convnext_large_22k_1k_384.pth',
+        'ConvNeXt-L, ImageNet-22k, then 1k, 384 pixels',
+        'convnext_large.fb_in22k_ft_in1k_384',
     ),
     'convnext_xlarge_22k_1k_384_ema': BackboneFile(
         'ConvNeXt',
         f'{CONVNEXT_FILES}/convnext_xlarge_22k_1k_384_ema.pth',
         'ConvNeXt-XL, ImageNet-22k, then 1k, 384 pixels, averaged weights',
+        'convnext_xlarge.fb_in22k_ft_in1k_384',
     ),
     'dinat_large_in22k_in1k_384_11x11': BackboneFile(
         'DiNAT',
@@ -133,6 +143,7 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
     from mmseg_oneformer.models.checkpoint import read_checkpoint
 
     scheme, _, name = checkpoint.rpartition('://')
+    alternative = None
     if scheme == 'timm':
         return _read_timm(name)
     if scheme == 'torchvision':
@@ -141,13 +152,21 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
             raise ValueError(f'torchvision has no weights called {name}; it has resnet50, resnet101 and others.')
         checkpoint = urls[name]
     elif checkpoint in BACKBONE_FILES:
-        checkpoint = BACKBONE_FILES[checkpoint].url
+        checkpoint, alternative = BACKBONE_FILES[checkpoint].url, BACKBONE_FILES[checkpoint].timm
     elif not scheme and '/' not in checkpoint and '.' not in checkpoint:
         raise ValueError(
             f'There are no backbone weights called {checkpoint}; give a path, an address, timm://NAME, '
             f'torchvision://NAME, or one of {", ".join(BACKBONE_FILES)}.'
         )
-    return read_checkpoint(resolve_weights(checkpoint))['state_dict']
+    try:
+        path = resolve_weights(checkpoint)
+    except ConnectionError as error:
+        if alternative is None:
+            raise
+        raise ConnectionError(
+            f'{error} The same weights from another place: model.backbone.init_cfg.checkpoint=timm://{alternative}.'
+        ) from error
+    return read_checkpoint(path)['state_dict']
 
 
 def _read_timm(name: str) -> dict[str, Tensor]:
