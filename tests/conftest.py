@@ -13,9 +13,17 @@ os.environ.setdefault(
 )  # Small tensors: threads cost more than they bring, and xdist has its own.
 
 import mmseg_oneformer  # noqa: E402, F401  (first: makes the OpenMMLab wheels importable)
+from mmengine.logging import MMLogger  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ROOT / 'tests/toy'
+
+
+@pytest.fixture(autouse=True)
+def fresh_logger():
+    """Let each test log to its own stderr: mmengine's loggers would keep that of the first one, which is closed."""
+    yield
+    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture

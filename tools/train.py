@@ -91,6 +91,7 @@ def set_fine_tuning(cfg: Config, checkpoint: str | None) -> None:
         if cfg.model.type != 'OneFormer':
             raise ValueError(f'--fine-tune-from is for OneFormer, not for {cfg.model.type}; use load_from.')
         cfg.model.init_cfg = ConfigDict(type=FINE_TUNING, checkpoint=checkpoint)
+        cfg.options['fine_tune_from'] = checkpoint
     if is_fine_tuning(cfg.model.get('init_cfg')):
         cfg.model.init_cfg.setdefault('classes', metainfo_of(cfg.train_dataloader.dataset).get('classes'))
 
@@ -100,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train."""
     args = parse_args(argv)
     cfg = prepare_config(args)
+    cfg.options = args.cfg_options or {}
     if args.amp:
         use_mixed_precision(cfg)
     if args.auto_scale_lr:

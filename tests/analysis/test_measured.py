@@ -124,3 +124,19 @@ def test_find_results__reads_files_without_options(write):
     del content['options']
     path.write_text(json.dumps(content))
     assert fill(find_results([runs])[MODEL], 'PQ', None, IMAGES).mean == 51.5
+
+
+def test_fill__several_views_fill_the_multi_scale_column_alone(write):
+    runs = write('a', {'PQ': 50.0, 'mIoU': 62.0}, options={'tta': {'sides': [512]}})
+    results = find_results([runs])[MODEL]
+    assert fill(results, 'mIoU_ms', None, IMAGES).mean == 62.0
+    assert fill(results, 'mIoU', None, IMAGES) is None
+    assert fill(results, 'PQ', None, IMAGES) is None
+
+
+def test_fill__the_middle_of_a_training_run_is_left_out(write):
+    runs = write('a', {'PQ': 50.0}, iteration=5000)
+    (result,) = find_results([runs])[MODEL]
+    assert fill([result], 'PQ', None, IMAGES, 160000) is None
+    assert fill([result], 'PQ', None, IMAGES, 5000).mean == 50.0
+    assert 'iteration 5000 of 160000' in describe(result, IMAGES, 160000)

@@ -68,8 +68,8 @@ def tiny_config(**changes):
     return config
 
 
-@pytest.fixture(scope='session', autouse=True)
-def quiet():
+@pytest.fixture(autouse=True)
+def quiet(fresh_logger):
     """Without mmengine's page about the initialisation of every parameter."""
     MMLogger.get_current_instance().setLevel('WARNING')
 

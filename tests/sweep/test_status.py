@@ -39,6 +39,7 @@ def test_status__every_state(plan, launch, environment, stop):
         '-',
         '40.0',
         '-',
+        '-',
     ]
     assert line_of(table, 'small  seed 3')[3:7] == ['running', '2/4', '0:03', '7.250']
     assert line_of(table, 'small  seed 4')[3:8] == ['waiting', '(job', '17)', '0/4', '-']
@@ -76,9 +77,9 @@ def test_summary__mean_and_sample_deviation(plan, launch):
     run_here([run for run in runs if run.seed < 4 and 'a=1' in run.options], launch, [''])
     execute(runs[4], launch, {}, threading.Event())
     table = format_summary(runs)
-    assert line_of(table, 'small  a=1')[2:] == ['3/4', '54.7', '±', '4.0', '-', '-', '40.0', '±', '0.0', '-']
-    assert line_of(table, 'small  a=2')[2:] == ['1/4', '51.0', '-', '-', '40.0', '-']
-    assert line_of(format_summary(plan()), 'small')[1:] == ['0/1', '-', '-', '-', '-', '-']
+    assert line_of(table, 'small  a=1')[2:] == ['3/4', '54.7', '±', '4.0', '-', '-', '40.0', '±', '0.0', '-', '-']
+    assert line_of(table, 'small  a=2')[2:] == ['1/4', '51.0', '-', '-', '40.0', '-', '-']
+    assert line_of(format_summary(plan()), 'small')[1:] == ['0/1', '-', '-', '-', '-', '-', '-']
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,13 @@ def test_train__amp_on_the_cpu_and_seed(call_tool, toy_config, tmp_path, monkeyp
     assert torch.load(tmp_path / 'w/iter_7.pth', weights_only=False)['meta']['seed'] == 5
 
 
+def test_train__what_overrode_the_config_is_in_the_checkpoint(call_tool, toy_config, tmp_path):
+    assert call_tool('train.py', toy_config, '--work-dir', 'w', '--cfg-options', 'optim_wrapper.optimizer.lr=0.5') == 0
+    assert torch.load(tmp_path / 'w/iter_7.pth', weights_only=False)['meta']['options'] == {
+        'optim_wrapper.optimizer.lr': 0.5
+    }
+
+
 def test_train__deterministic_warns_where_a_gpu_has_no_such_algorithm(call_tool, toy_config, monkeypatch):
     monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
     try:

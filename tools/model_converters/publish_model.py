@@ -122,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         'dataset_meta': meta['dataset_meta'],
         'seed': meta.get('seed'),
         'iter': meta.get('iter'),
+        'options': meta.get('options') or {},
         'versions': versions(),
         'note': args.note,
     }

@@ -1,9 +1,10 @@
 """Results that lie on disk, as cells of the paper's tables.
 
 Decisions:
-* A ``results.json`` belongs to a row by its ``model``, the stem of the config. One that was made with options that
-  override the config belongs to none: it is another experiment. So does one over other images than the table's, such
-  as a part of them.
+* A ``results.json`` belongs to a row by its ``model``, the stem of the config. One that was trained or tested with options
+  that override the config belongs to none: it is another experiment. So does one over other images than the table's,
+  such as a part of them, and one from the middle of a training run.
+* Several views of a photo (``--tta``) fill the column of multi-scale mIoU and no other.
 * What is averaged are training runs, told apart by their seed, or by their weights where the seed is not known. Of
   several results of one run the longest trained, then the newest, counts.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.results import OWN, own_token_metrics
-from .paper import METRICS
+from .paper import METRICS, MULTI_SCALE
 
 HARMLESS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory')
 """Last parts of the options that say where the data are and how they are loaded, and so change no number."""
@@ -43,12 +44,23 @@ class Result:
     @property
     def changes(self) -> list[str]:
         """The options that make this another experiment than its config."""
-        return [f'{key}={value}' for key, value in self.options.items() if key.rpartition('.')[2] not in HARMLESS]
+        return [
+            f'{key}={value}'
+            for key, value in self.options.items()
+            if key != 'tta' and key.rpartition('.')[2] not in HARMLESS
+        ]
 
-    def objection(self, images: int) -> str | None:
-        """Return why this is no result for a table over ``images`` photos, or None if it is one."""
+    def objection(self, images: int, iterations: int | None) -> str | None:
+        """Return why this is no result for a table, or None if it is one.
+
+        Args:
+            images: Photos that the table is measured on.
+            iterations: Of the whole training, if known.
+        """
         if self.changes:
             return f'it has options: {" ".join(self.changes)}'
+        if None not in (iterations, self.iteration) and self.iteration != iterations:
+            return f'it is from iteration {self.iteration} of {iterations}'
         return None if self.num_images == images else f'the paper has {images} images'
 
     def value(self, column: str, token: str | None) -> float | None:
@@ -58,6 +70,9 @@ class Result:
             column: A key of ``METRICS``.
             token: The task whose token made the answer; None for each answer's own.
         """
+        multi_scale = column == MULTI_SCALE
+        if multi_scale != ('tta' in self.options):
+            return None
         if token is not None:
             found = self.metrics.get(token, {})
         else:
@@ -122,7 +137,9 @@ def find_results(folders: Iterable[Path]) -> dict[str, list[Result]]:
     return found
 
 
-def fill(results: Sequence[Result], column: str, token: str | None, images: int) -> Cell | None:
+def fill(
+    results: Sequence[Result], column: str, token: str | None, images: int, iterations: int | None = None
+) -> Cell | None:
     """Return our number for a cell of a table, or None if nothing was measured.
 
     Args:
@@ -130,10 +147,11 @@ def fill(results: Sequence[Result], column: str, token: str | None, images: int)
         column: A key of ``METRICS``.
         token: Of the row.
         images: Of the table.
+        iterations: Of the whole training, if known.
     """
     by_run = {}
     for result in results:
-        value = None if result.objection(images) else result.value(column, token)
+        value = None if result.objection(images, iterations) else result.value(column, token)
         if value is not None:
             by_run[result.run] = value
     if not by_run:
@@ -142,9 +160,9 @@ def fill(results: Sequence[Result], column: str, token: str | None, images: int)
     return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
-def describe(result: Result, images: int) -> str:
-    """Return one line on where numbers come from, for a table over ``images`` photos."""
+def describe(result: Result, images: int, iterations: int | None = None) -> str:
+    """Return one line on where numbers come from; ``images`` and ``iterations`` as for :func:`fill`."""
     trained = '' if result.iteration is None else f', iteration {result.iteration}'
-    objection = result.objection(images)
+    objection = result.objection(images, iterations)
     left_out = '' if objection is None else f'; left out, as {objection}'
     return f'{result.model}: {result.path}, {result.run}{trained}, {result.num_images} images{left_out}'

@@ -85,11 +85,10 @@ def fill_table(
             if flops and 'flops' in table.columns and not (at_test_size and not photos):
                 entry.flops = flops_of(row.config, tuple(photos) if at_test_size else (), table.photo)
             own = results.get(row.config, ())
-            cells = {
-                column: fill(own, column, row.token, table.images) for column in table.columns if column in METRICS
-            }
+            whole = table.images, read_config(row.config).train_cfg.max_iters if own else None
+            cells = {column: fill(own, column, row.token, *whole) for column in table.columns if column in METRICS}
             entry.ours = {column: cell for column, cell in cells.items() if cell is not None}
-            lines = [describe(result, table.images) for result in own]
+            lines = [describe(result, *whole) for result in own]
             filled.sources += [line for line in lines if line not in filled.sources]
         filled.rows.append(entry)
     if flops and 'flops' in table.columns and at_test_size:

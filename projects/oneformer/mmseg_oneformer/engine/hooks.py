@@ -48,6 +48,10 @@ class SafeCheckpointHook(CheckpointHook):
 
     file_backend: Any
 
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Note what overrode the config, so that a result is not taken for the config's own."""
+        checkpoint['meta']['options'] = dict(runner.cfg.get('options') or {})
+
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Refuse to resume from another model's checkpoint, or with another schedule.
 

@@ -198,7 +198,8 @@ def evaluate(
         report: Folder for the report of segments; None for none.
         report_images: How many images its page shows by each order.
         tta: Answer from several views of each photo; ``results.json`` names it among the options.
-        options: What overrides the config, already merged into ``cfg``; named in ``results.json``.
+        options: What overrides the config, already merged into ``cfg``; named in ``results.json`` beside what overrode it
+            in training.
 
     Returns:
         The content of ``results.json``.
@@ -232,7 +233,7 @@ def evaluate(
         seconds=seconds,
         seed=meta.get('seed'),
         iteration=meta.get('iter', meta.get('iteration')),
-        options=options,
+        options={**(meta.get('options') or {}), **(options or {})},
     )
 
 

@@ -26,6 +26,11 @@ class TokenEvaluator:
         """Take an evaluator for each token."""
         self.evaluators = dict(evaluators)
 
+    @property
+    def metrics(self) -> list[Any]:
+        """All metrics of all tokens."""
+        return [metric for evaluator in self.evaluators.values() for metric in evaluator.metrics]
+
     def process(self, data_samples: Answers, data_batch: Any | None = None) -> None:
         """Give each evaluator the answers under its token."""
         for token, evaluator in self.evaluators.items():
