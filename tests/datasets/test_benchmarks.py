@@ -170,6 +170,8 @@ def test_ade20k__listed_segment_without_a_pixel(load):
     statistics = pq_statistics(index_map, table, predicted, found, 150)
     assert statistics.tp.sum() == len(table) - 1 and statistics.fp.sum() == 0
     assert statistics.fn[0] == statistics.fn.sum() == 1
+    table[0]['area'] *= 3  # what panopticapi takes for the union
+    assert pq_statistics(index_map, table, predicted, found, 150).tp.sum() == len(table) - 2
     strict = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticIds')]
     with pytest.raises(ValueError, match=r'no pixel of segment 123456.*allow_absent=True'):
         load('ade20k', pipeline=strict)[0]

@@ -15,7 +15,8 @@ def statistics(gt_map, gt_segments, pred_map, pred_segments, num_classes):
             intersection = int((ours & theirs).sum())
             if intersection == 0:
                 continue
-            union = int((ours | theirs).sum()) - int((ours & (gt_map == 0)).sum())
+            area = gt.get('area', int(theirs.sum()))
+            union = int(ours.sum()) + area - intersection - int((ours & (gt_map == 0)).sum())
             if intersection / union > 0.5:
                 iou_sum[gt['label']] += intersection / union
                 tp[gt['label']] += 1

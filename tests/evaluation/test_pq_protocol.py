@@ -33,6 +33,9 @@ def adversary(rng):
     num_gt, num_pred = rng.integers(0, 7, 2)
     gt_segments = [gt(int(rng.integers(0, 3)), bool(rng.random() < 0.35)) for _ in range(num_gt)]
     gt_map = rng.integers(0, num_gt + 1, 12).repeat(8)  # some numbers never drawn: listed, but without a pixel
+    for k, segment in enumerate(gt_segments, start=1):
+        if rng.random() < 0.2:  # ADE20K's JSON lists more than is left to see
+            segment['area'] = int((gt_map == k).sum() + rng.integers(0, 9))
     labels = rng.integers(0, K if rng.random() < 0.3 else 3, num_pred)
     pred_segments = [pred(int(label), k) for k, label in enumerate(labels, start=1)]
     ids = np.array([K, *[segment['id'] for segment in pred_segments]])

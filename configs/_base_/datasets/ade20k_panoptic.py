@@ -36,6 +36,7 @@ val_dataloader = dict(
         data_root=data_root,
         ann_file='ade20k_panoptic_val.json',
         data_prefix=dict(img='images/validation/', seg='ade20k_panoptic_val/', sem='annotations/validation/'),
+        listed_areas=True,
         test_mode=True,
     ),
 )

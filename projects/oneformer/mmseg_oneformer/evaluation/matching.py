@@ -54,7 +54,8 @@ def match_segments(
 
     Args:
         gt_map: (H, W) integer; 0 is void, k the k-th entry (from 1) of ``gt_segments``.
-        gt_segments: One mapping a segment with ``label`` in [0, K) and ``iscrowd``.
+        gt_segments: One mapping a segment with ``label`` in [0, K) and ``iscrowd``; ``area`` (pixels) is taken for the
+            union instead of the counted one where it is given, as panopticapi takes that of the JSON.
         pred_map: (H, W) integer; an ``id`` of ``pred_segments`` or ``num_classes`` for void.
         pred_segments: One mapping a segment with ``id`` and ``category_id`` in [0, K).
         num_classes: K.
@@ -72,7 +73,8 @@ def match_segments(
     crowd = np.array([bool(segment['iscrowd']) for segment in gt_segments], dtype=bool)
     overlap = _overlaps(gt_map, len(gt_segments), pred_map, pred_segments, num_classes)
 
-    gt_area, pred_area = overlap.sum(axis=1)[1:], overlap.sum(axis=0)[1:]
+    counted, pred_area = overlap.sum(axis=1)[1:].tolist(), overlap.sum(axis=0)[1:]
+    gt_area = np.array([segment.get('area', area) for segment, area in zip(gt_segments, counted, strict=True)], np.int64)
     if not pred_area.all():
         absent = pred_segments[int(np.argmin(pred_area))]['id']
         raise ValueError(f'predicted segment {absent} is in segments_info but has no pixel in the map; leave it out.')
