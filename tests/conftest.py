@@ -12,8 +12,9 @@ os.environ.setdefault(
     'OMP_NUM_THREADS', '1'
 )  # Small tensors: threads cost more than they bring, and xdist has its own.
 
-import mmseg_oneformer  # noqa: E402, F401  (first: makes the OpenMMLab wheels importable)
 from mmengine.logging import MMLogger  # noqa: E402
+
+import mmseg_oneformer  # noqa: E402, F401  (first: makes the OpenMMLab wheels importable)
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ROOT / 'tests/toy'

@@ -58,5 +58,11 @@ mask2former = dict(
         ),
         sampler=dict(type='mmdet.MaskPseudoSampler'),
     ),
-    test_cfg=dict(tasks=('semantic', 'instance', 'panoptic'), object_mask_thr=0.8, overlap_thr=0.8, max_per_image=None),
+    test_cfg=dict(
+        tasks=('semantic', 'instance', 'panoptic'),
+        object_mask_thr=0.8,
+        overlap_thr=0.8,
+        max_per_image=None,
+        mask_format='auto',
+    ),
 )

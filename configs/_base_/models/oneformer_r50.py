@@ -67,5 +67,6 @@ model = dict(
         object_mask_thr=0.8,
         overlap_thr=0.8,
         max_per_image=None,
+        mask_format='auto',
     ),
 )

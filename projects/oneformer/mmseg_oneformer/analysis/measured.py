@@ -1,9 +1,9 @@
 """Results that lie on disk, as cells of the paper's tables.
 
 Decisions:
-* A ``results.json`` belongs to a row by its ``model``, the stem of the config. One that was trained or tested with options
-  that override the config belongs to none: it is another experiment. So does one over other images than the table's,
-  such as a part of them, and one from the middle of a training run.
+* A ``results.json`` belongs to a row by its ``model``, the stem of the config. One that was trained or tested with
+  options that override the config belongs to none: it is another experiment. So does one over other images than the
+  table's, such as a part of them, and one from the middle of a training run.
 * Several views of a photo (``--tta``) fill the column of multi-scale mIoU and no other.
 * What is averaged are training runs, told apart by their seed, or by their weights where the seed is not known. Of
   several results of one run the longest trained, then the newest, counts.

@@ -198,8 +198,8 @@ def evaluate(
         report: Folder for the report of segments; None for none.
         report_images: How many images its page shows by each order.
         tta: Answer from several views of each photo; ``results.json`` names it among the options.
-        options: What overrides the config, already merged into ``cfg``; named in ``results.json`` beside what overrode it
-            in training.
+        options: What overrides the config, already merged into ``cfg``; named in ``results.json``, beside what
+            overrode it in training.
 
     Returns:
         The content of ``results.json``.

@@ -74,7 +74,9 @@ def match_segments(
     overlap = _overlaps(gt_map, len(gt_segments), pred_map, pred_segments, num_classes)
 
     counted, pred_area = overlap.sum(axis=1)[1:].tolist(), overlap.sum(axis=0)[1:]
-    gt_area = np.array([segment.get('area', area) for segment, area in zip(gt_segments, counted, strict=True)], np.int64)
+    gt_area = np.array(
+        [segment.get('area', area) for segment, area in zip(gt_segments, counted, strict=True)], np.int64
+    )
     if not pred_area.all():
         absent = pred_segments[int(np.argmin(pred_area))]['id']
         raise ValueError(f'predicted segment {absent} is in segments_info but has no pixel in the map; leave it out.')
