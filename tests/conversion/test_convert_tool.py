@@ -302,3 +302,11 @@ def test_published_file_to_pictures(call_tool, tmp_path):
         assert list((tmp_path / folder).rglob('overlays/*'))
     assert answers['a']['annotations'][0]['segments_info']
     assert answers['a'] == answers['b'] == answers['c']
+
+
+@pytest.mark.usefixtures('reference_file')
+def test_convert__things_belong_to_the_names_of_the_file(call_tool, tmp_path, config):
+    assert call_tool(TOOL, 'published.pth', 'a.pth', '--model', config) == 0
+    options = ('--model', config, '--cfg-options', 'model.thing_ids=[0]')
+    assert call_tool(TOOL, 'a.pth', 'b.pth', *options) == 0
+    assert read_file(tmp_path / 'b.pth')['meta']['dataset_meta']['thing_ids'] == list(range(80))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+import torch
 from torch import Tensor
 
 from mmseg_oneformer.apis import find_config, resolve_weights
@@ -61,10 +62,10 @@ def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[st
         ValueError: Neither has as many classes as the model.
     """
     stored = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
-    candidates = [stored, metainfo_of(cfg.test_dataloader.dataset) if cfg.get('test_dataloader') else {}]
-    for found in candidates:
+    things = {'thing_ids': list(cfg.model.thing_ids)}
+    of_config = metainfo_of(cfg.test_dataloader.dataset) if cfg.get('test_dataloader') else {}
+    for found in ({**things, **stored}, {**of_config, **things}):
         if len(found.get('classes') or ()) == num_classes:
-            found = {**found, 'thing_ids': list(cfg.model.thing_ids)}
             return json.loads(json.dumps(found, default=lambda value: value.tolist()))
     raise ValueError(
         f'neither the file nor the data set of the config names {num_classes} classes; give a config whose '
@@ -103,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cfg = read_config(args.model, args.cfg_options)
     if cfg.get('model', {}).get('type') != 'OneFormer':
         raise ValueError(f'{args.model} is no OneFormer; tools/infer.py --list shows the names of those that are.')
+    torch.manual_seed(0)  # of a new class head: the same command makes the same file
     path = resolve_weights(args.input)
     checkpoint = read_file(path)
     conversion = convert(checkpoint, path)
