@@ -86,8 +86,8 @@ def measure(config: Path, weights: Path, work_dir: Path, train_seconds: float | 
     seconds = run('test.py', config, weights, '--work-dir', work_dir, '--token-matrix')
     matrix = json.loads((work_dir / 'results.json').read_text())['metrics']
     own = own_token_metrics(matrix)
-    table = {token: {name: row.get(name) for name in HEADLINES} for token, row in matrix.items()}
-    return {name: own[name] for name in HEADLINES} | {
+    table = {token: {name: row[name] for name in HEADLINES if name in row} for token, row in matrix.items()}
+    return {name: own[name] for name in HEADLINES if name in own} | {
         'token_matrix': table,
         'seconds': {'train': train_seconds, 'evaluate': round(seconds, 1)},
     }

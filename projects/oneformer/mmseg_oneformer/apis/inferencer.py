@@ -17,10 +17,11 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
+from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from tqdm import tqdm
 
 from ..datasets.images import image_fault
+from ..datasets.metainfo import metainfo_of
 from ..models.checkpoint import for_inference, load_weights
 from ..tasks import TASKS, check_task, check_tasks
 from .registry import read_config
@@ -254,8 +255,7 @@ def _dataset_meta(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, An
     """
     found = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
     if 'classes' not in found and cfg.get('test_dataloader') is not None:
-        # Lazily: annotations are not at hand where a model is used.
-        found = dict(DATASETS.build({**cfg.test_dataloader.dataset, 'lazy_init': True}).metainfo)
+        found = metainfo_of(cfg.test_dataloader.dataset)
     if 'classes' not in found:
         raise ValueError("Neither the weights nor the config name the classes; add metainfo to the config's data set.")
     if len(found['classes']) != model.head.num_classes:
