@@ -13,8 +13,10 @@ os.environ.setdefault(
 )  # Small tensors: threads cost more than they bring, and xdist has its own.
 
 from mmengine.logging import MMLogger  # noqa: E402
+from mmengine.visualization import Visualizer  # noqa: E402
 
 import mmseg_oneformer  # noqa: E402, F401  (first: makes the OpenMMLab wheels importable)
+from mmseg_oneformer.visualization import OneFormerVisualizer  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ROOT / 'tests/toy'
@@ -22,9 +24,10 @@ TOY = ROOT / 'tests/toy'
 
 @pytest.fixture(autouse=True)
 def fresh_logger():
-    """Let each test log to its own stderr: mmengine's loggers would keep that of the first one, which is closed."""
+    """Let each test log to its own stderr and folder: mmengine keeps loggers and visualizers by name, for a process."""
     yield
-    MMLogger._instance_dict.clear()
+    for kept in (MMLogger, Visualizer, OneFormerVisualizer):
+        kept._instance_dict.clear()
 
 
 @pytest.fixture

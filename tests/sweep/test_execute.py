@@ -101,7 +101,7 @@ def test_run_here__at_most_so_many_at_a_time(plan, launch):
 
 
 def test_run_here__interrupted_ends_its_processes(plan, launch, steps_of, wait_for):
-    runs = plan(seeds=(0, 1), options=('sleep=0.2',))
+    runs = plan(seeds=(0, 1), options=('sleep=0.8',))  # long enough for a busy machine to notice
 
     def interrupt():
         wait_for(lambda: all((run.folder / 'iter_1.pth').exists() for run in runs))
