@@ -100,8 +100,17 @@ def test_run_here__at_most_so_many_at_a_time(plan, launch):
     assert most[0] == 2
 
 
+@pytest.fixture
+def interruptible():
+    """Hear Ctrl-C, which what a shell has put into the background does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('interruptible')
 def test_run_here__interrupted_ends_its_processes(plan, launch, steps_of, wait_for):
-    runs = plan(seeds=(0, 1), options=('sleep=0.8',))  # long enough for a busy machine to notice
+    runs = plan(seeds=(0, 1), options=('sleep=0.2',))
 
     def interrupt():
         wait_for(lambda: all((run.folder / 'iter_1.pth').exists() for run in runs))
