@@ -179,8 +179,6 @@ def test_train__from_a_checkpoint_of_the_reference_code_with_one_option(
         torch.nn.init.uniform_(parameter, -0.05, 0.05)
     path = save(source, 'shi')
     first = {}
-    # Most of a short run's time is the layout of the config's text, six times.
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
     train_step = OneFormer.loss
 
     def note(model, *args):
