@@ -1,0 +1,64 @@
+"""Measure time and memory: of a network, a training step, or a part of them, against other code for the same.
+
+python tools/analysis_tools/benchmark.py infer --against transformers --out infer.json
+python tools/analysis_tools/benchmark.py train --against mask2former --model NAME_OR_CONFIG --size 512 512
+python tools/analysis_tools/benchmark.py infer --over size=256,512,1024            # how cost grows
+python tools/analysis_tools/benchmark.py infer --trace trace.json                  # for a viewer of traces
+python tools/analysis_tools/benchmark.py report infer.json train.json             # tables for a page
+
+Both sides run in turn in one process, on the same input, and on the same weights where both can have them. What is
+printed is the median of the runs, with the fastest and the slowest; memory is that of one call at its peak, above what
+was in use before. SUBCOMMAND --help explains each.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from mmseg_oneformer.analysis.benchmark.rows import format_rows, write_rows
+from mmseg_oneformer.analysis.benchmark.settings import add_common_arguments, apply_common_arguments, context
+from mmseg_oneformer.engine.cli import cli_errors
+
+PACKAGE = 'mmseg_oneformer.analysis.benchmark'
+COMMANDS = {
+    name: importlib.import_module(f'{PACKAGE}.{name}')
+    for name in ('infer', 'train', 'postprocess', 'data', 'eval', 'attention')
+    if find_spec(f'{PACKAGE}.{name}')
+}
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='command', required=True)
+    for name, module in COMMANDS.items():
+        description = module.__doc__ or ''
+        command = commands.add_parser(
+            name,
+            help=description.splitlines()[0].rstrip('.'),
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_common_arguments(command)
+        module.add_arguments(command)
+    return parser.parse_args(argv)
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print, write."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse_args(argv)
+    apply_common_arguments(args)
+    rows = COMMANDS[args.command].run(args)
+    print(format_rows(rows))
+    if args.out is not None:
+        write_rows(rows, args.out, context(args.device, argv))
+
+
+if __name__ == '__main__':
+    main()
