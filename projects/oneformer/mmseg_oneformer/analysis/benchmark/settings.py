@@ -4,10 +4,10 @@ import argparse
 import platform
 import shlex
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-import torchvision
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +45,11 @@ def context(device: str, argv: Sequence[str]) -> dict[str, str]:
     return {
         'command': f'python tools/analysis_tools/benchmark.py {shlex.join(argv)}',
         'machine': machine(device),
-        'versions': f'torch {torch.__version__}, torchvision {torchvision.__version__}, Python '
-        f'{platform.python_version()}',
+        'versions': ', '.join(
+            f'{name} {number}'
+            for name in ('torch', 'transformers', 'mmdet', 'mmcv', 'mmcv-lite')
+            if (number := _version(name))
+        ),
     }
 
 
@@ -56,6 +59,13 @@ def machine(device: str) -> str:
     processor = names[0] if names else platform.processor() or platform.machine()
     text = f'{processor}, {torch.get_num_threads()} threads'
     return f'{torch.cuda.get_device_name(device)}; {text}' if torch.device(device).type == 'cuda' else text
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _lines(path: Path) -> list[str]:
