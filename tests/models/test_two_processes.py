@@ -22,6 +22,12 @@ SWITCHES = {
     'default': {},
     'query': {'criterion__contrastive': 'query'},
     'classification': {'criterion__contrastive': 'classification'},
+    'activation checkpointing': {
+        'head__pixel_decoder__with_cp': True,
+        'head__query_initializer__with_cp': True,
+        'head__decoder__with_cp': True,
+        'backbone__with_cp': True,
+    },
     'float32': {},
 }
 BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4}

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -132,6 +132,17 @@ def _write_files_atomically() -> None:
             write_atomic(filepath, obj.encode(encoding))
 
     register_backend('local', AtomicLocalBackend, force=True, prefixes='')
+
+
+def register_activation_checkpointing(checkpoint: Callable[..., Any]) -> None:
+    """Make mmdet's backbones with ``with_cp=True`` call ``checkpoint(layer, *inputs)``.
+
+    They leave it to PyTorch which form it is, which warns at each start and will raise one day.
+    """
+    from mmdet.models.backbones import resnet, swin
+
+    for module in (resnet, swin):
+        module.cp = SimpleNamespace(checkpoint=checkpoint)
 
 
 @lru_cache

@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from .activation_checkpointing import run_layer
 from .layers import MLP, Attention, FeedForward, sine_position_encoding, xavier_init
 
 
@@ -56,6 +57,7 @@ class MaskedDecoder(BaseModule):
         num_classes: K, without "no object".
         channels: C.
         num_layers: decoder layers; one more prediction is made, before the first ("DEC_LAYERS=10" is 9 here).
+        with_cp: activation checkpointing of each layer.
     """
 
     def __init__(
@@ -65,9 +67,11 @@ class MaskedDecoder(BaseModule):
         num_layers: int = 9,
         num_heads: int = 8,
         ffn_channels: int = 2048,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.with_cp = with_cp
         self.layers = nn.ModuleList(MaskedDecoderLayer(channels, num_heads, ffn_channels) for _ in range(num_layers))
         self.norm = nn.LayerNorm(channels)
         self.level_embed = nn.Embedding(3, channels)
@@ -117,7 +121,7 @@ class MaskedDecoder(BaseModule):
         for i, layer in enumerate(self.layers):
             level = i % len(memory)
             blocked = blocked_positions(embeds[-1], resized[level])
-            queries = layer(queries, query_pos, keys[level], values[level], blocked)
+            queries = run_layer(self.with_cp, layer, queries, query_pos, keys[level], values[level], blocked)
             decoded.append(self.norm(queries))
             embeds.append(self.mask_embed(decoded[-1]))
         if not every_layer:

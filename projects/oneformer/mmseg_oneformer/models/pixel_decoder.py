@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from .activation_checkpointing import run_layer
 from .layers import FeedForward, sine_position_encoding, xavier_init
 from .ops import MSDeformAttn
 from .ops.ms_deform_attn import Shapes
@@ -40,6 +41,7 @@ class OneFormerPixelDecoder(BaseModule):
         in_channels: widths of the backbone's levels at strides 4, 8, 16, 32.
         channels: C of everything that comes out; a multiple of 32 (group norm) and of ``num_heads``.
         num_layers: deformable layers.
+        with_cp: activation checkpointing of each layer and of the step to stride 4.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class OneFormerPixelDecoder(BaseModule):
         num_heads: int = 8,
         ffn_channels: int = 1024,
         dropout: float = 0.1,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -57,6 +60,7 @@ class OneFormerPixelDecoder(BaseModule):
             raise ValueError(
                 f'the pixel decoder needs a backbone with 4 levels (strides 4 to 32), got {len(in_channels)}'
             )
+        self.with_cp = with_cp
         stride4, *others = in_channels
         self.input_proj = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, channels, 1), nn.GroupNorm(32, channels)) for width in reversed(others)
@@ -108,14 +112,18 @@ class OneFormerPixelDecoder(BaseModule):
         reference = torch.cat([pixel_centres(shape, position) for shape in shapes])
         x = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)  # (B, S, C)
         for layer in self.layers:
-            x = layer(x, position, reference, shapes)
+            x = run_layer(self.with_cp, layer, x, position, reference, shapes)
         memory = [
             level.transpose(1, 2).unflatten(2, shape)
             for level, shape in zip(x.split([h * w for h, w in shapes], dim=1), shapes, strict=True)
         ]
+        return run_layer(self.with_cp, self.to_stride4, stride4, memory[-1]), memory
+
+    def to_stride4(self, stride4: Tensor, stride8: Tensor) -> Tensor:
+        """Mask features (B, C, H/4, W/4) of the backbone's first level and the refined level at stride 8."""
         lateral = self.lateral(stride4)
-        up = F.interpolate(memory[-1], size=lateral.shape[-2:], mode='bilinear', align_corners=False)
-        return self.mask_features(self.output(lateral + up)), memory
+        up = F.interpolate(stride8, size=lateral.shape[-2:], mode='bilinear', align_corners=False)
+        return self.mask_features(self.output(lateral + up))
 
 
 def pixel_centres(shape: tuple[int, int], like: Tensor) -> Tensor:

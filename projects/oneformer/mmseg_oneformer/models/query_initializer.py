@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from .activation_checkpointing import run_layer
 from .layers import Attention, FeedForward, sine_position_encoding, xavier_init
 
 
@@ -42,6 +43,7 @@ class QueryInitializer(BaseModule):
         channels: C.
         values: what the queries gather, ``'position'`` or ``'features'``.
         start: what the first N-1 queries are before they look, the ``'task'`` token or ``'zeros'`` (paper, Table 4).
+        with_cp: activation checkpointing of each layer.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class QueryInitializer(BaseModule):
         dropout: float = 0.1,
         values: Literal['position', 'features'] = 'position',
         start: Literal['task', 'zeros'] = 'task',
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -62,7 +65,7 @@ class QueryInitializer(BaseModule):
             )
         if start not in ('task', 'zeros'):
             raise ValueError(f"query_initializer.start is 'task' or 'zeros', not {start!r}")
-        self.values, self.start = values, start
+        self.values, self.start, self.with_cp = values, start, with_cp
         self.input_proj = nn.Conv2d(channels, channels, 1)
         self.layers = nn.ModuleList(
             QueryInitializerLayer(channels, num_heads, ffn_channels, dropout) for _ in range(num_layers)
@@ -91,5 +94,5 @@ class QueryInitializer(BaseModule):
         value = position if self.values == 'position' else features
         x = start * 0 if self.start == 'zeros' else start
         for layer in self.layers:
-            x = layer(x, query_pos, key, value)
+            x = run_layer(self.with_cp, layer, x, query_pos, key, value)
         return self.norm(x)

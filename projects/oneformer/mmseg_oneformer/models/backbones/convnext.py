@@ -21,6 +21,7 @@ class ConvNeXt(BaseModule):
         channels: widths of the stages.
         drop_path_rate: probability of leaving out the last block's branch; that of the first is 0.
         layer_scale: initial factor on every branch.
+        with_cp: activation checkpointing of each block.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class ConvNeXt(BaseModule):
         channels: Sequence[int],
         drop_path_rate: float = 0.0,
         layer_scale: float = 1.0,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -40,6 +42,7 @@ class ConvNeXt(BaseModule):
             ls_init_value=layer_scale,
             norm_eps=1e-6,
         )
+        network.set_grad_checkpointing(with_cp)
         self.stem, self.stages = network.stem, network.stages
         for i, width in enumerate(channels):
             self.add_module(f'norm{i}', LayerNorm2d(width, eps=1e-6))

@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
+from ..activation_checkpointing import run_layer
 from ..ops import neighborhood_attention
 
 
@@ -90,14 +91,16 @@ class Downsample(nn.Module):
 class Level(nn.Module):
     """Blocks at one stride, and the way to the next one."""
 
-    def __init__(self, blocks: Sequence[Block], downsample: Downsample | None) -> None:
+    def __init__(self, blocks: Sequence[Block], downsample: Downsample | None, with_cp: bool) -> None:
         super().__init__()
+        self.with_cp = with_cp
         self.blocks = nn.Sequential(*blocks)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the refined features (B, H, W, C) and what the next level starts from (the same behind the last)."""
-        x = self.blocks(x)
+        for block in self.blocks:
+            x = run_layer(self.with_cp, block, x)
         return x, x if self.downsample is None else self.downsample(x)
 
 
@@ -113,6 +116,7 @@ class DiNAT(BaseModule):
         kernel_size: K; one of natten's (odd, 3 to 13) to be able to use it.
         dilations: of each block, one list a level.
         drop_path_rate: probability of leaving out the last block's branches; that of the first is 0.
+        with_cp: activation checkpointing of each block.
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class DiNAT(BaseModule):
         kernel_size: int,
         dilations: Sequence[Sequence[int]],
         drop_path_rate: float = 0.0,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -141,7 +146,7 @@ class DiNAT(BaseModule):
                 Block(channels, mlp_ratio, rate, NeighborhoodAttention(channels, heads, kernel_size, step))
                 for step, rate in zip(steps, rates[i].tolist(), strict=True)
             ]
-            self.levels.append(Level(blocks, None if i + 1 == len(depths) else Downsample(channels)))
+            self.levels.append(Level(blocks, None if i + 1 == len(depths) else Downsample(channels), with_cp))
             self.add_module(f'norm{i}', nn.LayerNorm(channels))
 
     def init_weights(self) -> None:

@@ -1,0 +1,55 @@
+"""Activation checkpointing: memory for time, with the same losses and gradients.
+
+A part of the network with ``with_cp=True`` (OpenMMLab's name) keeps only the inputs of its layers for the backward
+pass, which runs each layer once more before it goes through it (Chen et al., 2016). Dropout draws the same numbers
+again. PyTorch's non-reentrant form is used everywhere: it knows DDP, autocast and ``torch.compile``.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from .. import compat
+
+Output = TypeVar('Output')
+
+
+def run_layer(with_cp: bool, layer: Callable[..., Output], *inputs: object) -> Output:
+    """Return ``layer(*inputs)``; with ``with_cp``, while gradients are recorded, only ``inputs`` are kept for them."""
+    if not (with_cp and torch.is_grad_enabled()):
+        return layer(*inputs)
+    if torch.compiler.is_compiling():  # a compiled graph takes no contexts; what it recomputes moves no statistics
+        return checkpoint(layer, *inputs, use_reentrant=False)
+    return checkpoint(layer, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), kept_statistics()))
+
+
+@contextmanager
+def kept_statistics() -> Iterator[None]:
+    """Batch norms that run in here leave their running statistics alone.
+
+    For the second run of a layer: the first has moved them already.
+    """
+    held: dict[nn.modules.batchnorm._BatchNorm, float | None] = {}
+
+    def hold(module: nn.Module, inputs: object) -> None:
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training and module.track_running_stats:
+            held.setdefault(module, module.momentum)
+            module.momentum = 0.0
+            if module.num_batches_tracked is not None:
+                module.num_batches_tracked.sub_(1)  # the layer adds 1
+
+    handle = nn.modules.module.register_module_forward_pre_hook(hold)
+    try:
+        yield
+    finally:
+        handle.remove()
+        for module, momentum in held.items():
+            module.momentum = momentum
+
+
+compat.register_activation_checkpointing(partial(run_layer, True))
