@@ -110,7 +110,8 @@ def test_readme__example_config_is_whole(tmp_path):
 def test_options__defaults_are_as_in_configs_md():
     """Every name in the first column of the tables of options is one of the base config or of its class."""
     cfg = Config.fromfile(ROOT / 'configs/_base_/models/oneformer_r50.py')
-    known = cfg.pretty_text + ''.join((PACKAGE / f'models/{name}.py').read_text() for name in ('head', 'task_token'))
+    classes = ('head', 'task_token', 'pixel_decoder')
+    known = cfg.pretty_text + ''.join((PACKAGE / f'models/{name}.py').read_text() for name in classes)
     text = (ROOT / 'docs/configs.md').read_text()
     tables = text[text.index('## The model') : text.index('## Data')]
     first_columns = re.findall(r'^\| ([^|]*`[^|]*) \|', tables, re.MULTILINE)
