@@ -42,6 +42,8 @@ def test_pages__flags_exist(page):
         tools = re.findall(r'tools/[\w/]+\.(?:py|sh)', line)
         scripts = [ROOT / re.sub(r'(?:dist|slurm)_(\w+)\.sh', r'\1.py', tool) for tool in tools]
         known = common + ''.join(script.read_text() for script in scripts)
+        if 'benchmark.py' in line:  # each subcommand has its own
+            known += ''.join(path.read_text() for path in (PACKAGE / 'analysis/benchmark').glob('*.py'))
         assert not [flag for flag in re.findall(r'(?<!\S)`?(--[a-z][a-z-]+)', line) if f"'{flag}'" not in known], line
 
 

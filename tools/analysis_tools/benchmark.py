@@ -21,7 +21,9 @@ from importlib.util import find_spec
 
 from mmseg_oneformer.analysis.benchmark.rows import format_rows, write_rows
 from mmseg_oneformer.analysis.benchmark.settings import add_common_arguments, apply_common_arguments, context
+from mmseg_oneformer.analysis.benchmark.scaling import scaling_tables
 from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.evaluation.tables import format_table
 
 PACKAGE = 'mmseg_oneformer.analysis.benchmark'
 COMMANDS = {
@@ -56,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     apply_common_arguments(args)
     rows = COMMANDS[args.command].run(args)
     print(format_rows(rows))
+    for header, cells in scaling_tables(rows):
+        print(f'\n{format_table(header, cells)}')
     if args.out is not None:
         write_rows(rows, args.out, context(args.device, argv))
 

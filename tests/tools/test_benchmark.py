@@ -1,0 +1,95 @@
+"""The benchmark from the command line to its JSON, on a model small enough for a test; figures are not judged."""
+
+import json
+
+import pytest
+
+from mmseg_oneformer.apis.registry import read_config
+
+TOOL = 'analysis_tools/benchmark.py'
+SWIN = 'oneformer_swin-t_8xb2-160k_ade20k-512x512'
+BUNDLED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
+
+
+@pytest.fixture
+def measure(call_tool, small_models, tmp_path, capsys):
+    """Run a subcommand on a narrow model, once, at 64 pixels; returns rows by name and what was printed."""
+    options = small_models.command_line(small_models.small_model(read_config(SWIN)))
+
+    def run(*args, model=SWIN):
+        narrow = ['--cfg-options', *options] if model == SWIN else []
+        small = ['--model', model, '--size', 64, '--runs', 1, '--warmup', 0, '--out', tmp_path / 'rows.json']
+        status = call_tool(TOOL, *args, *small, *narrow)
+        printed = capsys.readouterr()
+        assert status == 0, printed.err
+        rows = json.loads((tmp_path / 'rows.json').read_text())
+        return {row['name']: row for row in rows}, printed.out
+
+    return run
+
+
+def test_infer__parts_of_the_bundled_model(measure, tmp_path):
+    rows, _ = measure('infer', '--trace', tmp_path / 'trace.json', model=BUNDLED)
+    parts = {name.partition('/')[2] for name in rows if name.startswith('three-answers/')}
+    network = {'backbone', 'pixel decoder', 'query initialiser', 'decoder', 'rest'}
+    assert parts == network | {f'{task} answer' for task in ('semantic', 'instance', 'panoptic')}
+    row = rows['one-answer']
+    assert (row['device'], row['dtype'], row['size'], row['peer_s'], row['ratio']) == (
+        'cpu',
+        'fp32',
+        '64x64',
+        None,
+        None,
+    )
+    assert row['ours_s'] > 0 and row['runs'] == 1 and 'benchmark.py infer' in row['command'] and row['machine']
+
+    events = json.loads((tmp_path / 'trace.json').read_text())['traceEvents']
+    assert parts - {'rest'} <= {event.get('name') for event in events}
+
+
+def test_infer__against_transformers(measure):
+    pytest.importorskip('transformers')
+    rows, printed = measure('infer', '--against', 'transformers')
+    assert 'same weights: the logits of all tasks differ by' in printed
+    for name in ('one-answer', 'three-answers'):
+        assert rows[name]['peer'] == 'transformers'
+        assert rows[name]['ratio'] == rows[name]['ours_s'] / rows[name]['peer_s']
+    assert set(rows) == {'one-answer', 'three-answers'}
+
+
+@pytest.mark.parametrize('model', [SWIN, BUNDLED])
+def test_infer__against_mask2former(measure, model):
+    rows, _ = measure('infer', '--against', 'mask2former', '--batch', 2, model=model)
+    assert rows['three-answers']['peer'] == 'mask2former' and rows['three-answers']['size'] == '64x64, batch 2'
+
+
+def test_infer__in_bf16_against_fp32(measure):
+    rows, _ = measure('infer', '--dtype', 'bf16', '--against', 'fp32', model=BUNDLED)
+    assert rows['one-answer']['dtype'] == 'bf16' and rows['one-answer']['peer_s'] > 0
+
+
+def test_infer__over_queries(measure):
+    rows, printed = measure('infer', '--over', 'queries=8,16,32', model=BUNDLED)
+    assert [name for name in rows if name.startswith('one')] == [f'one-answer@queries={n}' for n in (8, 16, 32)]
+    assert 'three-answers over queries' in printed and 'exponent' in printed
+
+
+@pytest.mark.parametrize(
+    ('args', 'sentence'),
+    [
+        (['infer', '--size', '100'], 'give multiples of 32'),
+        (['infer', '--size', '64', '64', '64'], 'give a height and a width'),
+        (['infer', '--batch', '0'], '--batch is 0; give 1 or more'),
+        (['infer', '--runs', '0'], '--runs is 0; give 1 or more'),
+        (['infer', '--device', 'cuda:7'], 'choose cpu, or cuda'),
+        (['infer', '--model', 'nothing'], 'neither a config file nor the name of a model'),
+        (['infer', '--model', 'mask2former_r50_8xb2-160k_ade20k-512x512_joint'], 'is no OneFormer'),
+        (['infer', '--over', 'depth=3'], 'is not NAME=VALUE'),
+        (['infer', '--over', 'size=64', '--trace', 'x.json'], 'leave out --over'),
+        (['infer', '--model', BUNDLED, '--size', '64', '--against', 'transformers'], 'choose another'),
+    ],
+)
+def test_mistakes__one_sentence(args, sentence, call_tool, capsys):
+    assert call_tool(TOOL, *args) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and 'Traceback' not in error
