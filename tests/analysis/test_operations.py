@@ -10,7 +10,7 @@ from mmseg_oneformer.analysis.skeleton import one_task_skeleton, pretending
 from mmseg_oneformer.apis.registry import read_config
 from mmseg_oneformer.models.backbones import dinat
 from mmseg_oneformer.models.layers import Attention
-from mmseg_oneformer.models.ops.ms_deform_attn import ms_deform_attn_plain
+from mmseg_oneformer.models.ops.ms_deform_attn import ms_deform_attn, ms_deform_attn_plain
 
 
 def count(function, *arguments):
@@ -66,11 +66,12 @@ def test_counter__element_wise_is_in_the_full_count_only():
     assert count(lambda x: torch.cat((x, x)).transpose(0, 1).contiguous().clone(), (5, 7)).all == 0
 
 
-def test_counter__deformable_sampling_is_in_the_full_count_only():
+@pytest.mark.parametrize('form', [ms_deform_attn, ms_deform_attn_plain])
+def test_counter__deformable_sampling_is_in_the_full_count_only(form):
     shapes, points, heads, depth, queries = [(4, 6), (2, 3)], 4, 2, 8, 30
     sampled = heads * depth * queries * len(shapes) * points
     counted = count(
-        lambda value, locations, weights: ms_deform_attn_plain(value, shapes, locations, weights),
+        lambda value, locations, weights: form(value, shapes, locations, weights),
         (1, 30, heads, depth),
         (1, queries, heads, 2, points, 2),
         (1, queries, heads, 2, points),

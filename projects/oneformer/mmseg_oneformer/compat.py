@@ -145,6 +145,12 @@ def register_activation_checkpointing(checkpoint: Callable[..., Any]) -> None:
         module.cp = SimpleNamespace(checkpoint=checkpoint)
 
 
+def is_exporting() -> bool:
+    """Return whether a graph is being exported; torch 2.6 says so of the older ONNX exporter only."""
+    exporting = hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
+    return exporting or torch.onnx.is_in_onnx_export()
+
+
 @lru_cache
 def compiled_ms_deform_attn() -> Any | None:
     """Return mmcv's autograd function of multi-scale deformable attention, or None where mmcv has no compiled ones."""

@@ -115,6 +115,9 @@ class OperationCounter(TorchDispatchMode):
             self.other[part] += logits * SOFTMAX
         elif func.overloadpacket in flop_registry:  # counts two for a multiply-add
             self.usual[part] += flop_registry[func.overloadpacket](*args, **kwargs, out_val=out) / 2
+        elif name == 'ms_deform_attn':  # two for a coordinate; for an element four corners, its weight, the sum
+            value, _, locations, weights = args
+            self.other[part] += 2 * locations.numel() + 6 * weights.numel() * value.shape[-1]
         elif name in USUAL_RATES:
             self.usual[part] += USUAL_RATES[name] * size
         elif name in OTHER_RATES:

@@ -1,18 +1,24 @@
 """Multi-scale deformable attention (Zhu et al., Deformable DETR): a few sampled points a query instead of all pixels.
 
-Decisions: shapes are Python ints (tensors of shapes cost a device sync a layer and break graphs); sampling locations
-stay fp32 under autocast (bf16 coordinates are off by up to a pixel at 256); mmcv's compiled operator is used where the
-*tensor* is on a GPU and that operator is installed, the plain form below everywhere else.
+Decisions:
+* Shapes are Python ints: tensors of shapes cost a device sync a layer and break graphs.
+* Sampling locations stay fp32 under autocast; bf16 coordinates are off by up to a pixel at 256.
+* Where the *tensor* is on a GPU and mmcv's compiled operator is installed, that is used; on a CPU our own operator
+  (``ms_deform_attn_cpu``); elsewhere, and in exported graphs, which know no operator of ours, the plain form.
+* Our operator is one node for autograd, ``torch.compile`` and the profiler: its gradients are written by hand.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmseg_oneformer.compat import compiled_ms_deform_attn
+from mmseg_oneformer.compat import compiled_ms_deform_attn, is_exporting
+
+from . import ms_deform_attn_cpu
 
 Shapes = Sequence[tuple[int, int]]
 
@@ -32,24 +38,77 @@ def ms_deform_attn_plain(value: Tensor, shapes: Shapes, locations: Tensor, weigh
     return out.view(batch, heads * depth, queries).transpose(1, 2)
 
 
+@torch.library.custom_op('mmseg_oneformer::ms_deform_attn', mutates_args=(), device_types='cpu')
+def _operator(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
+    return ms_deform_attn_cpu.forward(value, sizes, locations, weights)
+
+
+@torch.library.custom_op('mmseg_oneformer::ms_deform_attn_backward', mutates_args=(), device_types='cpu')
+def _backward_operator(
+    grad: Tensor, value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return ms_deform_attn_cpu.backward(grad, value, sizes, locations, weights)
+
+
+@_operator.register_fake
+def _(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
+    return value.new_empty((*locations.shape[:2], value.shape[2] * value.shape[3]))
+
+
+@_backward_operator.register_fake
+def _(
+    grad: Tensor, value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    value, locations, weights = (
+        torch.empty_like(x, memory_format=torch.contiguous_format) for x in (value, locations, weights)
+    )
+    return value, locations, weights
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    value, ctx.sizes, locations, weights = inputs
+    ctx.save_for_backward(value, locations, weights)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    value, locations, weights = ctx.saved_tensors
+    grad_value, grad_locations, grad_weights = _backward_operator(grad, value, ctx.sizes, locations, weights)
+    return grad_value, None, grad_locations, grad_weights
+
+
+_operator.register_autograd(_differentiate, setup_context=_keep)
+
+
 def ms_deform_attn(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of values at sampled locations.
 
     Args:
         value: (B, S, heads, depth), the levels one after the other, S = sum of h*w.
         shapes: (h, w) of every level.
-        locations: (B, Q, heads, levels, points, 2) as (x, y), 0..1 over the level; outside reads 0.
+        locations: (B, Q, heads, levels, points, 2) as (x, y), 0..1 over the level; outside reads 0. Fastest where it
+            is a view of (B, Q, 2, heads, levels, points).
         weights: (B, Q, heads, levels, points), sum 1 over levels and points.
 
     Returns:
         (B, Q, heads * depth), of ``value``'s dtype.
     """
-    compiled = compiled_ms_deform_attn() if value.is_cuda and value.dtype == torch.float32 else None
-    if compiled is None:
+    if is_exporting():
         return ms_deform_attn_plain(value, shapes, locations, weights)
-    sizes = torch.tensor(shapes).to(value.device, non_blocking=True)
-    starts = torch.cat((sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]))
-    return compiled.apply(value.contiguous(), sizes, starts, locations.contiguous(), weights.contiguous(), 64)
+    compiled = compiled_ms_deform_attn() if value.is_cuda and value.dtype == torch.float32 else None
+    if compiled is not None:
+        sizes = torch.tensor(shapes).to(value.device, non_blocking=True)
+        starts = torch.cat((sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]))
+        return compiled.apply(value.contiguous(), sizes, starts, locations.contiguous(), weights.contiguous(), 64)
+    if _on_cpu(value):
+        flat = [length for shape in shapes for length in shape]
+        return _operator(value, flat, locations.movedim(-1, 2).flatten(3).contiguous(), weights.flatten(2))
+    return ms_deform_attn_plain(value, shapes, locations, weights)
+
+
+def _on_cpu(value: Tensor) -> bool:
+    """Return whether the CPU's operator knows this dtype and size."""
+    exact = value.dtype in (torch.float32, torch.float64)
+    return value.device.type == 'cpu' and exact and value.shape[1] < ms_deform_attn_cpu.MAX_TOKENS
 
 
 class MSDeformAttn(nn.Module):
@@ -95,12 +154,14 @@ class MSDeformAttn(nn.Module):
         by_point = (self.num_heads, self.num_levels, self.num_points)
         with torch.autocast(query.device.type, enabled=False):
             exact = torch.promote_types(self.sampling_offsets.weight.dtype, torch.float32)
-            offsets = F.linear(
-                query.to(exact), self.sampling_offsets.weight.to(exact), self.sampling_offsets.bias.to(exact)
-            ).unflatten(2, (*by_point, 2))
-            scale = torch.tensor([(w, h) for h, w in shapes], dtype=exact)  # (levels, 2)
+            # All x of a query before all y, as the CPU's operator reads them: long rows of numbers of one kind.
+            weight = self.sampling_offsets.weight.to(exact).unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
+            bias = self.sampling_offsets.bias.to(exact).unflatten(0, (-1, 2)).T.flatten()
+            offsets = F.linear(query.to(exact), weight, bias).unflatten(2, (2, *by_point))
+            scale = torch.tensor([[w for _, w in shapes], [h for h, _ in shapes]], dtype=exact)  # (2, levels)
             scale = scale.to(query.device, non_blocking=True)  # a blocking copy would wait for the GPU in every layer
-            locations = reference[:, None, None, None].to(exact) + offsets / scale[:, None]
+            locations = reference[:, :, None, None, None].to(exact) + offsets / scale[:, None, :, None]
+            locations = locations.movedim(2, -1)
         weights = (
             self.attention_weights(query).unflatten(2, (self.num_heads, -1)).softmax(-1).unflatten(3, by_point[1:])
         )
