@@ -14,7 +14,9 @@ BUNDLED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 @pytest.fixture
 def measure(call_tool, small_models, tmp_path, capsys):
     """Run a subcommand on a narrow model, once, at 64 pixels; returns rows by name and what was printed."""
-    options = small_models.command_line(small_models.small_model(read_config(SWIN)))
+    # transformers wants a text encoder as wide as the queries.
+    wide = {'model.head.channels': 64, 'model.text_mapper.width': 64}
+    options = small_models.command_line(small_models.small_model(read_config(SWIN)) | wide)
 
     def run(*args, model=SWIN):
         narrow = ['--cfg-options', *options] if model == SWIN else []
@@ -74,6 +76,29 @@ def test_infer__over_queries(measure):
     assert 'three-answers over queries' in printed and 'exponent' in printed
 
 
+def test_train__parts_of_the_bundled_model(measure, tmp_path):
+    rows, printed = measure('train', '--trace', tmp_path / 'trace.json', model=BUNDLED)
+    parts = {name.partition('/')[2] for name in rows} - {''}
+    assert parts == {'preprocessing', 'backbone', 'head', 'texts', 'losses', 'backward', 'optimiser', 'rest'}
+    assert rows['train-step']['size'] == '64x64, batch 2' and 'the whole process' in printed
+    events = json.loads((tmp_path / 'trace.json').read_text())['traceEvents']
+    assert parts - {'rest'} <= {event.get('name') for event in events}
+
+
+@pytest.mark.parametrize('peer', ['mask2former', 'transformers'])
+def test_train__against(peer, measure):
+    if peer == 'transformers':
+        pytest.importorskip('transformers')
+    rows, _ = measure('train', '--against', peer)
+    assert set(rows) == {'train-step'} and rows['train-step']['peer'] == peer
+
+
+def test_train__in_bf16_over_segments(measure):
+    rows, printed = measure('train', '--dtype', 'bf16', '--over', 'segments=1,20', '--batch', 1, model=BUNDLED)
+    assert set(rows) == {'train-step@segments=1', 'train-step@segments=20'}
+    assert 'train-step over segments' in printed
+
+
 @pytest.mark.parametrize(
     ('args', 'sentence'),
     [
@@ -86,6 +111,7 @@ def test_infer__over_queries(measure):
         (['infer', '--model', 'mask2former_r50_8xb2-160k_ade20k-512x512_joint'], 'is no OneFormer'),
         (['infer', '--over', 'depth=3'], 'is not NAME=VALUE'),
         (['infer', '--over', 'size=64', '--trace', 'x.json'], 'leave out --over'),
+        (['train', '--size', '32', '--segments', '65'], 'have room for 64'),
         (['infer', '--model', BUNDLED, '--size', '64', '--against', 'transformers'], 'choose another'),
     ],
 )

@@ -8,15 +8,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from torch import Tensor
 
 from ....conversion import from_ours
 from ....conversion.hub import file_name
 from ....conversion.hub_config import CLASS_INFO, class_info, model_config
+from ....datasets.transforms import target_masks
+from ....models.text_mapper import TextList, tokenize
 from ....tasks import CONTEXT_LENGTH, PROMPT_TOKENS
-from ..models import class_names
+from ..batches import to_device, training_batch
+from ..models import Setting, class_names
 from ..sides import Logits, Side
+from ..steps import Trainee
 
 
 def build_transformers(cfg: Config, ours: Any) -> Any:
@@ -84,3 +90,28 @@ def transformers_side(cfg: Config, ours: Any, size: tuple[int, int]) -> Side:
         return processor.post_process_panoptic_segmentation(output, label_ids_to_fuse=stuff, target_sizes=[size])[0]
 
     return Side('transformers', network, answer)
+
+
+def transformers_trainee(cfg: Config, ours: Any, setting: Setting, device: str) -> Trainee:
+    """Return it as a side of training, with the optimiser of ``cfg``, the same targets and all texts spelt out."""
+    model = build_transformers(cfg, ours).to(device).train()
+    batch = to_device(training_batch(cfg, setting), device)
+    samples = batch['data_samples']
+    inputs = {
+        'pixel_values': ours.data_preprocessor(batch, True)['inputs'],
+        'task_inputs': task_inputs([sample.task for sample in samples], torch.device(device)),
+        'text_inputs': torch.stack([text_inputs(sample, ours.text_mapper.num_texts) for sample in samples]).to(device),
+        'mask_labels': [target_masks(s.gt_targets.index_map, len(s.gt_instances.labels)).float() for s in samples],
+        'class_labels': [sample.gt_instances.labels for sample in samples],
+    }
+    return Trainee(lambda part: model(**inputs).loss.sum(), build_optim_wrapper(model, cfg.optim_wrapper))
+
+
+def text_inputs(sample: DetDataSample, length: int) -> Tensor:
+    """Return the token ids (length, 77) of a sample's text list."""
+    texts = TextList(sample.texts, sample.text_counts, sample.filler).expand(length)
+    ids = torch.zeros(length, CONTEXT_LENGTH, dtype=torch.int64)
+    for row, text in zip(ids, texts):
+        tokens = tokenize(text)
+        row[: len(tokens)] = torch.tensor(tokens)
+    return ids

@@ -7,8 +7,10 @@ from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
 from ....apis.registry import config_root
-from ..models import build
+from ..batches import OURS
+from ..models import Setting, build
 from ..sides import Logits, Side, our_side
+from ..steps import Trainee, trainee
 
 
 def mask2former_model(cfg: Config) -> ConfigDict:
@@ -62,3 +64,9 @@ def mask2former_side(cfg: Config, ours: Any, size: tuple[int, int]) -> Side:
         return [[Logits(*pair)] * len(tasks) for pair in zip(classes[-1], masks[-1])]
 
     return our_side(model, size, 'mask2former')._replace(network=network)
+
+
+def mask2former_trainee(cfg: Config, ours: Any, setting: Setting, device: str) -> Trainee:
+    """Return it as a side of training, with the optimiser of ``cfg`` and the targets as the masks it wants."""
+    model = build_mask2former(cfg, ours).to(device).train()
+    return trainee(model, cfg, setting, device, (*OURS, 'TargetMasks'))
