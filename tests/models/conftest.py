@@ -33,6 +33,7 @@ def tiny_config(**changes):
             'std': [58.0, 57.0, 57.0],
             'bgr_to_rgb': True,
             'pad_size_divisor': 32,
+            'non_blocking': True,
         },
         backbone={
             'type': 'mmdet.ResNet',

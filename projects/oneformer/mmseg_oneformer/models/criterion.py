@@ -144,7 +144,7 @@ class OneFormerCriterion(BaseModule):
             matches: pairs of all layers.
         """
         expected = torch.full(class_logits.shape[:3], self.num_classes, device=class_logits.device)
-        offsets = torch.tensor([0, *map(len, labels)]).cumsum(0)[:-1].to(class_logits.device)
+        offsets = torch.tensor([0, *map(len, labels)]).cumsum(0)[:-1].to(class_logits.device, non_blocking=True)
         expected[matches.layer, matches.image, matches.query] = torch.cat(list(labels))[
             offsets[matches.image] + matches.target
         ]

@@ -69,4 +69,4 @@ def match(costs: Sequence[Tensor]) -> Matches:
             query, target = linear_sum_assignment(cost)
             pairs = torch.from_numpy(query), torch.from_numpy(target)
             rows.append(torch.stack((torch.full_like(pairs[0], image), torch.full_like(pairs[0], layer), *pairs)))
-    return Matches(*torch.cat(rows, dim=1).to(device))
+    return Matches(*torch.cat(rows, dim=1).to(device, non_blocking=True))

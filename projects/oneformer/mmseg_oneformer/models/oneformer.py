@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
@@ -107,6 +108,15 @@ class OneFormer(BaseDetector):
         if self.text_mapper is not None:
             text_queries = self.text_mapper([TextList(s.texts, s.text_counts, s.filler) for s in batch_data_samples])
         return self.criterion(output, targets, text_queries)
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum of the losses, and what is logged on the CPU: one wait for the GPU, where mmengine has one for each loss.
+
+        It comes before the backward pass, where the matching has waited just now; behind it the GPU would run dry.
+        """
+        loss, logged = super().parse_losses(losses)
+        values = torch.stack([value.detach() for value in logged.values()]).cpu()
+        return loss, dict(zip(logged, values.unbind(), strict=True))
 
     def predict(
         self,

@@ -60,4 +60,4 @@ class TaskToken(BaseModule):
                 assert isinstance(layer, nn.Linear)
                 x = F.linear(F.relu(x) if i else x, layer.weight.to(exact), layer.bias.to(exact))
             table = F.layer_norm(x, norm.normalized_shape, norm.weight.to(exact), norm.bias.to(exact), norm.eps)
-        return table[index.to(table.device)]
+        return table[index.to(table.device, non_blocking=True)]

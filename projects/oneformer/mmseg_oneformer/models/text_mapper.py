@@ -85,7 +85,7 @@ class TextMapper(BaseModule):
         unique = {text: i for i, text in enumerate(dict.fromkeys(text for image in lists for text in image))}
         index = torch.tensor([[unique[text] for text in image] for image in lists])
         encoded = self.projector(self.encode(list(unique)))
-        queries = encoded[index.to(encoded.device)]
+        queries = encoded[index.to(encoded.device, non_blocking=True)]
         if self.context is None:
             return queries
         return torch.cat((queries, self.context.weight.to(queries.dtype).expand(len(queries), -1, -1)), dim=1)
@@ -94,7 +94,9 @@ class TextMapper(BaseModule):
         """Encode strings, cut to the longest of them: (len(texts), width)."""
         encoder = self.encoder
         tokens = [torch.tensor(tokenize(text)) for text in texts]
-        ids = nn.utils.rnn.pad_sequence(tokens, batch_first=True).to(encoder.token_embedding.weight.device)
+        ids = nn.utils.rnn.pad_sequence(tokens, batch_first=True).to(
+            encoder.token_embedding.weight.device, non_blocking=True
+        )
         length = ids.shape[1]
         x = encoder.token_embedding(ids) + encoder.positional_embedding[:length]
         x = encoder.ln_final(encoder.transformer(x, attn_mask=encoder.attn_mask[:length, :length]))
