@@ -73,7 +73,7 @@ def test_infer__in_bf16_against_fp32(measure):
 def test_infer__over_queries(measure):
     rows, printed = measure('infer', '--over', 'queries=8,16,32', model=BUNDLED)
     assert [name for name in rows if name.startswith('one')] == [f'one-answer@queries={n}' for n in (8, 16, 32)]
-    assert 'three-answers over queries' in printed and 'exponent' in printed
+    assert 'three-answers at 64x64 over queries' in printed and 'exponent' in printed
 
 
 def test_train__parts_of_the_bundled_model(measure, tmp_path):
@@ -96,7 +96,42 @@ def test_train__against(peer, measure):
 def test_train__in_bf16_over_segments(measure):
     rows, printed = measure('train', '--dtype', 'bf16', '--over', 'segments=1,20', '--batch', 1, model=BUNDLED)
     assert set(rows) == {'train-step@segments=1', 'train-step@segments=20'}
-    assert 'train-step over segments' in printed
+    assert 'train-step at 64x64 over segments' in printed
+
+
+def test_report__from_json_into_a_page(call_tool, tmp_path, capsys):
+    def row(name, ours, peer_s=None, **more):
+        context = dict(command=f'benchmark.py {name}', machine='m, 2 threads', versions='torch 2')
+        return row_fields | dict(name=name, ours_s=ours, peer_s=peer_s, ratio=peer_s and ours / peer_s) | context | more
+
+    row_fields = dict(ours_peak_mb=80.0, peer_peak_mb=None, device='cpu', dtype='fp32', size='64x64')
+    files = {
+        'pair': [row('three-answers', 1.5, 6.0, peer='transformers', ours_spread=[1.2, 1.8])],
+        'parts': [row('train-step', 4.0), row('train-step/backward', 3.0), row('train-step/rest', 1.0)],
+        'over': [row(f'train-step@queries={n}', float(n)) for n in (50, 100)],
+    }
+    for name, rows in files.items():
+        (tmp_path / f'{name}.json').write_text(json.dumps(rows))
+    page = tmp_path / 'page.md'
+    page.write_text('# Title\n<!-- report of benchmark.py -->\nold\n<!-- end of the report -->\nafter\n')
+    paths = [tmp_path / f'{name}.json' for name in files]
+    assert call_tool(TOOL, 'report', *paths) == call_tool(TOOL, 'report', *paths, '--into', page) == 0
+
+    report = capsys.readouterr().out
+    text = page.read_text()
+    assert report in text and text.startswith('# Title') and text.endswith('after\n') and 'old' not in text
+    lines = report.splitlines()
+    assert (
+        '| three-answers | 64x64 | fp32 | 1.50 s (1.20 s to 1.80 s) | transformers 6.00 s | **0.25** | 80 MB | - |'
+        in lines
+    )
+    assert '| backward | 3.00 s | 75 % |' in lines
+    assert '| exponent | 1.00 (1.00) | 0.00 (0.00) |' in lines
+    assert lines.count('m, 2 threads; torch 2') == 1 and 'benchmark.py train-step' in lines
+
+    page.write_text('# No marks')
+    assert call_tool(TOOL, 'report', *paths, '--into', page) == 2
+    assert 'has no place for a report' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ python tools/analysis_tools/benchmark.py infer --against transformers --out infe
 python tools/analysis_tools/benchmark.py train --against mask2former --model NAME_OR_CONFIG --size 512 512
 python tools/analysis_tools/benchmark.py infer --over size=256,512,1024            # how cost grows
 python tools/analysis_tools/benchmark.py infer --trace trace.json                  # for a viewer of traces
-python tools/analysis_tools/benchmark.py report infer.json train.json             # tables for a page
+python tools/analysis_tools/benchmark.py report infer.json train.json          # tables for a page
 
 Both sides run in turn in one process, on the same input, and on the same weights where both can have them. What is
 printed is the median of the runs, with the fastest and the slowest; memory is that of one call at its peak, above what
@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from mmseg_oneformer.analysis.benchmark.report import markdown_report, write_into
 from mmseg_oneformer.analysis.benchmark.rows import format_rows, write_rows
 from mmseg_oneformer.analysis.benchmark.settings import add_common_arguments, apply_common_arguments, context
 from mmseg_oneformer.analysis.benchmark.scaling import scaling_tables
@@ -47,6 +48,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         )
         add_common_arguments(command)
         module.add_arguments(command)
+    report = commands.add_parser('report', help='Print tables for a page from what --out has written')
+    report.add_argument('files', nargs='+', metavar='FILE', help='JSON of --out')
+    report.add_argument('--into', metavar='PAGE', help='put the tables between the marks of this page instead')
     return parser.parse_args(argv)
 
 
@@ -55,6 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse_args(argv)
+    if args.command == 'report':
+        report = markdown_report(args.files)
+        print(report, end='') if args.into is None else write_into(args.into, report)
+        return
     apply_common_arguments(args)
     rows = COMMANDS[args.command].run(args)
     print(format_rows(rows))

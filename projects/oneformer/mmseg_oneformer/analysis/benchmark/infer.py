@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ...models.checkpoint import for_inference
 from ...tasks import TASKS
 from .measure import compare
-from .models import Setting, add_model_arguments, autocast, build, compile_parts, read_model, settings
+from .models import Setting, add_model_arguments, autocast, build, compile_parts, number_format, read_model, settings
 from .peers.hub import transformers_side
 from .peers.mask2former import mask2former_side
 from .planted import planted_logits
@@ -77,7 +77,7 @@ def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Ro
             print(agreement(ours, peer, images, planted, args.dtype))
     modules = _modules(model, args.compile)
     rows = []
-    facts = {'device': args.device, 'dtype': args.dtype, 'size': setting.size_text}
+    facts = {'device': args.device, 'dtype': number_format(args), 'size': setting.size_text}
     for name, tasks in (('one-answer', (args.task,)), ('three-answers', TASKS)):
         theirs = None if peer_call is None else partial(peer_call, tasks)
         measured = compare(partial(our_call, tasks), theirs, args.device, args.runs, args.warmup)

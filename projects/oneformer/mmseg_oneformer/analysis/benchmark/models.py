@@ -130,6 +130,11 @@ def autocast(device: str, dtype: str) -> AbstractContextManager[Any]:
     return torch.autocast(torch.device(device).type, DTYPES[dtype])
 
 
+def number_format(args: argparse.Namespace) -> str:
+    """Return what rows call the number format."""
+    return args.dtype + (' compiled' if args.compile else '')
+
+
 def class_names(cfg: Config) -> list[str]:
     """Return the names of the classes of ``cfg``'s data set."""
     names = list(metainfo_of(cfg.test_dataloader.dataset)['classes'])

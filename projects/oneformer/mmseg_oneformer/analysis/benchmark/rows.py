@@ -1,4 +1,4 @@
-"""What a benchmark says: rows, for JSON, for a terminal and for a page."""
+"""What a benchmark says: rows, for JSON and for a terminal."""
 
 import json
 import os
@@ -101,12 +101,6 @@ def format_rows(rows: Sequence[Row]) -> str:
     return format_table(_HEADER, [_cells(row) for row in rows])
 
 
-def markdown_rows(rows: Sequence[Row]) -> str:
-    """Return the rows as a table for a page."""
-    lines = [_HEADER, ['---'] + ['---:'] * (len(_HEADER) - 1), *(_cells(row) for row in rows)]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-
-
 _HEADER = ['what', 'size', 'ours', 'spread', 'peer', 'spread', 'ratio', 'our peak', "peer's peak"]
 
 
@@ -115,9 +109,9 @@ def _cells(row: Row) -> list[str]:
         row.name,
         row.size,
         seconds(row.ours_s),
-        _spread(row.ours_spread),
+        spread(row.ours_spread),
         '-' if row.peer_s is None else f'{seconds(row.peer_s)} ({row.peer})',
-        _spread(row.peer_spread),
+        spread(row.peer_spread),
         '-' if row.ratio is None else f'{row.ratio:.2f}',
         megabytes(row.ours_peak_mb),
         megabytes(row.peer_peak_mb),
@@ -135,7 +129,8 @@ def megabytes(value: float | None) -> str:
     return '-' if value is None else f'{value:.0f} MB'
 
 
-def _spread(value: tuple[float, float] | None) -> str:
+def spread(value: tuple[float, float] | None) -> str:
+    """Return fewest and most seconds, or '-'."""
     return '-' if value is None else f'{seconds(value[0])} to {seconds(value[1])}'
 
 

@@ -61,7 +61,8 @@ def _table(what: str, quantity: str, found: list[tuple[int, Row]]) -> tuple[list
         peaks = [row.ours_peak_mb for _, row in found if row.ours_peak_mb]
         last.append(_pair(xs, peaks) if len(peaks) == len(found) else '-')
         cells.append(last)
-    return [f'{what} over {quantity}', 'time', 'memory'], cells
+    setting = '' if quantity == 'size' else f' at {found[0][1].size}'
+    return [f'{what}{setting} over {quantity}', 'time', 'memory'], cells
 
 
 def _pair(xs: Sequence[float], ys: Sequence[float]) -> str:

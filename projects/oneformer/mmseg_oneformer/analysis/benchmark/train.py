@@ -17,7 +17,7 @@ from mmengine.config import Config
 from torch import nn
 
 from .measure import compare, process_peak
-from .models import Setting, add_model_arguments, autocast, build, compile_parts, read_model, settings
+from .models import Setting, add_model_arguments, autocast, build, compile_parts, number_format, read_model, settings
 from .peers.hub import transformers_trainee
 from .peers.mask2former import mask2former_trainee
 from .rows import Row, make_row
@@ -52,7 +52,7 @@ def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Ro
     measured = compare(step, theirs, args.device, args.runs, args.warmup)
     if peer is None and measured.ours.peak_mb is not None and args.device == 'cpu':
         print(f'the whole process with model and optimiser: {process_peak():.0f} MB at its peak')
-    facts = {'device': args.device, 'dtype': args.dtype, 'size': setting.size_text}
+    facts = {'device': args.device, 'dtype': number_format(args), 'size': setting.size_text}
     rows = [make_row(f'train-step{ending}', measured, **facts, peer=args.against)]
     if peer is None and not ending:
         parts = split(step, _modules(model), args.device, args.runs)
