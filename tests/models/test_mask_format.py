@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 from pycocotools import mask as mask_api
 
-from mmseg_oneformer.models import postprocess
-from mmseg_oneformer.models.postprocess import ImageSize, instances, to_data_sample
+from mmseg_oneformer.models.postprocess import ImageSize, instance, instances, tiles, to_data_sample
 from mmseg_oneformer.run_lengths import decode_mask
 
 SIZES = [
@@ -35,7 +34,7 @@ def random_logits(seed, size, num_queries=24, num_classes=5):
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('working_elements', [1, 5000])
 def test_instances__codes_equal_dense_masks(size, working_elements, monkeypatch):
-    monkeypatch.setattr(postprocess, 'WORKING_ELEMENTS', working_elements)
+    monkeypatch.setattr(tiles, 'WORKING_ELEMENTS', working_elements)
     for seed in range(3):
         logits = random_logits(seed, size)
         dense = instances(*logits, size, (0, 3), 60, 'dense')
@@ -53,7 +52,7 @@ def test_instances__codes_equal_dense_masks(size, working_elements, monkeypatch)
     ('auto', 64 * 96, True), ('auto', 64 * 96 - 1, False), ('rle', 10**9, False), ('dense', 0, True),
 ])  # fmt: skip
 def test_to_data_sample__mask_format(mask_format, pixels, is_dense, monkeypatch):
-    monkeypatch.setattr(postprocess, 'LARGE_PHOTO', pixels)
+    monkeypatch.setattr(instance, 'LARGE_PHOTO', pixels)
     sample = BaseDataElement()
     test_cfg = SimpleNamespace(object_mask_thr=0.8, overlap_thr=0.8, max_per_image=8, mask_format=mask_format)
     to_data_sample(sample, 'instance', *random_logits(0, SIZES[0]), SIZES[0], (0, 1), test_cfg)

@@ -7,14 +7,17 @@ import torch
 import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 
-from mmseg_oneformer.models import postprocess
+from mmseg_oneformer.analysis.benchmark.planted import planted_logits
 from mmseg_oneformer.models.postprocess import (
     ImageSize,
     instances,
     panoptic_segments,
     resize_masks,
+    semantic,
     semantic_map,
+    semantic_scores,
     tight_boxes,
+    tiles,
     to_data_sample,
 )
 
@@ -152,12 +155,15 @@ def test_panoptic_segments__golden():
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('working_elements', [1, 5000, 2**23])
 def test_plain_form__equal(size, working_elements, monkeypatch):
-    monkeypatch.setattr(postprocess, 'WORKING_ELEMENTS', working_elements)
+    monkeypatch.setattr(tiles, 'WORKING_ELEMENTS', working_elements)
+    monkeypatch.setattr(semantic, 'STRIP_ELEMENTS', working_elements)
     num_segments = 0
     for seed in range(4):
         logits = random_logits(seed, size=size)
         scores = plain_semantic_scores(*logits, size)
         assert torch.equal(semantic_map(*logits, size), scores.argmax(0))
+        strips = torch.cat([strip for _, strip in semantic_scores(*logits, size)], 1)
+        torch.testing.assert_close(strips, scores, rtol=1e-5, atol=1e-5)
 
         found = instances(*logits, size, (0, 3), 40)
         plain = plain_instances(*logits, size, (0, 3), 40)
@@ -172,6 +178,31 @@ def test_plain_form__equal(size, working_elements, monkeypatch):
         assert segments == plain_segments
         num_segments += len(segments)
     assert num_segments > 4
+
+
+@pytest.mark.parametrize('num_segments', [0, 30, 60])
+def test_plain_form__planted_segments(num_segments):
+    """Large enough that most tiles have one class, one query, or none that can be there."""
+    size = ImageSize((288, 416), (288, 400), (333, 500))
+    for seed in range(2):
+        logits = planted_logits((72, 104), 60, 20, 12, num_segments, seed)
+        scores = plain_semantic_scores(*logits, size)
+        assert torch.equal(semantic_map(*logits, size), scores.argmax(0))
+
+        found = instances(*logits, size, range(12), 100)
+        plain = plain_instances(*logits, size, range(12), 100)
+        assert found.labels.tolist() == [label for _, label, _, _ in plain]
+        assert found.bboxes.tolist() == [box for _, _, box, _ in plain]
+        assert torch.equal(found.masks, torch.stack([mask for _, _, _, mask in plain]))
+        torch.testing.assert_close(
+            found.scores, torch.tensor([score for score, _, _, _ in plain]), rtol=1e-6, atol=1e-6
+        )
+
+        ids, segments = panoptic_segments(*logits, size, range(12), 0.8, 0.8)
+        plain_ids, plain_segments = plain_panoptic(*logits, size, range(12), 0.8, 0.8)
+        assert torch.equal(ids, plain_ids)
+        assert segments == plain_segments
+        assert len(segments) >= num_segments / 3
 
 
 @pytest.mark.parametrize('num_queries', [1, 2])
@@ -212,7 +243,8 @@ def test_panoptic_segments__mask_probability_half_counts(logit):
 
 @pytest.mark.parametrize('working_elements', [1, 2**23])
 def test_panoptic_segments__tie_goes_to_lower_query(working_elements, monkeypatch):
-    monkeypatch.setattr(postprocess, 'WORKING_ELEMENTS', working_elements)
+    monkeypatch.setattr(tiles, 'WORKING_ELEMENTS', working_elements)
+    monkeypatch.setattr(semantic, 'STRIP_ELEMENTS', working_elements)
     class_logits = torch.tensor([[0.05, 0.9, 0.05], [0.9, 0.05, 0.05]]).log()
     ids, segments = panoptic_segments(class_logits, torch.full((2, 2, 2), 3.0), same_size(2, 2), (0, 1), 0.5, 0.8)
     assert ids.unique().tolist() == [1001] and len(segments) == 1
@@ -234,6 +266,14 @@ def test_panoptic_segments__nothing_kept():
     class_logits = torch.tensor([[0.0, 0.0, 9.0]])
     ids, segments = panoptic_segments(class_logits, torch.ones(1, 2, 2), same_size(2, 3), (0,), 0.5, 0.8)
     assert ids.tolist() == [[2, 2, 2], [2, 2, 2]] and segments == []
+
+
+def test_answers__logits_that_are_no_numbers():
+    """Of a training that has diverged: an answer without a meaning, no error."""
+    logits, size = (torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.full((2, 8, 8), torch.nan)), same_size(32, 32)
+    assert semantic_map(*logits, size).shape == (32, 32)
+    assert panoptic_segments(*logits, size, (0,), 0.5, 0.8)[1] == []
+    assert not instances(*logits, size, (0,), 5).masks.any()
 
 
 def test_instances__logit_zero_is_outside():

@@ -1,13 +1,15 @@
 """Masks as COCO's run-length codes: the instances of a 12-megapixel photo in kilobytes instead of gigabytes."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from pycocotools import mask as mask_api
 from torch import Tensor
 
-__all__ = ['decode_mask', 'encode_masks']
+__all__ = ['decode_mask', 'encode_masks', 'encode_tiles']
 
 
 def encode_masks(masks: Tensor | np.ndarray) -> list[dict]:
@@ -17,6 +19,49 @@ def encode_masks(masks: Tensor | np.ndarray) -> list[dict]:
     the box around a mask is turned and looked through, in a third of the time (docs/log.md).
     """
     return [_encode(decode_mask(mask)) for mask in masks]
+
+
+def encode_tiles(tiles: Tensor, touched: Tensor, size: tuple[int, int]) -> list[dict]:
+    """Return the COCO run-length codes of masks that are given where they have pixels only.
+
+    All on the device of the tiles but the last step; the bounds of all runs leave it together.
+
+    Args:
+        tiles: (P, S, S) bool, false beyond the image.
+        touched: (n, R, C) bool: the P places of the tiles, by mask, row and column.
+        size: Height and width of the image.
+    """
+    height, width = size
+    side, places = tiles.shape[-1], touched.nonzero()
+    mask, row, column = places.unbind(1)
+    number = touched.flatten().cumsum(0).view(touched.shape) - 1
+
+    def border(step: int) -> Tensor:
+        """Return the nearest line (P, S) of the tile below (1) or above (-1)."""
+        other = (row + step).clamp(0, touched.shape[1] - 1)
+        exists = touched[mask, other, column] & (other != row)
+        return tiles[number[mask, other, column], 0 if step > 0 else -1] & exists[:, None]
+
+    # A run is of one column here: it begins below a pixel that is outside and ends above one.
+    begins, ends = tiles.clone(), tiles.clone()
+    begins[:, 1:] &= ~tiles[:, :-1]
+    begins[:, 0] &= ~border(-1)
+    ends[:, :-1] &= ~tiles[:, 1:]
+    ends[:, -1] &= ~border(1)
+    found = []
+    for edges in (begins, ends):
+        tile, y, x = edges.nonzero().unbind(1)
+        # Pixels are counted column by column, and masks one after the other.
+        pixel = (mask[tile] * width + column[tile] * side + x) * height + row[tile] * side + y
+        found.append(pixel.sort().values)
+    first, last = torch.stack(found).cpu().numpy()
+    bounds = np.stack([first, last + 1], 1)
+    codes = []
+    for index, (start, stop) in enumerate(
+        pairwise(np.searchsorted(first, np.arange(len(touched) + 1) * height * width))
+    ):
+        codes.append(_from_bounds(bounds[start:stop].reshape(-1) - index * height * width, size))
+    return codes
 
 
 def _encode(mask: np.ndarray) -> dict:
@@ -33,12 +78,18 @@ def _encode(mask: np.ndarray) -> dict:
         edges = np.flatnonzero(np.diff(turned.reshape(-1), prepend=np.int8(0)))
         column, row = np.divmod(edges, turned.shape[1])
         bounds = (column + columns[0]) * height + row + rows[0]
-        # A run that reaches the lower border and one that begins at the upper border of the next column are one.
-        joined = bounds[1:-1:2] == bounds[2::2]
-        bounds = bounds[~np.concatenate(([False], np.repeat(joined, 2), [False]))]
-    counts = np.diff(bounds, prepend=0, append=height * width)
+    return _from_bounds(bounds, (height, width))
+
+
+def _from_bounds(bounds: np.ndarray, size: tuple[int, int]) -> dict:
+    """Return the code of a mask whose runs of pixels, each in one column, begin and end at ``bounds`` (2 r,)."""
+    # A run that reaches the lower border and one that begins at the upper border of the next column are one.
+    joined = bounds[1:-1:2] == bounds[2::2]
+    inner = np.ones(len(bounds), bool)
+    inner[1:-1] = ~np.repeat(joined, 2)
+    counts = np.diff(bounds[inner], prepend=0, append=size[0] * size[1])
     counts = counts if counts[-1] else counts[:-1]  # no empty run at the end, as pycocotools has it
-    return mask_api.frPyObjects({'counts': counts.tolist(), 'size': [height, width]}, height, width)
+    return mask_api.frPyObjects({'counts': counts.tolist(), 'size': list(size)}, *size)
 
 
 def decode_mask(mask: Tensor | np.ndarray | Mapping[str, Any]) -> np.ndarray:
