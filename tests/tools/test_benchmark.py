@@ -18,10 +18,23 @@ def measure(call_tool, small_models, tmp_path, capsys):
     wide = {'model.head.channels': 64, 'model.text_mapper.width': 64}
     options = small_models.command_line(small_models.small_model(read_config(SWIN)) | wide)
 
-    def run(*args, model=SWIN):
+    def run(command, *args, model=SWIN):
         narrow = ['--cfg-options', *options] if model == SWIN else []
-        small = ['--model', model, '--size', 64, '--runs', 1, '--warmup', 0, '--out', tmp_path / 'rows.json']
-        status = call_tool(TOOL, *args, *small, *narrow)
+        small = [
+            '--segments',
+            5,
+            '--model',
+            model,
+            '--size',
+            64,
+            '--runs',
+            1,
+            '--warmup',
+            0,
+            '--out',
+            tmp_path / 'rows.json',
+        ]
+        status = call_tool(TOOL, command, *small, *args, *narrow)
         printed = capsys.readouterr()
         assert status == 0, printed.err
         rows = json.loads((tmp_path / 'rows.json').read_text())
@@ -146,8 +159,9 @@ def test_report__from_json_into_a_page(call_tool, tmp_path, capsys):
         (['infer', '--model', 'mask2former_r50_8xb2-160k_ade20k-512x512_joint'], 'is no OneFormer'),
         (['infer', '--over', 'depth=3'], 'is not NAME=VALUE'),
         (['infer', '--over', 'size=64', '--trace', 'x.json'], 'leave out --over'),
+        (['infer', '--model', BUNDLED, '--segments', '30'], 'the model has 20 queries'),
         (['train', '--size', '32', '--segments', '65'], 'have room for 64'),
-        (['infer', '--model', BUNDLED, '--size', '64', '--against', 'transformers'], 'choose another'),
+        (['infer', '--model', BUNDLED, '--segments', '9', '--against', 'transformers'], 'choose another'),
     ],
 )
 def test_mistakes__one_sentence(args, sentence, call_tool, capsys):

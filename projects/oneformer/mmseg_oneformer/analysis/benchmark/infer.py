@@ -122,10 +122,12 @@ def _classes(answer: object) -> Tensor:
 
 def _plant(cfg: Config, setting: Setting, device: str) -> Logits:
     head = cfg.model.head
-    size = setting.size[0] // 4, setting.size[1] // 4
     queries = head.get('num_queries', 150)
+    if setting.segments > queries:
+        raise ValueError(f'--segments is {setting.segments} and the model has {queries} queries; plant fewer.')
+    size = setting.size[0] // 4, setting.size[1] // 4
     # Classes stand in any order; that as many are things is what counts.
-    logits = planted_logits(size, queries, head.num_classes, len(cfg.model.thing_ids), min(setting.segments, queries))
+    logits = planted_logits(size, queries, head.num_classes, len(cfg.model.thing_ids), setting.segments)
     return Logits(*(part.to(device) for part in logits))
 
 
