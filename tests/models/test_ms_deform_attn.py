@@ -105,6 +105,14 @@ def expected_locations(locations):
     return torch.where(locations.abs() < 10, locations, 0.5)
 
 
+def test_operator__bf16_values():
+    """Sums are those of fp32, rounded once at the end."""
+    shapes = SHAPES['maps']
+    value, locations, weights = arguments(shapes, dtype=torch.float32)
+    out = ms_deform_attn(value.bfloat16(), shapes, locations, weights)
+    assert torch.equal(out, ms_deform_attn(value.bfloat16().float(), shapes, locations, weights).bfloat16())
+
+
 def test_operator__any_strides():
     shapes = SHAPES['maps']
     value, locations, weights = arguments(shapes)

@@ -24,6 +24,9 @@ import torch
 from .files import write_atomic
 from .safe_load import checkpoint_types
 
+HAS_TRITON = importlib.util.find_spec('triton') is not None
+"""Triton comes with PyTorch's builds for GPUs."""
+
 INSTALL_HINT = 'pip install "mmseg_oneformer[openmmlab]"'
 
 

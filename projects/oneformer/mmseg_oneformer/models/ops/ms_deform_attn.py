@@ -3,8 +3,10 @@
 Decisions:
 * Shapes are Python ints: tensors of shapes cost a device sync a layer and break graphs.
 * Sampling locations stay fp32 under autocast; bf16 coordinates are off by up to a pixel at 256.
-* Where the *tensor* is on a GPU and mmcv's compiled operator is installed, that is used; on a CPU our own operator
-  (``ms_deform_attn_cpu``); elsewhere, and in exported graphs, which know no operator of ours, the plain form.
+* Where the *tensor* is, decides. On a CPU our own operator (``ms_deform_attn_cpu``). On a GPU mmcv's compiled one, if
+  that is installed, for fp32 outside of ``torch.compile``; else ours in Triton (``ms_deform_attn_triton``), for fp16
+  and bf16 too. Elsewhere, where PyTorch is told to be deterministic on a GPU, and in exported graphs, which know no
+  operator of ours, the plain form.
 * Our operator is one node for autograd, ``torch.compile`` and the profiler: its gradients are written by hand.
 """
 
@@ -16,11 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmseg_oneformer.compat import compiled_ms_deform_attn, is_exporting
+from mmseg_oneformer.compat import HAS_TRITON, compiled_ms_deform_attn, is_exporting
 
 from . import ms_deform_attn_cpu
 
 Shapes = Sequence[tuple[int, int]]
+
+TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def ms_deform_attn_plain(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
@@ -48,6 +52,22 @@ def _backward_operator(
     grad: Tensor, value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     return ms_deform_attn_cpu.backward(grad, value, sizes, locations, weights)
+
+
+@_operator.register_kernel('cuda')
+def _(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
+    from . import ms_deform_attn_triton  # PyTorch's builds for CPUs come without Triton.
+
+    return ms_deform_attn_triton.forward(value, sizes, locations, weights)
+
+
+@_backward_operator.register_kernel('cuda')
+def _(
+    grad: Tensor, value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    from . import ms_deform_attn_triton
+
+    return ms_deform_attn_triton.backward(grad, value, sizes, locations, weights)
 
 
 @_operator.register_fake
@@ -83,32 +103,50 @@ def ms_deform_attn(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
     """Weighted sum of values at sampled locations.
 
     Args:
-        value: (B, S, heads, depth), the levels one after the other, S = sum of h*w.
+        value: (B, S, heads, depth), the levels one after the other, S = sum of h*w; may be fp16 or bf16.
         shapes: (h, w) of every level.
-        locations: (B, Q, heads, levels, points, 2) as (x, y), 0..1 over the level; outside reads 0. Fastest where it
-            is a view of (B, Q, 2, heads, levels, points).
-        weights: (B, Q, heads, levels, points), sum 1 over levels and points.
+        locations: fp32 or fp64 (B, Q, heads, levels, points, 2) as (x, y), 0..1 over the level; outside reads 0.
+            Fastest where it is a view of (B, Q, 2, heads, levels, points).
+        weights: (B, Q, heads, levels, points), of the locations' dtype, sum 1 over levels and points.
 
     Returns:
         (B, Q, heads * depth), of ``value``'s dtype.
     """
-    if is_exporting():
-        return ms_deform_attn_plain(value, shapes, locations, weights)
-    compiled = compiled_ms_deform_attn() if value.is_cuda and value.dtype == torch.float32 else None
-    if compiled is not None:
+    by_triton = _triton_fits(value, locations, weights)
+    exact = value if by_triton else value.to(locations.dtype)
+    if by_triton or _cpu_fits(exact):
+        flat = [length for shape in shapes for length in shape]
+        out = _operator(exact, flat, locations.movedim(-1, 2).flatten(3).contiguous(), weights.flatten(2))
+    elif (compiled := _mmcv_operator(exact)) is not None:
         sizes = torch.tensor(shapes).to(value.device, non_blocking=True)
         starts = torch.cat((sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]))
-        return compiled.apply(value.contiguous(), sizes, starts, locations.contiguous(), weights.contiguous(), 64)
-    if _on_cpu(value):
-        flat = [length for shape in shapes for length in shape]
-        return _operator(value, flat, locations.movedim(-1, 2).flatten(3).contiguous(), weights.flatten(2))
-    return ms_deform_attn_plain(value, shapes, locations, weights)
+        out = compiled.apply(exact.contiguous(), sizes, starts, locations.contiguous(), weights.contiguous(), 64)
+    else:
+        out = ms_deform_attn_plain(exact, shapes, locations, weights)
+    return out.to(value.dtype)
 
 
-def _on_cpu(value: Tensor) -> bool:
-    """Return whether the CPU's operator knows this dtype and size."""
+def _cpu_fits(value: Tensor) -> bool:
+    """Return whether the CPU's operator is the one to use."""
     exact = value.dtype in (torch.float32, torch.float64)
-    return value.device.type == 'cpu' and exact and value.shape[1] < ms_deform_attn_cpu.MAX_TOKENS
+    return (
+        value.device.type == 'cpu' and exact and value.shape[1] < ms_deform_attn_cpu.MAX_TOKENS and not is_exporting()
+    )
+
+
+def _triton_fits(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
+    """Return whether the operator in Triton is the one to use."""
+    if not value.is_cuda or not HAS_TRITON or value.dtype not in TRITON_DTYPES or is_exporting():
+        return False
+    trained = torch.is_grad_enabled() and any(x.requires_grad for x in (value, locations, weights))
+    return not (trained and torch.are_deterministic_algorithms_enabled()) and _mmcv_operator(value) is None
+
+
+def _mmcv_operator(value: Tensor) -> Any | None:
+    """Return mmcv's compiled operator if it is the one to use; it breaks the graphs of ``torch.compile``."""
+    if not value.is_cuda or value.dtype != torch.float32 or torch.compiler.is_compiling() or is_exporting():
+        return None
+    return compiled_ms_deform_attn()
 
 
 class MSDeformAttn(nn.Module):
@@ -166,5 +204,5 @@ class MSDeformAttn(nn.Module):
             self.attention_weights(query).unflatten(2, (self.num_heads, -1)).softmax(-1).unflatten(3, by_point[1:])
         )
         with torch.autocast(query.device.type, enabled=False):
-            out = ms_deform_attn(value.to(exact), shapes, locations, weights.to(exact))
+            out = ms_deform_attn(value, shapes, locations, weights.to(exact))
         return self.output_proj(out.to(query.dtype))

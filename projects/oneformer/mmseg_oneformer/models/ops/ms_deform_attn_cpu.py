@@ -133,7 +133,7 @@ def forward(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Ten
     out = value.new_empty((batch, queries, heads * depth))
     step = max(1, CHUNK * torch.get_num_threads() // per_query)
     for image in range(batch):
-        table = value[image].reshape(-1, depth)
+        table = value[image].detach().reshape(-1, depth)  # Else embedding_bag prepares a backward pass of its own.
         chunks = zip(out[image].split(step), locations[image].split(step), weights[image].split(step), strict=True)
         for sums, xy, attention in chunks:
             samples = _samples(xy, geometry, heads)
