@@ -68,7 +68,9 @@ def read():
 
 
 def transforms(loader):
-    return {transform.type: transform for transform in loader.dataset.pipeline}
+    steps = list(loader.dataset.pipeline)
+    steps += [step[part] for step in steps if step.type == 'ResizeAndCrop' for part in ('resize', 'crop')]
+    return {transform.type: transform for transform in steps}
 
 
 def backbone_of(name):
@@ -141,15 +143,9 @@ def test_published__what_all_share(read, name):
     assert cfg.model.test_cfg.max_per_image is None  # as many as queries
     order = [transform.type for transform in cfg.train_dataloader.dataset.pipeline]
     first = ['LoadImageFromFile', 'LoadPanopticIds']
-    augmentation = [
-        'RandomShortestEdge',
-        'RandomPanopticCrop',
-        'mmseg.PhotoMetricDistortion',
-        'mmdet.RandomFlip',
-        'PadTo',
-    ]
+    augmentation = ['ResizeAndCrop', 'mmseg.PhotoMetricDistortion', 'RandomHorizontalFlip', 'PadTo']
     if 'coco-1024' in name:
-        augmentation = ['mmdet.RandomFlip', 'RandomScaleResize', 'FixedSizeCrop']
+        augmentation = ['RandomHorizontalFlip', 'ResizeAndCrop']
     if 'cityscapes' in name:
         augmentation.remove('PadTo')
     assert order == [*first, *augmentation, 'SampleTask', 'TaskTargets', 'DescribeTargets', 'PackOneFormerInputs']

@@ -65,8 +65,10 @@ def small_data(cfg):
         options |= {f'{name}.num_workers': 0, f'{name}.persistent_workers': False}
         options[f'{name}.dataset.serialize_data'] = False  # ends with a garbage collection, slower than all the rest
         for place, transform in enumerate(cfg[name].dataset.pipeline):
-            for key, value in SIZES.get(transform['type'], {}).items():
-                options[f'{name}.dataset.pipeline.{place}.{key}'] = value
+            parts = {'': transform, 'resize.': transform.get('resize'), 'crop.': transform.get('crop')}
+            for part, config in parts.items():
+                for key, value in SIZES.get(config['type'] if config else None, {}).items():
+                    options[f'{name}.dataset.pipeline.{place}.{part}{key}'] = value
     return options
 
 

@@ -6,10 +6,15 @@ size = 640
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadPanopticIds', allow_absent=True),
-    dict(type='RandomShortestEdge', sizes=[size * tenths // 10 for tenths in range(5, 21)], max_size=4 * size),
-    dict(type='RandomPanopticCrop', size=(size, size)),
+    dict(
+        type='ResizeAndCrop',
+        resize=dict(
+            type='RandomShortestEdge', sizes=[size * tenths // 10 for tenths in range(5, 21)], max_size=4 * size
+        ),
+        crop=dict(type='RandomPanopticCrop', size=(size, size)),
+    ),
     dict(type='mmseg.PhotoMetricDistortion'),
-    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='PadTo', size=(size, size)),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
     dict(type='TaskTargets'),

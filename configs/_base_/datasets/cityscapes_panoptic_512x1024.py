@@ -10,10 +10,13 @@ thing_ids = (11, 12, 13, 14, 15, 16, 17, 18)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadPanopticIds'),
-    dict(type='RandomShortestEdge', sizes=[1024 * tenths // 10 for tenths in range(5, 21)], max_size=4096),
-    dict(type='RandomPanopticCrop', size=(512, 1024)),
+    dict(
+        type='ResizeAndCrop',
+        resize=dict(type='RandomShortestEdge', sizes=[1024 * tenths // 10 for tenths in range(5, 21)], max_size=4096),
+        crop=dict(type='RandomPanopticCrop', size=(512, 1024)),
+    ),
     dict(type='mmseg.PhotoMetricDistortion'),
-    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
     dict(type='TaskTargets'),
     dict(type='DescribeTargets', template='photo'),

@@ -7,9 +7,12 @@ thing_ids = tuple(range(80))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadPanopticIds'),
-    dict(type='mmdet.RandomFlip', prob=0.5),
-    dict(type='RandomScaleResize', scale=(0.1, 2.0), size=(1024, 1024)),
-    dict(type='FixedSizeCrop', size=(1024, 1024)),
+    dict(type='RandomHorizontalFlip', prob=0.5),
+    dict(
+        type='ResizeAndCrop',
+        resize=dict(type='RandomScaleResize', scale=(0.1, 2.0), size=(1024, 1024)),
+        crop=dict(type='FixedSizeCrop', size=(1024, 1024)),
+    ),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
     dict(type='TaskTargets'),
     dict(type='DescribeTargets', template='photo'),

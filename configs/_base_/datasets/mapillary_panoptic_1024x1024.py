@@ -15,10 +15,13 @@ thing_ids = (
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadPanopticIds'),
-    dict(type='RandomShortestEdge', sizes=[2048 * tenths // 10 for tenths in range(5, 21)], max_size=8192),
-    dict(type='RandomPanopticCrop', size=(1024, 1024)),
+    dict(
+        type='ResizeAndCrop',
+        resize=dict(type='RandomShortestEdge', sizes=[2048 * tenths // 10 for tenths in range(5, 21)], max_size=8192),
+        crop=dict(type='RandomPanopticCrop', size=(1024, 1024)),
+    ),
     dict(type='mmseg.PhotoMetricDistortion'),
-    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='PadTo', size=(1024, 1024)),
     dict(type='SampleTask', probs=dict(semantic=0.5, panoptic=0.5)),
     dict(type='TaskTargets'),

@@ -10,7 +10,7 @@ thing_ids = (3, 4, 5, 6)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadPanopticIds'),
-    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='mmseg.PhotoMetricDistortion'),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
     dict(type='TaskTargets'),

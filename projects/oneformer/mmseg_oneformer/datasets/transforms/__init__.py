@@ -1,6 +1,7 @@
 """From a photo and its PNG to a sample: load ids, resize, crop, flip, draw a task, targets, texts, pack."""
 
-from .crop import FixedSizeCrop, PadTo, RandomPanopticCrop
+from .crop import FixedSizeCrop, PadTo, RandomPanopticCrop, ResizeAndCrop
+from .flip import RandomHorizontalFlip
 from .loading import LoadPanopticIds
 from .packing import PackOneFormerInputs
 from .resize import RandomScaleResize, RandomShortestEdge, ShortestEdge
@@ -15,9 +16,11 @@ __all__ = [
     'LoadSemanticMap',
     'PackOneFormerInputs',
     'PadTo',
+    'RandomHorizontalFlip',
     'RandomPanopticCrop',
     'RandomScaleResize',
     'RandomShortestEdge',
+    'ResizeAndCrop',
     'SampleTask',
     'ShortestEdge',
     'TargetMasks',

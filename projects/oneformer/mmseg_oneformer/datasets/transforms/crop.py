@@ -4,17 +4,25 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-__all__ = ['IMAGE_FILL', 'FixedSizeCrop', 'PadTo', 'RandomPanopticCrop']
+from .resampling import Window, cut
+from .resize import resize_to
+
+__all__ = ['IMAGE_FILL', 'FixedSizeCrop', 'PadTo', 'RandomPanopticCrop', 'ResizeAndCrop']
 
 IMAGE_FILL = 128
 VOID = 0
 
 
-def _crop(results: dict, top: int, left: int, size: tuple[int, int]) -> dict:
-    """Keep rows ``top`` and columns ``left`` onwards, at most ``size`` (height, width) of them."""
+def _inside(size: tuple[int, int], top: int, left: int, wanted: tuple[int, int]) -> Window:
+    """At most ``wanted`` (height, width) of an image of ``size``, from ``top`` and ``left`` onwards."""
+    return Window(top, left, min(wanted[0], size[0] - top), min(wanted[1], size[1] - left))
+
+
+def _crop(results: dict, window: Window) -> dict:
+    """Keep a window of photo and map."""
     for key in ('img', 'gt_seg_map'):
         if results.get(key) is not None:
-            results[key] = np.ascontiguousarray(results[key][top : top + size[0], left : left + size[1]])
+            results[key] = cut(results[key], window)
     results['img_shape'] = results['img'].shape[:2]
     return results
 
@@ -60,10 +68,17 @@ class RandomPanopticCrop(_Sized):
 
     def transform(self, results: dict) -> dict:
         """Crop photo and map in ``results``."""
-        height, width = results['img'].shape[:2]
-        top = np.random.randint(max(height - self.size[0], 0) + 1)
-        left = np.random.randint(max(width - self.size[1], 0) + 1)
-        return _crop(results, top, left, self.size)
+        return _crop(results, self.draw_window(results['img'].shape[:2]))
+
+    def draw_window(self, size: tuple[int, int]) -> Window:
+        """Draw what is cut out of an image of ``size`` (height, width)."""
+        top = np.random.randint(max(size[0] - self.size[0], 0) + 1)
+        left = np.random.randint(max(size[1] - self.size[1], 0) + 1)
+        return _inside(size, top, left, self.size)
+
+    def finish(self, results: dict) -> dict:
+        """Do what follows the cutting: nothing."""
+        return results
 
 
 @TRANSFORMS.register_module()
@@ -75,11 +90,18 @@ class FixedSizeCrop(_Sized):
 
     def transform(self, results: dict) -> dict:
         """Crop and pad photo and map in ``results``."""
-        height, width = results['img'].shape[:2]
+        return self.finish(_crop(results, self.draw_window(results['img'].shape[:2])))
+
+    def draw_window(self, size: tuple[int, int]) -> Window:
+        """Draw what is cut out of an image of ``size`` (height, width)."""
         fraction = np.random.uniform(0.0, 1.0)
-        top = int(np.round(max(height - self.size[0], 0) * fraction))
-        left = int(np.round(max(width - self.size[1], 0) * fraction))
-        return _pad(_crop(results, top, left, self.size), self.size)
+        top = int(np.round(max(size[0] - self.size[0], 0) * fraction))
+        left = int(np.round(max(size[1] - self.size[1], 0) * fraction))
+        return _inside(size, top, left, self.size)
+
+    def finish(self, results: dict) -> dict:
+        """Pad what is too small."""
+        return _pad(results, self.size)
 
 
 @TRANSFORMS.register_module()
@@ -88,4 +110,28 @@ class PadTo(_Sized):
 
     def transform(self, results: dict) -> dict:
         """Pad photo and map in ``results``."""
-        return _pad(_crop(results, 0, 0, self.size), self.size)
+        return _pad(_crop(results, _inside(results['img'].shape[:2], 0, 0, self.size)), self.size)
+
+
+@TRANSFORMS.register_module()
+class ResizeAndCrop(BaseTransform):
+    """A resizing and a crop behind it in one step: the same numbers, without computing what the crop throws away.
+
+    Args:
+        resize: Config of ``RandomScaleResize``, ``RandomShortestEdge`` or ``ShortestEdge``.
+        crop: Config of ``FixedSizeCrop`` or ``RandomPanopticCrop``.
+    """
+
+    def __init__(self, resize: dict, crop: dict) -> None:
+        self.resize, self.crop = TRANSFORMS.build(resize), TRANSFORMS.build(crop)
+        for part, transform, method in (('resize', self.resize, 'draw_size'), ('crop', self.crop, 'draw_window')):
+            if not hasattr(transform, method):
+                raise ValueError(
+                    f'ResizeAndCrop cannot have {type(transform).__name__} as its {part}; let the two transforms stand '
+                    'one behind the other in the pipeline.'
+                )
+
+    def transform(self, results: dict) -> dict:
+        """Resize and crop photo and map in ``results``."""
+        size = self.resize.draw_size(results['img'].shape[:2])
+        return self.crop.finish(resize_to(results, size, self.crop.draw_window(size)))

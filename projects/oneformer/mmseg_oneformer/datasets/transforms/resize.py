@@ -1,4 +1,4 @@
-"""Resizing as the reference does it: the photo by PIL with antialiasing, the map by its nearest pixel centre.
+"""Resizing as the reference does it: the photo by PIL's filter with antialiasing, the map by its nearest pixel centre.
 
 OpenCV's bilinear takes four pixels whatever the factor, which shows when a photo shrinks, and mmcv's PIL backend
 refuses int32 maps.
@@ -6,11 +6,11 @@ refuses int32 maps.
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
-from PIL import Image
+
+from .resampling import Window, resize_image, resize_map
 
 __all__ = ['RandomScaleResize', 'RandomShortestEdge', 'ShortestEdge', 'resize_to', 'shortest_edge_size']
 
@@ -29,19 +29,14 @@ def shortest_edge_size(size: tuple[int, int], edge: int, max_size: int) -> tuple
     return max(int(new_height + 0.5), 1), max(int(new_width + 0.5), 1)
 
 
-def resize_to(results: dict, size: tuple[int, int]) -> dict:
-    """Resize photo and, where there is one, map in ``results`` to ``size`` (height, width)."""
+def resize_to(results: dict, size: tuple[int, int], window: Window | None = None) -> dict:
+    """Resize photo and, where there is one, map in ``results`` to ``size`` (height, width); keep a window of them."""
     image = results['img']
-    height, width = size
-    if image.shape[:2] != (height, width):
-        results['img'] = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-        if results.get('gt_seg_map') is not None:
-            # The same pixels as PIL's nearest, at half its time.
-            results['gt_seg_map'] = cv2.resize(
-                results['gt_seg_map'], (width, height), interpolation=cv2.INTER_NEAREST_EXACT
-            )
-    results['img_shape'] = (height, width)
-    results['scale_factor'] = (width / image.shape[1], height / image.shape[0])
+    results['img'] = resize_image(image, size, window)
+    if results.get('gt_seg_map') is not None:
+        results['gt_seg_map'] = resize_map(results['gt_seg_map'], size, window)
+    results['img_shape'] = results['img'].shape[:2]
+    results['scale_factor'] = (size[1] / image.shape[1], size[0] / image.shape[0])
     results['keep_ratio'] = True
     return results
 
@@ -63,8 +58,11 @@ class RandomShortestEdge(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Resize photo and map in ``results``."""
-        edge = int(np.random.choice(self.sizes))
-        return resize_to(results, shortest_edge_size(results['img'].shape[:2], edge, self.max_size))
+        return resize_to(results, self.draw_size(results['img'].shape[:2]))
+
+    def draw_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Draw the new (height, width) of an image of ``size``."""
+        return shortest_edge_size(size, int(np.random.choice(self.sizes)), self.max_size)
 
 
 @TRANSFORMS.register_module()
@@ -97,7 +95,11 @@ class RandomScaleResize(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Resize photo and map in ``results``."""
-        return resize_to(results, self.new_size(results['img'].shape[:2], np.random.uniform(*self.scale)))
+        return resize_to(results, self.draw_size(results['img'].shape[:2]))
+
+    def draw_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Draw the new (height, width) of an image of ``size``."""
+        return self.new_size(size, np.random.uniform(*self.scale))
 
     def new_size(self, size: tuple[int, int], factor: float) -> tuple[int, int]:
         """(height, width) of an image of ``size`` under ``factor``, rounded half to even as in detectron2."""
