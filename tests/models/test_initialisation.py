@@ -73,6 +73,7 @@ def test_init__heads_and_embeddings_are_torchs(parts):
 
 def test_dropout__in_pixel_decoder_and_query_initializer_only(parts):
     rates = [{module.p for module in part.modules() if isinstance(module, torch.nn.Dropout)} for part in parts]
-    assert rates == [{0.1}, {0.1}, {0.0}]
+    assert rates == [{0.1}, {0.1}, set()]
+    assert [part.layers[0].ffn.dropout for part in parts] == [0.1, 0.1, 0.0]
     assert parts[1].layers[0].cross_attn.dropout == 0.1
     assert parts[2].layers[0].cross_attn.dropout == 0.0

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .ops.dropout import attention, relu_dropout
+
 
 class MLP(nn.Module):
     """Linear layers with a ReLU between them."""
@@ -54,13 +56,12 @@ class Attention(nn.Module):
             F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
-        out = F.scaled_dot_product_attention(
-            q,
-            k,
-            v.expand(len(k), -1, -1, -1),
-            attn_mask=None if blocked is None else ~blocked[:, None],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        if self.training and self.dropout:
+            assert blocked is None, 'no layer drops weights and blocks positions'
+            out = attention(q, k, v, self.dropout)
+        else:
+            mask = None if blocked is None else ~blocked[:, None]
+            out = F.scaled_dot_product_attention(q, k, v.expand(len(k), -1, -1, -1), attn_mask=mask)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
 
@@ -71,11 +72,12 @@ class FeedForward(nn.Module):
         super().__init__()
         self.linear1 = nn.Linear(channels, hidden_channels)
         self.linear2 = nn.Linear(hidden_channels, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
-        return self.linear2(self.dropout(F.relu(self.linear1(x))))
+        x = self.linear1(x)
+        return self.linear2(relu_dropout(x, self.dropout) if self.training else F.relu(x))
 
 
 def sine_position_encoding(size: Sequence[int], channels: int, like: Tensor) -> Tensor:

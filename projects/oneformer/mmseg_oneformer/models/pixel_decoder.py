@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .activation_checkpointing import run_layer
 from .layers import FeedForward, sine_position_encoding, xavier_init
 from .ops import MSDeformAttn
+from .ops.dropout import Dropout
 from .ops.ms_deform_attn import Shapes
 
 
@@ -23,7 +24,7 @@ class PixelDecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.ffn = FeedForward(channels, ffn_channels, dropout)
         self.norm2 = nn.LayerNorm(channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
         """Refine the flattened levels (B, S, C); ``position`` (1, S, C), ``reference`` (S, 2)."""

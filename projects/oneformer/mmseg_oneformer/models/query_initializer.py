@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .activation_checkpointing import run_layer
 from .layers import Attention, FeedForward, sine_position_encoding, xavier_init
+from .ops.dropout import Dropout
 
 
 class QueryInitializerLayer(nn.Module):
@@ -21,7 +22,7 @@ class QueryInitializerLayer(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, query_pos: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Update x (B, T, N, C) by looking at ``key`` (B, S, C) and ``value`` (B or 1, S, C)."""
