@@ -44,7 +44,7 @@ def measure(call_tool, small_models, tmp_path, capsys):
 
 
 def test_infer__parts_of_the_bundled_model(measure, tmp_path):
-    rows, _ = measure('infer', '--trace', tmp_path / 'trace.json', model=BUNDLED)
+    rows, printed = measure('infer', '--trace', tmp_path / 'trace.json', '--syncs', model=BUNDLED)
     parts = {name.partition('/')[2] for name in rows if name.startswith('three-answers/')}
     network = {'backbone', 'pixel decoder', 'query initialiser', 'decoder', 'rest'}
     assert parts == network | {f'{task} answer' for task in ('semantic', 'instance', 'panoptic')}
@@ -57,6 +57,7 @@ def test_infer__parts_of_the_bundled_model(measure, tmp_path):
         None,
     )
     assert row['ours_s'] > 0 and row['runs'] == 1 and 'benchmark.py infer' in row['command'] and row['machine']
+    assert 'three-answers: the host waits' in printed and 'models/postprocess' in printed
 
     events = json.loads((tmp_path / 'trace.json').read_text())['traceEvents']
     assert parts - {'rest'} <= {event.get('name') for event in events}
@@ -90,10 +91,11 @@ def test_infer__over_queries(measure):
 
 
 def test_train__parts_of_the_bundled_model(measure, tmp_path):
-    rows, printed = measure('train', '--trace', tmp_path / 'trace.json', model=BUNDLED)
+    rows, printed = measure('train', '--trace', tmp_path / 'trace.json', '--syncs', model=BUNDLED)
     parts = {name.partition('/')[2] for name in rows} - {''}
     assert parts == {'preprocessing', 'backbone', 'head', 'texts', 'losses', 'backward', 'optimiser', 'rest'}
     assert rows['train-step']['size'] == '64x64, batch 2' and 'the whole process' in printed
+    assert 'models/matcher.py' in printed
     events = json.loads((tmp_path / 'trace.json').read_text())['traceEvents']
     assert parts - {'rest'} <= {event.get('name') for event in events}
 

@@ -133,6 +133,9 @@ class _Calls(TorchFunctionMode):
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if function is Tensor.tolist and isinstance(args[0], PretendedTensor):
+            note('copy to the host', function)
+            return args[0].content.tolist()
         if function in (Tensor.to, Tensor.cuda):
             return _move(function, args[0], args[1:], kwargs)
         if function in (Tensor.__getitem__, Tensor.__setitem__) and isinstance(args[0], PretendedTensor):

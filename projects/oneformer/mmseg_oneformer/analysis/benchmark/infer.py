@@ -29,6 +29,7 @@ from .planted import planted_logits
 from .rows import Row, make_row
 from .sides import Logits, Side, answers, our_side
 from .stages import Part, no_part, split, write_trace
+from .syncs import count_syncs, describe_syncs
 
 SAME = 0.02
 """Relative difference of fp32 logits above which two networks do not compute the same: an attention mask may flip where
@@ -87,7 +88,17 @@ def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Ro
             rows += [make_row(f'{name}/{part}', measured, **facts) for part, measured in parts.items()]
     if args.trace is not None:
         write_trace(partial(our_call, TASKS), modules, args.device, args.trace)
+    if args.syncs:
+        print(_syncs(model, ours, images, planted))
     return rows
+
+
+def _syncs(model: Any, side: Side, images: Tensor, planted: Logits) -> str:
+    def call() -> None:
+        on_gpu = [tensor.cpu().to('cuda', non_blocking=True) for tensor in (images, *planted)]
+        answers(side, on_gpu[0], Logits(*on_gpu[1:]), TASKS)
+
+    return describe_syncs('three-answers', count_syncs(model, call))
 
 
 def agreement(ours: Side, peer: Side, images: Tensor, planted: Logits, dtype: str) -> str:

@@ -63,6 +63,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, batch: int, segments: i
         help='measure once for each value of size (one side), queries, segments or batch, and fit an exponent',
     )
     parser.add_argument('--trace', metavar='FILE', help='write a trace of one more run of ours (.json or .json.gz)')
+    parser.add_argument('--syncs', action='store_true', help='list where ours waits for a GPU; counted without one')
 
 
 def settings(args: argparse.Namespace) -> dict[str, Setting]:
@@ -80,8 +81,8 @@ def settings(args: argparse.Namespace) -> dict[str, Setting]:
     if any(side % 32 for side in args.size):
         raise ValueError(f'--size is {args.size}; give multiples of 32, the largest stride of the network.')
     setting = Setting((args.size[0], args.size[-1]), args.batch, args.segments)
-    if args.over is not None and args.trace is not None:
-        raise ValueError('--trace shows one setting; leave out --over.')
+    if args.over is not None and (args.trace is not None or args.syncs):
+        raise ValueError('--trace and --syncs look at one setting; leave out --over.')
     if args.over is None:
         return {'': setting}
     quantity, values = args.over

@@ -21,8 +21,9 @@ from .models import Setting, add_model_arguments, autocast, build, compile_parts
 from .peers.hub import transformers_trainee
 from .peers.mask2former import mask2former_trainee
 from .rows import Row, make_row
-from .stages import split, write_trace
+from .stages import no_part, split, write_trace
 from .steps import Trainee, train_step, trainee
+from .syncs import count_syncs, describe_syncs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +60,9 @@ def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Ro
         rows += [make_row(f'train-step/{part}', measured, **facts) for part, measured in parts.items()]
     if args.trace is not None:
         write_trace(step, _modules(model), args.device, args.trace)
+    if args.syncs:
+        on_cpu = trainee(model, cfg, setting, 'cpu')
+        print(describe_syncs('train-step, to the loss', count_syncs(model, lambda: on_cpu.loss(no_part))))
     return rows
 
 
