@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -59,9 +59,16 @@ class SafeCheckpointHook(CheckpointHook):
         would go on at the last learning rate, often 0.
 
         Raises:
-            ValueError: Keys or shapes differ, or a schedule ends at another iteration than the config says.
+            ValueError: Keys or shapes differ, a schedule ends at another iteration than the config says, or the
+                checkpoint holds averaged weights and this run does not average.
         """
         if runner._resume:
+            if 'ema_state_dict' in checkpoint and not any(isinstance(hook, EMAHook) for hook in runner.hooks):
+                raise ValueError(
+                    f'{runner._load_from} is of a run with EMAHook, whose averaged weights cannot be trained on from '
+                    'there; resume with EMAHook in custom_hooks, or start from them with --cfg-options '
+                    'load_from=CHECKPOINT.'
+                )
             check_schedule(runner.cfg.get('param_scheduler') or [], checkpoint.get('param_schedulers') or [])
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             check_fit(model.state_dict(), checkpoint['state_dict'], runner._load_from)

@@ -12,12 +12,14 @@ run did (bit by bit on the CPU), with any number of workers. Storing RNG states 
 and mmengine calls ``save_checkpoint`` on the main rank only.
 """
 
+import math
 import random
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
+from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
 from mmengine.runner.base_loop import BaseLoop
@@ -130,6 +132,13 @@ class ResumableIterLoop(IterBasedTrainLoop):
         self.dataloader.dataset.seed = self.runner.seed
         sampler.set_start(self._iter, batches.batch_size)
         self.dataloader_iterator = iter(self.dataloader)
+        if accumulated > 1:
+            print_log(
+                f'{self._max_iters} iterations with accumulative_counts={accumulated} are '
+                f'{math.ceil(self._max_iters / accumulated)} updates of the weights; schedules, validation and '
+                'checkpoints count iterations.',
+                'current',
+            )
 
     def _is_validation_due(self) -> bool:
         if self.runner.val_loop is None or self._iter < self.val_begin:

@@ -83,6 +83,8 @@ def for_testing(
     cfg = for_inference(cfg)
     for key in TRAINING_KEYS:
         cfg.pop(key, None)
+    # The averaged weights are those of the checkpoint's model; the hook would make a second model.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'EMAHook']
     cfg.resume, cfg.load_from = False, None
     cfg.model.test_cfg = ConfigDict(
         (cfg.model.get('test_cfg') or {}) | {'tasks': tasks, 'token': None if token is None else check_task(token)}
