@@ -183,7 +183,7 @@ def counted_waits() -> Iterator[list[Wait]]:
     if not torch.cuda.is_available():
         torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined]  # as PyTorch's own FakeTensor does
     try:
-        with sdpa_kernel(SDPBackend.MATH), _Operations(), _Calls():
+        with torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), _Operations(), _Calls():
             yield waits
     finally:
         PretendedTensor.waits = None
