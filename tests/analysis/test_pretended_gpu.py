@@ -44,18 +44,20 @@ NO_WAITS = {
 }
 
 
+@pytest.mark.parametrize('mode', [torch.enable_grad, torch.inference_mode])
 @pytest.mark.parametrize('name', WAITS)
-def test_counted_waits__one(name):
+def test_counted_waits__one(name, mode):
     call, reason = WAITS[name]
-    with counted_waits() as waits:
+    with counted_waits() as waits, mode():
         call(on_gpu(1, 2, 3))
     assert [wait.reason for wait in waits] == [reason]
     assert waits[0].place.startswith('tests/analysis/test_pretended_gpu.py:') or 'torch' not in waits[0].place
 
 
+@pytest.mark.parametrize('mode', [torch.enable_grad, torch.inference_mode])
 @pytest.mark.parametrize('name', NO_WAITS)
-def test_counted_waits__none(name):
-    with counted_waits() as waits:
+def test_counted_waits__none(name, mode):
+    with counted_waits() as waits, mode():
         NO_WAITS[name](on_gpu(1, 2, 3))
     assert waits == []
 

@@ -2,9 +2,14 @@
 
 import pytest
 import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmseg_oneformer.analysis.pretended_gpu import READS, counted_waits, move
+from mmseg_oneformer.analysis.benchmark.planted import planted_logits
+from mmseg_oneformer.analysis.pretended_gpu import READS, PretendedTensor, counted_waits, move
+from mmseg_oneformer.models.oneformer import TEST_CFG
+from mmseg_oneformer.models.postprocess import ImageSize, to_data_sample
 from mmseg_oneformer.tasks import TASKS
 
 
@@ -73,3 +78,24 @@ def test_network__answers_without_a_wait(build):
         class_logits, mask_logits = model.answer_logits(images, TASKS)
         assert class_logits.is_cuda and mask_logits.is_cuda
     assert waits == []
+
+
+def answer_waits(task, num_segments, mask_format='dense'):
+    """Waits of one answer for an image, until it is on the host."""
+    class_logits, mask_logits = planted_logits((64, 64), 60, 20, 12, num_segments)
+    sample, size = DetDataSample(), ImageSize((256, 256), (256, 256), (300, 280))
+    test_cfg = ConfigDict(TEST_CFG | {'max_per_image': 60, 'mask_format': mask_format})
+    with counted_waits() as waits, torch.inference_mode():
+        logits = PretendedTensor(class_logits), PretendedTensor(mask_logits)
+        to_data_sample(sample, task, *logits, size, tuple(range(12)), test_cfg)
+        sample.cpu()
+    return places(waits)
+
+
+@pytest.mark.parametrize('mask_format', ['dense', 'rle'])
+@pytest.mark.parametrize('task', TASKS)
+def test_answer__waits_do_not_grow_with_segments(task, mask_format):
+    few, many = (answer_waits(task, count, mask_format) for count in (2, 30))
+    assert few == many
+    assert len(many) <= {'semantic': 3, 'panoptic': 5, 'instance': 14}[task]
+    assert 'copy to the GPU' not in {reason for reason, _ in many}

@@ -80,6 +80,10 @@ class PretendedTensor(Tensor):
         pretended = {id(leaf.content): leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, cls)}
         if not pretended and not _is_gpu(kwargs.get('device')):
             return function(*args, **kwargs)
+        with _Operations():
+            decomposed = function.decompose(*args, **kwargs)  # what autograd does, and inference mode leaves to others
+        if decomposed is not NotImplemented:
+            return decomposed
         packet = function.overloadpacket
         for reason in _reasons(packet, args, kwargs):
             note(reason, packet)

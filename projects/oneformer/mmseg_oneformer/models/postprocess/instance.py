@@ -156,4 +156,4 @@ def _is_thing(thing_ids: Sequence[int], num_classes: int, device: torch.device) 
     """Return (K,) bool, true for things."""
     is_thing = torch.zeros(num_classes, dtype=torch.bool)
     is_thing[list(thing_ids)] = True
-    return is_thing.to(device)
+    return is_thing.to(device, non_blocking=True)

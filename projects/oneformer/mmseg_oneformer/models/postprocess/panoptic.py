@@ -63,7 +63,7 @@ def panoptic_segments(
         ids[query] = label + INSTANCE_OFFSET * count[label]
         if is_new:
             segments.append({'id': ids[query], 'category_id': label, 'isthing': is_thing, 'score': score})
-    table = torch.tensor(ids, dtype=torch.int32, device=winner.device)
+    table = torch.tensor(ids, dtype=torch.int32).to(winner.device, non_blocking=True)
     return table[winner].masked_fill_(~inside, num_classes), segments
 
 

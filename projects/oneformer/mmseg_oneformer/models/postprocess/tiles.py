@@ -154,4 +154,5 @@ def _cut_axis(cells: int, padded: int, image: int, original: int, device: torch.
     index = first.clamp(max=cells - span)[:, None] + torch.arange(span)
     weights = lines.gather(2, index[:, None].expand(-1, SIDE, -1))
     inside = (torch.arange(count * SIDE) < original).view(count, SIDE)
-    return Axis(index.to(device), weights.to(device), inside.to(device), tuple(index[:, 0].tolist()), original)
+    index_there, weights, inside = (part.to(device, non_blocking=True) for part in (index, weights, inside))
+    return Axis(index_there, weights, inside, tuple(index[:, 0].tolist()), original)
