@@ -99,6 +99,22 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 _operator.register_autograd(_differentiate, setup_context=_keep)
 
 
+def ms_deform_attn_own(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    """The same by our own operator: on a CPU fp32 or fp64, on a GPU with Triton ``TRITON_DTYPES``."""
+    flat = [length for shape in shapes for length in shape]
+    return _operator(value, flat, locations.movedim(-1, 2).flatten(3).contiguous(), weights.flatten(2))
+
+
+def ms_deform_attn_mmcv(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    """The same by mmcv's compiled operator, where that is installed: on a GPU, fp32."""
+    compiled = compiled_ms_deform_attn()
+    if compiled is None:
+        raise RuntimeError('mmcv has no compiled operators; install a build of mmcv that has, not mmcv-lite.')
+    sizes = torch.tensor(shapes).to(value.device, non_blocking=True)
+    starts = torch.cat((sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]))
+    return compiled.apply(value.contiguous(), sizes, starts, locations.contiguous(), weights.contiguous(), 64)
+
+
 def ms_deform_attn(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of values at sampled locations.
 
@@ -115,12 +131,9 @@ def ms_deform_attn(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
     by_triton = _triton_fits(value, locations, weights)
     exact = value if by_triton else value.to(locations.dtype)
     if by_triton or _cpu_fits(exact):
-        flat = [length for shape in shapes for length in shape]
-        out = _operator(exact, flat, locations.movedim(-1, 2).flatten(3).contiguous(), weights.flatten(2))
-    elif (compiled := _mmcv_operator(exact)) is not None:
-        sizes = torch.tensor(shapes).to(value.device, non_blocking=True)
-        starts = torch.cat((sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]))
-        out = compiled.apply(exact.contiguous(), sizes, starts, locations.contiguous(), weights.contiguous(), 64)
+        out = ms_deform_attn_own(exact, shapes, locations, weights)
+    elif _mmcv_fits(exact):
+        out = ms_deform_attn_mmcv(exact, shapes, locations, weights)
     else:
         out = ms_deform_attn_plain(exact, shapes, locations, weights)
     return out.to(value.dtype)
@@ -139,14 +152,14 @@ def _triton_fits(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
     if not value.is_cuda or not HAS_TRITON or value.dtype not in TRITON_DTYPES or is_exporting():
         return False
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in (value, locations, weights))
-    return not (trained and torch.are_deterministic_algorithms_enabled()) and _mmcv_operator(value) is None
+    return not (trained and torch.are_deterministic_algorithms_enabled()) and not _mmcv_fits(value)
 
 
-def _mmcv_operator(value: Tensor) -> Any | None:
-    """Return mmcv's compiled operator if it is the one to use; it breaks the graphs of ``torch.compile``."""
+def _mmcv_fits(value: Tensor) -> bool:
+    """Return whether mmcv's compiled operator is the one to use; it breaks the graphs of ``torch.compile``."""
     if not value.is_cuda or value.dtype != torch.float32 or torch.compiler.is_compiling() or is_exporting():
-        return None
-    return compiled_ms_deform_attn()
+        return False
+    return compiled_ms_deform_attn() is not None
 
 
 class MSDeformAttn(nn.Module):
