@@ -7,6 +7,11 @@ import torch
 import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 
+from mmseg_oneformer.analysis.benchmark.peers.plain_postprocess import (
+    plain_instances,
+    plain_panoptic_segments,
+    plain_semantic_scores,
+)
 from mmseg_oneformer.analysis.benchmark.planted import planted_logits
 from mmseg_oneformer.models.postprocess import (
     ImageSize,
@@ -33,67 +38,6 @@ SIZES = [
 
 def same_size(height, width):
     return ImageSize((height, width), (height, width), (height, width))
-
-
-# The plain form of the reference: everything is resized first, then one query after the other.
-
-
-def plain_resize(mask_logits, size):
-    masks = F.interpolate(mask_logits[None], size=size.padded, mode='bilinear', align_corners=False)
-    masks = masks[..., : size.image[0], : size.image[1]]
-    return F.interpolate(masks, size=size.original, mode='bilinear', align_corners=False)[0]
-
-
-def plain_semantic_scores(class_logits, mask_logits, size):
-    masks = plain_resize(mask_logits, size)
-    return torch.einsum('qc,qhw->chw', class_logits.softmax(-1)[:, :-1], masks.sigmoid())
-
-
-def plain_instances(class_logits, mask_logits, size, thing_ids, max_per_image):
-    masks, probs = plain_resize(mask_logits, size), class_logits.softmax(-1)[:, :-1]
-    scores, order = probs.flatten().topk(min(max_per_image, probs.numel()))
-    found = []
-    for score, index in zip(scores, order.tolist()):
-        query, label = divmod(index, probs.shape[1])
-        if label in thing_ids:
-            inside = masks[query] > 0
-            quality = (masks[query].sigmoid() * inside).sum() / (inside.sum() + 1e-6)
-            ys, xs = torch.where(inside)
-            box = [0, 0, 0, 0] if len(ys) == 0 else [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-            found.append(((score * quality).item(), label, [int(edge) for edge in box], inside))
-    return sorted(found, key=lambda one: -one[0])
-
-
-def plain_panoptic(class_logits, mask_logits, size, thing_ids, object_mask_thr, overlap_thr):
-    num_classes = class_logits.shape[1] - 1
-    scores, labels = class_logits.softmax(-1).max(-1)
-    masks = plain_resize(mask_logits, size).sigmoid()
-    keep = (labels != num_classes) & (scores > object_mask_thr)
-    scores, labels, masks = scores[keep], labels[keep], masks[keep]
-    answer, segments, stuff = torch.full(size.original, num_classes, dtype=torch.int32), [], {}
-    things = {}
-    if not len(masks):
-        return answer, segments
-    winner = (scores[:, None, None] * masks).argmax(0)
-    for query in range(len(masks)):
-        label, own = int(labels[query]), masks[query] >= 0.5
-        final = (winner == query) & own
-        won_area, own_area = int((winner == query).sum()), int(own.sum())
-        if not (won_area and own_area and final.any()) or won_area / own_area < overlap_thr:
-            continue
-        if label in thing_ids:
-            things[label] = things.get(label, 0) + 1
-            index = label + 1000 * things[label]
-        elif label in stuff:
-            answer[final] = stuff[label]
-            continue
-        else:
-            index = stuff[label] = label + 1000
-        answer[final] = index
-        segments.append(
-            {'id': index, 'category_id': label, 'isthing': label in thing_ids, 'score': scores[query].item()}
-        )
-    return answer, segments
 
 
 def random_logits(seed, num_queries=24, num_classes=5, size=SIZES[0]):
@@ -167,13 +111,11 @@ def test_plain_form__equal(size, working_elements, monkeypatch):
 
         found = instances(*logits, size, (0, 3), 40)
         plain = plain_instances(*logits, size, (0, 3), 40)
-        assert found.labels.tolist() == [label for _, label, _, _ in plain]
-        assert found.bboxes.tolist() == [box for _, _, box, _ in plain]
-        assert torch.equal(found.masks, torch.stack([mask for _, _, _, mask in plain]))
-        torch.testing.assert_close(found.scores, torch.tensor([score for score, _, _, _ in plain]))
+        assert all(torch.equal(found[key], plain[key]) for key in ('labels', 'bboxes', 'masks'))
+        torch.testing.assert_close(found.scores, plain.scores, rtol=1e-6, atol=1e-6)
 
         ids, segments = panoptic_segments(*logits, size, (0, 3), 0.5, 0.6)
-        plain_ids, plain_segments = plain_panoptic(*logits, size, (0, 3), 0.5, 0.6)
+        plain_ids, plain_segments = plain_panoptic_segments(*logits, size, (0, 3), 0.5, 0.6)
         assert torch.equal(ids, plain_ids)
         assert segments == plain_segments
         num_segments += len(segments)
@@ -191,15 +133,11 @@ def test_plain_form__planted_segments(num_segments):
 
         found = instances(*logits, size, range(12), 100)
         plain = plain_instances(*logits, size, range(12), 100)
-        assert found.labels.tolist() == [label for _, label, _, _ in plain]
-        assert found.bboxes.tolist() == [box for _, _, box, _ in plain]
-        assert torch.equal(found.masks, torch.stack([mask for _, _, _, mask in plain]))
-        torch.testing.assert_close(
-            found.scores, torch.tensor([score for score, _, _, _ in plain]), rtol=1e-6, atol=1e-6
-        )
+        assert all(torch.equal(found[key], plain[key]) for key in ('labels', 'bboxes', 'masks'))
+        torch.testing.assert_close(found.scores, plain.scores, rtol=1e-6, atol=1e-6)
 
         ids, segments = panoptic_segments(*logits, size, range(12), 0.8, 0.8)
-        plain_ids, plain_segments = plain_panoptic(*logits, size, range(12), 0.8, 0.8)
+        plain_ids, plain_segments = plain_panoptic_segments(*logits, size, range(12), 0.8, 0.8)
         assert torch.equal(ids, plain_ids)
         assert segments == plain_segments
         assert len(segments) >= num_segments / 3
@@ -212,7 +150,7 @@ def test_plain_form__one_class(num_queries):
     assert torch.equal(semantic_map(*logits, size), torch.zeros(size.original, dtype=torch.int64))
     assert len(instances(*logits, size, (0,), 100)) == num_queries
     ids, segments = panoptic_segments(*logits, size, (0,), 0.0, 0.0)
-    plain_ids, plain_segments = plain_panoptic(*logits, size, (0,), 0.0, 0.0)
+    plain_ids, plain_segments = plain_panoptic_segments(*logits, size, (0,), 0.0, 0.0)
     assert torch.equal(ids, plain_ids) and segments == plain_segments
 
 

@@ -53,7 +53,7 @@ def instances(
     scores, order = class_probs.flatten().sort(descending=True, stable=True)
     scores, order = scores[:max_per_image], order[:max_per_image]
     labels, queries = order % num_classes, order.div(num_classes, rounding_mode='floor')
-    chosen = _is_thing(thing_ids, num_classes, labels.device)[labels]
+    chosen = _is_thing(thing_ids, num_classes, labels.device)[labels].nonzero().flatten()
     scores, labels, queries = scores[chosen], labels[chosen], queries[chosen]
 
     unique, inverse = queries.unique(return_inverse=True)

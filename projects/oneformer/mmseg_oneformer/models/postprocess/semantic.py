@@ -60,7 +60,8 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor, size: ImageSize) 
     class_probs = class_logits.softmax(-1)[:, :-1]
     height, width = size.original
     row_weights = resize_matrix(mask_logits.shape[1], size.padded[0], size.image[0], height)
-    on_device = row_weights.to(mask_logits.device)  # once: a copy a strip would wait for the GPU each time
+    # Once: a copy a strip would wait for the GPU each time.
+    on_device = row_weights.to(mask_logits.device, non_blocking=True)
     step = max(1, STRIP_ELEMENTS // (width * max(class_probs.shape)))
     for start in range(0, height, step):
         rows = slice(start, start + step)

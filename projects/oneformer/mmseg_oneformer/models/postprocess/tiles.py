@@ -149,10 +149,11 @@ def _cut_axis(cells: int, padded: int, image: int, original: int, device: torch.
     lines[:original] = resize_matrix(cells, padded, image, original)
     lines = lines.view(count, SIDE, cells)
     used = (lines != 0).any(1).to(torch.uint8)
-    first, last = used.argmax(1), cells - 1 - used.flip(1).argmax(1)
-    span = int((last - first).max()) + 1
-    index = first.clamp(max=cells - span)[:, None] + torch.arange(span)
+    start, last = used.argmax(1), cells - 1 - used.flip(1).argmax(1)
+    span = int((last - start).max()) + 1
+    index = start.clamp(max=cells - span)[:, None] + torch.arange(span)
     weights = lines.gather(2, index[:, None].expand(-1, SIDE, -1))
     inside = (torch.arange(count * SIDE) < original).view(count, SIDE)
-    index_there, weights, inside = (part.to(device, non_blocking=True) for part in (index, weights, inside))
-    return Axis(index_there, weights, inside, tuple(index[:, 0].tolist()), original)
+    first = tuple(index[:, 0].tolist())
+    index, weights, inside = (part.to(device, non_blocking=True) for part in (index, weights, inside))
+    return Axis(index, weights, inside, first, original)
