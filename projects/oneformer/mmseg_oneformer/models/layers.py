@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .ops import linear
 from .ops.dropout import attention, relu_dropout
 
 
@@ -53,7 +54,7 @@ class Attention(nn.Module):
         """
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         q, k, v = (
-            F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
         if self.training and self.dropout:
@@ -61,7 +62,7 @@ class Attention(nn.Module):
             out = attention(q, k, v, self.dropout)
         else:
             mask = None if blocked is None else ~blocked[:, None]
-            out = F.scaled_dot_product_attention(q, k, v.expand(len(k), -1, -1, -1), attn_mask=mask)
+            out = F.scaled_dot_product_attention(q, k, v.expand(k.shape[0], -1, -1, -1), attn_mask=mask)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
 

@@ -15,6 +15,7 @@ from .backbones.initial_weights import load_initial_weights
 from .criterion import Targets
 from .fine_tuning import fine_tune, is_fine_tuning
 from .head import HeadOutput
+from .ops import use_fast_linear
 from .postprocess import ImageSize, to_data_sample
 from .text_mapper import TextList
 
@@ -77,6 +78,7 @@ class OneFormer(BaseDetector):
         self.test_cfg = ConfigDict(TEST_CFG | (test_cfg or {}))
         if self.test_cfg.max_per_image is None:
             self.test_cfg.max_per_image = self.head.num_queries
+        use_fast_linear(self)
 
     def init_weights(self) -> None:
         """Initialise every part; with ``init_cfg.type='FineTuneFrom'``, copy another model's checkpoint over it."""

@@ -157,7 +157,7 @@ def _map_tiles(size: tuple[int, int], kernel_size: int, dilation: int, device: t
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """Attend within tiles: (B, n, t, heads, D) to (B, n, l, heads, D), bias (heads, t, l); (B, n, t, heads, D)."""
     q, k, v = (x.flatten(0, 1).transpose(1, 2) for x in (query, key, value))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(len(q), -1, -1, -1), scale=1.0)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(q.shape[0], -1, -1, -1), scale=1.0)
     return out.transpose(1, 2).unflatten(0, query.shape[:2])
 
 
