@@ -1,4 +1,5 @@
 import json
+import threading
 
 import cv2
 import numpy as np
@@ -162,6 +163,27 @@ def test_stream__broken_ones_are_left_out(infer, make_photo, tmp_path):
         'a.png',
         'c.png',
     ]
+
+
+def test_stream__answers_before_a_broken_image_come_first(infer, make_photo, tmp_path):
+    save(tmp_path / 'a.png', make_photo())
+    (tmp_path / 'b.jpg').write_bytes(b'')
+    save(tmp_path / 'c.png', make_photo())
+    stream = infer.stream(tmp_path, out_dir=tmp_path / 'out', progress=False)
+    assert next(stream).source.name == 'a' and (tmp_path / 'out/a_panoptic.png').exists()
+    with pytest.raises(ValueError, match=r'b\.jpg'):
+        next(stream)
+    assert not list((tmp_path / 'out').glob('*.json')) and not (tmp_path / 'out/c_panoptic.png').exists()
+
+
+@pytest.mark.parametrize('with_files', [False, True])
+def test_stream__left_early(infer, make_photo, tmp_path, with_files):
+    threads = threading.active_count()
+    stream = infer.stream([make_photo()] * 5, out_dir=tmp_path if with_files else None, progress=False)
+    next(stream)
+    stream.close()
+    assert threading.active_count() == threads
+    assert not list(tmp_path.glob('*.json')) and not list(tmp_path.glob('**/*tmp*'))
 
 
 def test_out_dir__files(infer, make_photo, tmp_path):

@@ -3,12 +3,15 @@
 Decisions:
 * A call keeps nothing: tasks and token are arguments, and the model's own settings are as before after it.
 * Arrays are BGR, as everywhere in OpenMMLab; what is read from disk is turned to BGR by the config's own loader.
-* ``stream`` holds one batch at a time, for folders whose answers do not fit in memory.
+* ``stream`` holds one batch at a time, the images of the next, and the answers of the last while they are written, for
+  folders whose answers do not fit in memory. Reading and writing overlap with the network; order and errors are those
+  of one after the other.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +27,7 @@ from ..datasets.images import image_fault
 from ..datasets.metainfo import metainfo_of
 from ..models.checkpoint import for_inference, load_weights
 from ..tasks import TASKS, check_task, check_tasks
+from .overlap import read_ahead, write_behind
 from .registry import read_config
 from .sources import Input, Source, collect_sources
 from .weights import find_weights, resolve_weights
@@ -137,7 +141,8 @@ class OneFormerInferencer:
             token: See above.
             batch_size: See above.
             progress: See above.
-            out_dir: See above. The JSON files are written when the last answer has been fetched.
+            out_dir: See above. An answer comes when its files are there, which are written while the next batch goes
+                through the network; the JSON files, when the last answer has been fetched.
             on_broken: Called with the image and a sentence for each one that cannot be read, which is then left out;
                 by default the first one raises.
             mask_format: See above.
@@ -165,25 +170,37 @@ class OneFormerInferencer:
         on_broken: Callable[[Source, str], None] | None,
     ) -> Iterator[Answer]:
         with ExitStack() as stack:
-            if writer is not None:
-                stack.enter_context(writer)
             bar = tqdm(total=len(sources), unit='image', disable=not progress or len(sources) == 1)
             stack.enter_context(bar)
-            for start in range(0, len(sources), batch_size):
-                batch = sources[start : start + batch_size]
+            if writer is not None:
+                stack.enter_context(writer)
+            batches = stack.enter_context(closing(self._batches(sources, options, batch_size, on_broken, bar.update)))
+            if writer is None:
+                yield from (answer for batch in batches for answer in batch)
+            else:
+                yield from write_behind(lambda answer: writer.add(*answer), batches)
+
+    def _batches(
+        self,
+        sources: Sequence[Source],
+        options: Mapping[str, Any],
+        batch_size: int,
+        on_broken: Callable[[Source, str], None] | None,
+        done: Callable[[int], object],
+    ) -> Generator[list[Answer], None, None]:
+        """Answer one batch after the other, while the images of the next are read."""
+        with closing(read_ahead(self._read, sources, batch_size)) as images:
+            while batch := list(islice(images, batch_size)):
                 loaded = []
-                for source in batch:
+                for source, image in batch:
                     try:
-                        loaded.append((source, *self._read(source)))
+                        loaded.append((source, *image.result()))
                     except ValueError as error:
                         if on_broken is None:
                             raise
                         on_broken(source, str(error))
-                for answer in self._answer(loaded, options):
-                    if writer is not None:
-                        writer.add(*answer)
-                    yield answer
-                bar.update(len(batch))
+                yield self._answer(loaded, options)
+                done(len(batch))
 
     def _read(self, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
         """Load one image and prepare it for the network; ValueError if it cannot be read."""
@@ -211,7 +228,16 @@ class OneFormerInferencer:
         with torch.inference_mode():
             data = self.model.data_preprocessor(data, False)
             samples = self.model.predict(data['inputs'], data['data_samples'], **options)
-        return [Answer(source, image, sample.cpu()) for (source, image, _), sample in zip(loaded, samples)]
+        return [Answer(source, image, _to_cpu(sample)) for (source, image, _), sample in zip(loaded, samples)]
+
+
+def _to_cpu(sample: DetDataSample) -> DetDataSample:
+    """Move a sample; its maps, which have two names each, only once."""
+    for name in ('pred_sem_seg', 'pred_panoptic_seg'):
+        if name in sample:
+            answer = sample.get(name)
+            answer.sem_seg = answer.data = answer.sem_seg.cpu()
+    return sample.cpu()
 
 
 def _name(model: str | os.PathLike[str] | Config) -> str:
