@@ -140,7 +140,8 @@ def test_report__from_json_into_a_page(call_tool, tmp_path, capsys):
         '| three-answers | 64x64 | fp32 | 1.50 s (1.20 s to 1.80 s) | transformers 6.00 s | **0.25** | 80 MB | - |'
         in lines
     )
-    assert '| backward | 3.00 s | 75 % |' in lines
+    assert '| backward | 3.00 s | 75 % |' in lines and '| all | 4.00 s | 80 MB |' in lines
+    assert not [line for line in lines if line.startswith('| train-step | ')]
     assert '| exponent | 1.00 (1.00) | 0.00 (0.00) |' in lines
     assert lines.count('m, 2 threads; torch 2') == 1 and 'benchmark.py train-step' in lines
 

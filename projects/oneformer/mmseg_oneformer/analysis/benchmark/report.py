@@ -22,7 +22,9 @@ def markdown_report(paths: Sequence[str | os.PathLike[str]]) -> str:
     """
     found = [read_rows(path) for path in paths]
     rows = [row for part, _ in found for row in part]
-    plain = [row for row in rows if '/' not in row.name and '@' not in row.name]
+    split = {row.name.partition('/')[0] for row in rows if '/' in row.name}
+    # What was measured alone, for its parts, stands in the table of its parts.
+    plain = [row for row in rows if not set('/@') & set(row.name) and (row.peer_s is not None or row.name not in split)]
     sections = []
     if plain:
         header = ['what', 'size', 'format', 'ours', 'peer', 'ratio', 'our peak', "peer's peak"]
@@ -65,7 +67,10 @@ def _comparison(row: Row) -> list[str]:
 
 
 def _part_tables(rows: Sequence[Row]) -> list[tuple[list[str], list[list[str]]]]:
-    """Return a table for each thing whose parts were measured: their times and shares."""
+    """Return a table for each thing whose parts were measured: their times and shares.
+
+    The parts were timed in runs of their own, so their sum is not quite the time of the whole.
+    """
     groups: dict[str, list[Row]] = {}
     for row in rows:
         whole, _, part = row.name.partition('/')
@@ -77,7 +82,8 @@ def _part_tables(rows: Sequence[Row]) -> list[tuple[list[str], list[list[str]]]]
         cells = [
             [row.name.partition('/')[2], seconds(row.ours_s), f'{100 * row.ours_s / total:.0f} %'] for row in parts
         ]
-        tables.append(([f'{whole}, {parts[0].size}, {parts[0].dtype}', 'time', 'share'], cells))
+        cells += [['all', seconds(row.ours_s), megabytes(row.ours_peak_mb)] for row in rows if row.name == whole]
+        tables.append(([f'{whole}, {parts[0].size}, {parts[0].dtype}', 'time', 'share; memory'], cells))
     return tables
 
 
