@@ -26,6 +26,7 @@ WAITS = {
     'to': (lambda x: torch.ones(2).to(x.device), 'copy to the GPU'),
     'to like': (lambda x: torch.ones(2).to(x), 'copy to the GPU'),
     'tensor': (lambda x: torch.tensor([1, 2], device=x.device), 'copy to the GPU'),
+    'new tensor': (lambda x: x.new_tensor([1, 2]), 'copy to the GPU'),
     'list': (lambda x: x[[0, 1]], 'copy to the GPU'),
     'index': (lambda x: x[torch.tensor([0])], 'copy to the GPU'),
 }

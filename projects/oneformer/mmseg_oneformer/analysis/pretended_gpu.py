@@ -145,9 +145,11 @@ class _Calls(TorchFunctionMode):
         if function in (Tensor.__getitem__, Tensor.__setitem__) and isinstance(args[0], PretendedTensor):
             parts = args[1] if isinstance(args[1], tuple) else (args[1],)
             return function(args[0], tuple(map(_index_on_gpu, parts)), *args[2:])
+        if function is Tensor.new_tensor and isinstance(args[0], PretendedTensor):
+            kwargs.setdefault('device', GPU)
         if _is_gpu(kwargs.get('device')):
             kwargs['device'] = CPU
-            if function in MAKERS and not isinstance(args[0], PretendedTensor):
+            if function in MAKERS and not isinstance(args[function is Tensor.new_tensor], PretendedTensor):
                 note('copy to the GPU', function)
             return PretendedTensor(function(*tree_map(_content, tuple(args)), **tree_map(_content, kwargs)))
         return function(*args, **kwargs)
