@@ -136,7 +136,7 @@ class StopAtInvalidLoss(Hook):
     """Ends training at a loss that is not finite, naming the term, instead of training on with broken weights.
 
     Args:
-        interval: Iterations between two checks. A check on a GPU waits for it.
+        interval: Iterations between two checks. OneFormer's losses are on the CPU by then; others are waited for.
     """
 
     def __init__(self, interval: int = 50) -> None:
