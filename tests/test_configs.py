@@ -143,7 +143,7 @@ def test_published__what_all_share(read, name):
     assert cfg.model.test_cfg.max_per_image is None  # as many as queries
     order = [transform.type for transform in cfg.train_dataloader.dataset.pipeline]
     first = ['LoadImageFromFile', 'LoadPanopticIds']
-    augmentation = ['ResizeAndCrop', 'mmseg.PhotoMetricDistortion', 'RandomHorizontalFlip', 'PadTo']
+    augmentation = ['ResizeAndCrop', 'RandomColorDistortion', 'RandomHorizontalFlip', 'PadTo']
     if 'coco-1024' in name:
         augmentation = ['RandomHorizontalFlip', 'ResizeAndCrop']
     if 'cityscapes' in name:

@@ -125,6 +125,24 @@ def test_random_horizontal_flip__photo_alone():
         RandomHorizontalFlip(2)
 
 
+# ---- colour
+
+
+def test_random_color_distortion__equals_mmseg():
+    ours, theirs = (
+        TRANSFORMS.build(dict(type=name)) for name in ('RandomColorDistortion', 'mmseg.PhotoMetricDistortion')
+    )
+    for seed in range(40):
+        image = picture(32, 48, seed)
+        with keyed_randomness(seed):
+            expected, after = theirs(dict(img=image.copy()))['img'], np.random.uniform()
+        with keyed_randomness(seed):
+            results = ours(dict(img=image))
+            assert np.random.uniform() == after  # As many numbers were drawn.
+        assert results['img'].dtype == np.uint8 and np.array_equal(results['img'], expected)
+        assert np.array_equal(image, picture(32, 48, seed))  # Not changed in place.
+
+
 # ---- targets and packing
 
 

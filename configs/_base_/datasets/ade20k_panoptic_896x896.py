@@ -13,7 +13,7 @@ train_pipeline = [
         ),
         crop=dict(type='RandomPanopticCrop', size=(size, size)),
     ),
-    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='RandomColorDistortion'),
     dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='PadTo', size=(size, size)),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),

@@ -15,7 +15,7 @@ train_pipeline = [
         resize=dict(type='RandomShortestEdge', sizes=[1024 * tenths // 10 for tenths in range(5, 21)], max_size=4096),
         crop=dict(type='RandomPanopticCrop', size=(512, 1024)),
     ),
-    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='RandomColorDistortion'),
     dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
     dict(type='TaskTargets'),

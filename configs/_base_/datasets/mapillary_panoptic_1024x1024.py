@@ -20,7 +20,7 @@ train_pipeline = [
         resize=dict(type='RandomShortestEdge', sizes=[2048 * tenths // 10 for tenths in range(5, 21)], max_size=8192),
         crop=dict(type='RandomPanopticCrop', size=(1024, 1024)),
     ),
-    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='RandomColorDistortion'),
     dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='PadTo', size=(1024, 1024)),
     dict(type='SampleTask', probs=dict(semantic=0.5, panoptic=0.5)),

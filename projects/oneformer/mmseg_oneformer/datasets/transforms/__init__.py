@@ -1,5 +1,6 @@
 """From a photo and its PNG to a sample: load ids, resize, crop, flip, draw a task, targets, texts, pack."""
 
+from .color import RandomColorDistortion
 from .crop import FixedSizeCrop, PadTo, RandomPanopticCrop, ResizeAndCrop
 from .flip import RandomHorizontalFlip
 from .loading import LoadPanopticIds
@@ -16,6 +17,7 @@ __all__ = [
     'LoadSemanticMap',
     'PackOneFormerInputs',
     'PadTo',
+    'RandomColorDistortion',
     'RandomHorizontalFlip',
     'RandomPanopticCrop',
     'RandomScaleResize',
