@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks.wrappers import Linear as MmcvLinear
 from torch import Tensor, nn
 
+from mmseg_oneformer.compat import is_exporting
+
 ONEDNN_IS_FASTER = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == 'AVX512'
 MIN_PRODUCTS = 2**20
 """Multiplications below which the call of a convolution costs more than it gains."""
@@ -44,7 +46,7 @@ def _convolves_faster(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype == torch.float32
         and x.numel() * weight.shape[0] >= MIN_PRODUCTS
         and not torch.is_autocast_enabled('cpu')  # oneDNN multiplies bfloat16 in both forms
-        and not torch.compiler.is_exporting()
+        and not is_exporting()
         and not torch.jit.is_tracing()
     )
 
