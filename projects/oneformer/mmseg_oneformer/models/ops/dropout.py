@@ -21,7 +21,7 @@ CHUNK = 2**22  # attention weights made at a time: 16 MB in fp32
 
 def is_ours(x: Tensor, p: float) -> bool:
     """Whether dropout of ``x`` with probability ``p`` is done here."""
-    return 0 < p < 1 and x.device.type == 'cpu' and not torch.compiler.is_compiling()
+    return 0 < round(p * LEVELS) < LEVELS and x.device.type == 'cpu' and not torch.compiler.is_compiling()
 
 
 def draw_kept(shape: tuple[int, ...], p: float) -> tuple[Tensor, float]:
@@ -87,18 +87,19 @@ class _Attention(torch.autograd.Function):
         q, k, v, out, kept = ctx.saved_tensors
         exact = torch.promote_types(q.dtype, torch.float32)
         grads = [torch.zeros_like(x, dtype=exact) for x in (q, k, v)]
-        for at, rows, keys, values in chunks(q, k, v):
-            image, head, _ = at
-            grad_q, grad_k, grad_v = grads[0][at], grads[1][image, head], grads[2][image % len(v), head]
-            grad_out = grad[at].to(exact)
-            # Softmax's own sum over the keys is that of gradient times result, dropped weights included.
-            mean = (grad_out * out[at]).sum(-1, keepdim=True)
-            grad_out = grad_out * ctx.scale
-            weights = attention_weights(rows, keys)
-            grad_logits = (grad_out @ values.T).mul_(kept[at]).sub_(mean).mul_(weights)
-            grad_v.addmm_(weights.mul_(kept[at]).T, grad_out)
-            grad_q.addmm_(grad_logits, keys, alpha=rows.shape[1] ** -0.5)
-            grad_k.addmm_(grad_logits.T, rows, alpha=rows.shape[1] ** -0.5)
+        with torch.autocast('cpu', enabled=False):  # for who calls backward() inside of autocast
+            for at, rows, keys, values in chunks(q, k, v):
+                image, head, _ = at
+                grad_q, grad_k, grad_v = grads[0][at], grads[1][image, head], grads[2][image % len(v), head]
+                grad_out = grad[at].to(exact)
+                # Softmax's own sum over the keys is that of gradient times result, dropped weights included.
+                mean = (grad_out * out[at]).sum(-1, keepdim=True)
+                grad_out = grad_out * ctx.scale
+                weights = attention_weights(rows, keys)
+                grad_logits = (grad_out @ values.T).mul_(kept[at]).sub_(mean).mul_(weights)
+                grad_v.addmm_(weights.mul_(kept[at]).T, grad_out)
+                grad_q.addmm_(grad_logits, keys, alpha=rows.shape[1] ** -0.5)
+                grad_k.addmm_(grad_logits.T, rows, alpha=rows.shape[1] ** -0.5)
         return *(x.to(q.dtype) for x in grads), None
 
 
