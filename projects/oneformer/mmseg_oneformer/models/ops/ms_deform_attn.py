@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mmseg_oneformer.compat import HAS_TRITON, compiled_ms_deform_attn, is_exporting
 
 from . import ms_deform_attn_cpu
+from .linear import Linear, linear
 
 Shapes = Sequence[tuple[int, int]]
 
@@ -168,10 +169,10 @@ class MSDeformAttn(nn.Module):
     def __init__(self, channels: int, num_heads: int, num_levels: int = 3, num_points: int = 4) -> None:
         super().__init__()
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
-        self.sampling_offsets = nn.Linear(channels, num_heads * num_levels * num_points * 2)
-        self.attention_weights = nn.Linear(channels, num_heads * num_levels * num_points)
-        self.value_proj = nn.Linear(channels, channels)
-        self.output_proj = nn.Linear(channels, channels)
+        self.sampling_offsets = Linear(channels, num_heads * num_levels * num_points * 2)
+        self.attention_weights = Linear(channels, num_heads * num_levels * num_points)
+        self.value_proj = Linear(channels, channels)
+        self.output_proj = Linear(channels, channels)
 
     def init_weights(self) -> None:
         """Zero offsets and weights; offset biases walk outwards, one direction a head, one step a point."""
@@ -208,7 +209,7 @@ class MSDeformAttn(nn.Module):
             # All x of a query before all y, as the CPU's operator reads them: long rows of numbers of one kind.
             weight = self.sampling_offsets.weight.to(exact).unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
             bias = self.sampling_offsets.bias.to(exact).unflatten(0, (-1, 2)).T.flatten()
-            offsets = F.linear(query.to(exact), weight, bias).unflatten(2, (2, *by_point))
+            offsets = linear(query.to(exact), weight, bias).unflatten(2, (2, *by_point))
             scale = torch.tensor([[w for _, w in shapes], [h for h, _ in shapes]], dtype=exact)  # (2, levels)
             scale = scale.to(query.device, non_blocking=True)  # a blocking copy would wait for the GPU in every layer
             # Written out, as CPUs broadcast over the 4 points of a level one by one.
