@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from mmseg_oneformer.datasets.metainfo import metainfo_of
 from mmseg_oneformer.engine.cli import add_common_arguments, cli_errors, prepare_config
 from mmseg_oneformer.engine.hooks import latest_checkpoint
+from mmseg_oneformer.engine.memory import keep_freed_memory
 from mmseg_oneformer.models.fine_tuning import FINE_TUNING, is_fine_tuning
 
 
@@ -102,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = prepare_config(args)
     cfg.options = args.cfg_options or {}
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     if args.amp:
         use_mixed_precision(cfg)
     if args.auto_scale_lr:
