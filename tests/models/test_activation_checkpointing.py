@@ -153,6 +153,16 @@ def test_run_layer__cumulative_batch_norm_counts_once():
     assert not nn.modules.module._global_forward_pre_hooks
 
 
+def test_run_layer__graph_that_is_retained():
+    """Such as for the gradients of one loss after the other."""
+    layer = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 3))
+    x = torch.randn(5, 3, requires_grad=True)
+    out = run_layer(True, layer, x)
+    first, second = (torch.autograd.grad(out.square().sum(), x, retain_graph=True) for _ in range(2))
+    assert torch.equal(*first, *second)
+    assert layer[1].num_batches_tracked == 1 and layer[1].momentum == 0.1
+
+
 def test_with_cp__compiles(build_pair, make_batch, losses):
     """No graph break in the layers; the same losses and gradients as uncompiled."""
     part = {'head__pixel_decoder__with_cp': True, 'head__decoder__with_cp': True}

@@ -5,8 +5,8 @@ pass, which runs each layer once more before it goes through it (Chen et al., 20
 again. PyTorch's non-reentrant form is used everywhere: it knows DDP, autocast and ``torch.compile``.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -25,31 +25,33 @@ def run_layer(with_cp: bool, layer: Callable[..., Output], *inputs: object) -> O
         return layer(*inputs)
     if torch.compiler.is_compiling():  # a compiled graph takes no contexts; what it recomputes moves no statistics
         return checkpoint(layer, *inputs, use_reentrant=False)
-    return checkpoint(layer, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), kept_statistics()))
+    return checkpoint(layer, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), KeptStatistics()))
 
 
-@contextmanager
-def kept_statistics() -> Iterator[None]:
+class KeptStatistics(AbstractContextManager[None]):
     """Batch norms that run in here leave their running statistics alone.
 
-    For the second run of a layer: the first has moved them already.
+    For the second run of a layer: the first has moved them already. Entered once for each backward pass through the
+    layer, of which a graph that is retained has several.
     """
-    held: dict[nn.modules.batchnorm._BatchNorm, float | None] = {}
 
-    def hold(module: nn.Module, inputs: object) -> None:
+    def __enter__(self) -> None:
+        """Begin to watch all batch norms."""
+        self.held: dict[nn.modules.batchnorm._BatchNorm, float | None] = {}
+        self.handle = nn.modules.module.register_module_forward_pre_hook(self._hold)
+
+    def __exit__(self, *error: object) -> None:
+        """Let them move their statistics again."""
+        self.handle.remove()
+        for module, momentum in self.held.items():
+            module.momentum = momentum
+
+    def _hold(self, module: nn.Module, inputs: object) -> None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training and module.track_running_stats:
-            held.setdefault(module, module.momentum)
+            self.held.setdefault(module, module.momentum)
             module.momentum = 0.0
             if module.num_batches_tracked is not None:
                 module.num_batches_tracked.sub_(1)  # the layer adds 1
-
-    handle = nn.modules.module.register_module_forward_pre_hook(hold)
-    try:
-        yield
-    finally:
-        handle.remove()
-        for module, momentum in held.items():
-            module.momentum = momentum
 
 
 compat.register_activation_checkpointing(partial(run_layer, True))
