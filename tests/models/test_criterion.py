@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch.testing import assert_close
 
+from mmseg_oneformer.models import criterion as criterion_module
 from mmseg_oneformer.models.criterion import OneFormerCriterion, Targets
 from mmseg_oneformer.models.head import HeadOutput
 
@@ -145,6 +146,16 @@ def test_criterion__names_and_number_of_losses(golden):
         f'{prefix}loss_{name}' for prefix in ('', *(f'd{i}.' for i in range(9))) for name in ('cls', 'mask', 'dice')
     ]
     assert set(losses) == {*parts, 'loss_contrastive'}
+
+
+def test_match__in_chunks_of_layers(monkeypatch):
+    output, targets, _ = make_case((3, 2), layers=5)
+    criterion = OneFormerCriterion(num_classes=K, num_points=P)
+    arguments = output.class_logits[:, :, 0], output.mask_embed[:, :, 0], output.mask_features, targets
+    whole = criterion.match(*arguments, RecordedDraw())
+    monkeypatch.setattr(criterion_module, 'CHUNK', 2 * N * P)
+    for got, wanted in zip(criterion.match(*arguments, RecordedDraw()), whole, strict=True):
+        assert torch.equal(got, wanted)
 
 
 def test_criterion__all_layers_use_the_same_matching_points():

@@ -17,6 +17,9 @@ from .matcher import CostWeights, Matches, match, matching_cost
 from .points import Draw, random_points, sample, sample_targets, uncertain_points
 
 
+CHUNK = 2**23  # point logits of matching at a time: 32 MB in fp32, at the moment when a step needs most memory
+
+
 class Targets(NamedTuple):
     """Targets of B images; those of one image are disjoint."""
 
@@ -131,8 +134,12 @@ class OneFormerCriterion(BaseModule):
         for b, labels in enumerate(targets.labels):
             target = torch.arange(len(labels), device=labels.device)
             point_targets = sample_targets(targets.index_map[b], points[b : b + 1], target)
-            point_logits = mask_embed[:, b] @ features[b]  # (L, N, P)
-            costs.append(matching_cost(class_logits[:, b], point_logits, labels, point_targets, self.weights))
+            step = max(1, CHUNK // (mask_embed.shape[2] * self.num_points))
+            parts = [
+                matching_cost(classes, embed @ features[b], labels, point_targets, self.weights)
+                for classes, embed in zip(class_logits[:, b].split(step), mask_embed[:, b].split(step), strict=True)
+            ]
+            costs.append(torch.cat(parts))
         return match(costs)
 
     def class_loss(self, class_logits: Tensor, labels: Sequence[Tensor], matches: Matches) -> Tensor:
