@@ -16,7 +16,6 @@ from .head import HeadOutput
 from .matcher import CostWeights, Matches, match, matching_cost
 from .points import Draw, random_points, sample, sample_targets, uncertain_points
 
-
 CHUNK = 2**23  # point logits of matching at a time: 32 MB in fp32, at the moment when a step needs most memory
 
 
