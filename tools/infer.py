@@ -21,7 +21,7 @@ from tqdm import tqdm
 from mmseg_oneformer.apis import OneFormerInferencer, Source
 from mmseg_oneformer.apis.weights import cache_root, weights_states
 from mmseg_oneformer.apis.zoo import format_zoo, markdown_zoo
-from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.engine.cli import add_speed_arguments, cli_errors
 from mmseg_oneformer.tasks import TASKS, check_tasks
 
 
@@ -35,6 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--token', metavar='TASK', help="make all answers from this task's token")
     parser.add_argument('--batch-size', type=int, default=1, help='photos at a time; more than 1 pads smaller ones')
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
+    add_speed_arguments(parser)
     parser.add_argument('--out-dir', metavar='FOLDER', help='where the answers are written')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
     parser.add_argument(
@@ -68,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         broken.append(source.file_name)
         tqdm.write(f'skipped: {reason}', file=sys.stderr)
 
-    infer = OneFormerInferencer(args.model, args.weights, args.device, args.cfg_options)
+    infer = OneFormerInferencer(
+        args.model, args.weights, args.device, args.cfg_options, dtype=args.dtype, compile=args.compile
+    )
     answers = infer.stream(
         args.inputs, tasks, args.token, args.batch_size, progress=True, out_dir=args.out_dir, on_broken=note
     )

@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mmseg_oneformer.apis import find_config, resolve_weights
-from mmseg_oneformer.engine.cli import add_common_arguments, cli_errors, prepare_config
+from mmseg_oneformer.engine.cli import add_common_arguments, add_speed_arguments, cli_errors, prepare_config
 from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_answers
 from mmseg_oneformer.tasks import TASKS, check_task, check_tasks
 
@@ -46,6 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--show-dir', metavar='FOLDER', help='write a picture of every image there')
     parser.add_argument('--report', metavar='FOLDER', help='list every segment there, with a page of the worst images')
     parser.add_argument('--report-images', type=int, default=50, metavar='N', help='the page shows the N worst images')
+    add_speed_arguments(parser)
     add_common_arguments(parser)
     return parser.parse_args(argv)
 
@@ -75,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         report=args.report,
         report_images=args.report_images,
         tta=args.tta,
+        dtype=args.dtype or 'fp32',
+        compile=args.compile,
         options=args.cfg_options,
     )
     if is_main_process():
@@ -90,7 +93,7 @@ def format_answers(args: argparse.Namespace, cfg: Config, checkpoint: Path, task
     Raises:
         ValueError: An option that has no meaning here.
     """
-    for option in ('token_matrix', 'show_dir', 'report'):
+    for option in ('token_matrix', 'show_dir', 'report', 'dtype', 'compile'):
         if getattr(args, option):
             raise ValueError(f'--format-only writes one set of answers alone; leave out --{option.replace("_", "-")}.')
     out = Path(args.out or Path(cfg.work_dir) / 'answers')

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from ..datasets.images import image_fault
 from ..datasets.metainfo import metainfo_of
 from ..models.checkpoint import for_inference, load_weights
+from ..models.precision import check_dtype, use_dtype
 from ..tasks import TASKS, check_task, check_tasks
 from .overlap import read_ahead, write_behind
 from .registry import read_config
@@ -58,6 +59,10 @@ class OneFormerInferencer:
             shipped, or cached, or downloaded.
         device: Such as 'cpu' or 'cuda:1'; by default a GPU if there is one.
         cfg_options: Settings that override the config.
+        dtype: Number format of the network: 'fp32', 'bf16', or 'fp16' on a GPU; by default the config's, which is fp32.
+            Half precision changes few pixels.
+        compile: Compile the network (``torch.compile``), which takes a minute or more at the first images and pays for
+            many photos.
 
     Raises:
         FileNotFoundError: If the weights do not exist.
@@ -71,9 +76,13 @@ class OneFormerInferencer:
         weights: str | os.PathLike[str] | None = None,
         device: str | torch.device | None = None,
         cfg_options: dict[str, Any] | None = None,
+        dtype: str | None = None,
+        compile: bool = False,
     ) -> None:
         self.device = _device(device)
         cfg = _read_config(model, cfg_options)
+        if dtype is not None:
+            use_dtype(cfg, check_dtype(dtype, self.device))
         if weights is not None:
             weights = resolve_weights(weights)
         elif not isinstance(model, Config):
@@ -88,6 +97,8 @@ class OneFormerInferencer:
             self._load, self._prepare = _pipeline(self.cfg)
         self.model.cfg, self.model.dataset_meta = self.cfg, self.dataset_meta
         self.model.to(self.device).eval()
+        if compile:
+            self.model.compile_network()
 
     def __call__(
         self,

@@ -14,6 +14,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 
 from ..apis.registry import find_config, read_config
 from ..launch import init_distributed
+from ..models.precision import DTYPES
 
 Main = TypeVar('Main', bound=Callable[..., Any])
 
@@ -92,6 +93,16 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms where there are any')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument('--traceback', action='store_true', help='show the traceback of a mistake too')
+
+
+def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of all tools that answer images."""
+    parser.add_argument(
+        '--dtype', choices=list(DTYPES), help='number format of the network; fp16 on a GPU only (default: fp32)'
+    )
+    parser.add_argument(
+        '--compile', action='store_true', help='compile the network: slow first images, fast later ones'
+    )
 
 
 def prepare_config(args: argparse.Namespace) -> Config:

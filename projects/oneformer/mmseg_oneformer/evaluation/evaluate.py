@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..models.checkpoint import for_inference, load_weights
+from ..models.precision import check_dtype, use_dtype
 from ..models.test_time_views import TestTimeViews
 from ..tasks import TASKS, check_task, check_tasks
 from .per_class import ClassNumbers, class_numbers
@@ -183,6 +185,8 @@ def evaluate(
     report: str | os.PathLike[str] | None = None,
     report_images: int = 50,
     tta: bool = False,
+    dtype: str = 'fp32',
+    compile: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Test a checkpoint on the config's test data in one pass and write ``results.json``.
@@ -200,6 +204,9 @@ def evaluate(
         report: Folder for the report of segments; None for none.
         report_images: How many images its page shows by each order.
         tta: Answer from several views of each photo; ``results.json`` names it among the options.
+        dtype: Number format of the network, as for :class:`OneFormerInferencer`; ``results.json`` names another than
+            fp32 among the options.
+        compile: Compile the network; named likewise.
         options: What overrides the config, already merged into ``cfg``; named in ``results.json``, beside what
             overrode it in training.
 
@@ -215,13 +222,20 @@ def evaluate(
         raise ValueError(f'{out} is a folder; name the results file.')
     if token is None and not token_matrix:
         token = _token_of(cfg)
+    if dtype != 'fp32':
+        use_dtype(cfg, check_dtype(dtype, get_device()))
     cfg = for_testing(cfg, tasks, token, token_matrix, show_dir, tta)
     if tta:
         options = dict(options or {}) | {'tta': cfg.tta.to_dict()}
+    options = (
+        dict(options or {}) | ({} if dtype == 'fp32' else {'dtype': dtype}) | ({'compile': True} if compile else {})
+    )
     if report is not None:
         added = report_config(report, report_images, Path(config_name).stem, tasks, token_matrix)
         cfg.test_evaluator = [*cfg.test_evaluator, added]
     runner, meta = _build(cfg, weights)
+    if compile:
+        _network(runner).compile_network()
     start = time.perf_counter()
     measured = runner.test()
     seconds = time.perf_counter() - start
@@ -253,5 +267,10 @@ def _token_of(cfg: Config) -> str | None:
 def _build(cfg: Config, weights: str | os.PathLike[str]) -> tuple[Runner, dict[str, Any]]:
     """Return a runner whose model has the weights, and what the checkpoint says about itself."""
     runner = Runner.from_cfg(cfg)
+    return runner, load_weights(_network(runner), weights)
+
+
+def _network(runner: Runner) -> Any:
+    """Return the runner's model without what wraps it."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return runner, load_weights(model.module if isinstance(model, TestTimeViews) else model, weights)
+    return model.module if isinstance(model, TestTimeViews) else model

@@ -17,6 +17,7 @@ from .fine_tuning import fine_tune, is_fine_tuning
 from .head import HeadOutput
 from .ops import use_fast_linear
 from .postprocess import ImageSize, to_data_sample
+from .precision import check_dtype, network_precision
 from .text_mapper import TextList
 
 TEST_CFG = {
@@ -26,6 +27,7 @@ TEST_CFG = {
     'overlap_thr': 0.8,
     'max_per_image': None,
     'mask_format': 'auto',
+    'dtype': 'fp32',
 }
 
 
@@ -41,7 +43,8 @@ class OneFormer(BaseDetector):
             models (``for_inference``). The text mapper is built for a contrastive loss only.
         test_cfg: ``tasks`` to answer; ``token``: None for each answer from its own token (the paper's rule), or a task
             whose token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of post-processing;
-            ``mask_format``: instances as 'dense' masks, as 'rle', or 'auto', which is 'rle' above 4 megapixels.
+            ``mask_format``: instances as 'dense' masks, as 'rle', or 'auto', which is 'rle' above 4 megapixels;
+            ``dtype`` of the network at inference, 'fp32', 'bf16' or, on GPUs, 'fp16'.
         init_cfg: ``dict(type='FineTuneFrom', checkpoint=...)`` to start from another model (``fine_tune``).
         train_cfg, pretrained: accepted because mmseg's ``init_model`` sets them; unused.
     """
@@ -185,9 +188,22 @@ class OneFormer(BaseDetector):
         return self.answer_logits(batch_inputs, check_tasks(self.test_cfg.tasks))
 
     def answer_logits(self, batch_inputs: Tensor, tokens: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) under T tokens, from one backbone pass."""
-        output: HeadOutput = self.head(self.extract_feat(batch_inputs), [tokens] * len(batch_inputs), every_layer=False)
-        return output.class_logits[-1], output.mask_logits()
+        """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) under T tokens, from one backbone pass.
+
+        They are fp32 whatever ``test_cfg.dtype`` the network computes in: so is post-processing.
+        """
+        with network_precision(batch_inputs.device, check_dtype(self.test_cfg.dtype, batch_inputs.device)):
+            features = self.extract_feat(batch_inputs)
+            output: HeadOutput = self.head(features, [tokens] * batch_inputs.shape[0], every_layer=False)
+            class_logits, mask_logits = output.class_logits[-1], output.mask_logits()
+        if self.test_cfg.dtype == 'fp32':
+            return class_logits, mask_logits
+        return class_logits.float(), mask_logits.float()
+
+    def compile_network(self) -> None:
+        """Compile backbone and head in place (``torch.compile``): the first images of a size and task list are slow."""
+        self.backbone.compile()
+        self.head.compile()
 
 
 def collect_targets(samples: Sequence[DetDataSample], size: tuple[int, int]) -> Targets:

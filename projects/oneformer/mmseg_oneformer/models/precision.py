@@ -1,0 +1,35 @@
+"""Number format of the network at inference."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+def check_dtype(name: str, device: torch.device | str) -> str:
+    """Return ``name`` if it is a number format that ``device`` computes in.
+
+    Raises:
+        ValueError: It is none, or it is for GPUs only.
+    """
+    if name not in DTYPES:
+        raise ValueError(f'There is no number format {name}; choose one of {", ".join(DTYPES)}.')
+    if name == 'fp16' and torch.device(device).type == 'cpu':
+        raise ValueError('fp16 is for GPUs only; choose bf16 on a CPU.')
+    return name
+
+
+def network_precision(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
+    """Return the context to run the network in: PyTorch's mixed precision, or none for fp32.
+
+    Whatever is not safe in half precision (task token, sampling locations) switches it off where it is computed.
+    """
+    return nullcontext() if dtype == 'fp32' else torch.autocast(device.type, DTYPES[dtype])
+
+
+def use_dtype(cfg: Config, dtype: str) -> None:
+    """Let the model of ``cfg`` answer in a number format of ``DTYPES``."""
+    cfg.model.test_cfg = ConfigDict(cfg.model.get('test_cfg') or {}, dtype=dtype)
