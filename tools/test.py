@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         report=args.report,
         report_images=args.report_images,
         tta=args.tta,
-        dtype=args.dtype or 'fp32',
+        dtype=args.dtype,
         compile=args.compile,
         options=args.cfg_options,
     )

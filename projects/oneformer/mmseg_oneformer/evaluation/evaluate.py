@@ -185,7 +185,7 @@ def evaluate(
     report: str | os.PathLike[str] | None = None,
     report_images: int = 50,
     tta: bool = False,
-    dtype: str = 'fp32',
+    dtype: str | None = None,
     compile: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -204,8 +204,8 @@ def evaluate(
         report: Folder for the report of segments; None for none.
         report_images: How many images its page shows by each order.
         tta: Answer from several views of each photo; ``results.json`` names it among the options.
-        dtype: Number format of the network, as for :class:`OneFormerInferencer`; ``results.json`` names another than
-            fp32 among the options.
+        dtype: Number format of the network, as for :class:`OneFormerInferencer`; ``results.json`` names it among the
+            options if it is not fp32.
         compile: Compile the network; named likewise.
         options: What overrides the config, already merged into ``cfg``; named in ``results.json``, beside what
             overrode it in training.
@@ -222,14 +222,17 @@ def evaluate(
         raise ValueError(f'{out} is a folder; name the results file.')
     if token is None and not token_matrix:
         token = _token_of(cfg)
-    if dtype != 'fp32':
+    if (compile or dtype is not None) and cfg.model.type != 'OneFormer':
+        raise ValueError(f'--dtype and --compile are for OneFormer, not for {cfg.model.type}; leave them out.')
+    if dtype is not None:
         use_dtype(cfg, check_dtype(dtype, get_device()))
     cfg = for_testing(cfg, tasks, token, token_matrix, show_dir, tta)
     if tta:
         options = dict(options or {}) | {'tta': cfg.tta.to_dict()}
-    options = (
-        dict(options or {}) | ({} if dtype == 'fp32' else {'dtype': dtype}) | ({'compile': True} if compile else {})
-    )
+    if dtype not in (None, 'fp32'):
+        options = dict(options or {}) | {'dtype': dtype}
+    if compile:
+        options = dict(options or {}) | {'compile': True}
     if report is not None:
         added = report_config(report, report_images, Path(config_name).stem, tasks, token_matrix)
         cfg.test_evaluator = [*cfg.test_evaluator, added]
