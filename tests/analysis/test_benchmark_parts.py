@@ -91,6 +91,11 @@ def test_segment_map__every_segment_is_there():
     assert np.unique(segments).tolist() == list(range(1, 201))
 
 
+def test_segment_map__no_room():
+    with pytest.raises(ValueError, match='32x32 pixels have room for 64'):
+        segment_map((32, 32), 65, np.random.default_rng(0))
+
+
 def test_training_batch__has_as_many_targets_as_segments(cfg):
     batch = training_batch(cfg, SETTING)
     for image, sample in zip(batch['inputs'], batch['data_samples']):

@@ -12,8 +12,10 @@ BUNDLED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 
 
 @pytest.fixture
-def measure(call_tool, small_models, tmp_path, capsys):
+def measure(call_tool, small_models, tmp_path, capsys, monkeypatch):
     """Run a subcommand on a narrow model, once, at 64 pixels; returns rows by name and what was printed."""
+    # For the rest of the process, which has other tests to run.
+    monkeypatch.setattr('mmseg_oneformer.analysis.benchmark.train.keep_freed_memory', lambda: True)
     # transformers wants a text encoder as wide as the queries.
     wide = {'model.head.channels': 64, 'model.text_mapper.width': 64}
     options = small_models.command_line(small_models.small_model(read_config(SWIN)) | wide)
@@ -163,7 +165,7 @@ def test_report__from_json_into_a_page(call_tool, tmp_path, capsys):
         (['infer', '--over', 'depth=3'], 'is not NAME=VALUE'),
         (['infer', '--over', 'size=64', '--trace', 'x.json'], 'leave out --over'),
         (['infer', '--model', BUNDLED, '--segments', '30'], 'the model has 20 queries'),
-        (['train', '--size', '32', '--segments', '65'], 'have room for 64'),
+        (['train', '--batch', '-1'], '--batch is -1; give 1 or more'),
         (['infer', '--model', BUNDLED, '--segments', '9', '--against', 'transformers'], 'choose another'),
     ],
 )

@@ -14,11 +14,11 @@ was in use before. SUBCOMMAND --help explains each.
 import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
 import argparse
-import importlib
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 
+from mmseg_oneformer.analysis.benchmark import attention, data, infer, postprocess, train
+from mmseg_oneformer.analysis.benchmark import eval as eval_
 from mmseg_oneformer.analysis.benchmark.report import markdown_report, write_into
 from mmseg_oneformer.analysis.benchmark.rows import format_rows, write_rows
 from mmseg_oneformer.analysis.benchmark.settings import add_common_arguments, apply_common_arguments, context
@@ -26,11 +26,13 @@ from mmseg_oneformer.analysis.benchmark.scaling import scaling_tables
 from mmseg_oneformer.engine.cli import cli_errors
 from mmseg_oneformer.evaluation.tables import format_table
 
-PACKAGE = 'mmseg_oneformer.analysis.benchmark'
 COMMANDS = {
-    name: importlib.import_module(f'{PACKAGE}.{name}')
-    for name in ('infer', 'train', 'postprocess', 'data', 'eval', 'attention')
-    if find_spec(f'{PACKAGE}.{name}')
+    'infer': infer,
+    'train': train,
+    'postprocess': postprocess,
+    'data': data,
+    'eval': eval_,
+    'attention': attention,
 }
 
 

@@ -1,7 +1,8 @@
 """Training: one step from a loaded batch to updated weights, and where the time goes.
 
 A step is preprocessing, losses, backward pass and optimiser as mmengine's loop does them, on --batch drawn images with
---segments segments each, under the panoptic task, with the text branch. Weights are random.
+--segments segments each, under the panoptic task, with the text branch. Weights are random. On a CPU the process keeps
+freed memory, as tools/train.py does there; that is to the good of both sides.
 
 --against mask2former:  mmdet's Mask2Former with our backbone, on the same images and targets, with the same optimiser.
                         It has neither a task token, nor a query initialiser, nor texts.
@@ -16,6 +17,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
+from ...engine.memory import keep_freed_memory
 from .measure import compare, process_peak
 from .models import Setting, add_model_arguments, autocast, build, compile_parts, number_format, read_model, settings
 from .peers.hub import transformers_trainee
@@ -38,7 +40,10 @@ def run(args: argparse.Namespace) -> list[Row]:
     Raises:
         ValueError: A setting makes no sense.
     """
-    return [row for ending, setting in settings(args).items() for row in _measure(args, setting, ending)]
+    chosen = settings(args)
+    if args.device == 'cpu':
+        keep_freed_memory()
+    return [row for ending, setting in chosen.items() for row in _measure(args, setting, ending)]
 
 
 def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Row]:
