@@ -11,7 +11,7 @@ train_cfg = dict(type='ResumableIterLoop', max_iters=7)
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='OneFormerOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.05, fused=True),
 )
 param_scheduler = dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=7, by_epoch=False)
 default_hooks = dict(

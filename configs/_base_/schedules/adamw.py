@@ -6,7 +6,7 @@ A schedule that inherits this states iterations, learning-rate drops and the eva
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='OneFormerOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05, fused=True),
     paramwise_cfg=dict(backbone_multiplier=0.1),
 )
 val_cfg = dict(type='ValLoop')

@@ -58,7 +58,7 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='OneFormerOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.0),
+    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.0, fused=True),
     paramwise_cfg=dict(backbone_multiplier=1.0),
     clip_grad=dict(max_norm=1.0),
 )

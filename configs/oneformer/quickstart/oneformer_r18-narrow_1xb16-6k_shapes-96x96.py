@@ -43,7 +43,7 @@ model = dict(
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='OneFormerOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=6e-4, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=6e-4, weight_decay=0.05, fused=True),
     paramwise_cfg=dict(backbone_multiplier=1.0),  # nothing is pre-trained
     clip_grad=dict(max_norm=1.0),
 )

@@ -42,8 +42,9 @@ def crop_size(cfg: Config) -> Size:
         ValueError: The training pipeline does not crop.
     """
     for step in (cfg.get('train_dataloader') or {}).get('dataset', {}).get('pipeline', ()):
-        if 'size' in step and 'Crop' in step['type']:
-            height, width = step['size']
+        crop = step.get('crop', step)  # of ResizeAndCrop
+        if 'size' in crop and 'Crop' in crop['type']:
+            height, width = crop['size']
             return height, width
     raise ValueError('the training pipeline of this config has no crop that states a size; give --size H W.')
 
