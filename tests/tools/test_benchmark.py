@@ -158,6 +158,7 @@ def test_report__from_json_into_a_page(call_tool, tmp_path, capsys):
         (['infer', '--size', '100'], 'give multiples of 32'),
         (['infer', '--size', '64', '64', '64'], 'give a height and a width'),
         (['infer', '--batch', '0'], '--batch is 0; give 1 or more'),
+        (['infer', '--dtype', 'fp16'], 'fp16 is for GPUs only'),
         (['infer', '--runs', '0'], '--runs is 0; give 1 or more'),
         (['infer', '--device', 'cuda:7'], 'choose cpu, or cuda'),
         (['infer', '--model', 'nothing'], 'neither a config file nor the name of a model'),

@@ -20,9 +20,10 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from ...models.checkpoint import for_inference
+from ...models.precision import network_precision
 from ...tasks import TASKS
 from .measure import compare
-from .models import Setting, add_model_arguments, autocast, build, compile_parts, number_format, read_model, settings
+from .models import Setting, add_model_arguments, build, number_format, read_model, settings
 from .peers.hub import transformers_side
 from .peers.mask2former import mask2former_side
 from .planted import planted_logits
@@ -61,12 +62,12 @@ def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Ro
     planted = _plant(cfg, setting, args.device)
     peer = None if args.against is None else _PEERS[args.against](cfg, model, setting.size)
     if args.compile:
-        compile_parts(model)
+        model.compile_network()
     ours = our_side(model, setting.size)
 
     def bind(side: Side, dtype: str) -> Callable[..., list[object]]:
         def call(tasks: Sequence[str], part: Part = no_part) -> list[object]:
-            with torch.inference_mode(), autocast(args.device, dtype):
+            with torch.inference_mode(), network_precision(torch.device(args.device), dtype):
                 return answers(side, images, planted, tasks, part)
 
         return call
@@ -107,7 +108,7 @@ def agreement(ours: Side, peer: Side, images: Tensor, planted: Logits, dtype: st
     Raises:
         ValueError: They differ in fp32 by more than rounding explains.
     """
-    with autocast(str(images.device), dtype):
+    with network_precision(images.device, dtype):
         pairs = [
             (mine, their)
             for my_tasks, their_tasks in zip(ours.network(images, TASKS), peer.network(images, TASKS))

@@ -3,7 +3,6 @@
 import argparse
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +13,10 @@ from mmengine.registry import MODELS, DefaultScope
 
 from ...apis.registry import read_config
 from ...datasets.metainfo import metainfo_of
+from ...models.precision import DTYPES, check_dtype
 from .scaling import parse_over
 
 DEFAULT_MODEL = 'oneformer_swin-t_8xb2-160k_ade20k-512x512'
-DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,7 @@ def settings(args: argparse.Namespace) -> dict[str, Setting]:
             raise ValueError(f'--{name} is {value}; give 1 or more.')
     if any(side % 32 for side in args.size):
         raise ValueError(f'--size is {args.size}; give multiples of 32, the largest stride of the network.')
+    check_dtype(args.dtype, args.device)
     setting = Setting((args.size[0], args.size[-1]), args.batch, args.segments)
     if args.over is not None and (args.trace is not None or args.syncs):
         raise ValueError('--trace and --syncs look at one setting; leave out --over.')
@@ -116,19 +116,6 @@ def build(model: Mapping[str, Any]) -> Any:
     finally:
         logging.disable(logging.NOTSET)
     return built
-
-
-def compile_parts(model: Any) -> None:
-    """Compile backbone and head, where the time goes, in place."""
-    model.backbone.compile()
-    model.head.compile()
-
-
-def autocast(device: str, dtype: str) -> AbstractContextManager[Any]:
-    """Return the context that a number format of ``DTYPES`` is measured in."""
-    if dtype == 'fp32':
-        return nullcontext()
-    return torch.autocast(torch.device(device).type, DTYPES[dtype])
 
 
 def number_format(args: argparse.Namespace) -> str:

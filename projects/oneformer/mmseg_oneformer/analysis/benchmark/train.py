@@ -14,12 +14,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from torch import nn
 
 from ...engine.memory import keep_freed_memory
+from ...models.precision import network_precision
 from .measure import compare, process_peak
-from .models import Setting, add_model_arguments, autocast, build, compile_parts, number_format, read_model, settings
+from .models import Setting, add_model_arguments, build, number_format, read_model, settings
 from .peers.hub import transformers_trainee
 from .peers.mask2former import mask2former_trainee
 from .rows import Row, make_row
@@ -51,8 +53,8 @@ def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Ro
     model = build(cfg.model).to(args.device).train()
     peer = None if args.against is None else _PEERS[args.against](cfg, model, setting, args.device)
     if args.compile:
-        compile_parts(model)
-    context = partial(autocast, args.device, args.dtype)
+        model.compile_network()
+    context = partial(network_precision, torch.device(args.device), args.dtype)
     step = partial(train_step, trainee(model, cfg, setting, args.device), context)
     theirs = None if peer is None else partial(train_step, peer, context)
     measured = compare(step, theirs, args.device, args.runs, args.warmup)
