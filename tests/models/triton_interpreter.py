@@ -4,6 +4,7 @@
 """
 
 import itertools
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -54,3 +55,20 @@ def test_kernels__bad_locations():
     assert torch.equal(out[:, :4, 4:], good[:, :4, 4:])
     grads = ms_deform_attn_triton.backward(torch.ones_like(out), value, [2, 3], locations, weights)
     assert grads[0][:, :, 1].isfinite().all()
+
+
+def test_kernels__run_on_the_gpu_of_the_values(monkeypatch):
+    """Triton takes the current one, which after ``model.to('cuda:1')`` is still the first."""
+    entered = []
+
+    @contextmanager
+    def device_of(tensor):
+        entered.append(tensor.shape)
+        yield
+
+    monkeypatch.setattr(torch.cuda, 'device_of', device_of)
+    value, locations, weights = torch.randn(1, 6, 2, 4), torch.rand(1, 3, 2, 2), torch.rand(1, 3, 2)
+    out = ms_deform_attn_triton.forward(value, [2, 3], locations, weights)
+    assert entered == [value.shape]
+    ms_deform_attn_triton.backward(out, value, [2, 3], locations, weights)
+    assert entered == [value.shape] * 2

@@ -5,6 +5,7 @@ Decisions:
 * Values may be fp16 or bf16; coordinates, weights, sums and all gradients are fp32 until they are stored.
 * Gradients of the values are added up atomically, in no fixed order: where PyTorch is told to be deterministic
   ``ms_deform_attn`` does not come here.
+* Triton launches on the current GPU, which need not be that of the tensors (``device='cuda:1'``): it is made so.
 * A corner outside of the map is not loaded, nor is one of a location that is not a number.
 
 Imported where it is needed only: Triton comes with PyTorch's builds for GPUs and not with the others.
@@ -187,7 +188,8 @@ def forward(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Ten
     out = value.new_empty((len(value), queries, value.shape[2] * value.shape[3]))
     grid, numbers = _launch(value, sizes, locations.shape[3], queries)
     levels = _levels(tuple(sizes), value.device)
-    _forward_kernel[grid](value, levels, locations, weights, out, **numbers)
+    with torch.cuda.device_of(value):
+        _forward_kernel[grid](value, levels, locations, weights, out, **numbers)
     return out
 
 
@@ -208,5 +210,7 @@ def backward(
     grad_locations, grad_weights = torch.empty_like(locations), torch.empty_like(weights)
     grid, numbers = _launch(value, sizes, locations.shape[3], locations.shape[1])
     levels = _levels(tuple(sizes), value.device)
-    _backward_kernel[grid](grad, value, levels, locations, weights, grad_value, grad_locations, grad_weights, **numbers)
+    gradients = grad_value, grad_locations, grad_weights
+    with torch.cuda.device_of(value):
+        _backward_kernel[grid](grad, value, levels, locations, weights, *gradients, **numbers)
     return grad_value.to(value.dtype), grad_locations, grad_weights
