@@ -143,6 +143,19 @@ def test_plain_form__planted_segments(num_segments):
         assert len(segments) >= num_segments / 3
 
 
+def test_plain_form__rivals_that_are_nearly_equal():
+    """In each tile all classes and queries win somewhere, by a thousandth."""
+    size = ImageSize((32, 48), (30, 45), (40, 58))
+    mask_logits = 1 + 0.002 * torch.randn(4, 8, 12, generator=torch.Generator().manual_seed(0))
+    logits = 9 * torch.eye(4, 5), mask_logits
+    labels = semantic_map(*logits, size)
+    assert torch.equal(labels, plain_semantic_scores(*logits, size).argmax(0))
+    assert len(labels.unique()) == 4
+    ids, segments = panoptic_segments(*logits, size, range(4), 0.5, 0.0)
+    plain_ids, plain_segments = plain_panoptic_segments(*logits, size, range(4), 0.5, 0.0)
+    assert torch.equal(ids, plain_ids) and segments == plain_segments and len(segments) == 4
+
+
 @pytest.mark.parametrize('num_queries', [1, 2])
 def test_plain_form__one_class(num_queries):
     size = SIZES[1]
