@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+import torch
 from mmengine.config import DictAction
 from tqdm import tqdm
 
@@ -22,6 +23,7 @@ from mmseg_oneformer.apis import OneFormerInferencer, Source
 from mmseg_oneformer.apis.weights import cache_root, weights_states
 from mmseg_oneformer.apis.zoo import format_zoo, markdown_zoo
 from mmseg_oneformer.engine.cli import add_speed_arguments, cli_errors
+from mmseg_oneformer.engine.memory import keep_freed_memory
 from mmseg_oneformer.tasks import TASKS, check_tasks
 
 
@@ -69,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         broken.append(source.file_name)
         tqdm.write(f'skipped: {reason}', file=sys.stderr)
 
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     infer = OneFormerInferencer(
         args.model, args.weights, args.device, args.cfg_options, dtype=args.dtype, compile=args.compile
     )

@@ -16,11 +16,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mmseg_oneformer.apis import find_config, resolve_weights
 from mmseg_oneformer.engine.cli import add_common_arguments, add_speed_arguments, cli_errors, prepare_config
+from mmseg_oneformer.engine.memory import keep_freed_memory
 from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_answers
 from mmseg_oneformer.tasks import TASKS, check_task, check_tasks
 
@@ -60,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_task(args.token)
     cfg = prepare_config(args)
     checkpoint = resolve_weights(args.checkpoint or find_config(args.config).stem)
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     if args.format_only:
         format_answers(args, cfg, checkpoint, tasks)
         return
