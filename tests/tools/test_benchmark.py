@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mmseg_oneformer.analysis.benchmark.settings import context
 from mmseg_oneformer.apis.registry import read_config
 
 TOOL = 'analysis_tools/benchmark.py'
@@ -15,7 +16,8 @@ BUNDLED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 def measure(call_tool, small_models, tmp_path, capsys, monkeypatch):
     """Run a subcommand on a narrow model, once, at 64 pixels; returns rows by name and what was printed."""
     # For the rest of the process, which has other tests to run.
-    monkeypatch.setattr('mmseg_oneformer.analysis.benchmark.train.keep_freed_memory', lambda: True)
+    for module in ('infer', 'train'):
+        monkeypatch.setattr(f'mmseg_oneformer.analysis.benchmark.{module}.keep_freed_memory', lambda: True)
     # transformers wants a text encoder as wide as the queries.
     wide = {'model.head.channels': 64, 'model.text_mapper.width': 64}
     options = small_models.command_line(small_models.small_model(read_config(SWIN)) | wide)
@@ -174,3 +176,8 @@ def test_mistakes__one_sentence(args, sentence, call_tool, capsys):
     assert call_tool(TOOL, *args) == 2
     error = capsys.readouterr().err
     assert sentence in error and 'Traceback' not in error
+
+
+def test_context__the_command_without_the_place_of_its_file():
+    for argv in (['infer', '--runs', '3', '--out', 'home/me/x.json'], ['infer', '--out=home/me/x.json', '--runs', '3']):
+        assert context('cpu', argv)['command'] == 'python tools/analysis_tools/benchmark.py infer --runs 3'

@@ -41,9 +41,17 @@ def apply_common_arguments(args: argparse.Namespace) -> None:
 
 
 def context(device: str, argv: Sequence[str]) -> dict[str, str]:
-    """Return what has to stand beside figures: the command, the machine, the versions."""
+    """Return what has to stand beside figures: the command, the machine, the versions.
+
+    The place of the JSON file, which says nothing about a figure and may say something about its owner, is left out.
+    """
+    described = [
+        word
+        for before, word in zip(('', *argv), argv)
+        if '--out' not in (before, word) and not word.startswith('--out=')
+    ]
     return {
-        'command': f'python tools/analysis_tools/benchmark.py {shlex.join(argv)}',
+        'command': f'python tools/analysis_tools/benchmark.py {shlex.join(described)}',
         'machine': machine(device),
         'versions': ', '.join(
             f'{name} {number}'
