@@ -34,12 +34,12 @@ def resize_image(image: np.ndarray, size: tuple[int, int], window: Window | None
     """Resize a photo and return what lies in a window, equal to PIL's bilinear resizing and cropping.
 
     Args:
-        image: (H, W, C) uint8, or (H, W).
+        image: (H, W, 3) uint8, or (H, W); PIL treats a fourth channel as alpha.
         size: Height and width of the whole resized photo.
         window: Part of it, inside; None: all.
 
     Returns:
-        (window.height, window.width, C) uint8, contiguous.
+        (window.height, window.width, 3) uint8, or without the 3, contiguous.
     """
     window = window or Window(0, 0, *size)
     if image.shape[:2] == size:
