@@ -61,8 +61,8 @@ class OneFormerInferencer:
         cfg_options: Settings that override the config.
         dtype: Number format of the network: 'fp32', 'bf16', or 'fp16' on a GPU; by default the config's, which is fp32.
             Half precision changes few pixels.
-        compile: Compile the network (``torch.compile``), which takes a minute or more at the first images and pays for
-            many photos.
+        compile: Compile the network (``torch.compile``), which takes a minute or more at the first images. For GPUs: on
+            the CPU measured, compiled networks were slower (docs/performance.md).
 
     Raises:
         FileNotFoundError: If the weights do not exist.

@@ -101,7 +101,7 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
         '--dtype', choices=list(DTYPES), help='number format of the network; fp16 on a GPU only (default: fp32)'
     )
     parser.add_argument(
-        '--compile', action='store_true', help='compile the network: slow first images, fast later ones'
+        '--compile', action='store_true', help='compile the network: slow first images; for GPUs, slower on CPUs'
     )
 
 
