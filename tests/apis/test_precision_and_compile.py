@@ -30,10 +30,10 @@ def photos():
     return [np.ascontiguousarray(draw_scene(96, np.random.default_rng(seed)).image[..., ::-1]) for seed in range(24)]
 
 
-def answer_maps(samples):
+def answer_maps(results):
     """A label for every pixel in each of the three answers; instances lie on each other, the surest on top."""
     maps = {task: [] for task in TASKS}
-    for sample in samples:
+    for sample in (result.sample for result in results):
         maps['semantic'].append(sample.pred_sem_seg.sem_seg[0])
         maps['panoptic'].append(sample.pred_panoptic_seg.sem_seg[0] % 1000)
         instances = sample.pred_instances[sample.pred_instances.scores > 0.5]

@@ -175,7 +175,7 @@ def test_inferencer__by_name_with_published_weights(tiny_model, publish, server,
     by_name = OneFormerInferencer(config, device='cpu')(make_photo(), tasks='semantic')[0]
     assert path.is_file()
     given = OneFormerInferencer(config, checkpoint, device='cpu')(make_photo(), tasks='semantic')[0]
-    assert (by_name.pred_sem_seg.sem_seg == given.pred_sem_seg.sem_seg).all()
+    assert (by_name.semantic == given.semantic).all()
 
 
 def test_inferencer__no_weights_anywhere(publish):

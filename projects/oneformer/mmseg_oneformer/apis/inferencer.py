@@ -11,6 +11,7 @@ Decisions:
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -28,21 +29,28 @@ from ..datasets.metainfo import metainfo_of
 from ..models.checkpoint import for_inference, load_weights
 from ..models.precision import check_dtype, use_dtype
 from ..tasks import TASKS, check_task, check_tasks
+from ..visualization.colors import Color, palette_colors
 from .overlap import read_ahead, write_behind
+from .photo_logits import PhotoLogits
 from .registry import read_config
+from .results import AnswerWriter, OneFormerResult
 from .sources import Input, Source, collect_sources
 from .weights import find_weights, resolve_weights
-from .writer import AnswerWriter
 
 
-class Answer(NamedTuple):
-    """What one image was answered."""
+class Prepared(NamedTuple):
+    """One image, ready for the network."""
 
     source: Source
     image: np.ndarray
     """The photo as loaded, (H, W, 3) uint8 BGR."""
+    pixels: torch.Tensor
+    """(3, h, w) uint8, resized."""
     sample: DetDataSample
-    """On the CPU; has ``pred_sem_seg``, ``pred_instances``, ``pred_panoptic_seg`` as asked for."""
+    """Knows the sizes."""
+    network_size: tuple[int, int]
+    """Height and width of the network's input when the image is alone in a batch. Images of one size can share a batch
+    and are answered as each would be alone."""
 
 
 class OneFormerInferencer:
@@ -50,8 +58,8 @@ class OneFormerInferencer:
 
     Example:
         >>> infer = OneFormerInferencer('oneformer_swin-l_8xb2-100e_coco-1024x1024')
-        >>> sample = infer('photo.jpg', tasks='panoptic')[0]
-        >>> sample.pred_panoptic_seg.segments_info
+        >>> result = infer('photo.jpg', tasks='panoptic')[0]
+        >>> result.panoptic.segments
 
     Args:
         model: Name of a model, path of a config, or a config.
@@ -109,7 +117,7 @@ class OneFormerInferencer:
         progress: bool = True,
         out_dir: str | os.PathLike[str] | None = None,
         mask_format: str | None = None,
-    ) -> list[DetDataSample]:
+    ) -> list[OneFormerResult]:
         """Answer images, and hold all answers in memory.
 
         Args:
@@ -124,14 +132,13 @@ class OneFormerInferencer:
                 config says: 'auto', codes for photos above 4 megapixels.
 
         Returns:
-            A data sample for each image, in the order of the inputs (a folder's photos sorted by name), on the CPU.
+            A result for each image, in the order of the inputs (a folder's photos sorted by name).
 
         Raises:
             FileNotFoundError: If an input does not exist.
             ValueError: If an image cannot be read or an argument is wrong.
         """
-        answers = self.stream(inputs, tasks, token, batch_size, progress, out_dir, mask_format=mask_format)
-        return [answer.sample for answer in answers]
+        return list(self.stream(inputs, tasks, token, batch_size, progress, out_dir, mask_format=mask_format))
 
     def stream(
         self,
@@ -143,7 +150,7 @@ class OneFormerInferencer:
         out_dir: str | os.PathLike[str] | None = None,
         on_broken: Callable[[Source, str], None] | None = None,
         mask_format: str | None = None,
-    ) -> Iterator[Answer]:
+    ) -> Iterator[OneFormerResult]:
         """Answer images one batch after the other; arguments and errors as for a call.
 
         Args:
@@ -168,7 +175,9 @@ class OneFormerInferencer:
             raise ValueError(f'A batch has at least one image, not {batch_size}; give a batch size of 1 or more.')
         sources = collect_sources(inputs)
         writer = None if out_dir is None else AnswerWriter(out_dir, sources, self.dataset_meta)
-        options = {'tasks': tasks, 'token': token, 'mask_format': mask_format}
+        options = {'tasks': tasks, 'token': token or self.model.test_cfg.token}
+        if mask_format is not None:
+            options['mask_format'] = mask_format
         return self._stream(sources, options, batch_size, progress, writer, on_broken)
 
     def _stream(
@@ -179,7 +188,7 @@ class OneFormerInferencer:
         progress: bool,
         writer: AnswerWriter | None,
         on_broken: Callable[[Source, str], None] | None,
-    ) -> Iterator[Answer]:
+    ) -> Iterator[OneFormerResult]:
         with ExitStack() as stack:
             bar = tqdm(total=len(sources), unit='image', disable=not progress or len(sources) == 1)
             stack.enter_context(bar)
@@ -189,7 +198,7 @@ class OneFormerInferencer:
             if writer is None:
                 yield from (answer for batch in batches for answer in batch)
             else:
-                yield from write_behind(lambda answer: writer.add(*answer), batches)
+                yield from write_behind(lambda result: writer.add(result.source, result.image, result.sample), batches)
 
     def _batches(
         self,
@@ -198,14 +207,14 @@ class OneFormerInferencer:
         batch_size: int,
         on_broken: Callable[[Source, str], None] | None,
         done: Callable[[int], object],
-    ) -> Generator[list[Answer], None, None]:
+    ) -> Generator[list[OneFormerResult], None, None]:
         """Answer one batch after the other, while the images of the next are read."""
         with closing(read_ahead(self._read, sources, batch_size)) as images:
             while batch := list(islice(images, batch_size)):
                 loaded = []
-                for source, image in batch:
+                for source, prepared in batch:
                     try:
-                        loaded.append((source, *image.result()))
+                        loaded.append(prepared.result())
                     except ValueError as error:
                         if on_broken is None:
                             raise
@@ -213,7 +222,42 @@ class OneFormerInferencer:
                 yield self._answer(loaded, options)
                 done(len(batch))
 
-    def _read(self, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
+    def prepare(self, photo: np.ndarray) -> Prepared:
+        """Resize one photo for the network: the first half of an answer, in the hands of a service.
+
+        Args:
+            photo: (H, W, 3) uint8 BGR.
+
+        Raises:
+            ValueError: If it is no image.
+        """
+        (source,) = collect_sources(photo)
+        return self._read(source)
+
+    def logits(self, batch: Sequence[Prepared], tokens: Sequence[str] = TASKS) -> list[PhotoLogits]:
+        """Send prepared photos through the network, to be answered as often as wished.
+
+        Args:
+            batch: Smaller ones are padded to the largest; those of one ``network_size`` are not.
+            tokens: The task tokens that may be asked for.
+        """
+        data = {'inputs': [one.pixels for one in batch], 'data_samples': [one.sample for one in batch]}
+        with torch.inference_mode():
+            data = self.model.data_preprocessor(data, False)
+            class_logits, mask_logits = self.model.answer_logits(data['inputs'], check_tasks(tokens))
+        padded = (data['inputs'].shape[2], data['inputs'].shape[3])
+        model = (self.model.thing_ids, self.model.test_cfg, self.dataset_meta)
+        return [
+            PhotoLogits(one.source, one.image, sample, tokens, classes, masks, padded, *model)
+            for one, sample, classes, masks in zip(batch, data['data_samples'], class_logits, mask_logits, strict=True)
+        ]
+
+    @cached_property
+    def colors(self) -> list[Color]:
+        """Colour of each class, red, green, blue in 0..255."""
+        return palette_colors(self.dataset_meta)
+
+    def _read(self, source: Source) -> Prepared:
         """Load one image and prepare it for the network; ValueError if it cannot be read."""
         if source.array is not None:
             shape = source.array.shape[:2]
@@ -228,27 +272,16 @@ class OneFormerInferencer:
                     raise
                 raise ValueError(fault) from error
         image = results['img']
-        return image, self._prepare({**results, 'img_id': source.name})
+        packed = self._prepare({**results, 'img_id': source.name})
+        divisor = self.model.data_preprocessor.pad_size_divisor
+        height, width = (-(-side // divisor) * divisor for side in packed['inputs'].shape[1:])
+        return Prepared(source, image, packed['inputs'], packed['data_samples'], (height, width))
 
-    def _answer(
-        self, loaded: Sequence[tuple[Source, np.ndarray, dict[str, Any]]], options: Mapping[str, Any]
-    ) -> list[Answer]:
-        if not loaded:
+    def _answer(self, batch: Sequence[Prepared], options: Mapping[str, Any]) -> list[OneFormerResult]:
+        if not batch:
             return []
-        data = {key: [packed[key] for _, _, packed in loaded] for key in ('inputs', 'data_samples')}
-        with torch.inference_mode():
-            data = self.model.data_preprocessor(data, False)
-            samples = self.model.predict(data['inputs'], data['data_samples'], **options)
-        return [Answer(source, image, _to_cpu(sample)) for (source, image, _), sample in zip(loaded, samples)]
-
-
-def _to_cpu(sample: DetDataSample) -> DetDataSample:
-    """Move a sample; its maps, which have two names each, only once."""
-    for name in ('pred_sem_seg', 'pred_panoptic_seg'):
-        if name in sample:
-            answer = sample.get(name)
-            answer.sem_seg = answer.data = answer.sem_seg.cpu()
-    return sample.cpu()
+        tokens = (options['token'],) if options['token'] else options['tasks']
+        return [photo.answer(**options) for photo in self.logits(batch, tokens)]
 
 
 def _name(model: str | os.PathLike[str] | Config) -> str:

@@ -1,6 +1,6 @@
 """Pictures of answers worth looking at, for all three tasks."""
 
-from .colors import class_colors, instance_color
+from .colors import class_colors, instance_color, palette_colors
 from .overlay import Segment, draw_instances, draw_panoptic, draw_segments, draw_semantic, enlarge
 from .panel import panel, token_panel
 from .samples import draw_answers, draw_sample, draw_tokens, draw_truth
@@ -20,6 +20,7 @@ __all__ = [
     'draw_truth',
     'enlarge',
     'instance_color',
+    'palette_colors',
     'panel',
     'token_panel',
 ]

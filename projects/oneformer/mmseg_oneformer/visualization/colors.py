@@ -1,7 +1,8 @@
 """Colours of classes, and shades of them for the instances of one class."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 Color = tuple[int, int, int]
 """Red, green, blue, each 0-255."""
@@ -25,6 +26,15 @@ def class_colors(num_classes: int, palette: Sequence[Sequence[int]] | None = Non
     if len(palette) < num_classes:
         raise ValueError(f'The palette has {len(palette)} colours for {num_classes} classes; add the missing ones.')
     return [(int(r), int(g), int(b)) for r, g, b in palette[:num_classes]]
+
+
+def palette_colors(dataset_meta: Mapping[str, Any]) -> list[Color]:
+    """Return the colours of a data set's ``classes``: its ``palette``, else :func:`class_colors` of their number.
+
+    mmdet's metas may name a palette ('random') where they have none.
+    """
+    palette = dataset_meta.get('palette')
+    return class_colors(len(dataset_meta['classes']), None if isinstance(palette, str) else palette)
 
 
 def instance_color(color: Color, index: int) -> Color:

@@ -1,0 +1,7 @@
+"""Typed answers of one image, and the forms in which other tools take them."""
+
+from .agreement import Agreement, Disagreement
+from .result import Instances, OneFormerResult, Panoptic, PanopticSegment
+from .writer import AnswerWriter
+
+__all__ = ['Agreement', 'AnswerWriter', 'Disagreement', 'Instances', 'OneFormerResult', 'Panoptic', 'PanopticSegment']

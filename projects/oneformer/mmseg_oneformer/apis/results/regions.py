@@ -1,0 +1,61 @@
+"""Any of the three answers as a list of named regions: what exports are made of."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from mmengine.structures import BaseDataElement
+
+from ...run_lengths import decode_mask
+from ...tasks import check_task
+
+__all__ = ['FIELDS', 'Region', 'regions']
+
+FIELDS = {'semantic': 'pred_sem_seg', 'instance': 'pred_instances', 'panoptic': 'pred_panoptic_seg'}
+"""Where each task's answer is in a data sample."""
+
+
+class Region(NamedTuple):
+    """A class of the semantic answer, an instance, or a panoptic segment."""
+
+    mask: np.ndarray
+    """(H, W) bool."""
+    label: int
+    """Class index."""
+    name: str
+    is_thing: bool
+    score: float | None
+    """In 0..1; the semantic answer has none."""
+
+
+def regions(
+    sample: BaseDataElement, task: str, dataset_meta: Mapping[str, Any], score_thr: float = 0.0
+) -> Iterator[Region]:
+    """Yield the regions of one answer, without the empty ones.
+
+    Args:
+        sample: Has the task's answer.
+        task: 'semantic', 'instance' or 'panoptic'.
+        dataset_meta: ``classes`` and ``thing_ids``.
+        score_thr: Instances below are left out.
+
+    Raises:
+        ValueError: If there is no such task, or it was not answered.
+    """
+    if FIELDS[check_task(task)] not in sample:
+        raise ValueError(f'The {task} answer was not asked for; add {task!r} to the tasks of the call.')
+    answer = sample.get(FIELDS[task])
+    classes, things = dataset_meta['classes'], set(dataset_meta.get('thing_ids', ()))
+    if task == 'instance':
+        for label, score, mask in zip(answer.labels.tolist(), answer.scores.tolist(), answer.masks):
+            if score >= score_thr and (dense := decode_mask(mask)).any():
+                yield Region(dense, label, classes[label], True, score)
+        return
+    labels = answer.sem_seg[0].numpy()
+    if task == 'semantic':
+        for label in np.unique(labels).tolist():
+            yield Region(labels == label, label, classes[label], label in things, None)
+    else:
+        for info in answer.segments_info:
+            label = info['category_id']
+            yield Region(labels == info['id'], label, classes[label], bool(info['isthing']), float(info['score']))
