@@ -79,12 +79,16 @@ class OneFormerHead(BaseModule):
 
     def initial_queries(self, mask_features: Tensor, tasks: Sequence[Sequence[str]]) -> Tensor:
         """Object queries (B, T, N, C) before the decoder; the last is the task token itself."""
-        positions = self.query_embed.weight[:-1]
         if self.task_token is not None:
             token = self.task_token(tasks, self.decoder.norm).to(mask_features.dtype)[:, :, None]  # (B, T, 1, C)
-            start = token.expand(-1, -1, len(positions), -1)
-        else:
-            assert self.learned_queries is not None
-            learned = self.learned_queries.weight.expand(len(tasks), len(tasks[0]), -1, -1)
-            start, token = learned[:, :, :-1], learned[:, :, -1:]
+            return self.queries_of(token, mask_features)
+        assert self.learned_queries is not None
+        learned = self.learned_queries.weight.expand(len(tasks), len(tasks[0]), -1, -1)
+        return self.queries_of(learned[:, :, -1:], mask_features, learned[:, :, :-1])
+
+    def queries_of(self, token: Tensor, mask_features: Tensor, start: Tensor | None = None) -> Tensor:
+        """Object queries (B, T, N, C) of task tokens (B, T, 1, C); ``start`` (B, T, N-1, C), by default copies."""
+        positions = self.query_embed.weight[:-1]
+        if start is None:
+            start = token.expand(-1, -1, positions.shape[0], -1)
         return torch.cat((self.query_initializer(start, positions, mask_features), token), dim=2)
