@@ -5,43 +5,53 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DEV    := $(VENV)/.installed-dev
 # The suite's small tensors gain nothing from threads, and the workers of xdist would fight for cores.
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python -m
 LINTED := projects tools tests configs setup.py
 
-.PHONY: install quickstart test test-full lint format wheel clean
+.PHONY: install install-dev quickstart test test-full lint format wheel clean
+
+# Each stamp holds the seconds that its part of the installation took.
+INSTALL := set -e; start=$$(date +%s); install() { $(BIN)/python -m pip install --quiet "$$@"; }
 
 install: $(STAMP)
 
-# The stamp holds the seconds that the installation took.
 $(STAMP): requirements/constraints.txt setup.py
-	set -e; start=$$(date +%s); \
+	$(INSTALL); \
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
 	$(BIN)/python -c "import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \
 	    'Python 3.11 to 3.13 is needed: rm -r $(VENV), then make PYTHON=python3.12 ...')"; \
-	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel; \
-	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --editable ".[openmmlab,dev]"; \
+	install --upgrade pip setuptools wheel; \
+	install --constraint requirements/constraints.txt --editable ".[openmmlab]"; \
 	echo $$(($$(date +%s) - start)) > $(STAMP)
+
+install-dev: $(DEV)
+
+$(DEV): $(STAMP)
+	$(INSTALL); \
+	install --constraint requirements/constraints.txt --editable ".[openmmlab,dev]"; \
+	echo $$(($$(date +%s) - start)) > $(DEV)
 
 quickstart: $(STAMP)
 	$(BIN)/python tools/quickstart.py --install-seconds "$$(cat $(STAMP))"
 
-test: $(STAMP)
+test: $(DEV)
 	$(RUN) pytest -n 2 -m "not slow"
 
-test-full: $(STAMP)
+test-full: $(DEV)
 	$(RUN) pytest -n 2
 
-lint: $(STAMP)
+lint: $(DEV)
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/mypy
 
-format: $(STAMP)
+format: $(DEV)
 	$(BIN)/ruff check --fix $(LINTED)
 	$(BIN)/ruff format $(LINTED)
 
-wheel: $(STAMP)
+wheel: $(DEV)
 	$(BIN)/python -m build --wheel
 
 clean:

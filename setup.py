@@ -42,7 +42,12 @@ class BuildWithConfigs(build_py):
 OPENMMLAB = ['mmengine>=0.10.5', 'mmcv-lite>=2.0.1,<2.2', 'mmdet>=3.3.0', 'mmsegmentation>=1.2.2']
 ONEDL = ['onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmsegmentation']
 CITYSCAPES = ['cityscapesScripts']  # Its own metrics; the preparation of the data does without.
-DEV = ['pytest>=8', 'pytest-xdist', 'ruff', 'mypy', 'build', 'transformers>=4.50']
+SERVE = ['fastapi>=0.110', 'uvicorn>=0.27']
+EXPORT = ['onnx', 'onnxscript', 'onnxruntime']
+DOCS = ['sphinx>=8', 'myst-nb', 'furo', 'sphinx-copybutton']
+CHECKS = ['pytest>=8', 'pytest-xdist', 'ruff', 'mypy', 'build']
+PEERS = ['transformers>=4.50', 'supervision>=0.25', 'tensorboard', 'shapely', 'playwright']  # What tests compare with.
+DEV = [*CHECKS, *PEERS, *SERVE, *EXPORT, *DOCS]
 
 setup(
     name='mmseg_oneformer',
@@ -54,7 +59,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages('projects/oneformer'),
     package_dir={'': 'projects/oneformer'},
-    package_data={'mmseg_oneformer': ['py.typed', 'weights/*.safetensors', 'weights/*.json']},
+    package_data={'mmseg_oneformer': ['py.typed', 'weights/*.safetensors', 'weights/*.json', 'serving/page/*']},
     cmdclass={'build_py': BuildWithConfigs},
     install_requires=[
         'torch>=2.6',  # Allow-lists of weights_only=True take (object, name) pairs from 2.6 on.
@@ -73,5 +78,13 @@ setup(
         'tqdm',
         'filelock',
     ],
-    extras_require={'openmmlab': OPENMMLAB, 'onedl': ONEDL, 'cityscapes': CITYSCAPES, 'dev': DEV},
+    extras_require={
+        'openmmlab': OPENMMLAB,
+        'onedl': ONEDL,
+        'cityscapes': CITYSCAPES,
+        'serve': SERVE,
+        'export': EXPORT,
+        'docs': DOCS,
+        'dev': DEV,
+    },
 )
