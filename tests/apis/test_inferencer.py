@@ -100,7 +100,8 @@ def test_call__grey_and_alpha(infer, make_photo, tmp_path):
     (expected,) = answers(infer, three)
     for image in (grey, grey[:, :, None], np.dstack([three, 255 - grey]), save(tmp_path / 'grey.png', grey)):
         assert_same(answers(infer, image)[0], expected)
-    assert answers(infer, save(tmp_path / 'alpha.png', np.dstack([three, np.full_like(grey, 255)])))[0].ori_shape == (50, 70)
+    alpha = save(tmp_path / 'alpha.png', np.dstack([three, np.full_like(grey, 255)]))
+    assert answers(infer, alpha)[0].ori_shape == (50, 70)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (2, 90), (3, 1)])
