@@ -1,5 +1,5 @@
 # Every target works from a bare clone: it makes .venv, installs tested versions and goes on. Written for GNU make 3.81.
-#   make quickstart | test | test-full | lint | clean        PYTHON=python3.12 chooses the interpreter of a new .venv
+#   make quickstart | test | test-full | lint | docs | clean       PYTHON=python3.12 chooses the interpreter of a new .venv
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -8,9 +8,9 @@ STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 # The suite's small tensors gain nothing from threads, and the workers of xdist would fight for cores.
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python -m
-LINTED := projects tools tests configs setup.py
+LINTED := projects tools tests configs docs setup.py
 
-.PHONY: install install-dev quickstart test test-full lint format wheel clean
+.PHONY: install install-dev quickstart test test-full lint format docs wheel clean
 
 # Each stamp holds the seconds that its part of the installation took.
 INSTALL := set -e; start=$$(date +%s); install() { $(BIN)/python -m pip install --quiet "$$@"; }
@@ -51,9 +51,13 @@ format: $(DEV)
 	$(BIN)/ruff check --fix $(LINTED)
 	$(BIN)/ruff format $(LINTED)
 
+# A warning (a broken link or anchor, a name without an entry, a cell that fails) is an error.
+docs: $(DEV)
+	$(RUN) sphinx --fresh-env --fail-on-warning --keep-going --quiet docs site
+
 wheel: $(DEV)
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache work_dirs
+	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache work_dirs
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
