@@ -1,0 +1,92 @@
+"""What a server on someone's own machine owes its owner: other web sites cannot use it through the browser.
+
+Decisions:
+* A site may point its own name at 127.0.0.1 (DNS rebinding) and is then "same origin" to the browser. The Host header
+  still carries the foreign name, so behind a loopback address only loopback's names are answered.
+* A foreign page may post without reading the answer, which is enough to keep the network busy. Browsers name the page
+  in Origin; programs (curl, requests) send none and are served.
+* A page loads nothing but what this server sends, and is framed by nobody.
+"""
+
+import ipaddress
+import json
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ['Guard', 'is_loopback']
+
+HEADERS = {
+    'Content-Security-Policy': (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    'X-Content-Type-Options': 'nosniff',
+    'Referrer-Policy': 'no-referrer',
+    'Cross-Origin-Resource-Policy': 'same-origin',
+    'Cross-Origin-Opener-Policy': 'same-origin',
+    'Cache-Control': 'no-store',  # Photos are private, and a page of yesterday does not fit the server of today.
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach a server that listens on ``host``, a name or an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == 'localhost'
+
+
+class Guard:
+    """ASGI middleware: ``app.add_middleware(Guard, local=is_loopback(host))``.
+
+    Args:
+        app: What is guarded.
+        local: The server listens on a loopback address and answers under loopback's names only. One that others reach
+            cannot know by which names.
+    """
+
+    def __init__(self, app: ASGIApp, local: bool = True) -> None:
+        self.app, self.local = app, local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse with 403, or pass the request on and add the headers to its answer."""
+        if scope['type'] != 'http':
+            await self.app(scope, receive, send)
+            return
+        reason = self._reason(scope['method'], Headers(scope=scope))
+        if reason is not None:
+            body = json.dumps({'detail': reason}).encode()
+            headers = [(b'content-type', b'application/json'), (b'content-length', b'%d' % len(body))]
+            # The rest of the request is not read: the connection cannot be used again.
+            headers.append((b'connection', b'close'))
+            await send({'type': 'http.response.start', 'status': 403, 'headers': headers})
+            await send({'type': 'http.response.body', 'body': body})
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message['type'] == 'http.response.start':
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+    def _reason(self, method: str, headers: Headers) -> str | None:
+        """Return why a request is refused, or None."""
+        host = headers.get('host', '')
+        if self.local and not is_loopback(_name(f'//{host}')):
+            return f'This server is not {host or "without a name"}; open the address that it printed.'
+        origin = headers.get('origin')
+        if method not in ('GET', 'HEAD') and origin is not None and origin.split('://')[-1].lower() != host.lower():
+            return f'Other sites ({origin}) may not send anything to this server; use its own page.'
+        return None
+
+
+def _name(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ''
+    except ValueError:  # such as an open bracket
+        return ''

@@ -1,0 +1,64 @@
+import asyncio
+
+import pytest
+
+from mmseg_oneformer.serving.guard import Guard, is_loopback
+
+
+def ask(method='GET', local=True, **headers):
+    """Status and headers of an answer; the guarded app itself answers 200."""
+    sent = []
+
+    async def app(scope, receive, send):
+        await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'cache-control', b'max-age=9')]})
+        await send({'type': 'http.response.body', 'body': b'secret'})
+
+    async def send(message):
+        sent.append(message)
+
+    raw = [(key.encode(), value.encode('latin-1')) for key, value in headers.items()]
+    scope = {'type': 'http', 'method': method, 'path': '/', 'headers': raw}
+    asyncio.run(Guard(app, local)(scope, None, send))
+    assert (sent[0]['status'] == 200) == (sent[1]['body'] == b'secret')
+    return sent[0]['status'], {key.decode().lower(): value.decode() for key, value in sent[0]['headers']}
+
+
+@pytest.mark.parametrize('host', ['127.0.0.1', '127.8.9.1:8000', 'localhost:81', 'LOCALHOST', '[::1]:8000', '[::1]'])
+def test_host__loopback_names_are_answered(host):
+    assert ask(host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    'host', ['evil.example', 'evil.example:8000', '127.0.0.1.evil.example', '[::1', '', '@localhost@x']
+)
+def test_host__rebound_names_are_refused(host):
+    assert ask(host=host)[0] == 403
+    assert ask(host=host, local=False)[0] == 200
+
+
+def test_host__missing_is_refused():
+    assert ask()[0] == 403
+
+
+@pytest.mark.parametrize('origin', ['https://evil.example', 'null', 'http://localhost:8001', 'http://localhost', ''])
+@pytest.mark.parametrize('local', [True, False])
+def test_post__of_another_origin_is_refused(origin, local):
+    assert ask('POST', local, host='localhost:8000', origin=origin)[0] == 403
+
+
+def test_post__of_the_own_page_and_of_programs_is_answered():
+    assert ask('POST', host='localhost:8000', origin='http://localhost:8000')[0] == 200
+    assert ask('POST', host='localhost:8000')[0] == 200
+
+
+def test_headers__are_added_and_the_apps_own_stay():
+    headers = ask(host='localhost')[1]
+    assert headers['cache-control'] == 'max-age=9'
+    assert headers['x-content-type-options'] == 'nosniff'
+    policy = headers['content-security-policy']
+    assert "default-src 'none'" in policy and 'unsafe' not in policy and '*' not in policy
+
+
+def test_is_loopback():
+    assert all(map(is_loopback, ('127.0.0.1', '127.8.9.1', '::1', 'localhost')))
+    assert not any(map(is_loopback, ('0.0.0.0', '::', '192.168.0.4', 'example.org', '')))
