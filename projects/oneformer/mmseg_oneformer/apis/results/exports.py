@@ -19,7 +19,15 @@ from .regions import Region
 if TYPE_CHECKING:
     from supervision import Detections
 
-__all__ = ['category_ids', 'coco_instances', 'coco_panoptic', 'geojson', 'labelme', 'supervision_detections']
+__all__ = [
+    'category_ids',
+    'coco_categories',
+    'coco_instances',
+    'coco_panoptic',
+    'geojson',
+    'labelme',
+    'supervision_detections',
+]
 
 
 def coco_panoptic(
@@ -89,6 +97,15 @@ def coco_instances(answer: BaseDataElement, dataset_meta: Mapping[str, Any], ima
 def category_ids(dataset_meta: Mapping[str, Any]) -> Sequence[int]:
     """Each class's number in COCO's formats: the meta's ``category_ids``, else 0 to K-1."""
     return tuple(dataset_meta.get('category_ids', range(len(dataset_meta['classes']))))
+
+
+def coco_categories(dataset_meta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """COCO's categories: ``id, name, isthing, color`` of each class."""
+    colors, things = palette_colors(dataset_meta), set(dataset_meta.get('thing_ids', ()))
+    return [
+        {'id': number, 'name': name, 'isthing': int(k in things), 'color': list(colors[k])}
+        for k, (number, name) in enumerate(zip(category_ids(dataset_meta), dataset_meta['classes'], strict=True))
+    ]
 
 
 def labelme(regions: Iterable[Region], file_name: str, size: tuple[int, int]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from ...files import atomic_path, write_atomic
-from ...visualization import draw_answers, palette_colors
+from ...visualization import draw_answers
 from ..sources import Source
-from .exports import category_ids, coco_instances, coco_panoptic
+from .exports import coco_categories, coco_instances, coco_panoptic
 
 
 class AnswerWriter:
@@ -50,8 +50,6 @@ class AnswerWriter:
     ) -> None:
         self.folder, self.score_thr, self.meta = Path(folder), score_thr, dataset_meta
         self.classes = tuple(dataset_meta['classes'])
-        self.colors = palette_colors(dataset_meta)
-        self.category_ids = category_ids(dataset_meta)
         names = [source.name for source in sources]
         numbers = {int(name) for name in names if name.isdecimal()}
         by_number = len(numbers) == len(names)
@@ -75,7 +73,7 @@ class AnswerWriter:
         if kind is not None or not self.images:
             return
         if 'panoptic' in self.tasks:
-            content = {'images': self.images, 'annotations': self.panoptic, 'categories': self._categories()}
+            content = {'images': self.images, 'annotations': self.panoptic, 'categories': coco_categories(self.meta)}
             write_atomic(self.folder / 'panoptic.json', json.dumps(content))
         if 'instance' in self.tasks:
             write_atomic(self.folder / 'instances.json', json.dumps(self.instances))
@@ -104,13 +102,6 @@ class AnswerWriter:
         for task, overlay in drawn.items():
             self._save(f'overlays/{source.name}_{task}.jpg', overlay)
         self.tasks.update(drawn)
-
-    def _categories(self) -> list[dict[str, Any]]:
-        things = set(self.meta.get('thing_ids', ()))
-        return [
-            {'id': self.category_ids[k], 'name': name, 'isthing': int(k in things), 'color': list(self.colors[k])}
-            for k, name in enumerate(self.classes)
-        ]
 
     def _save(self, name: str, picture: np.ndarray) -> None:
         """Write a picture, as PNG or as JPEG with colours at full resolution."""
