@@ -1,4 +1,4 @@
-"""Packaging of ``mmseg_oneformer``: the package from ``projects/oneformer``, the configs from ``configs``."""
+"""Packaging of ``mmseg_oneformer``: the package from ``projects/oneformer``, with ``configs`` and ``tools``."""
 
 import re
 import shutil
@@ -19,22 +19,23 @@ def read_version() -> str:
     return match.group(1)
 
 
-class BuildWithConfigs(build_py):
-    """Copies ``configs/`` to ``mmseg_oneformer/configs`` so that a wheel knows every model by name.
+class BuildWithConfigsAndTools(build_py):
+    """Copies ``configs/`` and ``tools/`` into the package, so that a wheel knows every model by name.
 
     A ``package_dir`` entry would do the same, but then an editable install is no plain path entry any more and type
     checkers do not find the package.
     """
 
     def run(self) -> None:
-        """Build as usual, then add the configs; an editable install reads them from the checkout."""
+        """Build as usual, then add both; an editable install reads them from the checkout."""
         super().run()
         if self.editable_mode:
             return
-        target = Path(self.build_lib) / 'mmseg_oneformer/configs'
-        shutil.rmtree(target, ignore_errors=True)  # A config that was removed must not live on in build/.
-        shutil.copytree(ROOT / 'configs', target, ignore=shutil.ignore_patterns('__pycache__'))
-        shutil.copy(ROOT / 'model-index.yml', target.parent)  # By it openmim finds the models of an installed package.
+        package = Path(self.build_lib) / 'mmseg_oneformer'
+        for folder in ('configs', 'tools'):  # openmim's `mim train` and `mim test` run the tools.
+            shutil.rmtree(package / folder, ignore_errors=True)  # A file that was removed must not live on in build/.
+            shutil.copytree(ROOT / folder, package / folder, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy(ROOT / 'model-index.yml', package)  # By it openmim finds the models of an installed package.
 
 
 # The wheels of OpenMMLab are an extra, not a requirement: installing `mmcv-lite` over a compiled `mmcv`, or mmengine
@@ -60,7 +61,7 @@ setup(
     packages=find_packages('projects/oneformer'),
     package_dir={'': 'projects/oneformer'},
     package_data={'mmseg_oneformer': ['py.typed', 'weights/*.safetensors', 'weights/*.json', 'serving/page/*']},
-    cmdclass={'build_py': BuildWithConfigs},
+    cmdclass={'build_py': BuildWithConfigsAndTools},
     install_requires=[
         'torch>=2.6',  # Allow-lists of weights_only=True take (object, name) pairs from 2.6 on.
         'torchvision',

@@ -27,7 +27,7 @@ def wheel(tmp_path_factory):
     """A wheel built from what git tracks or would track, so that no build folder of the checkout is reused."""
     source, out = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('wheel')
     listed = subprocess.run(
-        ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard', '--', 'projects', 'configs', '*.*'],
+        ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard', '--', 'projects', 'configs', 'tools', '*.*'],
         cwd=ROOT,
         capture_output=True,
         check=False,
@@ -49,6 +49,7 @@ def test_wheel__has_every_config_and_all_shipped_weights(wheel):
     configs = {f'mmseg_oneformer/configs/{path.relative_to(config_root())}' for path in config_root().rglob('*.py')}
     assert len(configs) > len(list_models()) > 0
     assert configs <= names
+    assert {'mmseg_oneformer/tools/train.py', 'mmseg_oneformer/serving/page/index.html'} <= names
     shipped = {path.name for path in map(find_weights, list_models()) if path is not None}
     assert {f'mmseg_oneformer/weights/{name}' for name in shipped} <= names
     assert {'mmseg_oneformer/py.typed', 'mmseg_oneformer/model-index.yml'} <= names
