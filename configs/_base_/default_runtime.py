@@ -11,9 +11,9 @@ default_hooks = dict(
         type='SafeCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3, save_best='PQ', rule='greater'
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='mmdet.DetVisualizationHook'),
+    visualization=dict(type='ValidationPictures', num_images=4),
 )
-custom_hooks = [dict(type='CheckClasses'), dict(type='StopAtInvalidLoss')]
+custom_hooks = [dict(type='CheckClasses'), dict(type='StopAtInvalidLoss'), dict(type='CurvesPicture')]
 env_cfg = dict(
     cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
 )

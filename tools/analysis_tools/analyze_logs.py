@@ -15,15 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from mmseg_oneformer.analysis.logs import Curve, Run, TrainTime, find_curves, read_run, smooth, train_time
+from mmseg_oneformer.analysis.curves import USUAL, figure_size, in_panels, save_curves, usual_curves
+from mmseg_oneformer.analysis.logs import Curve, Run, TrainTime, find_curves, read_run, train_time
 from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.files import atomic_path
-from mmseg_oneformer.visualization.curves import draw_curves, panel_of
-
-USUAL = ('loss', 'PQ', 'AP', 'mIoU')
-"""Drawn unless --keys says otherwise, as far as they are logged."""
+from mmseg_oneformer.visualization.curves import draw_curves
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -46,18 +42,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def chosen_curves(run: Run, keys: Sequence[str] | None) -> list[Curve]:
-    """Return the curves of the keys, or the usual ones that the run has.
-
-    Raises:
-        ValueError: The run has none of them.
-    """
+    """Return the curves of the keys, or the usual ones that the run has."""
     if keys:
         return [curve for key in keys for curve in find_curves(run, key)]
-    names = {key for step in (*run.train, *run.val) for key in step}
-    curves = [curve for key in USUAL if key in names for curve in find_curves(run, key)]
-    if not curves:
-        raise ValueError(f'{run.name} has logged none of {", ".join(USUAL)}; choose by --keys.')
-    return curves
+    return usual_curves(run, parts=False)
 
 
 def plot_curve(args: argparse.Namespace) -> None:
@@ -72,35 +60,21 @@ def plot_curve(args: argparse.Namespace) -> None:
         raise ValueError(
             f'--legend has {len(names)} names for {len(found)} curves: {", ".join(c.key for _, c in found)}.'
         )
-    curves = [
-        (
-            name,
-            panel_of(curve.key, curve.measured),
-            curve.steps,
-            curve.values,
-            curve.values if curve.measured else smooth(curve.values, args.smooth),
-        )
-        for name, (_, curve) in zip(names, found)
-    ]
-    height = 1.2 + 2.8 * len({panel for _, panel, *_ in curves})
+    curves = [(name, curve) for name, (_, curve) in zip(names, found)]
     if args.out is None:
-        _show(curves, args.title, (9.5, height))
+        _show(curves, args.title, args.smooth)
         return
-    figure = Figure(figsize=(9.5, height), layout='constrained')
-    draw_curves(figure, curves, args.title)
-    with atomic_path(args.out) as path:
-        figure.savefig(path, dpi=110)
+    save_curves(args.out, curves, args.title, args.smooth)
     print(f'{args.out}: {len(curves)} curves')
 
 
-def _show(
-    curves: Sequence[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]], title: str, size: tuple[float, float]
-) -> None:
+def _show(curves: Sequence[tuple[str, Curve]], title: str, window: int) -> None:
     from matplotlib import pyplot
 
     if pyplot.get_backend().lower() == 'agg':
         raise ValueError('there is no display to open a window on; name a picture by --out.')
-    draw_curves(pyplot.figure(figsize=size, layout='constrained'), curves, title)
+    drawn = in_panels(curves, window)
+    draw_curves(pyplot.figure(figsize=figure_size(drawn), layout='constrained'), drawn, title)
     pyplot.show()
 
 

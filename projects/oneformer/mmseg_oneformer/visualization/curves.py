@@ -10,6 +10,9 @@ from .colors import class_colors
 
 LABELS = ('loss', 'measured', 'other')
 
+PanelCurve = tuple[str, str, np.ndarray, np.ndarray, np.ndarray]
+"""Name in the legend, panel (one of :data:`LABELS`), iterations (n,), values (n,), and smoothed values (n,)."""
+
 
 def panel_of(key: str, measured: bool) -> str:
     """Return which of the panels a number belongs to: their scales differ."""
@@ -18,15 +21,12 @@ def panel_of(key: str, measured: bool) -> str:
     return 'loss' if 'loss' in key.rpartition('.')[2] else 'other'
 
 
-def draw_curves(
-    figure: Figure, curves: Sequence[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]], title: str
-) -> None:
+def draw_curves(figure: Figure, curves: Sequence[PanelCurve], title: str) -> None:
     """Draw curves into a figure, panels below each other.
 
     Args:
         figure: An empty figure of matplotlib.
-        curves: For each its name in the legend, its panel, iterations (n,), values (n,), and smoothed values (n,);
-            where the last two differ, the values themselves are drawn faintly.
+        curves: What to draw; where values and smoothed values differ, the values themselves are drawn faintly.
         title: Above all.
     """
     panels = [label for label in LABELS if any(panel == label for _, panel, *_ in curves)]

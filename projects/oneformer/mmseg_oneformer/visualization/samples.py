@@ -70,12 +70,25 @@ def draw_sample(
     dataset_meta: Mapping[str, Any],
     score_thr: float = 0.5,
     columns: int | None = None,
+    height: int | None = None,
 ) -> Array:
-    """Put photo, annotation (if there is one) and answers side by side; arguments as for :func:`draw_answers`."""
+    """Put photo, annotation (if there is one) and answers side by side.
+
+    Args:
+        image: As for :func:`draw_answers`.
+        sample: Likewise, maybe with an annotation.
+        dataset_meta: Likewise.
+        score_thr: Likewise.
+        columns: Pictures in a row; all by default.
+        height: Height of each picture in pixels.
+
+    Returns:
+        The page, (H', W', 3) uint8 RGB.
+    """
     pictures, truth = {'photo': enlarge(image)[0]}, draw_truth(image, sample, dataset_meta)
     if truth is not None:
         pictures['annotation'] = truth
-    return panel(pictures | draw_answers(image, sample, dataset_meta, score_thr), columns)
+    return panel(pictures | draw_answers(image, sample, dataset_meta, score_thr), columns, height)
 
 
 def draw_tokens(

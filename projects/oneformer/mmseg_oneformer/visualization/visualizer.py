@@ -1,16 +1,21 @@
 """The pictures behind mmengine's visualizer interface, for the hooks and inference functions of mmdet and mmseg."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.dist import master_only
 from mmengine.registry import VISUALIZERS
 from mmengine.structures import BaseDataElement
+from mmengine.visualization import MLflowVisBackend
 from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 
 from ..files import atomic_path
 from .samples import draw_sample
+
+HEIGHT = 384
+"""Height in pixels of each picture that goes to the back ends, which keep one for every photo and validation."""
 
 
 @VISUALIZERS.register_module()
@@ -23,14 +28,28 @@ class OneFormerVisualizer(SegLocalVisualizer):
     Args:
         name: Of the instance, for ``get_instance``.
         dataset_meta: ``classes`` and ``palette``; the loops set it from the data set.
+        vis_backends: Where numbers and pictures go: configs, or names, which a command line can say.
         **kwargs: As for ``mmengine.Visualizer``.
     """
 
-    def __init__(self, name: str = 'visualizer', dataset_meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        name: str = 'visualizer',
+        dataset_meta: dict[str, Any] | None = None,
+        vis_backends: Sequence[Any] = ('LocalVisBackend',),
+        **kwargs: Any,
+    ) -> None:
+        backends = [{'type': backend} if isinstance(backend, str) else backend for backend in vis_backends]
         # Not handed to mmseg's class, which would look up a data set of its own in place of a missing palette.
-        kwargs.setdefault('vis_backends', [{'type': 'LocalVisBackend'}])
-        super().__init__(name, **kwargs)
+        super().__init__(name, vis_backends=backends, **kwargs)
         self.dataset_meta = dataset_meta
+
+    @master_only
+    def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
+        """Hand a picture to all back ends; MLflow, to which its name is that of a file, gets one for each step."""
+        for backend in self._vis_backends.values():
+            by_file = isinstance(backend, MLflowVisBackend)
+            backend.add_image(f'{name}_{step}.png' if by_file else name, image, step)
 
     @master_only
     def add_datasample(
@@ -73,7 +92,8 @@ class OneFormerVisualizer(SegLocalVisualizer):
         for key in ('gt_panoptic_seg', 'pred_sem_seg', 'pred_instances', 'pred_panoptic_seg'):
             if key in sample and not (draw_gt if key.startswith('gt') else draw_pred):
                 delattr(sample, key)
-        picture = draw_sample(image, sample, self.dataset_meta, pred_score_thr)
+        height = HEIGHT if out_file is None and not show else None
+        picture = draw_sample(image, sample, self.dataset_meta, pred_score_thr, height=height)
         self.set_image(picture)
         if show:
             self.show(picture, win_name=name, wait_time=wait_time)

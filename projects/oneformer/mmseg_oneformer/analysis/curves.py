@@ -1,0 +1,74 @@
+"""The curves of runs as a picture."""
+
+import os
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from ..files import atomic_path
+from ..visualization.curves import PanelCurve, draw_curves, panel_of
+from .logs import Curve, Run, available_keys, find_curves, smooth
+
+USUAL = ('loss', 'PQ', 'AP', 'mIoU')
+"""What is looked at first."""
+
+PARTS = ('all.loss_cls', 'all.loss_mask', 'all.loss_dice', 'loss_contrastive')
+"""What the loss is the sum of; the terms of the decoder's layers together."""
+
+
+def usual_curves(run: Run, parts: bool) -> list[Curve]:
+    """Return the usual curves that a run has.
+
+    Args:
+        run: A run.
+        parts: With the terms of the loss.
+
+    Raises:
+        ValueError: The run has logged none of them.
+    """
+    known = available_keys(run)
+    wanted = (USUAL[0], *(PARTS if parts else ()), *USUAL[1:])
+    curves = [curve for key in wanted if key.removeprefix('all.') in known for curve in find_curves(run, key)]
+    if not curves:
+        raise ValueError(f'{run.name} has logged none of {", ".join(USUAL)}; choose others by --keys.')
+    return curves
+
+
+def in_panels(curves: Sequence[tuple[str, Curve]], window: int) -> list[PanelCurve]:
+    """Return what :func:`~..visualization.curves.draw_curves` draws.
+
+    Args:
+        curves: Names for the legend, and curves.
+        window: Points of the training that are averaged; measured quality never is.
+    """
+    return [
+        (
+            name,
+            panel_of(curve.key, curve.measured),
+            curve.steps,
+            curve.values,
+            curve.values if curve.measured else smooth(curve.values, window),
+        )
+        for name, curve in curves
+    ]
+
+
+def figure_size(drawn: Sequence[PanelCurve]) -> tuple[float, float]:
+    """Return width and height in inches: as much for each panel."""
+    return 9.5, 1.2 + 2.8 * len({panel for _, panel, *_ in drawn})
+
+
+def save_curves(path: str | os.PathLike[str], curves: Sequence[tuple[str, Curve]], title: str, window: int = 1) -> None:
+    """Write curves as a picture.
+
+    Args:
+        path: Where to; its suffix says the format, such as .png, .svg or .pdf.
+        curves: Names for the legend, and curves.
+        title: Above all.
+        window: As for :func:`in_panels`.
+    """
+    drawn = in_panels(curves, window)
+    figure = Figure(figsize=figure_size(drawn), layout='constrained')
+    draw_curves(figure, drawn, title)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
