@@ -4,15 +4,15 @@ import time
 
 import pytest
 
-from mmseg_oneformer.serving.batching import BusyError, MicroBatcher
+from mmseg_oneformer.serving.batching import MicroBatcher
 
 
 def collect(jobs, **options):
     """Answer ``jobs`` (key, request) at once by doubling; returns answers or exceptions, and the batches."""
     batches = []
 
-    def double(requests):
-        batches.append(list(requests))
+    def double(key, requests):
+        batches.append((key, list(requests)))
         return [2 * request for request in requests]
 
     async def main():
@@ -25,21 +25,22 @@ def collect(jobs, **options):
 def test_together__one_batch_a_key_in_order():
     answers, batches = collect([('a', 1), ('b', 2), ('a', 3), ('b', 4), ('a', 5)], max_batch=2)
     assert answers == [2, 4, 6, 8, 10]
-    assert batches == [[1, 3], [2, 4], [5]]
+    assert batches == [('a', [1, 3]), ('b', [2, 4]), ('a', [5])]
 
 
 def test_alone__does_not_wait_longer_than_allowed():
     answers, batches = collect([('a', 1)], max_batch=8, max_wait=0.01)
-    assert (answers, batches) == ([2], [[1]])
+    assert (answers, batches) == ([2], [('a', [1])])
 
 
-def test_too_many__the_rest_is_refused_at_once():
-    answers, _ = collect([('a', k) for k in range(5)], max_batch=1, max_waiting=3)
-    assert answers[:3] == [0, 2, 4] and all(isinstance(answer, BusyError) for answer in answers[3:])
+def test_full__goes_at_once():
+    started = time.perf_counter()
+    answers, batches = collect([('a', k) for k in range(4)], max_batch=2, max_wait=5)
+    assert answers == [0, 2, 4, 6] and len(batches) == 2 and time.perf_counter() - started < 4
 
 
-def test_error__reaches_the_batch_and_the_next_one_is_answered():
-    def picky(requests):
+def test_error__reaches_its_request_alone():
+    def picky(key, requests):
         if 0 in requests:
             raise ZeroDivisionError('no zero')
         return [1 / request for request in requests]
@@ -49,14 +50,14 @@ def test_error__reaches_the_batch_and_the_next_one_is_answered():
             bad = await asyncio.gather(batcher.submit('a', 0), batcher.submit('a', 1), return_exceptions=True)
             return bad, await batcher.submit('a', 4)
 
-    bad, good = asyncio.run(main())
-    assert [type(error) for error in bad] == [ZeroDivisionError] * 2 and good == 0.25
+    (bad, beside), good = asyncio.run(main())
+    assert isinstance(bad, ZeroDivisionError) and (beside, good) == (1, 0.25)
 
 
 def test_client_left__is_not_computed_and_harms_nobody():
     seen, started, go_on = [], threading.Event(), threading.Event()
 
-    def slow(requests):
+    def slow(key, requests):
         seen.append(list(requests))
         started.set()
         go_on.wait(5)
@@ -80,7 +81,7 @@ def test_client_left__is_not_computed_and_harms_nobody():
 
 def test_close__waiting_requests_are_cancelled():
     async def main():
-        async with MicroBatcher(lambda requests: time.sleep(0.05) or requests, max_batch=1) as batcher:
+        async with MicroBatcher(lambda key, requests: time.sleep(0.05) or requests, max_batch=1) as batcher:
             tasks = [asyncio.create_task(batcher.submit('a', k)) for k in range(3)]
             await asyncio.sleep(0.01)
         return await asyncio.gather(*tasks, return_exceptions=True)
@@ -88,7 +89,49 @@ def test_close__waiting_requests_are_cancelled():
     assert all(isinstance(answer, asyncio.CancelledError) for answer in asyncio.run(main()))
 
 
-@pytest.mark.parametrize('options', [{'max_batch': 0}, {'max_waiting': 0}, {'max_wait': -1}])
+def test_closed__is_said():
+    batcher = MicroBatcher(lambda key, requests: requests)
+
+    async def main():
+        async with batcher:
+            assert await batcher.submit('a', 1) == 1
+        await batcher.submit('a', 2)
+
+    with pytest.raises(RuntimeError, match='closed'):
+        asyncio.run(main())
+
+
+def test_wrong_number_of_answers__is_an_error():
+    async def main():
+        async with MicroBatcher(lambda key, requests: []) as batcher:
+            await batcher.submit('a', 1)
+
+    with pytest.raises(ValueError, match='shorter'):
+        asyncio.run(main())
+
+
+def test_counts__batches_and_requests():
+    async def main():
+        async with MicroBatcher(lambda key, requests: requests, max_batch=4) as batcher:
+            await asyncio.gather(*(batcher.submit('a', k) for k in range(6)))
+            return batcher.batches, batcher.requests
+
+    assert asyncio.run(main()) == (2, 6)
+
+
+def test_other_key_waits__no_longer_than_the_batch_before():
+    seen = []
+
+    async def main():
+        async with MicroBatcher(lambda key, requests: seen.append(key) or requests, max_batch=9) as batcher:
+            jobs = [batcher.submit('b' if k == 1 else 'a', k) for k in range(40)]
+            await asyncio.gather(*jobs)
+
+    asyncio.run(main())
+    assert seen[:2] == ['a', 'b']
+
+
+@pytest.mark.parametrize('options', [{'max_batch': 0}, {'max_wait': -1}])
 def test_arguments__nonsense_is_refused(options):
-    with pytest.raises(ValueError, match='1 or more'):
+    with pytest.raises(ValueError, match='1 photo or more'):
         MicroBatcher(list, **options)

@@ -1,41 +1,66 @@
-"""The HTTP service: ``/predict`` for programs; :mod:`.page_routes` adds the page of the demo, for people.
+"""The HTTP service: ``/predict`` answers a photo.
 
 Decisions:
 * A photo is the request's body as it is (``curl --data-binary @photo.jpg``): no form to parse, and it can be refused
   before it has arrived.
-* Decoding, post-processing and packing run in threads of their own; the network in one, batch by batch.
+* Requests are counted from their first byte to their answer, and refused above a number: a service that says "busy" at
+  once can be retried, one that takes everything runs out of memory. Few of them are decoded at a time, for the same
+  reason.
+* Decoding, post-processing and packing run in threads, as many as there are cores; the network in one, batch by batch.
+* Whoever leaves is not answered: the photo drops out of the queue.
+* Every refusal is ``{"detail": sentence}``.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
+import torch
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from ..apis.inferencer import OneFormerInferencer, Prepared
 from ..apis.photo_logits import PhotoLogits
-from ..tasks import TASKS
-from .batching import BusyError, MicroBatcher
-from .payloads import predictions
-from .uploads import DEFAULT_LIMITS, Limits, RefusedError, decode, receive
+from ..tasks import TASKS, check_tasks
+from ..version import __version__
+from .batching import MicroBatcher
+from .payloads import ClassInfo, Health, Prediction, Refusal, class_infos, prediction
+from .reference import STYLE, reference_page
+from .uploads import DEFAULT_LIMITS, FORMATS, Limits, RefusedError, decode, receive
 
-__all__ = ['create_app']
+__all__ = ['Service', 'create_app']
 
+Result = TypeVar('Result')
+Batcher = MicroBatcher[tuple[tuple[int, int], tuple[str, ...]], Prepared, PhotoLogits]
 Task = Literal['semantic', 'instance', 'panoptic']
+LEFT = 499
+"""Status in the log of a request whose client left; nginx's number."""
+
 BODY = {
     'requestBody': {
         'required': True,
-        'description': 'the bytes of a photo',
+        'description': f'The bytes of a photo: {", ".join(kind for kind in FORMATS if kind != "MPO")}.',
         'content': {'image/*': {'schema': {'type': 'string', 'format': 'binary'}}},
     }
 }
+REASONS = {
+    400: 'No body, or a damaged photo.',
+    408: 'The photo did not arrive in time.',
+    413: 'Too many bytes or pixels.',
+    415: 'Not a photo, or a form.',
+    422: 'A parameter is wrong.',
+    500: 'A bug; the log of the service has its traceback.',
+    503: 'Too many requests are under way, or memory ran out; `Retry-After` says when to try again.',
+}
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {'description': 'no body, or a damaged photo'},
-    413: {'description': 'too many bytes or pixels'},
-    415: {'description': 'not a photo'},
-    503: {'description': 'too many requests wait; try again'},
+    status: {'model': Refusal, 'description': reason} for status, reason in REASONS.items()
 }
 
 
@@ -46,86 +71,238 @@ class Service:
         infer: The model.
         limits: Of uploads.
         batcher: Hands prepared photos to the network.
+        max_waiting: Requests under way at most.
     """
 
-    def __init__(
-        self, infer: OneFormerInferencer, limits: Limits, batcher: MicroBatcher[Prepared, PhotoLogits]
-    ) -> None:
-        self.infer, self.limits, self.batcher = infer, limits, batcher
+    def __init__(self, infer: OneFormerInferencer, limits: Limits, batcher: Batcher, max_waiting: int) -> None:
+        if max_waiting < 1:
+            raise ValueError(f'max_waiting is {max_waiting}; let one request or more be under way.')
+        self.infer, self.limits, self.batcher, self.max_waiting = infer, limits, batcher, max_waiting
+        self.waiting = 0
+        """Requests under way."""
+        # One batch in the network, and one that is prepared or packed meanwhile.
+        self._decoded = asyncio.Semaphore(2 * batcher.max_batch)
+        self._threads = CapacityLimiter(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 4)
 
-    async def look(self, request: Request) -> PhotoLogits:
+    async def look(self, request: Request, tokens: Sequence[str] = TASKS) -> PhotoLogits:
         """Send the photo in a request's body through the network.
 
+        Args:
+            request: Its body is a photo.
+            tokens: The task tokens that may be asked for.
+
         Raises:
-            RefusedError: It cannot be read, is too large, or too many wait.
+            RefusedError: The photo cannot be read, is too large, or too many requests are under way.
+            ClientDisconnect: The client left.
         """
-        data = await receive(request.stream(), self.limits)
-        prepared = await run_sync(lambda: self.infer.prepare(decode(data, self.limits)))
+        return await self.answer(request, tokens, lambda photo: photo)
+
+    async def answer(self, request: Request, tokens: Sequence[str], finish: Callable[[PhotoLogits], Result]) -> Result:
+        """Send the photo in a request's body through the network, and make something of its logits in a thread.
+
+        Args:
+            request: Its body is a photo.
+            tokens: The task tokens that may be asked for.
+            finish: Called with the logits.
+
+        Raises:
+            RefusedError: As for ``look``.
+            ClientDisconnect: As for ``look``.
+        """
+        if self.waiting >= self.max_waiting:
+            raise RefusedError(503, f'{self.waiting} requests are under way; try again in a moment.', retry_after=1)
+        self.waiting += 1
         try:
-            return await self.batcher.submit(prepared.network_size, prepared)
-        except BusyError:
-            raise RefusedError(503, 'Too many requests wait; try again in a moment.') from None
+            data = await receive(request, self.limits)
+            return await _unless_left(request, self._answer(data, tuple(tokens), finish))
+        except (MemoryError, torch.OutOfMemoryError):
+            raise RefusedError(503, 'Memory ran out; try again, or send a smaller photo.', retry_after=5) from None
+        finally:
+            self.waiting -= 1
+
+    async def _answer(self, data: bytes, tokens: tuple[str, ...], finish: Callable[[PhotoLogits], Result]) -> Result:
+        async with self._decoded:
+            prepared = await self._in_thread(lambda: self.infer.prepare(decode(data, self.limits)))
+            photo = await self.batcher.submit((prepared.network_size, tokens), prepared)
+            return await self._in_thread(lambda: finish(photo))
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await run_sync(work, limiter=self._threads)
+
+
+async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
+    """Do the work while the client is there.
+
+    Raises:
+        ClientDisconnect: It left.
+    """
+
+    async def gone() -> None:
+        while (await request.receive())['type'] != 'http.disconnect':
+            pass
+
+    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
 
 
 def create_app(
     infer: OneFormerInferencer,
     name: str,
     limits: Limits = DEFAULT_LIMITS,
-    max_batch: int = 4,
-    max_wait: float = 0.005,
+    max_batch: int = 1,
+    max_wait: float = 0.0,
     max_waiting: int = 64,
 ) -> FastAPI:
     """Make the application; run it with one worker process.
 
     Args:
         infer: The model.
-        name: Of the model, for ``/health`` and the page.
+        name: Of the model, for its users.
         limits: Of uploads.
         max_batch: Photos in a batch at most.
         max_wait: Seconds that a photo waits for others.
-        max_waiting: Photos that wait for the network at most.
+        max_waiting: Requests under way at most.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with MicroBatcher(infer.logits, max_batch, max_wait, max_waiting) as batcher:
-            app.state.service = Service(infer, limits, batcher)
+        batcher: Batcher = MicroBatcher(lambda key, batch: infer.logits(batch, key[1]), max_batch, max_wait)
+        async with batcher:
+            app.state.service = Service(infer, limits, batcher, max_waiting)
             yield
 
-    app = FastAPI(title='OneFormer', description=f'Answers of {name} for photos.', lifespan=lifespan)
-    app.include_router(_programs(name))
+    app = FastAPI(
+        title='OneFormer',
+        version=__version__,
+        summary=f'Semantic, instance and panoptic answers of {name} for photos.',
+        description=f'Photos have at most {limits.max_bytes / 1e6:g} MB and {limits.max_pixels / 1e6:g} megapixels.',
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load their scripts from a foreign server.
+        redoc_url=None,
+    )
+    app.include_router(_routes(name))
 
-    @app.exception_handler(RefusedError)
-    async def refuse(request: Request, error: RefusedError) -> JSONResponse:
-        # Nothing more of the body is read: the connection cannot be used again.
-        return JSONResponse({'detail': error.reason}, error.status, headers={'Connection': 'close'})
+    @app.get('/docs', include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(reference_page(app.openapi()))
 
+    @app.get('/docs.css', include_in_schema=False)
+    async def style() -> Response:
+        return Response(STYLE, media_type='text/css')
+
+    _add_refusals(app)
     return app
 
 
-def _programs(name: str) -> APIRouter:
+def _routes(name: str) -> APIRouter:
     router = APIRouter()
 
-    @router.get('/health', summary='Whether the model is loaded')
-    async def health(request: Request) -> dict[str, Any]:
-        return {'status': 'ok', 'model': name, 'waiting': request.app.state.service.batcher.waiting}
+    @router.get('/health', summary='Whether the service is ready, and how busy', operation_id='health')
+    async def health(request: Request) -> Health:
+        service: Service = request.app.state.service
+        return Health(
+            status='ok',
+            model=name,
+            version=__version__,
+            device=str(service.infer.device),
+            max_batch=service.batcher.max_batch,
+            waiting=service.waiting,
+            max_waiting=service.max_waiting,
+            photos=service.batcher.requests,
+            batches=service.batcher.batches,
+        )
 
-    @router.post('/predict', summary='Answer a photo', openapi_extra=BODY, responses=REFUSALS)
+    @router.get('/classes', summary='The classes that the model knows', operation_id='classes')
+    async def classes(request: Request) -> list[ClassInfo]:
+        infer = request.app.state.service.infer
+        return class_infos(infer.dataset_meta, infer.colors)
+
+    @router.post(
+        '/predict',
+        summary='Answer a photo',
+        operation_id='predict',
+        response_model=Prediction,
+        response_model_exclude_none=True,
+        openapi_extra=BODY,
+        responses=REFUSALS,
+    )
     async def predict(
         request: Request,
-        tasks: Annotated[str, Query(description='some of semantic, instance, panoptic')] = ','.join(TASKS),
-        token: Annotated[Task | None, Query(description='the task whose token is used for all')] = None,
-    ) -> dict[str, Any]:
-        chosen = [task.strip() for task in tasks.split(',') if task.strip()]
-        if not chosen or set(chosen) - set(TASKS):
-            raise HTTPException(422, f'tasks are some of {", ".join(TASKS)}, separated by commas, not {tasks!r}.')
-        photo = await request.app.state.service.look(request)
+        tasks: Annotated[
+            str, Query(description='some of semantic, instance, panoptic, separated by commas')
+        ] = ','.join(TASKS),
+        token: Annotated[
+            Task | None, Query(description="make all answers from this task's token; by default each has its own")
+        ] = None,
+        score_thr: Annotated[float, Query(ge=0, le=1, description='instances of a lower score are left out')] = 0.5,
+        object_mask_thr: Annotated[
+            float | None,
+            Query(ge=0, le=1, description="least score of a panoptic segment; by default the config's"),
+        ] = None,
+        overlap_thr: Annotated[
+            float | None,
+            Query(ge=0, le=1, description="least share of a panoptic segment that is not covered; the config's"),
+        ] = None,
+    ) -> Response:
+        try:
+            chosen = check_tasks(tasks.split(','))
+        except ValueError as error:
+            raise RefusedError(422, f'The parameter tasks is {tasks!r}: {error}, separated by commas.') from None
+        given = {'object_mask_thr': object_mask_thr, 'overlap_thr': overlap_thr}
+        options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
 
-        def answer() -> dict[str, Any]:
-            height, width = photo.image.shape[:2]
-            answers = predictions(photo.answer(chosen, token, mask_format='rle'))
-            return {'height': height, 'width': width, 'classes': list(photo.dataset_meta['classes']), **answers}
+        def finish(photo: PhotoLogits) -> str:
+            result = photo.answer(chosen, token, mask_format='rle', **options)
+            return prediction(result, name, score_thr).model_dump_json(exclude_none=True)
 
-        return await run_sync(answer)
+        content = await request.app.state.service.answer(request, (token,) if token else chosen, finish)
+        return Response(content, media_type='application/json')
 
     return router
+
+
+def _add_refusals(app: FastAPI) -> None:
+    """Let every error be a sentence in JSON.
+
+    None closes the connection: uvicorn lets go what still arrives of a body, and the client sees the answer, where an
+    end amid its sending would be a broken pipe.
+    """
+
+    def refuse(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
+        return JSONResponse(Refusal(detail=reason).model_dump(), status, headers)
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> Response:
+        headers = None if error.retry_after is None else {'Retry-After': str(error.retry_after)}
+        return refuse(error.status, error.reason, headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=LEFT)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_parameter(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return refuse(422, f'The parameter {first["loc"][-1]} is {first.get("input")!r}: {first["msg"]}; see /docs.')
+
+    @app.exception_handler(HTTPException)
+    async def wrong_address(request: Request, error: HTTPException) -> Response:
+        reason = {
+            404: f'There is nothing at {request.url.path}; see /docs.',
+            405: f'{request.url.path} does not take {request.method}; see /docs.',
+        }
+        # A route that raised its own sentence keeps it.
+        own = error.detail not in ('Not Found', 'Method Not Allowed')
+        return refuse(error.status_code, error.detail if own else reason[error.status_code], dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> Response:
+        return refuse(500, 'The service failed on this request; its log says why.')

@@ -1,67 +1,69 @@
 """Requests that arrive together go through the network together.
 
 Decisions:
-* Only requests of one key are put together. The service's key is the size of the network's input and the tasks, so
+* Only requests of one key are put together. The service's key is the size of the network's input and the tokens, so
   nothing is padded and an answer does not depend on who else asked.
-* One batch at a time, in a thread: the network uses all cores already, and the event loop stays free to refuse.
-* The number of requests that wait is bounded: a service that says "busy" at once can be retried, one that takes
-  everything runs out of memory.
+* One batch at a time, in a thread of its own: the network uses all cores already, PyTorch keeps its worker threads from
+  batch to batch, and the event loop stays free.
+* A batch that fails is asked again one by one: one photo that breaks the network harms nobody else.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
-__all__ = ['BusyError', 'MicroBatcher']
+__all__ = ['MicroBatcher']
 
+Key = TypeVar('Key', bound=Hashable)
 Request = TypeVar('Request')
 Answer = TypeVar('Answer')
 
 
-class BusyError(Exception):
-    """As many requests wait as may."""
+class _Waiting(Generic[Key, Request, Answer]):
+    """A request whose turn has not come; compared by identity."""
+
+    def __init__(self, key: Key, request: Request) -> None:
+        loop = asyncio.get_running_loop()
+        self.key, self.request, self.since = key, request, loop.time()
+        self.answer: asyncio.Future[Answer] = loop.create_future()
 
 
-class _Waiting(NamedTuple, Generic[Request, Answer]):
-    key: Hashable
-    request: Request
-    answer: 'asyncio.Future[Answer]'
-
-
-class MicroBatcher(Generic[Request, Answer]):
+class MicroBatcher(Generic[Key, Request, Answer]):
     """Hands requests to a function in batches, the oldest first; an asynchronous context manager.
+
+    It does not bound the number of requests that wait: whoever calls it does.
 
     Args:
         run: Answers a batch of requests of one key, in their order; called in a thread, one call at a time.
         max_batch: Requests in a batch at most.
-        max_wait: How long the first request of a batch waits for others, in seconds.
-        max_waiting: Requests that wait at most.
+        max_wait: How long a request waits for others of its key, in seconds.
 
     Raises:
         ValueError: If a number makes no sense.
     """
 
     def __init__(
-        self,
-        run: Callable[[Sequence[Request]], Sequence[Answer]],
-        max_batch: int = 4,
-        max_wait: float = 0.005,
-        max_waiting: int = 64,
+        self, run: Callable[[Key, Sequence[Request]], Sequence[Answer]], max_batch: int = 1, max_wait: float = 0.0
     ) -> None:
-        if max_batch < 1 or max_waiting < 1 or max_wait < 0:
+        if max_batch < 1 or max_wait < 0:
             raise ValueError(
-                f'max_batch and max_waiting are 1 or more and max_wait is 0 or more, not {max_batch}, {max_waiting} '
-                f'and {max_wait}.'
+                f'A batch has 1 photo or more and waits 0 seconds or more, not {max_batch} and {max_wait}; '
+                'correct max_batch or max_wait.'
             )
-        self.run, self.max_batch, self.max_wait, self.max_waiting = run, max_batch, max_wait, max_waiting
-        self._waiting: deque[_Waiting[Request, Answer]] = deque()
+        self.run, self.max_batch, self.max_wait = run, max_batch, max_wait
+        self.batches = 0
+        """Calls of ``run`` so far."""
+        self.requests = 0
+        """Requests in them."""
+        self._waiting: list[_Waiting[Key, Request, Answer]] = []
         self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix='network')
         self._worker: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> 'MicroBatcher[Request, Answer]':
+    async def __aenter__(self) -> 'MicroBatcher[Key, Request, Answer]':
         """Start."""
         self._worker = asyncio.create_task(self._work())
         return self
@@ -76,59 +78,73 @@ class MicroBatcher(Generic[Request, Answer]):
             await self._worker
         for waiting in self._waiting:
             waiting.answer.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def submit(self, key: Hashable, request: Request) -> Answer:
-        """Answer one request.
+    async def submit(self, key: Key, request: Request) -> Answer:
+        """Answer one request; a caller that is cancelled meanwhile leaves the queue.
 
         Args:
             key: Requests of the same key may share a batch.
             request: For ``run``.
 
         Raises:
-            BusyError: If too many wait.
-            Exception: What ``run`` raised for the batch.
+            RuntimeError: If it is not, or no longer, running.
+            Exception: What ``run`` raised for this request.
         """
-        if len(self._waiting) >= self.max_waiting:
-            raise BusyError
-        waiting = _Waiting(key, request, asyncio.get_running_loop().create_future())
+        if self._worker is None or self._worker.done():
+            raise RuntimeError('The batcher is closed.')
+        waiting: _Waiting[Key, Request, Answer] = _Waiting(key, request)
         self._waiting.append(waiting)
         self._arrived.set()
-        return await waiting.answer
+        try:
+            return await waiting.answer
+        finally:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
 
     async def _work(self) -> None:
         while True:
             batch = await self._next_batch()
-            if not batch:
-                continue
             try:
-                answers = await asyncio.to_thread(self.run, [waiting.request for waiting in batch])
-                for waiting, answer in zip(batch, answers, strict=True):
-                    if not waiting.answer.done():  # its client may have left
-                        waiting.answer.set_result(answer)
+                await self._answer(batch)
             except asyncio.CancelledError:
                 for waiting in batch:
                     waiting.answer.cancel()
                 raise
-            except Exception as error:
-                for waiting in batch:
-                    if not waiting.answer.done():
-                        waiting.answer.set_exception(error)
 
-    async def _next_batch(self) -> list[_Waiting[Request, Answer]]:
-        """Wait for a request, and a moment for others of its key; those whose clients left are dropped."""
-        while not self._waiting:
+    async def _answer(self, batch: Sequence[_Waiting[Key, Request, Answer]]) -> None:
+        """Set answers or errors of a batch of one key."""
+        batch = [waiting for waiting in batch if not waiting.answer.done()]  # The others' clients have left.
+        if not batch:
+            return
+        self.batches += 1
+        self.requests += len(batch)
+        requests = [waiting.request for waiting in batch]
+        try:
+            loop = asyncio.get_running_loop()
+            answers = await loop.run_in_executor(self._thread, self.run, batch[0].key, requests)
+            for waiting, answer in zip(batch, answers, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(answer)
+        except Exception as error:
+            if len(batch) > 1:
+                for waiting in batch:
+                    await self._answer([waiting])
+            elif not batch[0].answer.done():
+                batch[0].answer.set_exception(error)
+
+    async def _next_batch(self) -> list[_Waiting[Key, Request, Answer]]:
+        """Wait for a request, and for others of its key until the batch is full or the first has waited enough."""
+        while True:
             self._arrived.clear()
-            await self._arrived.wait()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.max_wait
-        key = self._waiting[0].key
-        while sum(waiting.key == key for waiting in self._waiting) < self.max_batch:
-            self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), max(0, deadline - loop.time()))
-            except TimeoutError:
-                break
-        batch = [waiting for waiting in self._waiting if waiting.key == key][: self.max_batch]
-        taken = set(map(id, batch))
-        self._waiting = deque(waiting for waiting in self._waiting if id(waiting) not in taken)
-        return [waiting for waiting in batch if not waiting.answer.done()]
+            if self._waiting:
+                first = self._waiting[0]
+                batch = [waiting for waiting in self._waiting if waiting.key == first.key][: self.max_batch]
+                patience = first.since + self.max_wait - asyncio.get_running_loop().time()
+                if len(batch) == self.max_batch or patience <= 0:
+                    self._waiting = [waiting for waiting in self._waiting if waiting not in batch]
+                    return batch
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), patience)
+            else:
+                await self._arrived.wait()

@@ -1,4 +1,7 @@
-"""Answers as JSON: what ``/predict`` sends."""
+"""What the service sends, as types: the answers in COCO's forms, and what else there is to know.
+
+The types are the service's OpenAPI description too, so it cannot say something else than what is sent.
+"""
 
 import base64
 import io
@@ -6,31 +9,163 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, Field
 
 from ..apis.results import OneFormerResult
+from ..apis.results.exports import category_ids
 
-__all__ = ['predictions']
+__all__ = ['ClassInfo', 'Health', 'Prediction', 'Refusal', 'class_infos', 'prediction']
+
+CategoryId = Field(description="the class's number in the data set, which COCO's formats use; see /classes")
+Name = Field(description='of the class')
+Box = Field(description='left, top, width, height in pixels', min_length=4, max_length=4)
+Score = Field(ge=0, le=1)
 
 
-def predictions(result: OneFormerResult) -> dict[str, Any]:
-    """COCO's forms of every answer there is, by task.
+class Refusal(BaseModel):
+    """Why there is no answer."""
 
-    * semantic: ``png``, base64 of an 8-bit (16-bit from 257 classes on) map of class indices;
-    * instance: COCO's results, a list of ``category_id, segmentation (RLE), bbox, score``;
-    * panoptic: ``png``, base64 of COCO's panoptic picture, and ``segments_info``.
+    detail: str = Field(description='a sentence with the cure')
+
+
+class Health(BaseModel):
+    """The service is ready: the model is loaded and has answered a picture."""
+
+    status: str = Field(description='"ok"')
+    model: str
+    version: str = Field(description='of mmseg_oneformer')
+    device: str = Field(description='such as cpu or cuda:0')
+    max_batch: int = Field(description='photos that go through the network together at most')
+    waiting: int = Field(description='requests under way')
+    max_waiting: int = Field(description='more are refused with status 503')
+    photos: int = Field(description='photos that went through the network so far')
+    batches: int = Field(description='passes through the network so far')
+
+
+class ClassInfo(BaseModel):
+    """A class that the model knows."""
+
+    index: int = Field(description='its value in the semantic PNG')
+    category_id: int = CategoryId
+    name: str
+    is_thing: bool = Field(description='countable, such as a car; else stuff, such as the sky')
+    color: tuple[int, int, int] = Field(description='red, green, blue in 0..255')
+
+
+class SemanticClass(BaseModel):
+    """A class in a semantic answer."""
+
+    index: int = Field(description='its value in the PNG')
+    category_id: int = CategoryId
+    name: str = Name
+    area: int = Field(description='pixels')
+
+
+class SemanticAnswer(BaseModel):
+    """The class of each pixel."""
+
+    png: str = Field(description='base64 of a grey PNG of class indices, 8 bits, or 16 for more than 256 classes')
+    classes: list[SemanticClass] = Field(description='those that are in it')
+
+
+class RunLengths(BaseModel):
+    """A mask as COCO's run-length code, for ``pycocotools.mask.decode``."""
+
+    size: list[int] = Field(description='height, width', min_length=2, max_length=2)
+    counts: str
+
+
+class InstanceAnswer(BaseModel):
+    """An object, in COCO's results format; the best come first, and they may overlap."""
+
+    category_id: int = CategoryId
+    name: str = Name
+    score: float = Score
+    bbox: list[float] = Box
+    segmentation: RunLengths
+
+
+class PanopticSegment(BaseModel):
+    """A segment, in COCO's panoptic format."""
+
+    id: int = Field(description='its colour in the PNG: R + 256 G + 65536 B')
+    category_id: int = CategoryId
+    name: str = Name
+    isthing: bool
+    iscrowd: int
+    area: int = Field(description='pixels')
+    bbox: list[int] = Box
+    score: float = Score
+
+
+class PanopticAnswer(BaseModel):
+    """Each pixel's segment, in COCO's panoptic format."""
+
+    png: str = Field(description='base64 of a PNG whose colours are segment ids; black is void')
+    segments_info: list[PanopticSegment]
+
+
+class Prediction(BaseModel):
+    """The answers for one photo; a task that was not asked for is left out."""
+
+    model: str
+    width: int = Field(description='of the photo, turned as its EXIF orientation says')
+    height: int
+    semantic: SemanticAnswer | None = None
+    instance: list[InstanceAnswer] | None = None
+    panoptic: PanopticAnswer | None = None
+
+
+def prediction(result: OneFormerResult, model: str, score_thr: float) -> Prediction:
+    """Return what ``/predict`` sends.
+
+    Args:
+        result: The answers.
+        model: Its name.
+        score_thr: Instances of a lower score are left out.
     """
-    answers: dict[str, Any] = {}
+    height, width = result.size
+    sent = Prediction(model=model, width=width, height=height)
+    infos = class_infos(result.dataset_meta, result.colors)
+    names = {info.category_id: info.name for info in infos}
     if result.semantic is not None:
-        dtype = np.uint8 if len(result.classes) <= 256 else np.uint16
-        answers['semantic'] = {'png': _base64_png(result.semantic.astype(dtype))}
+        areas = np.bincount(result.semantic.reshape(-1), minlength=len(infos)).tolist()
+        classes = [
+            SemanticClass(index=info.index, category_id=info.category_id, name=info.name, area=area)
+            for info, area in zip(infos, areas)
+            if area
+        ]
+        dtype = np.uint8 if len(infos) <= 256 else np.uint16
+        sent.semantic = SemanticAnswer(png=_base64_png(result.semantic.astype(dtype)), classes=classes)
     if result.instances is not None:
-        answers['instance'] = [
-            {key: value for key, value in one.items() if key != 'image_id'} for one in result.to_coco_instances()
+        sent.instance = [
+            InstanceAnswer(name=names[one['category_id']], **one)
+            for one in result.to_coco_instances()
+            if one['score'] >= score_thr
         ]
     if result.panoptic is not None:
         picture, annotation = result.to_coco_panoptic()
-        answers['panoptic'] = {'png': _base64_png(picture), 'segments_info': annotation['segments_info']}
-    return answers
+        segments = [
+            PanopticSegment(name=segment.name, isthing=segment.is_thing, **one)
+            for segment, one in zip(result.panoptic.segments, annotation['segments_info'], strict=True)
+        ]
+        sent.panoptic = PanopticAnswer(png=_base64_png(picture), segments_info=segments)
+    return sent
+
+
+def class_infos(dataset_meta: Any, colors: Any) -> list[ClassInfo]:
+    """Return the classes of a model.
+
+    Args:
+        dataset_meta: ``classes``, ``thing_ids`` and, if wished, ``category_ids``.
+        colors: Red, green, blue of each class.
+    """
+    classes, things = dataset_meta['classes'], set(dataset_meta['thing_ids'])
+    numbers = category_ids(dataset_meta)
+    return [
+        ClassInfo(index=index, category_id=number, name=name, is_thing=index in things, color=tuple(color))
+        for index, (name, number, color) in enumerate(zip(classes, numbers, colors, strict=True))
+    ]
 
 
 def _base64_png(array: np.ndarray) -> str:

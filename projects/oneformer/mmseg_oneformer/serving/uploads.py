@@ -1,14 +1,18 @@
-"""Photos that strangers send: bounded in bytes and pixels, and refused in a sentence."""
+"""Photos that strangers send: bounded in bytes, seconds and pixels, and refused in a sentence."""
 
 import io
-from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from anyio import fail_after
+from fastapi import Request
 from PIL import Image
 
-__all__ = ['DEFAULT_LIMITS', 'Limits', 'RefusedError', 'decode', 'receive']
+__all__ = ['DEFAULT_LIMITS', 'FORMATS', 'Limits', 'RefusedError', 'decode', 'receive']
+
+FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
+"""Of photos that are taken, in Pillow's names; of several pictures in a file it is the first."""
 
 
 class Limits(NamedTuple):
@@ -18,6 +22,8 @@ class Limits(NamedTuple):
     """Of an uploaded file."""
     max_pixels: int = 30_000_000
     """Height times width."""
+    max_seconds: float = 30.0
+    """Until an upload has arrived."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -29,53 +35,77 @@ class RefusedError(Exception):
     Args:
         status: Of HTTP.
         reason: A sentence for the client.
+        retry_after: Seconds after which the same request may be served.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, retry_after: int | None = None) -> None:
         super().__init__(reason)
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.retry_after = status, reason, retry_after
 
 
-async def receive(body: AsyncIterator[bytes], limits: Limits) -> bytes:
-    """Read an upload, no further than it may go.
+async def receive(request: Request, limits: Limits) -> bytes:
+    """Read a request's body, no further than it may go; one that says it is too large is not read at all.
 
     Raises:
-        RefusedError: It is too large (413) or empty (400).
+        RefusedError: It is a form (415), too large (413), too slow (408) or empty (400).
+        ClientDisconnect: The client left.
     """
-    parts, size = [], 0
-    async for part in body:
-        size += len(part)
-        if size > limits.max_bytes:
-            raise RefusedError(413, f'The file has more than {limits.max_bytes / 1e6:g} MB; send a smaller one.')
-        parts.append(part)
-    if not size:
+    if request.headers.get('content-type', '').startswith('multipart/'):
+        raise RefusedError(415, 'The body is a form; send the photo itself: curl --data-binary @photo.jpg.')
+    too_large = RefusedError(413, f'The file has more than {limits.max_bytes / 1e6:g} MB; send a smaller one.')
+    announced = request.headers.get('content-length', '')
+    if announced.isdecimal() and int(announced) > limits.max_bytes:
+        raise too_large
+    data = bytearray()
+    try:
+        with fail_after(limits.max_seconds):
+            async for part in request.stream():
+                data += part
+                if len(data) > limits.max_bytes:
+                    raise too_large
+    except TimeoutError:
+        raise RefusedError(408, f'The photo did not arrive within {limits.max_seconds:g} s; send it again.') from None
+    if not data:
         raise RefusedError(400, 'The request has no body; send the bytes of a photo.')
-    return b''.join(parts)
+    return bytes(data)
 
 
 def decode(data: bytes, limits: Limits) -> np.ndarray:
-    """Decode a photo as (H, W, 3) uint8 BGR, turned as its EXIF orientation says.
+    """Decode a photo as (H, W, 3) uint8 BGR, as OpenMMLab's loader does: turned as its EXIF orientation says.
 
     Its size is read before its pixels are, so that a small file cannot fill the memory.
 
     Raises:
-        RefusedError: It is no photo (415), broken (400) or has too many pixels (413).
+        RefusedError: It is no photo (415), damaged (400) or has too many pixels (413).
     """
     try:
-        with Image.open(io.BytesIO(data)) as header:
-            width, height = header.size
+        with Image.open(io.BytesIO(data), formats=FORMATS) as header:
+            (width, height), kind = header.size, header.format
     except Image.DecompressionBombError:
-        raise RefusedError(413, 'The photo has far too many pixels; send a smaller one.') from None
+        raise RefusedError(
+            413, f'The photo has too many pixels, at most {limits.max_pixels} are taken; send a smaller one.'
+        ) from None
     except Exception:  # Pillow's plugins raise whatever broken files make them raise.
-        raise RefusedError(415, 'This is no photo that can be read; send a JPEG or a PNG.') from None
+        raise RefusedError(415, 'This is no photo that can be read; send a JPEG, PNG or WebP.') from None
     if width * height > limits.max_pixels:
         raise RefusedError(
             413, f'The photo has {width} x {height} pixels, at most {limits.max_pixels} are taken; send a smaller one.'
         )
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
+    image = None if _is_cut(data, kind) else _pixels(data)
+    if image is None or sorted(image.shape[:2]) != sorted((width, height)):
         raise RefusedError(400, 'The photo is damaged or cut off; send it again.')
     return image
+
+
+def _pixels(data: bytes) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+
+
+def _is_cut(data: bytes, kind: str | None) -> bool:
+    """Whether the file ends too early, which decoders of JPEG and PNG forgive by a grey or black rest."""
+    if kind in ('JPEG', 'MPO'):
+        return data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')  # No end of image behind the last scan.
+    return kind == 'PNG' and b'IEND' not in data[-4096:]

@@ -1,0 +1,165 @@
+"""Run an application: a socket, uvicorn, a line in the log for each request, and an end that finishes what began."""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+__all__ = ['listen', 'run', 'url_of']
+
+HEADER_SECONDS = 20
+"""In which the head of a request has to arrive; uvicorn would wait forever."""
+IDLE_SECONDS = 75
+"""That a connection is kept open for a next request: longer than proxies keep theirs (nginx: 60)."""
+STOP_SECONDS = 30
+"""For answers that are under way when the service is stopped."""
+MAX_CONNECTIONS = 500
+"""Open at a time: below the 1024 files that a process may have by default."""
+
+logger = logging.getLogger('mmseg_oneformer.serving')
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take an address, before a model is loaded for nothing; whoever connects is refused until ``run``.
+
+    Args:
+        host: Name or address of this machine.
+        port: 0 takes a free one.
+
+    Raises:
+        ValueError: The address cannot be had.
+    """
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((host, port))
+    except (OSError, OverflowError) as error:
+        taken.close()
+        reason = getattr(error, 'strerror', None) or error
+        raise ValueError(f'Port {port} of {host} cannot be used ({reason}); choose --port or --host.') from error
+    return taken
+
+
+def url_of(taken: socket.socket) -> str:
+    """Address for a browser."""
+    host, port = taken.getsockname()[:2]
+    return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
+
+
+def run(app: ASGIApp, taken: socket.socket) -> None:
+    """Serve until SIGTERM or Ctrl-C, then finish what has begun; a second Ctrl-C ends at once.
+
+    Args:
+        app: The application.
+        taken: From ``listen``.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%Y-%m-%d %H:%M:%S'))
+    for name, level in (('mmseg_oneformer.serving', logging.INFO), ('uvicorn.error', logging.WARNING)):
+        log = logging.getLogger(name)
+        log.handlers, log.propagate = [handler], False
+        log.setLevel(level)
+    config = uvicorn.Config(
+        LoggedRequests(app),
+        http=BoundedProtocol,
+        ws='none',
+        lifespan='on',
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    # uvicorn raises the signal again when it has finished; the stop was asked for, and is no error.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: None)
+    uvicorn.Server(config).run(sockets=[taken])
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP of uvicorn, with an end for clients that send no request, or its head byte by byte, or read no answer."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a request, not forever."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait for the rest, not forever."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        super().connection_lost(exc)
+        self._stop_watching()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Let go, even if an answer has not been read: closing would wait for its reader."""
+        self.transport.abort()
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:  # The application has its own limits.
+            self._stop_watching()
+        elif self._patience is None:
+            self._patience = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+
+    def _stop_watching(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+
+class LoggedRequests:
+    """Middleware: one line a request, with sizes and seconds, and nothing of what was in it.
+
+    Args:
+        app: What answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope['type'] != 'http':
+            await self.app(scope, receive, send)
+            return
+        start, seen = time.perf_counter(), {'in': 0, 'out': 0, 'status': 0}
+
+        async def counted_receive() -> Message:
+            message = await receive()
+            seen['in'] += len(message.get('body', b''))
+            return message
+
+        async def counted_send(message: Message) -> None:
+            seen['status'] = message.get('status', seen['status'])
+            seen['out'] += len(message.get('body', b''))
+            await send(message)
+
+        try:
+            await self.app(scope, counted_receive, counted_send)
+        finally:
+            logger.info('%s', _line(scope, seen, time.perf_counter() - start))
+
+
+def _line(scope: Scope, seen: dict[str, int], seconds: float) -> str:
+    client: Any = scope.get('client') or ('-',)
+    # As it was sent, percent signs and all: a line cannot be forged by a path with a line break.
+    target = scope.get('raw_path', b'').decode('latin-1')
+    query = scope.get('query_string', b'').decode('latin-1')
+    return (
+        f'{client[0]} {scope["method"]} {target}{"?" if query else ""}{query} {seen["status"]} '
+        f'{seconds:.3f} s, {seen["in"]} bytes in, {seen["out"]} out'
+    )

@@ -1,0 +1,92 @@
+"""Answer photos over HTTP.
+
+python tools/serve.py --model NAME_OR_CONFIG [--weights F.pth] [--device cuda:0] [--port 8000]
+curl --data-binary @photo.jpg "http://127.0.0.1:8000/predict?tasks=panoptic"
+
+/docs describes the service for people, /openapi.json for programs. Exit status: 0 after SIGTERM or Ctrl-C, 2 for a
+wrong command.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.config import DictAction
+
+from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.engine.cli import add_speed_arguments, cli_errors
+from mmseg_oneformer.engine.memory import keep_freed_memory
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
+    parser.add_argument('--weights', metavar='FILE', help='a checkpoint, or its https address (default: by the name)')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
+    add_speed_arguments(parser)
+    parser.add_argument('--threads', type=int, help="of PyTorch on the CPU (default: PyTorch's own choice)")
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0: all (default: %(default)s)')
+    parser.add_argument('--port', type=int, default=8000, help='0 takes a free one (default: %(default)s)')
+    parser.add_argument(
+        '--max-batch', type=int, help='photos of a size that share a pass (default: 1 on a CPU, else 4)'
+    )
+    parser.add_argument(
+        '--max-wait-ms', type=float, default=5, help='how long a photo waits for others (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--max-waiting', type=int, default=64, help='requests under way; more are refused (default: %(default)s)'
+    )
+    parser.add_argument('--max-megabytes', type=float, default=20, help='of an upload (default: %(default)s)')
+    parser.add_argument('--max-megapixels', type=float, default=30, help='of a photo (default: %(default)s)')
+    parser.add_argument('--max-seconds', type=float, default=30, help='for an upload to arrive (default: %(default)s)')
+    return parser.parse_args(argv)
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load the model, answer a blank picture, and serve."""
+    args = parse_args(argv)
+    least = {'threads': 1, 'max_batch': 1, 'max_wait_ms': 0, 'max_waiting': 1, 'port': 0}
+    positive = ('max_megabytes', 'max_megapixels', 'max_seconds')
+    for name, value in vars(args).items():
+        if value is not None and (value < least.get(name, value) if name in least else name in positive and value <= 0):
+            raise ValueError(f'--{name.replace("_", "-")} is {value}; give {least.get(name, "more than 0")}.')
+    try:
+        from mmseg_oneformer.serving.app import create_app
+        from mmseg_oneformer.serving.guard import Guard, is_loopback
+        from mmseg_oneformer.serving.server import listen, run, url_of
+        from mmseg_oneformer.serving.uploads import Limits
+    except ModuleNotFoundError as error:
+        if error.name not in ('fastapi', 'uvicorn', 'starlette', 'anyio', 'pydantic'):
+            raise
+        raise ValueError(f"{error.name} is not installed; run: pip install -e '.[serve]'") from error
+    with listen(args.host, args.port) as taken:
+        if args.threads is not None:
+            torch.set_num_threads(args.threads)
+        if not torch.cuda.is_available():
+            keep_freed_memory()
+        infer = OneFormerInferencer(
+            args.model, args.weights, args.device, args.cfg_options, dtype=args.dtype, compile=args.compile
+        )
+        # What is wrong with model and device shows now, and the first photo does not pay for what happens once.
+        (blank,) = infer.logits([infer.prepare(np.zeros((480, 640, 3), np.uint8))])
+        blank.answer()
+        limits = Limits(int(args.max_megabytes * 1e6), int(args.max_megapixels * 1e6), args.max_seconds)
+        max_batch = args.max_batch or (1 if infer.device.type == 'cpu' else 4)
+        app = create_app(infer, args.model, limits, max_batch, args.max_wait_ms / 1000, args.max_waiting)
+        local = is_loopback(taken.getsockname()[0])
+        app.add_middleware(Guard, local=local)
+        if not local:
+            print('Everyone who reaches this machine can ask: there is no password.', file=sys.stderr)
+        print(f'{args.model} answers at {url_of(taken)}/predict, see {url_of(taken)}/docs; Ctrl-C stops.', flush=True)
+        run(app, taken)
+
+
+if __name__ == '__main__':
+    main()
