@@ -137,7 +137,7 @@ def test_check_versions__old_torch(monkeypatch):
         compat.check_versions()
 
 
-def test_import__neither_the_text_encoder_nor_a_plot_library_is_loaded():
-    code = 'import sys, mmseg_oneformer; print([name for name in ("open_clip",) if name in sys.modules])'
+def test_import__neither_the_text_encoder_nor_inference_functions_are_loaded():
+    code = 'import sys, mmseg_oneformer; print([name for name in ("open_clip", "mmdet.apis") if name in sys.modules])'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == '[]'

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmdet.apis import DetInferencer, inference_detector, init_detector
+from mmdet.apis import inference_detector, init_detector
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result_pyplot
@@ -105,19 +105,3 @@ def test_shipped_config__mmseg_and_mmdet(shipped, photo, tmp_path):
     infer = MMSegInferencer(*shipped, device='cpu')
     assert_same(infer(photo, return_datasamples=True, out_dir=str(tmp_path / 'mmseg')), ours)
     assert list((tmp_path / 'mmseg').rglob('*.png'))
-
-
-def test_mmseg__inferencer(tiny_model, photo, expected, tmp_path):
-    config, weights = tiny_model
-    infer = MMSegInferencer(str(config), str(weights), device='cpu')
-    (sample,) = [infer(photo, return_datasamples=True, out_dir=str(tmp_path / 'mmseg'))]
-    assert_same(sample, expected)
-    assert list((tmp_path / 'mmseg').rglob('*.png'))
-
-
-def test_mmdet__inferencer(tiny_model, photo, expected, tmp_path):
-    config, weights = tiny_model
-    infer = DetInferencer(str(config), str(weights), device='cpu', show_progress=False)
-    result = infer(photo, return_datasamples=True, out_dir=str(tmp_path / 'mmdet'), no_save_pred=True)
-    assert_same(result['predictions'][0], expected)
-    assert list((tmp_path / 'mmdet').rglob('*.png'))

@@ -10,6 +10,9 @@ compat.setup()
 
 from . import models, datasets, evaluation, engine, visualization  # noqa: E402, I001
 from .models import checkpoint  # noqa: E402, F401  (registers the safe reader)
+from .cures import CURES, AfterImport  # noqa: E402
 from .version import __version__  # noqa: E402
+
+AfterImport(CURES).install()
 
 __all__ = ['__version__', 'compat', 'datasets', 'engine', 'evaluation', 'models', 'visualization']
