@@ -23,7 +23,7 @@ def infer(tiny_model):
 
 def answers(infer, *args, **kwargs):
     """What mmdet's and mmseg's tools read, of each image."""
-    return [result.sample for result in infer(*args, **kwargs)]
+    return [result.sample for result in infer(*args, channel_order='bgr', **kwargs)]
 
 
 def assert_same(one, other):
@@ -130,7 +130,7 @@ def test_call__wrong_arguments(infer, make_photo, tmp_path):
         answers(infer, make_photo(), tasks=('semantic', 'depth'))
     with pytest.raises(ValueError, match="'all'"):
         answers(infer, make_photo(), token='all')
-    with pytest.raises(ValueError, match='not 0'):
+    with pytest.raises(ValueError, match='batch size of 0'):
         answers(infer, make_photo(), batch_size=0)
     with pytest.raises(FileNotFoundError, match='nothing_here'):
         answers(infer, tmp_path / 'nothing_here.jpg')
@@ -185,7 +185,9 @@ def test_stream__answers_before_a_broken_image_come_first(infer, make_photo, tmp
 @pytest.mark.parametrize('with_files', [False, True])
 def test_stream__left_early(infer, make_photo, tmp_path, with_files):
     threads = threading.active_count()
-    stream = infer.stream([make_photo()] * 5, out_dir=tmp_path if with_files else None, progress=False)
+    stream = infer.stream(
+        [make_photo()] * 5, channel_order='bgr', out_dir=tmp_path if with_files else None, progress=False
+    )
     next(stream)
     stream.close()
     assert threading.active_count() == threads

@@ -47,7 +47,9 @@ def answer_maps(results):
 @pytest.fixture(scope='module')
 def plain(photos):
     """Answers in fp32, not compiled."""
-    return answer_maps(OneFormerInferencer(MODEL, device='cpu')(photos, progress=False, mask_format='dense'))
+    return answer_maps(
+        OneFormerInferencer(MODEL, device='cpu')(photos, progress=False, mask_format='dense', channel_order='bgr')
+    )
 
 
 def assert_agree(plain, other):
@@ -57,7 +59,7 @@ def assert_agree(plain, other):
 
 def test_bf16__labels_of_all_answers_agree(photos, plain):
     infer = OneFormerInferencer(MODEL, device='cpu', dtype='bf16')
-    other = answer_maps(infer(photos, progress=False, mask_format='dense'))
+    other = answer_maps(infer(photos, progress=False, mask_format='dense', channel_order='bgr'))
     assert_agree(plain, other)
     assert any((plain[task] != other[task]).any() for task in TASKS), 'bf16 was not used'
 
@@ -66,7 +68,7 @@ def test_bf16__labels_of_all_answers_agree(photos, plain):
 @pytest.mark.parametrize('dtype', ['fp32', 'bf16'])
 def test_compile__labels_of_all_answers_agree(photos, plain, dtype):
     infer = OneFormerInferencer(MODEL, device='cpu', dtype=dtype, compile=True)
-    assert_agree(plain, answer_maps(infer(photos, progress=False, mask_format='dense')))
+    assert_agree(plain, answer_maps(infer(photos, progress=False, mask_format='dense', channel_order='bgr')))
 
 
 @pytest.mark.parametrize('dtype', ['fp32', 'bf16'])

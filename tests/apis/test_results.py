@@ -52,7 +52,7 @@ def result(request):
         masks=encode_masks(masks) if request.param == 'rle' else masks,
     )
     photo = np.full((*SIZE, 3), 90, np.uint8)
-    return OneFormerResult(Source('street', 'town/street.jpg', array=photo), photo, sample, META)
+    return OneFormerResult(Source('street', 'town/street.jpg', read=lambda: photo), photo, sample, META)
 
 
 def test_result__arrays_and_names(result):

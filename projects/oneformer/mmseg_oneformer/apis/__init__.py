@@ -3,12 +3,13 @@
 from .inferencer import OneFormerInferencer, Prepared
 from .photo_logits import PhotoLogits
 from .registry import find_config, list_models
-from .results import AnswerWriter, Instances, OneFormerResult, Panoptic
-from .sources import Source
+from .results import AnswerWriter, Instances, OneFormerResult, Panoptic, VideoWriter
+from .sources import Frame, Source, Video
 from .weights import find_weights, resolve_weights
 
 __all__ = [
     'AnswerWriter',
+    'Frame',
     'Instances',
     'OneFormerInferencer',
     'OneFormerResult',
@@ -16,6 +17,8 @@ __all__ = [
     'PhotoLogits',
     'Prepared',
     'Source',
+    'Video',
+    'VideoWriter',
     'find_config',
     'find_weights',
     'list_models',

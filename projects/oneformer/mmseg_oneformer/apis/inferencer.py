@@ -2,16 +2,17 @@
 
 Decisions:
 * A call keeps nothing: tasks and token are arguments, and the model's own settings are as before after it.
-* Arrays are BGR, as everywhere in OpenMMLab; what is read from disk is turned to BGR by the config's own loader.
+* Inside, images are BGR, as everywhere in OpenMMLab; files are read by the config's own loader. Arrays and tensors come
+  with their channel order: guessing it wrong would cost accuracy without a sign.
 * ``stream`` holds one batch at a time, the images of the next, and the answers of the last while they are written, for
   folders whose answers do not fit in memory. Reading and writing overlap with the network; order and errors are those
   of one after the other.
 """
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -19,22 +20,21 @@ import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
+from mmengine.registry import MODELS, DefaultScope
 from tqdm import tqdm
 
 from ..datasets.images import image_fault
-from ..datasets.metainfo import metainfo_of
 from ..models.checkpoint import for_inference, load_weights
 from ..models.precision import check_dtype, use_dtype
 from ..tasks import TASKS, check_task, check_tasks
 from ..visualization.colors import Color, palette_colors
+from .model_loading import choose_device, dataset_meta_of, image_pipeline, model_config, model_name
 from .overlap import read_ahead, write_behind
 from .photo_logits import PhotoLogits
-from .registry import read_config
-from .results import AnswerWriter, OneFormerResult
-from .sources import Input, Source, collect_sources
+from .results import AnswerWriter, OneFormerResult, VideoWriter
+from .sources import Input, Source, Video, collect_sources
+from .videos import count_images, each_image
 from .weights import find_weights, resolve_weights
 
 
@@ -87,8 +87,8 @@ class OneFormerInferencer:
         dtype: str | None = None,
         compile: bool = False,
     ) -> None:
-        self.device = _device(device)
-        cfg = _read_config(model, cfg_options)
+        self.device = choose_device(device)
+        cfg = model_config(model, cfg_options)
         if dtype is not None:
             use_dtype(cfg, check_dtype(dtype, self.device))
         if weights is not None:
@@ -96,13 +96,15 @@ class OneFormerInferencer:
         elif not isinstance(model, Config):
             weights = find_weights(model, download=True)
         if weights is None:
-            raise ValueError(f'No weights are shipped or published for {_name(model)}; give the path of its weights.')
+            raise ValueError(
+                f'No weights are shipped or published for {model_name(model)}; give the path of its weights.'
+            )
         self.cfg = for_inference(cfg)
         with DefaultScope.overwrite_default_scope(self.cfg.get('default_scope', 'mmdet')):
             self.model = revert_sync_batchnorm(MODELS.build(self.cfg.model))
             meta = load_weights(self.model, weights)
-            self.dataset_meta = _dataset_meta(self.cfg, meta, self.model)
-            self._load, self._prepare = _pipeline(self.cfg)
+            self.dataset_meta = dataset_meta_of(self.cfg, meta, self.model)
+            self._load, self._prepare = image_pipeline(self.cfg)
         self.model.cfg, self.model.dataset_meta = self.cfg, self.dataset_meta
         self.model.to(self.device).eval()
         if compile:
@@ -117,19 +119,30 @@ class OneFormerInferencer:
         progress: bool = True,
         out_dir: str | os.PathLike[str] | None = None,
         mask_format: str | None = None,
+        *,
+        channel_order: str | None = None,
+        allow_urls: bool = False,
+        max_frames: int | None = None,
     ) -> list[OneFormerResult]:
         """Answer images, and hold all answers in memory.
 
         Args:
-            inputs: A photo, a folder of photos, a uint8 BGR array (H, W, 3), or a list of these.
+            inputs: One or a list of: path of a photo or video; folder (all its photos); glob pattern; uint8 array
+                (H, W, 3); tensor (B, 3, H, W), uint8 or floating point in 0..1; PIL image; number of a camera;
+                http(s) address of a photo.
             tasks: 'semantic', 'instance', 'panoptic' or several of them.
             token: The task whose token is used for all answers; by default each has its own.
             batch_size: Images that go through the network together. Smaller ones are padded to the largest, which
                 changes their answers a little; 1 gives the exact ones.
             progress: Show a progress bar for more than one image.
-            out_dir: Also write the answers here, as described at :class:`AnswerWriter`.
+            out_dir: Also write the answers here: those of photos as described at :class:`AnswerWriter`, those of videos
+                as at :class:`VideoWriter`.
             mask_format: Instances as 'dense' masks (n, H, W), as 'rle', a list of COCO's run-length codes, or as the
                 config says: 'auto', codes for photos above 4 megapixels.
+            channel_order: 'rgb' or 'bgr', of arrays and tensors, which do not say it themselves.
+            allow_urls: Fetch photos whose addresses are given; refused by default, since inputs may come from
+                strangers.
+            max_frames: Of each video at most.
 
         Returns:
             A result for each image, in the order of the inputs (a folder's photos sorted by name).
@@ -138,7 +151,22 @@ class OneFormerInferencer:
             FileNotFoundError: If an input does not exist.
             ValueError: If an image cannot be read or an argument is wrong.
         """
-        return list(self.stream(inputs, tasks, token, batch_size, progress, out_dir, mask_format=mask_format))
+        given = inputs if isinstance(inputs, list | tuple) else [inputs]
+        if max_frames is None and any(isinstance(item, int) for item in given):
+            raise ValueError('A camera has no end; give max_frames, or use stream() and leave it when you like.')
+        answers = self.stream(
+            inputs,
+            tasks,
+            token,
+            batch_size,
+            progress,
+            out_dir,
+            mask_format=mask_format,
+            channel_order=channel_order,
+            allow_urls=allow_urls,
+            max_frames=max_frames,
+        )
+        return list(answers)
 
     def stream(
         self,
@@ -150,8 +178,12 @@ class OneFormerInferencer:
         out_dir: str | os.PathLike[str] | None = None,
         on_broken: Callable[[Source, str], None] | None = None,
         mask_format: str | None = None,
+        *,
+        channel_order: str | None = None,
+        allow_urls: bool = False,
+        max_frames: int | None = None,
     ) -> Iterator[OneFormerResult]:
-        """Answer images one batch after the other; arguments and errors as for a call.
+        """Answer images and frames one batch after the other; arguments and errors as for a call.
 
         Args:
             inputs: See above.
@@ -164,6 +196,9 @@ class OneFormerInferencer:
             on_broken: Called with the image and a sentence for each one that cannot be read, which is then left out;
                 by default the first one raises.
             mask_format: See above.
+            channel_order: See above.
+            allow_urls: See above.
+            max_frames: See above. A camera goes on until the iterator is left.
 
         Returns:
             An iterator over the answers, in the order of the inputs.
@@ -171,38 +206,49 @@ class OneFormerInferencer:
         tasks = check_tasks(tasks)
         if token is not None:
             check_task(token)
-        if batch_size < 1:
-            raise ValueError(f'A batch has at least one image, not {batch_size}; give a batch size of 1 or more.')
-        sources = collect_sources(inputs)
-        writer = None if out_dir is None else AnswerWriter(out_dir, sources, self.dataset_meta)
+        for value, name in ((batch_size, 'batch size'), (max_frames, 'max_frames')):
+            if value is not None and value < 1:
+                raise ValueError(f'A {name} of {value} leaves no image; give 1 or more.')
         options = {'tasks': tasks, 'token': token or self.model.test_cfg.token}
         if mask_format is not None:
             options['mask_format'] = mask_format
-        return self._stream(sources, options, batch_size, progress, writer, on_broken)
+        items, writers = collect_sources(inputs, channel_order, allow_urls), None
+        if out_dir is not None:
+            photos = AnswerWriter(out_dir, [item for item in items if isinstance(item, Source)], self.dataset_meta)
+            videos = VideoWriter(out_dir, [item for item in items if isinstance(item, Video)], self.dataset_meta)
+            writers = photos, videos
+        count = count_images(items, max_frames)
+        bar = partial(tqdm, total=count, unit='image', disable=not progress or count == 1)
+        return self._stream(each_image(items, max_frames), options, batch_size, bar, writers, on_broken)
 
     def _stream(
         self,
-        sources: Sequence[Source],
+        sources: Generator[Source, None, None],
         options: Mapping[str, Any],
         batch_size: int,
-        progress: bool,
-        writer: AnswerWriter | None,
+        bar: Callable[[], tqdm],
+        writers: tuple[AnswerWriter, VideoWriter] | None,
         on_broken: Callable[[Source, str], None] | None,
     ) -> Iterator[OneFormerResult]:
         with ExitStack() as stack:
-            bar = tqdm(total=len(sources), unit='image', disable=not progress or len(sources) == 1)
-            stack.enter_context(bar)
-            if writer is not None:
+            done = stack.enter_context(bar()).update
+            for writer in writers or ():
                 stack.enter_context(writer)
-            batches = stack.enter_context(closing(self._batches(sources, options, batch_size, on_broken, bar.update)))
-            if writer is None:
+            stack.enter_context(closing(sources))
+            batches = stack.enter_context(closing(self._batches(sources, options, batch_size, on_broken, done)))
+            if writers is None:
                 yield from (answer for batch in batches for answer in batch)
-            else:
-                yield from write_behind(lambda result: writer.add(result.source, result.image, result.sample), batches)
+                return
+            photos, videos = writers
+
+            def write(result: OneFormerResult) -> None:
+                (photos if result.source.frame is None else videos).add(result.source, result.image, result.sample)
+
+            yield from write_behind(write, batches)
 
     def _batches(
         self,
-        sources: Sequence[Source],
+        sources: Iterable[Source],
         options: Mapping[str, Any],
         batch_size: int,
         on_broken: Callable[[Source, str], None] | None,
@@ -231,7 +277,8 @@ class OneFormerInferencer:
         Raises:
             ValueError: If it is no image.
         """
-        (source,) = collect_sources(photo)
+        (source,) = collect_sources(photo, channel_order='bgr')
+        assert isinstance(source, Source)
         return self._read(source)
 
     def logits(self, batch: Sequence[Prepared], tokens: Sequence[str] = TASKS) -> list[PhotoLogits]:
@@ -259,9 +306,10 @@ class OneFormerInferencer:
 
     def _read(self, source: Source) -> Prepared:
         """Load one image and prepare it for the network; ValueError if it cannot be read."""
-        if source.array is not None:
-            shape = source.array.shape[:2]
-            results: dict[str, Any] = {'img': source.array, 'img_shape': shape, 'ori_shape': shape, 'img_path': None}
+        if source.read is not None:
+            array = source.read()
+            shape = array.shape[:2]
+            results: dict[str, Any] = {'img': array, 'img_shape': shape, 'ori_shape': shape, 'img_path': None}
         else:
             try:
                 results = self._load({'img_path': str(source.path)})
@@ -282,55 +330,3 @@ class OneFormerInferencer:
             return []
         tokens = (options['token'],) if options['token'] else options['tasks']
         return [photo.answer(**options) for photo in self.logits(batch, tokens)]
-
-
-def _name(model: str | os.PathLike[str] | Config) -> str:
-    return str(model.filename or 'this config') if isinstance(model, Config) else str(model)
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    """Return the device, or raise a ValueError if it is not there."""
-    try:
-        chosen = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip('.')
-        raise ValueError(
-            f'Device {device} cannot be used ({reason}); choose cpu, or cuda where there is a GPU.'
-        ) from error
-    return chosen
-
-
-def _read_config(model: str | os.PathLike[str] | Config, options: dict[str, Any] | None) -> Config:
-    if not isinstance(model, Config):
-        return read_config(model, options)
-    cfg = model.copy()
-    cfg.merge_from_dict(options or {})
-    return cfg
-
-
-def _pipeline(cfg: Config) -> tuple[Callable[[dict], dict], Callable[[dict], dict]]:
-    """Return the config's image loader and what follows it in its test pipeline."""
-    steps = cfg.test_dataloader.dataset.pipeline  # What tools/test.py and mmdet use; mmseg reads cfg.test_pipeline.
-    if not str(steps[0]['type']).endswith('LoadImageFromFile'):
-        raise ValueError(f'The test pipeline has to begin with LoadImageFromFile, not {steps[0]["type"]}; reorder it.')
-    return TRANSFORMS.build(steps[0]), Compose(steps[1:])
-
-
-def _dataset_meta(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, Any]:
-    """Return classes, thing ids and palette: the checkpoint's own, else those of the config's test data set.
-
-    Raises:
-        ValueError: If neither names the classes, or there are more or fewer than the model has.
-    """
-    found = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
-    if 'classes' not in found and cfg.get('test_dataloader') is not None:
-        found = metainfo_of(cfg.test_dataloader.dataset)
-    if 'classes' not in found:
-        raise ValueError("Neither the weights nor the config name the classes; add metainfo to the config's data set.")
-    if len(found['classes']) != model.head.num_classes:
-        raise ValueError(
-            f'The weights name {len(found["classes"])} classes and the model has {model.head.num_classes}; '
-            'give config and weights of one model.'
-        )
-    return {**found, 'classes': tuple(found['classes']), 'thing_ids': tuple(model.thing_ids)}

@@ -1,18 +1,58 @@
-"""What a user hands in, as a list: photos on disk and arrays, each with a name of its own."""
+"""What a user hands in, as a list of images and videos, each with a name of its own.
 
+Decisions:
+* Nothing is guessed: arrays and tensors come with their channel order, a number is a camera and never a file, and a web
+  address is fetched only where the call allows it.
+* What is wrong with an input as such is said at once; pixels are read when their turn comes.
+"""
+
+import glob
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+import urllib.parse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-import cv2
 import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from .pixels import array_to_bgr, check_array, check_pillow, check_tensor, pillow_to_bgr, tensor_to_bgr
+from .urls import check_photo_url, fetch_photo, is_url
+
+__all__ = ['IMAGE_SUFFIXES', 'VIDEO_SUFFIXES', 'Frame', 'Input', 'Source', 'Video', 'collect_sources']
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 """What counts as a photo in a folder; a file that is named outright is tried whatever it is called."""
+VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv')
+"""What counts as a video."""
 
-Input: TypeAlias = str | os.PathLike[str] | np.ndarray
+Input: TypeAlias = str | os.PathLike[str] | int | np.ndarray | Tensor | Image.Image
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file or a camera."""
+
+    name: str
+    """Different for each input of a call; the first part of the names of its output files."""
+    file_name: str
+    path: Path | None = None
+    camera: int | None = None
+    """OpenCV's index, in place of a path."""
+
+
+class Frame(NamedTuple):
+    """Where in a video an image was."""
+
+    video: Video
+    number: int
+    """Frames before it."""
+    fps: float
+    """Frames of the video in a second."""
 
 
 @dataclass(frozen=True)
@@ -22,75 +62,114 @@ class Source:
     name: str
     """Different for each image of a call; the first part of the names of its output files."""
     file_name: str
-    """The path below the folder that all files of the call share; the name for an array."""
+    """The path below the folder that all files of the call share; for what is no file a name."""
     path: Path | None = None
-    array: np.ndarray | None = None
-    """(H, W, 3) uint8 BGR."""
+    """A file, which the config's own loader reads."""
+    read: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    """What is no file: returns (H, W, 3) uint8 BGR, or raises a ValueError that says why it cannot."""
+    frame: Frame | None = None
 
 
-def collect_sources(inputs: Input | Sequence[Input]) -> list[Source]:
-    """List the images that ``inputs`` means: a file, a folder (its photos, sorted), an array, or several of these.
+def collect_sources(
+    inputs: Input | Sequence[Input], channel_order: str | None = None, allow_urls: bool = False
+) -> list[Source | Video]:
+    """List what ``inputs`` means.
 
     Args:
-        inputs: Paths, or arrays as :func:`as_bgr` takes them.
+        inputs: One or several of: the path of a photo or video; a folder, which means its photos, sorted; a glob
+            pattern, which means the photos and videos that match, sorted (``**`` for folders within folders); a
+            camera's number; an http(s) address; an array, a tensor or a PIL image as in :mod:`.pixels`.
+        channel_order: 'rgb' or 'bgr', of all arrays and tensors.
+        allow_urls: Take addresses.
 
     Returns:
-        At least one source, in the given order.
+        At least one, in the given order.
 
     Raises:
-        FileNotFoundError: If a path does not exist.
-        ValueError: If there is no image at all, or an array is none.
+        FileNotFoundError: If a path does not exist or a pattern matches nothing.
+        ValueError: If there is no input at all, or one is of no use.
     """
-    if isinstance(inputs, str | os.PathLike | np.ndarray):
+    if isinstance(inputs, str | os.PathLike | int | np.ndarray | Tensor | Image.Image):
         inputs = [inputs]
-    found: list[Path | np.ndarray] = []
+    found: list[_Found] = []
     for item in inputs:
-        if isinstance(item, np.ndarray):
-            found.append(as_bgr(item))
-        else:
-            found.extend(_files(Path(item).expanduser()))
+        found += _expand(item, channel_order, allow_urls, len(found))
     if not found:
-        raise ValueError('No input was given; give photos, folders of photos or BGR arrays.')
-    below = _below_common_folder([item for item in found if isinstance(item, Path)])
-    file_names = [below[item] if isinstance(item, Path) else f'array_{k:04d}' for k, item in enumerate(found)]
+        raise ValueError('No input was given; give photos, folders, videos, arrays, tensors or PIL images.')
+    below = _below_common_folder([one.path for one in found if one.path is not None])
+    file_names = [one.file_name if one.path is None else below[one.path] for one in found]
     return [
-        Source(name, file_name, path=item) if isinstance(item, Path) else Source(name, file_name, array=item)
-        for name, file_name, item in zip(_unique_names(file_names), file_names, found)
+        Video(name, file_name, one.path, one.camera)
+        if one.is_video
+        else Source(name, file_name, path=one.path, read=one.read)
+        for name, file_name, one in zip(_unique_names(file_names), file_names, found, strict=True)
     ]
 
 
-def as_bgr(array: np.ndarray) -> np.ndarray:
-    """Return an image array as (H, W, 3) uint8 BGR, the order of OpenCV and OpenMMLab.
+class _Found(NamedTuple):
+    """An input without its name."""
 
-    Args:
-        array: uint8 grey (H, W) or (H, W, 1), BGR (H, W, 3) or BGRA (H, W, 4), whose alpha is dropped.
+    path: Path | None = None
+    file_name: str = ''
+    """Of what has no path."""
+    read: Callable[[], np.ndarray] | None = None
+    camera: int | None = None
 
-    Raises:
-        ValueError: If it is something else.
-    """
-    shape = 'x'.join(map(str, array.shape))
-    if array.dtype != np.uint8:
-        raise ValueError(f'An image array has to be uint8 with values 0-255, not {array.dtype} ({shape}); convert it.')
-    channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
-    if channels not in (1, 3, 4) or not array.size:
-        raise ValueError(
-            f'An image array has to be (H, W), (H, W, 3) or (H, W, 4), not {shape}; put its axes in order.'
-        )
-    if channels == 1:
-        return cv2.cvtColor(np.ascontiguousarray(array.reshape(array.shape[:2])), cv2.COLOR_GRAY2BGR)
-    return np.ascontiguousarray(array[:, :, :3])
+    @property
+    def is_video(self) -> bool:
+        return self.camera is not None or (self.path is not None and self.path.suffix.lower() in VIDEO_SUFFIXES)
+
+
+def _expand(item: Input, channel_order: str | None, allow_urls: bool, number: int) -> list[_Found]:
+    """Return what one input means; what has no name is called by its ``number``."""
+    if isinstance(item, np.ndarray):
+        check_array(item, channel_order)
+        return [_Found(file_name=f'array_{number:04d}', read=partial(array_to_bgr, item, channel_order))]
+    if isinstance(item, Tensor):
+        check_tensor(item, channel_order)
+        names = (f'array_{k:04d}' for k in range(number, number + len(item)))
+        return [
+            _Found(file_name=name, read=partial(tensor_to_bgr, image, channel_order))
+            for name, image in zip(names, item, strict=True)
+        ]
+    if isinstance(item, Image.Image):
+        check_pillow(item)
+        return [_Found(file_name=f'image_{number:04d}', read=partial(pillow_to_bgr, item))]
+    if isinstance(item, int) and not isinstance(item, bool):
+        if item < 0:
+            raise ValueError(f'There is no camera {item}; the first one is 0.')
+        return [_Found(file_name=f'camera_{item}', camera=item)]
+    if isinstance(item, str) and is_url(item):
+        check_photo_url(item, allow_urls)
+        return [_Found(file_name=_url_name(item, number), read=partial(fetch_photo, item))]
+    if isinstance(item, str | os.PathLike):
+        return [_Found(path) for path in _files(Path(item).expanduser())]
+    raise ValueError(f'{type(item).__name__} is no input; give paths, uint8 arrays, tensors or PIL images.')
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the file itself, or the photos right in a folder."""
+    """Return the file itself, the photos right in a folder, or the photos and videos that match a pattern."""
     if path.is_file():
         return [path]
-    if not path.is_dir():
-        raise FileNotFoundError(f'{path} does not exist; give a photo or a folder of photos.')
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        if not files:
+            raise ValueError(f'Folder {path} has no photos ({", ".join(IMAGE_SUFFIXES)}); give another one.')
+        return files
+    if not glob.has_magic(str(path)):
+        raise FileNotFoundError(f'{path} does not exist; give a photo, a video or a folder of photos.')
+    matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207 (`**` of an absolute path)
+    files = [file for file in matches if file.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and file.is_file()]
     if not files:
-        raise ValueError(f'Folder {path} has no photos ({", ".join(IMAGE_SUFFIXES)}); give another one.')
+        raise FileNotFoundError(f'No photo or video matches {path}; correct the pattern.')
     return files
+
+
+def _url_name(url: str, number: int) -> str:
+    """Return a file name for what an address means: its last part, of letters that every file system takes."""
+    last = urllib.parse.unquote(urllib.parse.urlsplit(url).path.rsplit('/', 1)[-1])
+    plain = re.sub(r'[^A-Za-z0-9._-]', '_', last).strip('.')[-80:]
+    return plain or f'url_{number:04d}'
 
 
 def _below_common_folder(paths: Sequence[Path]) -> dict[Path, str]:

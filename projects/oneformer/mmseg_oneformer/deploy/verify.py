@@ -51,7 +51,7 @@ def compare_with_torch(folder: Path, infer: OneFormerInferencer, photos: Iterabl
         normalised = (torch.from_numpy(pixels) - infer.model.data_preprocessor.mean) / infer.model.data_preprocessor.std
         with torch.inference_mode():
             expected = infer.model.answer_logits(normalised, TASKS)
-        (sample,) = infer(photo, mask_format='dense', progress=False)
+        (sample,) = infer(photo, mask_format='dense', progress=False, channel_order='bgr')
         own = _labels_of_sample(sample, infer.dataset_meta)
         for t, task in enumerate(TASKS):
             for ours, theirs in zip(found, expected, strict=True):

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,9 +58,7 @@ class AnswerWriter:
         self.panoptic: list[dict[str, Any]] = []
         self.instances: list[dict[str, Any]] = []
         self.tasks: set[str] = set()
-        for source in sources:
-            if source.path is not None and source.path.parent.resolve() == self.folder.resolve():
-                raise ValueError(f'Answers cannot be written to {folder}, where the photos are; choose another folder.')
+        refuse_folder_of([source.path for source in sources], self.folder)
 
     def __enter__(self) -> 'AnswerWriter':
         """Begin; nothing is written yet."""
@@ -108,3 +106,9 @@ class AnswerWriter:
         options: dict[str, Any] = {'quality': 92, 'subsampling': 0} if name.endswith('.jpg') else {}
         with atomic_path(self.folder / name) as path:
             Image.fromarray(picture).save(path, **options)
+
+
+def refuse_folder_of(paths: Iterable[Path | None], folder: Path) -> None:
+    """Raise a ValueError if one of the files is in ``folder``, where answers would stand among photos."""
+    if any(path is not None and path.parent.resolve() == folder.resolve() for path in paths):
+        raise ValueError(f'Answers cannot be written to {folder}, where the photos are; choose another folder.')

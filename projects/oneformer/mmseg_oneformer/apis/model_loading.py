@@ -1,0 +1,69 @@
+"""What an inferencer is made of: device, config, the two halves of the test pipeline, and the names of the classes."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import TRANSFORMS
+
+from ..datasets.metainfo import metainfo_of
+from .registry import read_config
+
+__all__ = ['choose_device', 'dataset_meta_of', 'image_pipeline', 'model_config', 'model_name']
+
+
+def model_name(model: str | os.PathLike[str] | Config) -> str:
+    """Return what messages call a model."""
+    return str(model.filename or 'this config') if isinstance(model, Config) else str(model)
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """Return the device, or raise a ValueError if it is not there."""
+    try:
+        chosen = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip('.')
+        raise ValueError(
+            f'Device {device} cannot be used ({reason}); choose cpu, or cuda where there is a GPU.'
+        ) from error
+    return chosen
+
+
+def model_config(model: str | os.PathLike[str] | Config, options: dict[str, Any] | None) -> Config:
+    """Return a config with ``options`` merged into it; one that was given stays as it is."""
+    if not isinstance(model, Config):
+        return read_config(model, options)
+    cfg = model.copy()
+    cfg.merge_from_dict(options or {})
+    return cfg
+
+
+def image_pipeline(cfg: Config) -> tuple[Callable[[dict], dict], Callable[[dict], dict]]:
+    """Return the config's image loader and what follows it in its test pipeline."""
+    steps = cfg.test_dataloader.dataset.pipeline  # What tools/test.py and mmdet use; mmseg reads cfg.test_pipeline.
+    if not str(steps[0]['type']).endswith('LoadImageFromFile'):
+        raise ValueError(f'The test pipeline has to begin with LoadImageFromFile, not {steps[0]["type"]}; reorder it.')
+    return TRANSFORMS.build(steps[0]), Compose(steps[1:])
+
+
+def dataset_meta_of(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, Any]:
+    """Return classes, thing ids and palette: the checkpoint's own, else those of the config's test data set.
+
+    Raises:
+        ValueError: If neither names the classes, or there are more or fewer than the model has.
+    """
+    found = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
+    if 'classes' not in found and cfg.get('test_dataloader') is not None:
+        found = metainfo_of(cfg.test_dataloader.dataset)
+    if 'classes' not in found:
+        raise ValueError("Neither the weights nor the config name the classes; add metainfo to the config's data set.")
+    if len(found['classes']) != model.head.num_classes:
+        raise ValueError(
+            f'The weights name {len(found["classes"])} classes and the model has {model.head.num_classes}; '
+            'give config and weights of one model.'
+        )
+    return {**found, 'classes': tuple(found['classes']), 'thing_ids': tuple(model.thing_ids)}

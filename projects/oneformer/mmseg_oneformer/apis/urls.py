@@ -1,0 +1,128 @@
+"""Photos from the web, for those who ask for it: over http(s) alone, bounded in bytes, pixels and time, not on disk."""
+
+import io
+import queue
+import re
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from email.message import Message
+from typing import IO
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ..version import __version__
+
+__all__ = ['check_photo_url', 'fetch_photo', 'is_url']
+
+SCHEMES = ('http', 'https')
+MAX_BYTES = 50_000_000
+MAX_PIXELS = 200_000_000
+SECONDS = 30.0
+"""From the first to the last byte, name look-up and redirects included."""
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is an address of any scheme, and so no path."""
+    return re.match(r'[a-zA-Z][a-zA-Z0-9+.-]+://', text) is not None
+
+
+def check_photo_url(url: str, allowed: bool = True) -> None:
+    """Raise a ValueError unless ``url`` is an http(s) address and addresses are allowed."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme.lower() not in SCHEMES or not parts.hostname:
+        raise ValueError(f'{url} is refused, only http and https addresses are read; save the photo as a file.')
+    if not allowed:
+        raise ValueError(f'{url} is a web address; allow_urls=True (--allow-urls) has it fetched.')
+
+
+def fetch_photo(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> np.ndarray:
+    """Return the photo at an address as (H, W, 3) uint8 BGR, turned as its EXIF orientation says.
+
+    Args:
+        url: http or https; redirects are followed to these alone, and never from https to http.
+        max_bytes: Of the file.
+        seconds: Until all of it has to be here.
+
+    Raises:
+        ValueError: If it cannot be had in time, is too large or no photo.
+    """
+    answer: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answer.put(_get(url, max_bytes, seconds))
+        except Exception as error:
+            answer.put(error)
+
+    # A timeout of a socket starts again with each byte, and names are looked up without one: only somebody else's
+    # clock bounds the whole. A daemon does not hold up the end of the program.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        content = answer.get(timeout=seconds)
+    except queue.Empty:
+        raise ValueError(f'{url} has not arrived within {seconds:g} seconds; save the photo as a file.') from None
+    if isinstance(content, ValueError):
+        raise content
+    if isinstance(content, Exception):
+        raise ValueError(f'{url} cannot be fetched ({_reason(content)}); correct the address.') from content
+    return _decode(content, url)
+
+
+class _NoDowngrade(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http(s) alone, and not from https to http."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        check_photo_url(newurl)
+        if req.type == 'https' and urllib.parse.urlsplit(newurl).scheme.lower() != 'https':
+            raise ValueError(f'{req.full_url} is refused: it leads from https to {newurl}; give the address itself.')
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+
+
+def _get(url: str, max_bytes: int, seconds: float) -> bytes:
+    # By hand: build_opener adds handlers of file:, ftp: and data:.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        _NoDowngrade,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.HTTPDefaultErrorHandler,
+    ):
+        opener.add_handler(handler())
+    request = urllib.request.Request(url, headers={'User-Agent': f'mmseg_oneformer/{__version__}'})
+    with opener.open(request, timeout=seconds) as response:
+        content = response.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f'{url} has more than {max_bytes / 1e6:g} MB; save the photo as a file.')
+    return content
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        return f'{error.code} {error.reason}'
+    return str(getattr(error, 'reason', error)) or type(error).__name__
+
+
+def _decode(content: bytes, url: str) -> np.ndarray:
+    """Decode a photo whose size is looked at before its pixels are, so that a small file cannot fill the memory."""
+    try:
+        with Image.open(io.BytesIO(content)) as header:
+            pixels = header.width * header.height
+    except Image.DecompressionBombError:
+        pixels = MAX_PIXELS + 1
+    except Exception as error:  # Plugins raise whatever broken files make them raise.
+        raise ValueError(f'{url} is no photo; give the address of the picture itself.') from error
+    if pixels > MAX_PIXELS:
+        raise ValueError(f'{url} has more than {MAX_PIXELS // 1_000_000} megapixels; save a smaller one as a file.')
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f'{url} is damaged or of a kind that OpenCV does not read; save the photo as a JPEG.')
+    return image
