@@ -99,8 +99,11 @@ def _get(url: str, max_bytes: int, seconds: float) -> bytes:
     request = urllib.request.Request(url, headers={'User-Agent': f'mmseg_oneformer/{__version__}'})
     with opener.open(request, timeout=seconds) as response:
         content = response.read(max_bytes + 1)
+        missing = response.length  # None if the server did not say how much there is
     if len(content) > max_bytes:
         raise ValueError(f'{url} has more than {max_bytes / 1e6:g} MB; save the photo as a file.')
+    if missing:
+        raise ValueError(f'{url} broke off {missing} bytes before its end; try again.')
     return content
 
 
