@@ -11,7 +11,7 @@ from PIL import Image
 
 __all__ = ['DEFAULT_LIMITS', 'FORMATS', 'Limits', 'RefusedError', 'decode', 'receive']
 
-FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')
 """Of photos that are taken, in Pillow's names; of several pictures in a file it is the first."""
 
 
@@ -106,6 +106,6 @@ def _pixels(data: bytes) -> np.ndarray | None:
 
 def _is_cut(data: bytes, kind: str | None) -> bool:
     """Whether the file ends too early, which decoders of JPEG and PNG forgive by a grey or black rest."""
-    if kind in ('JPEG', 'MPO'):
+    if kind in ('JPEG', 'MPO'):  # MPO: several pictures in one JPEG
         return data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')  # No end of image behind the last scan.
     return kind == 'PNG' and b'IEND' not in data[-4096:]
