@@ -19,7 +19,7 @@ __all__ = ['Guard', 'is_loopback']
 
 HEADERS = {
     'Content-Security-Policy': (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     'X-Content-Type-Options': 'nosniff',

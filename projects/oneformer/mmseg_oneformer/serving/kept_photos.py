@@ -1,0 +1,45 @@
+"""Photos whose logits are kept, so that the page can ask about them again: bounded in bytes, not in number."""
+
+import secrets
+from collections import OrderedDict
+
+from ..apis.photo_logits import PhotoLogits
+
+__all__ = ['KeptPhotos']
+
+
+class KeptPhotos:
+    """The photos that were asked about last. Whoever holds an id may ask: ids cannot be guessed.
+
+    Args:
+        max_bytes: Of pictures and logits together. The newest photo is kept in any case.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._photos: OrderedDict[str, PhotoLogits] = OrderedDict()
+
+    def add(self, photo: PhotoLogits) -> str:
+        """Keep a photo, forget those that were not asked about for the longest time, and return the new id."""
+        photo_id = secrets.token_urlsafe(16)
+        self._photos[photo_id] = photo
+        while len(self._photos) > 1 and self.nbytes > self.max_bytes:
+            self._photos.popitem(last=False)
+        return photo_id
+
+    def find(self, photo_id: str) -> PhotoLogits | None:
+        """Return a photo, or None if it was forgotten or never there."""
+        if photo_id in self._photos:
+            self._photos.move_to_end(photo_id)
+        return self._photos.get(photo_id)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pictures and logits; what several tensors share, such as those of a batch, counts once."""
+        total, storages = 0, {}
+        for photo in self._photos.values():
+            total += photo.image.nbytes
+            for tensor in (*photo.class_logits.values(), *photo.mask_logits.values()):
+                storage = tensor.untyped_storage()
+                storages[storage.data_ptr()] = storage.nbytes()
+        return total + sum(storages.values())

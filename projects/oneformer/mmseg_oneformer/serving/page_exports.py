@@ -1,0 +1,117 @@
+"""The files that the page offers for download, of one answer or of all three together."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ..apis.results import OneFormerResult
+from ..apis.results.exports import coco_categories
+from ..tasks import TASKS
+
+__all__ = ['EXPORTS', 'Export', 'archive']
+
+
+class Export(NamedTuple):
+    """One kind of file."""
+
+    form: str
+    """Its part of the address."""
+    title: str
+    tasks: tuple[str, ...]
+    suffix: str
+    """Behind ``<photo>_<task>``; COCO's JSON names its PNG, so these are as of ``result.save``."""
+    media_type: str
+    make: Callable[[OneFormerResult, str, float], bytes]
+    """Content, of result, task and least score of instances."""
+
+
+def archive(result: OneFormerResult, score_thr: float) -> bytes:
+    """Return a zip of every file of a result with all three answers."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, 'w', zipfile.ZIP_DEFLATED) as file:
+        for task in TASKS:
+            for one in EXPORTS:
+                if task in one.tasks:
+                    file.writestr(f'{result.source.name}_{task}{one.suffix}', one.make(result, task, score_thr))
+    return stream.getvalue()
+
+
+def _png(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, format='PNG')
+    return stream.getvalue()
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content).encode()
+
+
+def _class_indices(result: OneFormerResult) -> bytes:
+    assert result.semantic is not None
+    return _png(result.semantic.astype(np.uint8 if len(result.classes) <= 256 else np.uint16))
+
+
+def _coco_panoptic(result: OneFormerResult) -> bytes:
+    height, width = result.size
+    image = {'id': 1, 'file_name': result.source.file_name, 'width': width, 'height': height}
+    categories = coco_categories(result.dataset_meta)
+    return _json({'images': [image], 'annotations': [result.to_coco_panoptic()[1]], 'categories': categories})
+
+
+def _coco_instances(result: OneFormerResult, score_thr: float) -> bytes:
+    return _json([one for one in result.to_coco_instances() if one['score'] >= score_thr])
+
+
+EXPORTS: Sequence[Export] = (
+    Export(
+        'picture', 'Picture', TASKS, '_overlay.png', 'image/png', lambda result, task, thr: _png(result.plot(task, thr))
+    ),
+    Export(
+        'labels', 'Class of each pixel', ('semantic',), '.png', 'image/png', lambda result, *_: _class_indices(result)
+    ),
+    Export(
+        'coco-panoptic-png',
+        'COCO panoptic: ids',
+        ('panoptic',),
+        '.png',
+        'image/png',
+        lambda result, *_: _png(result.to_coco_panoptic()[0]),
+    ),
+    Export(
+        'coco-panoptic-json',
+        'COCO panoptic: segments',
+        ('panoptic',),
+        '.json',
+        'application/json',
+        lambda result, *_: _coco_panoptic(result),
+    ),
+    Export(
+        'coco-instances',
+        'COCO instances',
+        ('instance',),
+        '.json',
+        'application/json',
+        lambda result, _, thr: _coco_instances(result, thr),
+    ),
+    Export(
+        'labelme',
+        'labelme',
+        TASKS,
+        '_labelme.json',
+        'application/json',
+        lambda result, task, thr: _json(result.to_labelme(task, thr)),
+    ),
+    Export(
+        'geojson',
+        'GeoJSON, in pixels',
+        TASKS,
+        '.geojson',
+        'application/geo+json',
+        lambda result, task, thr: _json(result.to_geojson(task, thr)),
+    ),
+)

@@ -1,0 +1,185 @@
+"""The page for people: its files, and the addresses that it asks.
+
+Decisions:
+* A photo goes through the network once, under all three tokens. Its logits are kept, and every switch and slider is
+  post-processing alone: no address but ``POST /api/photos`` reaches the network.
+* Post-processing runs in threads, two at a time: a page that is impatient does not make the others wait for memory.
+* The page is plain files without a build step, and loads nothing from elsewhere.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
+
+from ..apis.inferencer import OneFormerInferencer
+from ..apis.photo_logits import PhotoLogits
+from ..apis.results import OneFormerResult
+from ..datasets.drawing import draw_scene
+from ..tasks import TASKS
+from .kept_photos import KeptPhotos
+from .page_answers import LEAST_SCORE, page_answer, page_picture, page_size
+from .page_exports import EXPORTS, archive
+from .uploads import Limits
+
+__all__ = ['add_page']
+
+FILES = Path(__file__).parent / 'page'
+KEPT_BYTES = 1_000_000_000
+SAMPLE_SIZE, SAMPLE_SEED = 480, 1
+"""Of the drawn picture that the page offers."""
+Task = Literal['semantic', 'instance', 'panoptic']
+Share = Annotated[float | None, Query(ge=0, le=1)]
+Score = Annotated[float, Query(ge=0, le=1)]
+Made = TypeVar('Made')
+
+
+def add_page(app: FastAPI, infer: OneFormerInferencer, name: str, limits: Limits, kept_bytes: int = KEPT_BYTES) -> None:
+    """Add the page to a service, at ``/``.
+
+    Args:
+        app: As :func:`create_app` makes it; no route can be added after the page.
+        infer: Its model.
+        name: Of the model.
+        limits: Of uploads; the page says them.
+        kept_bytes: Pictures and logits that are kept at most.
+    """
+    app.include_router(_facts(infer, name, limits))
+    app.include_router(_photos(KeptPhotos(kept_bytes)))
+    app.mount('/', StaticFiles(directory=FILES, html=True))
+
+
+def _facts(infer: OneFormerInferencer, name: str, limits: Limits) -> APIRouter:
+    """What the page knows before there is a photo."""
+    router = APIRouter(prefix='/api', include_in_schema=False)
+
+    @router.get('/model')
+    async def model() -> dict[str, Any]:
+        return {
+            'name': name,
+            'classes': len(infer.dataset_meta['classes']),
+            'colors': infer.colors,
+            'object_mask_thr': infer.model.test_cfg.object_mask_thr,
+            'overlap_thr': infer.model.test_cfg.overlap_thr,
+            'least_score': LEAST_SCORE,
+            'max_bytes': limits.max_bytes,
+            'max_pixels': limits.max_pixels,
+            'exports': [
+                {'form': one.form, 'title': one.title, 'tasks': one.tasks, 'suffix': one.suffix} for one in EXPORTS
+            ],
+        }
+
+    @router.get('/sample')
+    async def sample() -> Response:
+        return Response(await run_sync(_draw_sample), media_type='image/png')
+
+    return router
+
+
+def _photos(kept: KeptPhotos) -> APIRouter:
+    """What the page asks about a photo."""
+    router = APIRouter(prefix='/api/photos', include_in_schema=False)
+    seats = CapacityLimiter(2)
+
+    async def work(make: Callable[[], Made]) -> Made:
+        return await run_sync(make, limiter=seats)
+
+    def find(photo_id: str) -> PhotoLogits:
+        photo = kept.find(photo_id)
+        if photo is None:
+            raise HTTPException(404, 'The server has forgotten this photo; send it again.')
+        return photo
+
+    @router.post('')
+    async def add(request: Request, name: str = 'photo') -> dict[str, Any]:
+        photo = await request.app.state.service.look(request)
+        photo.source = replace(photo.source, **_safe_names(name))
+        (height, width), (map_height, map_width) = photo.image.shape[:2], page_size(photo.image.shape[:2])
+        sizes = {'width': width, 'height': height, 'map_width': map_width, 'map_height': map_height}
+        return {'id': kept.add(photo), 'name': photo.source.name, **sizes}
+
+    @router.get('/{photo_id}/picture')
+    async def picture(photo_id: str) -> Response:
+        photo = find(photo_id)
+        return Response(await work(lambda: page_picture(photo.image)), media_type='image/png')
+
+    @router.get('/{photo_id}/answers/{task}')
+    async def answer(
+        photo_id: str, task: Task, token: Task | None = None, object_mask_thr: Share = None, overlap_thr: Share = None
+    ) -> Response:
+        ask = _question(find(photo_id), task, token, object_mask_thr, overlap_thr)
+        content = await work(lambda: json.dumps(page_answer(ask(), task)))
+        return Response(content, media_type='application/json')
+
+    @router.get('/{photo_id}/files/all')
+    async def everything(
+        photo_id: str,
+        score_thr: Score = 0.5,
+        token: Task | None = None,
+        object_mask_thr: Share = None,
+        overlap_thr: Share = None,
+    ) -> Response:
+        photo = find(photo_id)
+        ask = _question(photo, TASKS, token, object_mask_thr, overlap_thr)
+        content = await work(lambda: archive(ask(), score_thr))
+        return _download(content, 'application/zip', f'{photo.source.name}.zip')
+
+    @router.get('/{photo_id}/files/{task}/{form}')
+    async def file(
+        photo_id: str,
+        task: Task,
+        form: str,
+        score_thr: Score = 0.5,
+        token: Task | None = None,
+        object_mask_thr: Share = None,
+        overlap_thr: Share = None,
+    ) -> Response:
+        photo = find(photo_id)
+        export = next((one for one in EXPORTS if one.form == form and task in one.tasks), None)
+        if export is None:
+            raise HTTPException(404, f'The {task} answer cannot be had as {form}.')
+        ask = _question(photo, task, token, object_mask_thr, overlap_thr)
+        content = await work(lambda: export.make(ask(), task, score_thr))
+        return _download(content, export.media_type, f'{photo.source.name}_{task}{export.suffix}')
+
+    return router
+
+
+def _question(
+    photo: PhotoLogits,
+    tasks: str | tuple[str, ...],
+    token: str | None,
+    object_mask_thr: float | None,
+    overlap_thr: float | None,
+) -> Callable[[], OneFormerResult]:
+    """Return a function that answers; thresholds that are None are the model's."""
+    given = {'object_mask_thr': object_mask_thr, 'overlap_thr': overlap_thr}
+    thresholds = {key: value for key, value in given.items() if value is not None}
+    return lambda: photo.answer(tasks, token, **thresholds)
+
+
+def _safe_names(name: str) -> dict[str, str]:
+    """Return name and file name of a photo that a stranger named: they become names of files and parts of JSON."""
+    file_name = re.sub(r'[^\w.()+ -]', '_', PurePosixPath(name.replace('\\', '/')).name)[-80:].strip('. ') or 'photo'
+    return {'file_name': file_name, 'name': PurePosixPath(file_name).stem}
+
+
+def _download(content: bytes, media_type: str, file_name: str) -> Response:
+    disposition = f"attachment; filename*=utf-8''{quote(file_name)}"
+    return Response(content, media_type=media_type, headers={'Content-Disposition': disposition})
+
+
+def _draw_sample() -> bytes:
+    image = draw_scene(SAMPLE_SIZE, np.random.default_rng(SAMPLE_SEED)).image
+    return cv2.imencode('.png', image[:, :, ::-1])[1].tobytes()
