@@ -1,0 +1,83 @@
+"""Try a model in the browser: drop a photo, switch between its three answers, move the thresholds, take the files.
+
+python tools/demo.py --model NAME_OR_CONFIG [--weights F.pth] [--device cuda:0] [--port 7860]
+
+The page is at the address that is printed, for this machine alone unless --host says otherwise. Exit status: 0 after
+Ctrl-C or SIGTERM, 2 for a wrong command.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.config import DictAction
+
+from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.engine.cli import add_speed_arguments, cli_errors
+from mmseg_oneformer.engine.memory import keep_freed_memory
+
+WAITING = 8
+"""Photos under way at most: people wait for one each."""
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
+    parser.add_argument('--weights', metavar='FILE', help='a checkpoint, or its https address (default: by the name)')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
+    add_speed_arguments(parser)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0: all (default: %(default)s)')
+    parser.add_argument('--port', type=int, default=7860, help='0 takes a free one (default: %(default)s)')
+    parser.add_argument('--max-megabytes', type=float, default=20, help='of a file (default: %(default)s)')
+    parser.add_argument('--max-megapixels', type=float, default=30, help='of a photo (default: %(default)s)')
+    return parser.parse_args(argv)
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load the model, answer a blank picture, and serve the page."""
+    args = parse_args(argv)
+    for name in ('max_megabytes', 'max_megapixels'):
+        if getattr(args, name) <= 0:
+            raise ValueError(f'--{name.replace("_", "-")} is {getattr(args, name)}; give more than 0.')
+    try:
+        from mmseg_oneformer.serving.app import create_app
+        from mmseg_oneformer.serving.guard import Guard, is_loopback
+        from mmseg_oneformer.serving.page_routes import add_page
+        from mmseg_oneformer.serving.server import listen, run, url_of
+        from mmseg_oneformer.serving.uploads import Limits
+    except ModuleNotFoundError as error:
+        if error.name not in ('fastapi', 'uvicorn', 'starlette', 'anyio', 'pydantic'):
+            raise
+        raise ValueError(f"{error.name} is not installed; run: pip install -e '.[serve]'") from error
+    with listen(args.host, args.port) as taken:
+        if not torch.cuda.is_available():
+            keep_freed_memory()
+        infer = OneFormerInferencer(
+            args.model, args.weights, args.device, args.cfg_options, dtype=args.dtype, compile=args.compile
+        )
+        # What is wrong with model and device shows now, and the first photo does not pay for what happens once.
+        (blank,) = infer.logits([infer.prepare(np.zeros((480, 640, 3), np.uint8))])
+        blank.answer()
+        limits = Limits(int(args.max_megabytes * 1e6), int(args.max_megapixels * 1e6))
+        app = create_app(infer, args.model, limits, max_waiting=WAITING)
+        local = is_loopback(taken.getsockname()[0])
+        app.add_middleware(Guard, local=local)
+        add_page(app, infer, args.model, limits)
+        if not local:
+            print(
+                'Everyone who reaches this machine can send photos: there is no password and no encryption.',
+                file=sys.stderr,
+            )
+        print(f'Open {url_of(taken)} in a browser; Ctrl-C stops.', flush=True)
+        run(app, taken)
+
+
+if __name__ == '__main__':
+    main()
