@@ -2,7 +2,7 @@
 
 from .colors import class_colors, instance_color, palette_colors
 from .overlay import Segment, draw_instances, draw_panoptic, draw_segments, draw_semantic, enlarge
-from .panel import panel, token_panel
+from .panel import grid, panel, token_panel
 from .samples import draw_answers, draw_sample, draw_tokens, draw_truth
 from .visualizer import OneFormerVisualizer
 
@@ -19,6 +19,7 @@ __all__ = [
     'draw_tokens',
     'draw_truth',
     'enlarge',
+    'grid',
     'instance_color',
     'palette_colors',
     'panel',

@@ -49,15 +49,34 @@ def token_panel(pictures: Mapping[str, Mapping[str, Array]], height: int | None 
     Raises:
         ValueError: If there is no picture, or the rows differ in their answers.
     """
-    answers = [list(row) for row in pictures.values()]
-    if not answers or not answers[0]:
-        raise ValueError('A token panel needs at least one picture; none was given.')
-    if any(row != answers[0] for row in answers):
-        raise ValueError(f'Each token needs the same answers in the same order; got {answers}.')
+    rows = {
+        f'{token} token': {f'{answer} answer': image for answer, image in row.items()}
+        for token, row in pictures.items()
+    }
+    return grid(rows, height)
+
+
+def grid(pictures: Mapping[str, Mapping[str, Array]], height: int | None = None) -> Array:
+    """Draw rows of pictures: a text at the side of each, titles above the first.
+
+    Args:
+        pictures: ``pictures[row][column]``, RGB uint8 (H, W, 3); the same columns in each row.
+        height: Height of each picture in pixels; that of the tallest by default.
+
+    Returns:
+        The page, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: If there is no picture, or the rows differ in their columns.
+    """
+    columns = [list(row) for row in pictures.values()]
+    if not columns or not columns[0]:
+        raise ValueError('A page needs at least one picture; none was given.')
+    if any(row != columns[0] for row in columns):
+        raise ValueError(f'Each row needs the same pictures in the same order; got {columns}.')
     rows = [list(row.values()) for row in pictures.values()]
-    columns = [[f'{answer} answer' for answer in answers[0]]] + [[''] * len(answers[0])] * (len(rows) - 1)
-    height = height or max(image.shape[0] for row in rows for image in row)
-    return _page(rows, columns, [f'{token} token' for token in pictures], height)
+    titles = [columns[0]] + [[''] * len(columns[0])] * (len(rows) - 1)
+    return _page(rows, titles, list(pictures), height or max(image.shape[0] for row in rows for image in row))
 
 
 def _page(rows: Sequence[Sequence[Array]], titles: Sequence[Sequence[str]], sides: Sequence[str], height: int) -> Array:

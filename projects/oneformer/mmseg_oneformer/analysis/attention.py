@@ -1,0 +1,197 @@
+"""Where a OneFormer looks: its attention weights, computed again from what its modules were given.
+
+Decisions:
+* Hooks look at the modules from outside, for one call; the network runs as always, with its fused kernels, which keep
+  no weights. What a hook has seen is enough to compute them for the few queries that somebody asks about.
+* The same inputs give the module's own output again through :meth:`CrossAttention.output` and
+  :meth:`DeformableAttention.output`; the tests compare them.
+* One photo and one token at a time: pictures are looked at one by one.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..apis import OneFormerResult, PhotoLogits
+from ..models import OneFormer
+from ..models.layers import Attention
+from ..models.mask_resize import resize_masks
+from ..models.ops.ms_deform_attn import MSDeformAttn, ms_deform_attn_plain
+
+Shape = tuple[int, int]
+"""Height and width of a level."""
+
+
+@dataclass
+class CrossAttention:
+    """One masked cross-attention of the decoder, as it was called."""
+
+    module: Attention
+    query: Tensor
+    """(1, N, C)."""
+    key: Tensor
+    """(1, S, C)."""
+    value: Tensor
+    """(1, S, C)."""
+    blocked: Tensor
+    """(1, N, S) bool, True where a query must not look."""
+    shape: Shape
+    """Of the level that is looked at, S = h * w."""
+
+    def weights(self, queries: Sequence[int]) -> Tensor:
+        """Attention weights (heads, n, h, w) of n queries; they sum to 1 over the level, 0 where it is blocked."""
+        return self._weights(queries).unflatten(2, self.shape)
+
+    def allowed(self, queries: Sequence[int]) -> Tensor:
+        """Where n queries may look, (n, h, w) bool: the mask of the layer before."""
+        return ~self.blocked[0, list(queries)].unflatten(1, self.shape)
+
+    def output(self) -> Tensor:
+        """What the module answers, (1, N, C), by these weights."""
+        value = self._project(2, self.value)[0]
+        mixed = self._weights(range(self.query.shape[1])) @ value
+        return self.module.out_proj(mixed.transpose(0, 1).flatten(1))[None]
+
+    def _weights(self, queries: Sequence[int]) -> Tensor:
+        query, key = self._project(0, self.query[:, list(queries)])[0], self._project(1, self.key)[0]
+        logits = query @ key.mT / query.shape[-1] ** 0.5
+        return logits.masked_fill(self.blocked[0, list(queries)], float('-inf')).softmax(-1)
+
+    def _project(self, which: int, x: Tensor) -> Tensor:
+        """Heads (1, heads, L, C/heads) of the query, key or value projection (0, 1, 2) of x (1, L, C)."""
+        weight, bias = self.module.in_proj_weight.chunk(3)[which], self.module.in_proj_bias.chunk(3)[which]
+        return nn.functional.linear(x, weight, bias).unflatten(-1, (self.module.num_heads, -1)).transpose(1, 2)
+
+
+@dataclass
+class DeformableAttention:
+    """One deformable self-attention of the pixel decoder, as it was called."""
+
+    module: MSDeformAttn
+    query: Tensor
+    """(1, S, C), all levels one after the other."""
+    value: Tensor
+    """(1, S, C)."""
+    reference: Tensor
+    """(S, 2), centres (x, y) in 0..1."""
+    shapes: list[Shape]
+    """Of the levels, the coarsest first."""
+
+    def token(self, level: int, x: float, y: float) -> int:
+        """Return the position among the S of the cell of a level that holds (x, y), each in 0..1."""
+        height, width = self.shapes[level]
+        row, column = min(int(y * height), height - 1), min(int(x * width), width - 1)
+        return sum(h * w for h, w in self.shapes[:level]) + row * width + column
+
+    def points(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return where n positions look.
+
+        Args:
+            tokens: n of the S positions.
+
+        Returns:
+            Locations (n, heads, levels, points, 2), (x, y) in 0..1 and beyond the picture where it is left, and weights
+            (n, heads, levels, points) with the sum 1 over levels and points.
+        """
+        module, query = self.module, self.query[0, list(tokens)]
+        by_point = (module.num_heads, module.num_levels, module.num_points)
+        offsets = module.sampling_offsets(query).unflatten(1, (*by_point, 2))
+        sizes = torch.tensor([[w, h] for h, w in self.shapes], dtype=offsets.dtype, device=offsets.device)
+        locations = self.reference[list(tokens), None, None, None] + offsets / sizes[:, None]
+        weights = module.attention_weights(query).unflatten(1, (module.num_heads, -1)).softmax(-1)
+        return locations, weights.unflatten(2, by_point[1:])
+
+    def output(self) -> Tensor:
+        """What the module answers, (1, S, C), by these points."""
+        locations, weights = self.points(range(self.query.shape[1]))
+        value = self.module.value_proj(self.value).unflatten(2, (self.module.num_heads, -1))
+        return self.module.output_proj(ms_deform_attn_plain(value, self.shapes, locations[None], weights[None]))
+
+
+@dataclass
+class Looks:
+    """All attention of one pass, layer by layer."""
+
+    decoder: list[CrossAttention] = field(default_factory=list)
+    pixel_decoder: list[DeformableAttention] = field(default_factory=list)
+
+
+@contextmanager
+def watched(model: OneFormer) -> Iterator[Looks]:
+    """Watch one pass of a model over one photo under one token.
+
+    Example:
+        >>> with watched(infer.model) as looks:
+        ...     (photo,) = infer.logits([infer.prepare(image)], ['panoptic'])
+        >>> looks.decoder[-1].weights([7]).mean(0)
+    """
+    looks = Looks()
+    levels: list[Shape] = []
+
+    def note_levels(module: nn.Module, inputs: tuple, output: tuple[Tensor, list[Tensor]]) -> None:
+        levels[:] = [(level.shape[2], level.shape[3]) for level in output[1]]
+
+    def note_decoder(module: Attention, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+        if inputs[0].shape[0] != 1:
+            raise ValueError('Attention is looked at one photo at a time; give a batch of one.')
+        looks.decoder.append(CrossAttention(module, *inputs, levels[len(looks.decoder) % len(levels)]))
+
+    def note_pixel_decoder(module: MSDeformAttn, inputs: tuple[Tensor, Tensor, Tensor, list[Shape]]) -> None:
+        looks.pixel_decoder.append(DeformableAttention(module, *inputs))
+
+    head = model.head
+    with ExitStack() as stack:
+        stack.enter_context(_removed(head.pixel_decoder.register_forward_hook(note_levels)))
+        for layer in head.decoder.layers:
+            stack.enter_context(_removed(layer.cross_attn.register_forward_pre_hook(note_decoder)))
+        for layer in head.pixel_decoder.layers:
+            stack.enter_context(_removed(layer.self_attn.register_forward_pre_hook(note_pixel_decoder)))
+        yield looks
+
+
+@contextmanager
+def _removed(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.inference_mode()
+def segment_queries(photo: PhotoLogits, answer: OneFormerResult, token: str) -> dict[int, int]:
+    """Return the query of each panoptic segment, by the segment's id.
+
+    A segment is won by one query; of the parts of a stuff class the one with the largest share is taken.
+
+    Args:
+        photo: The network's output.
+        answer: Its panoptic answer under ``token``.
+        token: The task whose token was used.
+    """
+    assert answer.panoptic is not None
+    scores, labels = photo.class_logits[token].softmax(-1).max(-1)
+    ids, queries = torch.from_numpy(answer.panoptic.ids), {}
+    for segment in answer.panoptic.segments:
+        own = ((labels == segment.label) & (scores > photo.test_cfg.object_mask_thr)).nonzero().flatten()
+        probs = resize_masks(photo.mask_logits[token][own].float(), photo.size).sigmoid() * scores[own, None, None]
+        won = probs.argmax(0).cpu()[ids == segment.id]
+        queries[segment.id] = int(own[torch.bincount(won, minlength=len(own)).argmax()])
+    return queries
+
+
+@torch.inference_mode()
+def query_at(photo: PhotoLogits, token: str, x: int, y: int) -> int:
+    """Return the query that claims a pixel of the photo: the largest class score times mask probability there.
+
+    Raises:
+        ValueError: The pixel is outside the photo.
+    """
+    height, width = photo.size.original
+    if not (0 <= x < width and 0 <= y < height):
+        raise ValueError(f'({x}, {y}) is outside the photo of {width} x {height} pixels; x is below {width}.')
+    scores = photo.class_logits[token].softmax(-1)[:, :-1].amax(-1)
+    masks = resize_masks(photo.mask_logits[token].float(), photo.size)[:, y, x]
+    return int((scores * masks.sigmoid()).argmax())

@@ -1,0 +1,75 @@
+"""Draw every answer under every task token: what the token does to the model (paper, Table 8 and Figure II).
+
+python tools/analysis_tools/token_swap.py PHOTO --model NAME_OR_CONFIG --out-dir tokens
+
+A row for each token, a column for each answer; the diagonal is what the model is trained for. Backbone and pixel
+decoder run once a photo. Metrics under each token: tools/test.py CONFIG CHECKPOINT --token-matrix.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import DictAction
+from PIL import Image
+
+from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult
+from mmseg_oneformer.datasets.images import read_photo
+from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.evaluation.tables import format_table
+from mmseg_oneformer.files import atomic_path
+from mmseg_oneformer.tasks import TASKS
+from mmseg_oneformer.visualization import draw_tokens
+
+HEADER = ('token', 'semantic', 'instances', 'panoptic')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('photos', nargs='+', metavar='PHOTO', help='photos')
+    parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
+    parser.add_argument('--weights', metavar='FILE', help='a checkpoint (default: by the name)')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
+    parser.add_argument('--score-thr', type=float, default=0.5, help='instances below are left out (%(default)s)')
+    parser.add_argument('--height', type=int, default=360, help='of each picture in pixels (default: %(default)s)')
+    parser.add_argument('--out-dir', default='work_dirs/tokens', help='folder of the PNGs (default: %(default)s)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    return parser.parse_args(argv)
+
+
+def describe(answer: OneFormerResult, score_thr: float) -> tuple[str, str, str]:
+    """Return the three answers in numbers."""
+    assert answer.semantic is not None and answer.instances is not None and answer.panoptic is not None
+    things = sum(segment.is_thing for segment in answer.panoptic.segments)
+    return (
+        f'{len(set(answer.semantic.ravel().tolist()))} classes',
+        f'{int((answer.instances.scores >= score_thr).sum())}',
+        f'{things} things, {len(answer.panoptic.segments) - things} stuff',
+    )
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw a page for each photo."""
+    args = parse_args(argv)
+    photos = {Path(path).stem: read_photo(path) for path in args.photos}
+    if len(photos) < len(args.photos):
+        raise ValueError('Two photos have one name, and so would their pictures; rename one.')
+    infer = OneFormerInferencer(args.model, args.weights, args.device, args.cfg_options)
+    for name, photo in photos.items():
+        (logits,) = infer.logits([infer.prepare(photo)])
+        answers = {token: logits.answer(TASKS, token) for token in TASKS}
+        samples = {token: answer.sample for token, answer in answers.items()}
+        page = draw_tokens(photo[:, :, ::-1].copy(), samples, infer.dataset_meta, args.score_thr, args.height)
+        path = Path(args.out_dir) / f'{name}.png'
+        with atomic_path(path) as temporary:
+            Image.fromarray(page).save(temporary)
+        rows = [(token, *describe(answer, args.score_thr)) for token, answer in answers.items()]
+        print(f'{path}\n{format_table(HEADER, rows)}')
+
+
+if __name__ == '__main__':
+    main()
