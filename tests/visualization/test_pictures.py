@@ -172,5 +172,5 @@ def test_token_panel__rows_are_tokens():
 
 
 def test_token_panel__unequal_rows():
-    with pytest.raises(ValueError, match='same answers'):
+    with pytest.raises(ValueError, match='same pictures'):
         token_panel({'semantic': {'a': photo()}, 'instance': {'b': photo()}})
