@@ -3,42 +3,33 @@
 Decisions:
 * A photo is the request's body as it is (``curl --data-binary @photo.jpg``): no form to parse, and it can be refused
   before it has arrived.
-* Requests are counted from their first byte to their answer, and refused above a number: a service that says "busy" at
-  once can be retried, one that takes everything runs out of memory. Few of them are decoded at a time, for the same
-  reason.
-* Decoding, post-processing and packing run in threads, as many as there are cores; the network in one, batch by batch.
-* Whoever leaves is not answered: the photo drops out of the queue.
 * Every refusal is ``{"detail": sentence}``.
+* The description (``/openapi.json``, and ``/docs`` for people) is made of the types of what is sent. FastAPI's own
+  pages load their scripts from a foreign server, so ``/docs`` is ours.
 """
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import torch
-from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from ..apis.inferencer import OneFormerInferencer, Prepared
+from ..apis.inferencer import OneFormerInferencer
 from ..apis.photo_logits import PhotoLogits
 from ..tasks import TASKS, check_tasks
 from ..version import __version__
 from .batching import MicroBatcher
 from .payloads import ClassInfo, Health, Prediction, Refusal, class_infos, prediction
 from .reference import STYLE, reference_page
-from .uploads import DEFAULT_LIMITS, FORMATS, Limits, RefusedError, decode, receive
+from .service import Batcher, Service
+from .uploads import DEFAULT_LIMITS, FORMATS, Limits, RefusedError
 
-__all__ = ['Service', 'create_app']
+__all__ = ['create_app']
 
-Result = TypeVar('Result')
-Batcher = MicroBatcher[tuple[tuple[int, int], tuple[str, ...]], Prepared, PhotoLogits]
 Task = Literal['semantic', 'instance', 'panoptic']
 LEFT = 499
 """Status in the log of a request whose client left; nginx's number."""
@@ -46,7 +37,7 @@ LEFT = 499
 BODY = {
     'requestBody': {
         'required': True,
-        'description': f'The bytes of a photo: {", ".join(kind for kind in FORMATS if kind != "MPO")}.',
+        'description': f'The bytes of a photo: {", ".join(FORMATS)}.',
         'content': {'image/*': {'schema': {'type': 'string', 'format': 'binary'}}},
     }
 }
@@ -62,95 +53,6 @@ REASONS = {
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {'model': Refusal, 'description': reason} for status, reason in REASONS.items()
 }
-
-
-class Service:
-    """One model, asked by many.
-
-    Args:
-        infer: The model.
-        limits: Of uploads.
-        batcher: Hands prepared photos to the network.
-        max_waiting: Requests under way at most.
-    """
-
-    def __init__(self, infer: OneFormerInferencer, limits: Limits, batcher: Batcher, max_waiting: int) -> None:
-        if max_waiting < 1:
-            raise ValueError(f'max_waiting is {max_waiting}; let one request or more be under way.')
-        self.infer, self.limits, self.batcher, self.max_waiting = infer, limits, batcher, max_waiting
-        self.waiting = 0
-        """Requests under way."""
-        # One batch in the network, and one that is prepared or packed meanwhile.
-        self._decoded = asyncio.Semaphore(2 * batcher.max_batch)
-        self._threads = CapacityLimiter(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 4)
-
-    async def look(self, request: Request, tokens: Sequence[str] = TASKS) -> PhotoLogits:
-        """Send the photo in a request's body through the network.
-
-        Args:
-            request: Its body is a photo.
-            tokens: The task tokens that may be asked for.
-
-        Raises:
-            RefusedError: The photo cannot be read, is too large, or too many requests are under way.
-            ClientDisconnect: The client left.
-        """
-        return await self.answer(request, tokens, lambda photo: photo)
-
-    async def answer(self, request: Request, tokens: Sequence[str], finish: Callable[[PhotoLogits], Result]) -> Result:
-        """Send the photo in a request's body through the network, and make something of its logits in a thread.
-
-        Args:
-            request: Its body is a photo.
-            tokens: The task tokens that may be asked for.
-            finish: Called with the logits.
-
-        Raises:
-            RefusedError: As for ``look``.
-            ClientDisconnect: As for ``look``.
-        """
-        if self.waiting >= self.max_waiting:
-            raise RefusedError(503, f'{self.waiting} requests are under way; try again in a moment.', retry_after=1)
-        self.waiting += 1
-        try:
-            data = await receive(request, self.limits)
-            return await _unless_left(request, self._answer(data, tuple(tokens), finish))
-        except (MemoryError, torch.OutOfMemoryError):
-            raise RefusedError(503, 'Memory ran out; try again, or send a smaller photo.', retry_after=5) from None
-        finally:
-            self.waiting -= 1
-
-    async def _answer(self, data: bytes, tokens: tuple[str, ...], finish: Callable[[PhotoLogits], Result]) -> Result:
-        async with self._decoded:
-            prepared = await self._in_thread(lambda: self.infer.prepare(decode(data, self.limits)))
-            photo = await self.batcher.submit((prepared.network_size, tokens), prepared)
-            return await self._in_thread(lambda: finish(photo))
-
-    async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await run_sync(work, limiter=self._threads)
-
-
-async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
-    """Do the work while the client is there.
-
-    Raises:
-        ClientDisconnect: It left.
-    """
-
-    async def gone() -> None:
-        while (await request.receive())['type'] != 'http.disconnect':
-            pass
-
-    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(gone())
-    try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        for task in (working, watching):
-            task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
 
 
 def create_app(
@@ -185,7 +87,7 @@ def create_app(
         summary=f'Semantic, instance and panoptic answers of {name} for photos.',
         description=f'Photos have at most {limits.max_bytes / 1e6:g} MB and {limits.max_pixels / 1e6:g} megapixels.',
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's pages load their scripts from a foreign server.
+        docs_url=None,
         redoc_url=None,
     )
     app.include_router(_routes(name))

@@ -5,8 +5,10 @@ import logging
 import signal
 import socket
 import time
+import warnings
 from typing import Any
 
+import cv2
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -79,6 +81,9 @@ def run(app: ASGIApp, taken: socket.socket) -> None:
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    # Broken photos are refused, and have their line in the log.
+    warnings.filterwarnings('ignore', module='PIL')
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     # uvicorn raises the signal again when it has finished; the stop was asked for, and is no error.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: None)

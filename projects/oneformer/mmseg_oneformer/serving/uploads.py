@@ -108,4 +108,14 @@ def _is_cut(data: bytes, kind: str | None) -> bool:
     """Whether the file ends too early, which decoders of JPEG and PNG forgive by a grey or black rest."""
     if kind in ('JPEG', 'MPO'):  # MPO: several pictures in one JPEG
         return data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')  # No end of image behind the last scan.
-    return kind == 'PNG' and b'IEND' not in data[-4096:]
+    return kind == 'PNG' and not _has_whole_chunks(data)
+
+
+def _has_whole_chunks(data: bytes) -> bool:
+    """Whether a PNG's chunks are as long as they say. OpenCV believes them: one that says 4 GB gets 4 GB of memory."""
+    at = 8
+    while data[at + 4 : at + 8] != b'IEND':
+        at += 12 + int.from_bytes(data[at : at + 4], 'big')
+        if at >= len(data):
+            return False
+    return True

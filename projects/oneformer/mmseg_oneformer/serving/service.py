@@ -1,0 +1,121 @@
+"""One model asked by many: admission, decoding, the network, packing.
+
+Decisions:
+* Requests are counted from their first byte to their answer, and refused above a number: a service that says "busy" at
+  once can be retried, one that takes everything runs out of memory. Few of them are decoded at a time, for the same
+  reason.
+* Decoding, post-processing and packing run in threads, as many as there are cores; the network in one, batch by batch.
+* Whoever leaves is not answered: the photo drops out of the queue.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import torch
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from ..apis.inferencer import OneFormerInferencer, Prepared
+from ..apis.photo_logits import PhotoLogits
+from ..tasks import TASKS
+from .batching import MicroBatcher
+from .uploads import Limits, RefusedError, decode, receive
+
+__all__ = ['Batcher', 'Service']
+
+Result = TypeVar('Result')
+Batcher = MicroBatcher[tuple[tuple[int, int], tuple[str, ...]], Prepared, PhotoLogits]
+"""Its keys are network size and tokens."""
+
+
+class Service:
+    """One model, asked by many.
+
+    Args:
+        infer: The model.
+        limits: Of uploads.
+        batcher: Hands prepared photos to the network.
+        max_waiting: Requests under way at most.
+    """
+
+    def __init__(self, infer: OneFormerInferencer, limits: Limits, batcher: Batcher, max_waiting: int) -> None:
+        if max_waiting < 1:
+            raise ValueError(f'max_waiting is {max_waiting}; let one request or more be under way.')
+        self.infer, self.limits, self.batcher, self.max_waiting = infer, limits, batcher, max_waiting
+        self.waiting = 0
+        """Requests under way."""
+        # One batch in the network, and one that is prepared or packed meanwhile.
+        self._decoded = asyncio.Semaphore(2 * batcher.max_batch)
+        self._threads = CapacityLimiter(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 4)
+
+    async def look(self, request: Request, tokens: Sequence[str] = TASKS) -> PhotoLogits:
+        """Send the photo in a request's body through the network.
+
+        Args:
+            request: Its body is a photo.
+            tokens: The task tokens that may be asked for.
+
+        Raises:
+            RefusedError: The photo cannot be read, is too large, or too many requests are under way.
+            ClientDisconnect: The client left.
+        """
+        return await self.answer(request, tokens, lambda photo: photo)
+
+    async def answer(self, request: Request, tokens: Sequence[str], finish: Callable[[PhotoLogits], Result]) -> Result:
+        """Send the photo in a request's body through the network, and make something of its logits in a thread.
+
+        Args:
+            request: Its body is a photo.
+            tokens: The task tokens that may be asked for.
+            finish: Called with the logits.
+
+        Raises:
+            RefusedError: As for ``look``.
+            ClientDisconnect: As for ``look``.
+        """
+        if self.waiting >= self.max_waiting:
+            raise RefusedError(503, f'{self.waiting} requests are under way; try again in a moment.', retry_after=1)
+        self.waiting += 1
+        try:
+            data = await receive(request, self.limits)
+            return await _unless_left(request, self._answer(data, tuple(tokens), finish))
+        except (MemoryError, torch.OutOfMemoryError):
+            raise RefusedError(503, 'Memory ran out; try again, or send a smaller photo.', retry_after=5) from None
+        finally:
+            self.waiting -= 1
+
+    async def _answer(self, data: bytes, tokens: tuple[str, ...], finish: Callable[[PhotoLogits], Result]) -> Result:
+        async with self._decoded:
+            prepared = await self._in_thread(lambda: self.infer.prepare(decode(data, self.limits)))
+            photo = await self.batcher.submit((prepared.network_size, tokens), prepared)
+            return await self._in_thread(lambda: finish(photo))
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await run_sync(work, limiter=self._threads)
+
+
+async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
+    """Do the work while the client is there.
+
+    Raises:
+        ClientDisconnect: It left.
+    """
+
+    async def gone() -> None:
+        while (await request.receive())['type'] != 'http.disconnect':
+            pass
+
+    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)

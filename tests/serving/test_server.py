@@ -1,0 +1,110 @@
+"""The server around the application, as a process: its end, its patience, its log."""
+
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from mmseg_oneformer.serving.server import listen, url_of
+
+
+@pytest.fixture
+def process():
+    """The slow application and its port."""
+    command = [sys.executable, Path(__file__).with_name('slow_app.py')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        started.port = urlsplit(started.stdout.readline()).port
+        while True:
+            try:
+                socket.create_connection(('127.0.0.1', started.port)).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+        yield started
+        started.kill()
+
+
+def get(port, path):
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=10)
+    connection.request('GET', path)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def closed_after(connection):
+    """Seconds until the server closes the connection."""
+    start = time.perf_counter()
+    connection.settimeout(10)
+    try:
+        while connection.recv(1 << 20):
+            pass
+    except ConnectionResetError:
+        pass
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_stop__finishes_what_began(process, number):
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(get, process.port, '/slow') for _ in range(8)]
+        time.sleep(0.25)
+        process.send_signal(number)
+        assert [answer.result() for answer in answers] == [(200, b'xx')] * 8
+    assert process.wait(10) == 0 and process.stdout.read() == 'finished\n'
+    assert process.stderr.read().count(' GET /slow 200 0.5') == 8
+    with pytest.raises(ConnectionRefusedError):
+        get(process.port, '/')
+
+
+def test_patience__has_an_end_for_each_kind_of_slowness(process):
+    port = process.port
+    with socket.create_connection(('127.0.0.1', port)) as silent:
+        assert 0.2 < closed_after(silent) < 5
+    with socket.create_connection(('127.0.0.1', port)) as dribbling:
+        start = time.perf_counter()
+        with pytest.raises(OSError):
+            for _ in range(100):
+                dribbling.sendall(b'GET / HTTP/1.1\r\n' if _ == 0 else b'x')
+                time.sleep(0.05)
+        assert time.perf_counter() - start < 4
+    with socket.create_connection(('127.0.0.1', port)) as idle:
+        idle.sendall(b'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert 0.5 < closed_after(idle) < 5
+    with socket.create_connection(('127.0.0.1', port)) as slow:  # a slow answer is none of these
+        slow.sendall(b'GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+        slow.settimeout(5)
+        assert slow.recv(100).startswith(b'HTTP/1.1 200')
+    with socket.socket() as unread:
+        unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        unread.connect(('127.0.0.1', port))
+        unread.sendall(b'GET /much HTTP/1.1\r\nHost: x\r\n\r\n')
+        time.sleep(1.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0  # nothing is left that it would wait for
+
+
+def test_log__a_line_a_request_that_cannot_be_forged(process):
+    assert get(process.port, '/a%0a2026-01-01%20forged?b=c%0ad')[0] == 200
+    assert get(process.port, '/bug')[0] == 500
+    process.send_signal(signal.SIGTERM)
+    process.wait(10)
+    first, *rest = process.stderr.read().splitlines()
+    assert '127.0.0.1 GET /a%0a2026-01-01%20forged?b=c%0ad 200 0.0' in first and first.endswith('0 bytes in, 2 out')
+    assert sum(' GET /bug ' in line for line in rest) == 1 and rest[-1] == 'ZeroDivisionError: a bug'
+
+
+def test_listen__says_what_is_wrong():
+    with listen('127.0.0.1', 0) as taken:
+        port = taken.getsockname()[1]
+        assert url_of(taken) == f'http://127.0.0.1:{port}'
+        taken.listen()
+        for host, number in (('127.0.0.1', port), ('256.0.0.1', 0), ('no.such.host.invalid', 0), ('127.0.0.1', 70000)):
+            with pytest.raises(ValueError, match='cannot be used .*; choose --port or --host'):
+                listen(host, number)
