@@ -106,5 +106,5 @@ def test_listen__says_what_is_wrong():
         assert url_of(taken) == f'http://127.0.0.1:{port}'
         taken.listen()
         for host, number in (('127.0.0.1', port), ('256.0.0.1', 0), ('no.such.host.invalid', 0), ('127.0.0.1', 70000)):
-            with pytest.raises(ValueError, match='cannot be used .*; choose --port or --host'):
+            with pytest.raises(ValueError, match=r'cannot be used .*; choose --port or --host'):
                 listen(host, number)
