@@ -48,15 +48,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Raise a ValueError for a number that makes no sense."""
+    for name, least in {'threads': 1, 'max_batch': 1, 'max_wait_ms': 0, 'max_waiting': 1}.items():
+        value = getattr(args, name)
+        if value is not None and not value >= least:
+            raise ValueError(f'--{name.replace("_", "-")} is {value}; give {least} or more.')
+    for name in ('max_megabytes', 'max_megapixels', 'max_seconds'):
+        value = getattr(args, name)
+        if not value > 0:
+            raise ValueError(f'--{name.replace("_", "-")} is {value}; give more than 0.')
+
+
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, answer a blank picture, and serve."""
     args = parse_args(argv)
-    least = {'threads': 1, 'max_batch': 1, 'max_wait_ms': 0, 'max_waiting': 1, 'port': 0}
-    positive = ('max_megabytes', 'max_megapixels', 'max_seconds')
-    for name, value in vars(args).items():
-        if value is not None and (value < least.get(name, value) if name in least else name in positive and value <= 0):
-            raise ValueError(f'--{name.replace("_", "-")} is {value}; give {least.get(name, "more than 0")}.')
+    _check(args)
     try:
         from mmseg_oneformer.serving.app import create_app
         from mmseg_oneformer.serving.guard import Guard, is_loopback
