@@ -1,7 +1,10 @@
-"""Answer photos: label maps, COCO files and pictures.
+"""Answer photos and videos: label maps, COCO files, pictures, annotated videos.
 
 python tools/infer.py photo.jpg --model NAME_OR_CONFIG --out-dir answers
-python tools/infer.py photos/ more/photo.png --model CONFIG --weights F.pth --tasks panoptic --out-dir answers
+python tools/infer.py photos/ 'more/**/*.png' --model CONFIG --weights F.pth --tasks panoptic --out-dir answers
+python tools/infer.py clip.mp4 --model NAME --tasks panoptic --out-dir answers          # answers/clip_panoptic.mp4
+python tools/infer.py --camera 0 --model NAME --tasks panoptic --out-dir answers        # until Ctrl-C
+python tools/infer.py photos/ --model NAME --export labelme geojson --out-dir answers   # answers/labelme_panoptic/...
 python tools/infer.py --list                               # all models: published scores, and where the weights are
 
 Published weights of a NAME are downloaded when it is used first.
@@ -12,25 +15,36 @@ Exit status: 0 if all went well, 1 if a photo could not be read (the others are 
 import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
 import argparse
+import json
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 import torch
 from mmengine.config import DictAction
 from tqdm import tqdm
 
-from mmseg_oneformer.apis import OneFormerInferencer, Source
+from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult, Source
 from mmseg_oneformer.apis.weights import cache_root, weights_states
 from mmseg_oneformer.apis.zoo import format_zoo, markdown_zoo
 from mmseg_oneformer.engine.cli import add_speed_arguments, cli_errors
 from mmseg_oneformer.engine.memory import keep_freed_memory
+from mmseg_oneformer.files import write_atomic
 from mmseg_oneformer.tasks import TASKS, check_tasks
+
+
+EXPORTS = ('labelme', 'geojson')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Answer photos in all three tasks.')
-    parser.add_argument('inputs', nargs='*', metavar='INPUT', help='photos and folders of photos')
+    parser = argparse.ArgumentParser(description='Answer photos and videos in all three tasks.')
+    parser.add_argument('inputs', nargs='*', metavar='INPUT', help='photos, folders of photos, videos, glob patterns')
+    parser.add_argument('--camera', type=int, metavar='NUMBER', help='a camera, the first is 0; Ctrl-C ends it')
+    parser.add_argument('--max-frames', type=int, metavar='N', help='of each video and of the camera (default: all)')
+    parser.add_argument('--allow-urls', action='store_true', help='an INPUT may be the http(s) address of a photo')
     parser.add_argument('--model', metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     parser.add_argument('--weights', metavar='FILE', help='a checkpoint, or its https address (default: by the name)')
     parser.add_argument('--tasks', nargs='+', metavar='TASK', default=TASKS, help=f'which of {", ".join(TASKS)}')
@@ -39,6 +53,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
     add_speed_arguments(parser)
     parser.add_argument('--out-dir', metavar='FOLDER', help='where the answers are written')
+    parser.add_argument(
+        '--export',
+        nargs='+',
+        metavar='FORM',
+        choices=EXPORTS,
+        default=(),
+        help=f'also write {" and ".join(EXPORTS)}, a file an image, into folders <FORM>_<TASK>',
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
     parser.add_argument(
         '--list',
@@ -61,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(format_zoo(weights_states()))
         print(f'Downloaded weights are kept in {cache_root()}.')
         return 0
-    for value, what in ((args.inputs, 'INPUT'), (args.model, '--model'), (args.out_dir, '--out-dir')):
+    inputs = [*args.inputs, *([] if args.camera is None else [args.camera])]
+    for value, what in ((inputs, 'INPUT'), (args.model, '--model'), (args.out_dir, '--out-dir')):
         if not value:
             raise ValueError(f'{what} is missing; see tools/infer.py --help, or --list for the names of models.')
     tasks = check_tasks(args.tasks)
@@ -77,14 +100,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.model, args.weights, args.device, args.cfg_options, dtype=args.dtype, compile=args.compile
     )
     answers = infer.stream(
-        args.inputs, tasks, args.token, args.batch_size, progress=True, out_dir=args.out_dir, on_broken=note
+        inputs,
+        tasks,
+        args.token,
+        args.batch_size,
+        out_dir=args.out_dir,
+        on_broken=note,
+        allow_urls=args.allow_urls,
+        max_frames=args.max_frames,
     )
-    answered = sum(1 for _ in answers)
+    answered = 0
+    try:
+        with closing(answers):
+            for result in answers:
+                answered += 1
+                for form in args.export:
+                    write_export(result, form, Path(args.out_dir))
+    except KeyboardInterrupt:
+        if args.camera is None:
+            raise
     if answered:
         print(f'{answered} images answered ({", ".join(tasks)}); the files are in {args.out_dir}')
     if broken:
         print(f'{len(broken)} images could not be read: {", ".join(broken)}', file=sys.stderr)
     return 1 if broken else 0
+
+
+def write_export(result: OneFormerResult, form: str, folder: Path) -> None:
+    """Write all answers about one image in a form of ``EXPORTS``."""
+    for task in result.tasks:
+        path = folder / f'{form}_{task}' / f'{result.source.name}{".geojson" if form == "geojson" else ".json"}'
+        content = result.to_geojson(task) if form == 'geojson' else result.to_labelme(task)
+        if form == 'labelme' and result.source.path is not None:
+            # labelme looks for the photo from where the JSON is.
+            content['imagePath'] = Path(os.path.relpath(result.source.path, path.parent)).as_posix()
+        write_atomic(path, json.dumps(content))
 
 
 if __name__ == '__main__':

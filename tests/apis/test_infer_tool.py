@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 TOOL = Path(__file__).parents[2] / 'tools/infer.py'
@@ -81,6 +82,62 @@ def test_infer__mistakes_are_one_sentence(main, usual, photos, args, sentence, c
     error = capsys.readouterr().err
     assert sentence in error and error.count('\n') == 1
     assert not Path('out').exists()
+
+
+def test_infer__video_pattern_and_exports(main, usual, photos, make_photo):
+    writer = cv2.VideoWriter('clip.avi', cv2.VideoWriter.fourcc(*'MJPG'), 5, (70, 50))
+    for seed in range(4):
+        writer.write(make_photo(seed=seed))
+    writer.release()
+    assert main('photos/*.png', 'clip.avi', *usual, '--max-frames', '2', '--export', 'labelme', 'geojson') == 0
+    written = {path.relative_to('out').as_posix() for path in Path('out').rglob('*.*')}
+    assert {'clip_panoptic.mp4', 'panoptic.json', 'a_panoptic.png'} <= written
+    names = [f'{name}.json' for name in ('a', 'b', 'clip_000000', 'clip_000001')]
+    assert sorted(path.name for path in Path('out/labelme_panoptic').iterdir()) == names
+    assert len(list(Path('out/geojson_instance').glob('*.geojson'))) == 4
+    labelme = json.loads(Path('out/labelme_panoptic/a.json').read_text())
+    assert (Path('out/labelme_panoptic') / labelme['imagePath']).resolve() == Path('photos/a.png').resolve()
+
+
+class Camera:
+    """OpenCV's capture of a camera, at whose fourth frame somebody presses Ctrl-C."""
+
+    def __init__(self, index):
+        self.shown = 0
+
+    def read(self):
+        self.shown += 1
+        if self.shown == 4:
+            raise KeyboardInterrupt
+        return True, np.full((48, 64, 3), 60 * self.shown, np.uint8)
+
+    def get(self, key):
+        return 0.0
+
+    def set(self, key, value):
+        pass
+
+    def release(self):
+        pass
+
+
+def test_infer__camera_until_ctrl_c(main, usual, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    assert main('--camera', '0', *usual, '--tasks', 'semantic') == 0
+    said = capsys.readouterr().out
+    assert 'images answered (semantic)' in said and not said.startswith('0 ')
+    assert [path.name for path in Path('out').iterdir()] == ['camera_0_semantic.mp4']
+    assert Path('out/camera_0_semantic.mp4').stat().st_size > 1000
+
+
+def test_infer__address_only_if_asked(main, usual, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main('http://127.0.0.1:1/photo.jpg', *usual)
+    assert stop.value.code == 2 and '--allow-urls' in capsys.readouterr().err
+    assert main('http://127.0.0.1:1/photo.jpg', *usual, '--allow-urls') == 1
+    assert 'cannot be fetched' in capsys.readouterr().err
 
 
 def test_infer__list(main, capsys):

@@ -10,7 +10,7 @@ Decisions:
 """
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property, partial
 from itertools import islice
@@ -182,7 +182,7 @@ class OneFormerInferencer:
         channel_order: str | None = None,
         allow_urls: bool = False,
         max_frames: int | None = None,
-    ) -> Iterator[OneFormerResult]:
+    ) -> Generator[OneFormerResult, None, None]:
         """Answer images and frames one batch after the other; arguments and errors as for a call.
 
         Args:
@@ -201,7 +201,7 @@ class OneFormerInferencer:
             max_frames: See above. A camera goes on until the iterator is left.
 
         Returns:
-            An iterator over the answers, in the order of the inputs.
+            A generator of the answers, in the order of the inputs; its ``close()`` ends a camera.
         """
         tasks = check_tasks(tasks)
         if token is not None:
@@ -229,7 +229,7 @@ class OneFormerInferencer:
         bar: Callable[[], tqdm],
         writers: tuple[AnswerWriter, VideoWriter] | None,
         on_broken: Callable[[Source, str], None] | None,
-    ) -> Iterator[OneFormerResult]:
+    ) -> Generator[OneFormerResult, None, None]:
         with ExitStack() as stack:
             done = stack.enter_context(bar()).update
             for writer in writers or ():
