@@ -74,7 +74,7 @@ def serve_page(infer):
 
     @contextmanager
     def serve(limits=None, kept_bytes=1_000_000_000):
-        limits = limits or Limits(max_bytes=400_000, max_pixels=400_000)
+        limits = limits or Limits(max_bytes=500_000, max_pixels=400_000)
         app = create_app(infer, MODEL, limits, max_waiting=8)
         app.add_middleware(Guard)
         add_page(app, infer, MODEL, limits, kept_bytes)

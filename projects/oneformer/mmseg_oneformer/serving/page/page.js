@@ -63,7 +63,7 @@ async function open(file) {
   await busy('Running the network', async () => {
     const { max_bytes: limit } = state.model;
     if (file.size > limit) {
-      throw new Refusal(`${file.name || 'The file'} has ${(file.size / 1e6).toFixed(1)} MB; at most ${(limit / 1e6).toFixed(0)} MB are taken.`, 413);
+      throw new Refusal(`${file.name || 'The file'} has ${(file.size / 1e6).toFixed(1)} MB; at most ${limit / 1e6} MB are taken.`, 413);
     }
     const start = performance.now();
     state.file = file;
@@ -249,7 +249,7 @@ await busy('Connecting', async () => {
   const model = state.model = await askJson('api/model');
   $('model').textContent = `${model.name} · ${model.classes} classes`;
   $('model').title = model.name;
-  $('limits').textContent = `Up to ${(model.max_bytes / 1e6).toFixed(0)} MB and ${(model.max_pixels / 1e6).toFixed(0)} megapixels.`;
+  $('limits').textContent = `Up to ${model.max_bytes / 1e6} MB and ${model.max_pixels / 1e6} megapixels.`;
   $('score').min = model.least_score;
   reset();
 });
