@@ -1,0 +1,159 @@
+"""Where two answers to one task differ.
+
+Decisions:
+* A pixel of the panoptic or instance answers is equal where both have *the same object*, not only the same class: the
+  objects of two answers are paired by class and an IoU above 0.5, as panoptic quality pairs them.
+* Outlines never agree to the pixel, so boxes are drawn around what is left when thin strips are taken away. The shares
+  count every pixel.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ...apis import OneFormerResult, Panoptic
+from ...apis.results.regions import regions
+
+Array = np.ndarray
+Mask = tuple[int, Array]
+"""Class index and mask (H, W) bool of an instance."""
+
+THINNEST, SMALLEST = 0.02, 0.002
+"""A region with a box is nowhere thinner than this share of the short side or 5 pixels; and its share of the pixels."""
+
+
+class Region(NamedTuple):
+    """A connected area in which two answers differ."""
+
+    box: tuple[int, int, int, int]
+    """Left, top, right, bottom in pixels, right and bottom one past the last."""
+    share: float
+    """Of the photo's pixels, in 0..1."""
+    first: str
+    """The class that most of its pixels have in the first answer; 'nothing' where there is none."""
+    second: str
+
+
+class Difference(NamedTuple):
+    """How two answers differ."""
+
+    mask: Array
+    """(H, W) bool."""
+    regions: tuple[Region, ...]
+    """The largest first."""
+
+    @property
+    def share(self) -> float:
+        """Of the pixels that differ, in 0..1."""
+        return float(self.mask.mean())
+
+
+def differences(
+    first: OneFormerResult, second: OneFormerResult, task: str, score_thr: float = 0.5, most: int = 8
+) -> Difference:
+    """Compare the answers of two models to one task about one photo.
+
+    Args:
+        first: The first model's answers.
+        second: The second's, of the same classes.
+        task: 'semantic', 'instance' or 'panoptic'; both have answered it.
+        score_thr: Instances below count as not found.
+        most: Regions at most.
+    """
+    if task == 'semantic':
+        assert first.semantic is not None and second.semantic is not None
+        labels = first.semantic, second.semantic
+        mask = labels[0] != labels[1]
+    elif task == 'panoptic':
+        assert first.panoptic is not None and second.panoptic is not None
+        labels = first.panoptic.labels, second.panoptic.labels
+        mask = panoptic_differs(first.panoptic, second.panoptic)
+    else:
+        masks = [
+            [(found.label, found.mask) for found in regions(one.sample, 'instance', one.dataset_meta, score_thr)]
+            for one in (first, second)
+        ]
+        labels = best_labels(masks[0], first.size), best_labels(masks[1], first.size)
+        mask = instances_differ(masks[0], masks[1], first.size)
+    return Difference(mask, tuple(find_regions(mask, labels, first.classes)[:most]))
+
+
+def panoptic_differs(first: Panoptic, second: Panoptic) -> Array:
+    """Return the pixels (H, W) bool that are in no pair of segments, and not void in both."""
+    (one, one_labels), (other, other_labels) = _numbered(first), _numbered(second)
+    count = len(one_labels), len(other_labels)
+    joint = np.bincount((one * count[1] + other).ravel(), minlength=count[0] * count[1])
+    shared = joint.reshape(count)
+    union = shared.sum(1)[:, None] + shared.sum(0) - shared
+    same = (one_labels[:, None] == other_labels) & (2 * shared > union)
+    same[0, 0] = True
+    return ~same[one, other]
+
+
+def _numbered(answer: Panoptic) -> tuple[Array, Array]:
+    """Return a map (H, W) of segments counted from 1, 0 for void, and their classes (n + 1,), the first -1."""
+    numbers = np.zeros(answer.ids.shape, np.int64)
+    for number, segment in enumerate(answer.segments, start=1):
+        numbers[answer.mask(segment)] = number
+    return numbers, np.array([-1, *(segment.label for segment in answer.segments)])
+
+
+def instances_differ(first: Sequence[Mask], second: Sequence[Mask], size: tuple[int, int]) -> Array:
+    """Return the pixels (H, W) bool that an instance has and its partner, if there is one, has not.
+
+    Instances may overlap, so that several could be partners: the best of the one side chooses first.
+    """
+    differs, free = np.zeros(size, bool), list(second)
+    for label, mask in first:
+        ious = [_iou(mask, other) if label == name else 0.0 for name, other in free]
+        if ious and max(ious) > 0.5:
+            differs |= mask ^ free.pop(int(np.argmax(ious)))[1]
+        else:
+            differs |= mask
+    for _, mask in free:
+        differs |= mask
+    return differs
+
+
+def best_labels(masks: Sequence[Mask], size: tuple[int, int]) -> Array:
+    """Return the class (H, W) of the first instance that covers a pixel, -1 where none does."""
+    labels = np.full(size, -1, np.int32)
+    for label, mask in reversed(masks):
+        labels[mask] = label
+    return labels
+
+
+def find_regions(mask: Array, labels: tuple[Array, Array], classes: Sequence[str]) -> list[Region]:
+    """Return the regions of a mask (H, W) bool that are worth a box, the largest first.
+
+    Args:
+        mask: Where two answers differ.
+        labels: Class indices (H, W) of both, -1 where there is none.
+        classes: Names.
+    """
+    side = max(5, round(THINNEST * min(mask.shape)))
+    kernel = np.ones((side, side), np.uint8)
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
+    found = []
+    for k in sorted(range(1, count), key=lambda k: -stats[k, cv2.CC_STAT_AREA]):
+        left, top, width, height, area = stats[k].tolist()
+        share = area / mask.size
+        if share >= SMALLEST:
+            window = np.s_[top : top + height, left : left + width]
+            inside = parts[window] == k
+            names = [_most(values[window][inside], classes) for values in labels]
+            found.append(Region((left, top, left + width, top + height), share, *names))
+    return found
+
+
+def _iou(one: Array, other: Array) -> float:
+    return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def _most(labels: Array, classes: Sequence[str]) -> str:
+    """Return the name of the most frequent class of (n,) indices."""
+    label = int(np.bincount(labels + 1).argmax()) - 1
+    return 'nothing' if label < 0 else classes[label]
