@@ -7,7 +7,7 @@ assert mmseg_oneformer  # first: makes the OpenMMLab wheels importable, for auto
 
 project, author, release = 'mmseg_oneformer', 'the authors of mmseg_oneformer', __version__
 extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx_copybutton']
-exclude_patterns = ['images']
+exclude_patterns = ['images', '_static']
 myst_heading_anchors = 4  # links such as training.md#resuming-exactly
 
 # The notebook is committed without outputs and run by every build: what the site shows is what the code answers.
@@ -15,6 +15,7 @@ nb_execution_mode = 'force'
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
+nb_output_stderr = 'remove'  # Progress bars and warnings of libraries about this machine.
 
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'description'
@@ -30,6 +31,7 @@ nitpick_ignore_regex = [(r'py:.*', OTHERS), (r'py:.*', r'\w+|.* .*|(exports|agre
 
 html_theme = 'furo'
 html_title = 'OneFormer in OpenMMLab'
+html_static_path, html_css_files = ['_static'], ['site.css']
 html_copy_source = False
 html_show_sourcelink = False
 copybutton_exclude = '.linenos, .gp, .go'

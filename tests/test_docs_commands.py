@@ -24,7 +24,12 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ROOT / 'tests/toy'
-PAGES = [ROOT / 'README.md', ROOT / 'data/README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+PAGES = [
+    ROOT / 'README.md',
+    ROOT / 'data/README.md',
+    *sorted((ROOT / 'docs').rglob('*.md')),
+    ROOT / 'docs/notebooks/first_steps.ipynb',
+]
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 WEIGHTS = ROOT / f'projects/oneformer/mmseg_oneformer/weights/{MODEL}.safetensors'
 CONFIG = f'own/{MODEL}.py'
@@ -78,14 +83,20 @@ class Block(NamedTuple):
 
 
 def blocks_of(page):
-    """Return the blocks of a page that a reader would run, cells of the notebook too."""
+    """Return the blocks of a page that a reader would run."""
+    if page.suffix == '.ipynb':
+        cells = json.loads(page.read_text())['cells']
+        return [
+            Block('python', ''.join(cell['source']), number, '')
+            for number, cell in enumerate(cells)
+            if cell['cell_type'] == 'code'
+        ]
     tokens = MarkdownIt('commonmark').parse(page.read_text())
     found = []
     for before, token in zip([None, *tokens], tokens):
-        language = token.info.replace('{code-cell}', '').strip()
-        if token.type == 'fence' and language in ('bash', 'console', 'python'):
+        if token.type == 'fence' and token.info.strip() in ('bash', 'console', 'python'):
             comment = before.content.strip() if before is not None and before.type == 'html_block' else ''
-            found.append(Block(language, token.content, token.map[0] + 1, comment))
+            found.append(Block(token.info.strip(), token.content, token.map[0] + 1, comment))
     return found
 
 
