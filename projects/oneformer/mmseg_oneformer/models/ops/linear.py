@@ -42,12 +42,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _convolves_faster(x: Tensor, weight: Tensor) -> bool:
     return (
         ONEDNN_IS_FASTER
+        and not is_exporting()  # first: a question about free sizes would tie the graph to its answer
+        and not torch.jit.is_tracing()
         and x.device.type == 'cpu'
         and x.dtype == weight.dtype == torch.float32
         and x.numel() * weight.shape[0] >= MIN_PRODUCTS
         and not torch.is_autocast_enabled('cpu')  # oneDNN multiplies bfloat16 in both forms
-        and not is_exporting()
-        and not torch.jit.is_tracing()
     )
 
 

@@ -142,10 +142,10 @@ def ms_deform_attn(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
 
 def _cpu_fits(value: Tensor) -> bool:
     """Return whether the CPU's operator is the one to use."""
+    if is_exporting():  # First: a question about free sizes would tie the graph to its answer.
+        return False
     exact = value.dtype in (torch.float32, torch.float64)
-    return (
-        value.device.type == 'cpu' and exact and value.shape[1] < ms_deform_attn_cpu.MAX_TOKENS and not is_exporting()
-    )
+    return value.device.type == 'cpu' and exact and value.shape[1] < ms_deform_attn_cpu.MAX_TOKENS
 
 
 def _triton_fits(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
