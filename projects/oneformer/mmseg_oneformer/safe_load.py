@@ -115,6 +115,35 @@ def is_plain_config(text: str) -> bool:
     return True
 
 
+def parse_plain_config(text: str) -> dict[str, Any]:
+    """Return the settings of a config's text, which is read and not run.
+
+    Raises:
+        ValueError: It is more than assignments of literals and ``dict(...)``.
+    """
+    if not is_plain_config(text):
+        raise ValueError('it is code and no plain settings')
+
+    def value(node: ast.expr) -> Any:
+        if isinstance(node, ast.Call):
+            if node.args or any(word.arg is None for word in node.keywords) or ast.unparse(node.func) != 'dict':
+                raise ValueError(f'{ast.unparse(node)[:40]} is no plain setting')
+            return {word.arg: value(word.value) for word in node.keywords}
+        if isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            return {ast.literal_eval(key or node): value(part) for key, part in pairs}
+        if isinstance(node, ast.List | ast.Tuple):
+            return (list if isinstance(node, ast.List) else tuple)(value(part) for part in node.elts)
+        return ast.literal_eval(node)
+
+    settings: dict[str, Any] = {}
+    for statement in ast.parse(text).body:
+        assert isinstance(statement, ast.Assign)
+        (target,) = statement.targets
+        settings[ast.unparse(target)] = value(statement.value)
+    return settings
+
+
 def _shorten(text: str) -> str:
     """Return the first sentence of a library's message, without what it suggests to switch off."""
     return text.strip().split('. ')[0].split(' was not an allowed')[0].strip().rstrip('.')

@@ -7,6 +7,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from .model_file import is_model_file, read_model_config
+
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -70,16 +72,18 @@ def find_config(name: str | os.PathLike[str]) -> Path:
 
 
 def read_config(name: str | os.PathLike[str], options: dict[str, Any] | None = None) -> Config:
-    """Read a config by path or by model name and merge ``options`` into it.
+    """Read a config by path or by model name, or out of a model's file, and merge ``options`` into it.
 
     Raises:
         ValueError: There is no such config, it is broken, or an option does not fit.
     """
     path = find_config(name)
     try:
-        cfg = Config.fromfile(path)
+        cfg = None if is_model_file(path) else Config.fromfile(path)
     except Exception as error:  # A config is Python: anything may go wrong in it.
         raise ValueError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
+    if cfg is None:
+        cfg = read_model_config(path)
     try:
         cfg.merge_from_dict(options or {})
     except (KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:

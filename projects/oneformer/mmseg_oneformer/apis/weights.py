@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 
 from ..files import file_digest, write_atomic
 from .download import DownloadError, check_url, download
+from .model_file import is_model_file
 from .registry import find_config, list_models, weights_root
 from .zoo import ZooModel, read_zoo
 
@@ -36,7 +37,7 @@ def find_weights(name: str | os.PathLike[str], download: bool = False) -> Path |
     """Return the weights of a model: those that are shipped, else those in the cache, else downloaded ones.
 
     Args:
-        name: Name of a model, or path of its config.
+        name: Name of a model, path of its config, or of a file that is a whole model.
         download: Get published weights that are not in the cache. Without it no connection is made.
 
     Returns:
@@ -46,6 +47,8 @@ def find_weights(name: str | os.PathLike[str], download: bool = False) -> Path |
         ValueError: There is no such model, or the cached file is not what it was.
         ConnectionError: The weights cannot be downloaded; the message says where to get them by hand.
     """
+    if is_model_file(name):
+        return Path(name)
     name = find_config(name).stem
     shipped = weights_root() / f'{name}.safetensors'
     if shipped.is_file():

@@ -1,0 +1,115 @@
+"""One ``.safetensors`` file that is a whole model: weights, config and class names.
+
+Decisions:
+* The config is text of plain literals. It is parsed and never run, and mmengine, which runs such texts, does not know
+  the name it is stored under.
+* mmengine's registries import any dotted name that a ``type`` may be, ``subprocess.run`` too. From a file only types
+  that are registered are taken.
+* Only what inference needs is stored: the model without initialisation, and the steps from a photo to the network.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, TRANSFORMS, Registry
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from ..models.checkpoint import save_safetensors
+from ..safe_load import parse_plain_config
+
+__all__ = ['is_model_file', 'read_model_config', 'write_model_file']
+
+KEY = 'config_text'
+"""Where the config is in the description of the weights."""
+
+
+def is_model_file(path: str | os.PathLike[str]) -> bool:
+    """Return whether ``path`` is a file that may be a whole model."""
+    return Path(path).suffix == '.safetensors' and Path(path).is_file()
+
+
+def write_model_file(path: str | os.PathLike[str], cfg: Config, model: nn.Module, dataset_meta: dict[str, Any]) -> None:
+    """Write a model that :class:`OneFormerInferencer` and all tools take alone, by the path of the file.
+
+    Args:
+        path: Ends in ``.safetensors``; written whole or not at all.
+        cfg: The model's config for inference.
+        model: The model.
+        dataset_meta: ``classes``, ``thing_ids``, ``palette``.
+
+    Raises:
+        ValueError: If the config holds more than plain literals.
+    """
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    parts = {
+        'default_scope': cfg.get('default_scope', 'mmdet'),
+        'model': cfg.model,
+        'test_dataloader': {'dataset': {'pipeline': pipeline}},
+        'test_pipeline': cfg.get('test_pipeline', pipeline),
+    }
+    text = Config(_without_initialisation(Config(parts).to_dict())).pretty_text
+    parse_plain_config(text)
+    name = Path(cfg.filename).stem if cfg.filename else ''
+    save_safetensors(model.state_dict(), path, {'config': name, KEY: text, 'dataset_meta': dataset_meta})
+
+
+def read_model_config(path: str | os.PathLike[str]) -> Config:
+    """Return the config that a file of :func:`write_model_file` holds.
+
+    Raises:
+        ValueError: If the file is broken, holds weights alone, or a config that is more than settings.
+    """
+    try:
+        with safe_open(path, framework='pt') as file:
+            text = json.loads((file.metadata() or {}).get('meta', '{}')).get(KEY)
+    except (SafetensorError, ValueError, AttributeError) as error:
+        raise ValueError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
+    if not isinstance(text, str):
+        raise ValueError(f'{path} holds weights alone; give the name or the config of its model, and it as weights.')
+    try:
+        parts = _without_initialisation(parse_plain_config(text))
+        known = {name for registry in (MODELS, TRANSFORMS) for name in _registered(registry)}
+        strange = sorted({str(kind) for kind in _types(parts) if str(kind) not in known})
+        if strange:
+            raise ValueError(f'nothing is registered as {", ".join(strange)}')
+        return Config(parts, text, filename=str(path))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f'The config in {path} is refused: {error}; write the file again with tools/export.py.'
+        ) from error
+
+
+def _without_initialisation(value: Any) -> Any:
+    """Return the config without what names files or addresses of weights to start from."""
+    if isinstance(value, dict):
+        return {
+            key: _without_initialisation(part) for key, part in value.items() if key not in ('init_cfg', 'pretrained')
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(_without_initialisation(part) for part in value)
+    return value
+
+
+def _types(value: Any) -> Iterator[Any]:
+    """Yield every ``type`` of a nested config."""
+    if isinstance(value, dict):
+        if 'type' in value:
+            yield value['type']
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _types(part)
+
+
+def _registered(registry: Registry) -> Iterator[str]:
+    """Yield every name in a registry and in those of the libraries below it, with and without the library's."""
+    registry.import_from_location()
+    for name in registry.module_dict:
+        yield from (name, f'{registry.scope}.{name}')
+    for child in registry.children.values():
+        yield from _registered(child)

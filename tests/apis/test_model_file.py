@@ -1,0 +1,73 @@
+"""A .safetensors file that is a whole model: read without running anything of it."""
+
+import json
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.apis.model_file import KEY, read_model_config, write_model_file
+from mmseg_oneformer.safe_load import parse_plain_config
+
+
+@pytest.fixture
+def model_file(tiny_model, tmp_path):
+    infer = OneFormerInferencer(*tiny_model, device='cpu')
+    path = tmp_path / 'tiny.safetensors'
+    write_model_file(path, infer.cfg, infer.model, infer.dataset_meta)
+    return path, infer
+
+
+def rewrite(path, change):
+    """Change the config text inside of a file."""
+    with safe_open(path, framework='pt') as file:
+        meta = json.loads(file.metadata()['meta'])
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    meta[KEY] = change(meta[KEY])
+    save_file(state, path, {'meta': json.dumps(meta)})
+
+
+def test_model_file__config_comes_back(model_file):
+    path, infer = model_file
+    cfg = read_model_config(path)
+    assert cfg.model.head.to_dict() == infer.cfg.model.head.to_dict()
+    assert cfg.model.backbone.out_indices == (0, 1, 2, 3)
+    assert cfg.test_dataloader.dataset.pipeline == infer.cfg.test_dataloader.dataset.pipeline
+    assert 'ann_file' not in cfg.test_dataloader.dataset and 'init_cfg' not in cfg.pretty_text
+
+
+@pytest.mark.parametrize('by_type', ['os.system', 'subprocess.check_output', 'mmengine.load', 'evil.OneFormer'])
+def test_model_file__types_are_registered_ones(model_file, by_type):
+    path, _ = model_file
+    rewrite(path, lambda text: text.replace("type='OneFormerHead'", f"type='{by_type}'"))
+    with pytest.raises(ValueError, match=f'nothing is registered as {by_type}'):
+        OneFormerInferencer(path, device='cpu')
+
+
+@pytest.mark.parametrize('line', ['import os', "x = open('/etc/passwd').read()", 'x = [1][0]', "x = '{{$HOME:}}'"])
+def test_model_file__code_is_refused(model_file, line):
+    path, _ = model_file
+    rewrite(path, lambda text: f'{text}\n{line}\n')
+    with pytest.raises(ValueError, match='code and no plain settings'):
+        OneFormerInferencer(path, device='cpu')
+
+
+def test_model_file__weights_alone_need_a_config(model_file, tmp_path):
+    path, _ = model_file
+    rewrite(path, lambda text: None)
+    with pytest.raises(ValueError, match='weights alone'):
+        OneFormerInferencer(path, device='cpu')
+    (tmp_path / 'broken.safetensors').write_bytes(b'x' * 30)
+    with pytest.raises(ValueError, match='no whole safetensors file'):
+        OneFormerInferencer(tmp_path / 'broken.safetensors', device='cpu')
+
+
+def test_parse_plain_config__is_the_text_run():
+    text = "a = dict(b=[1, -2.5, (3,)], c={'d': None, 5: True}, e=dict(f='x'))\nclasses = ('one', 'two')\n"
+    run = {}
+    exec(text, run)
+    assert parse_plain_config(text) == {key: run[key] for key in ('a', 'classes')}
+    for code in ('a = dict([1])', 'a = dict(**{})', 'a = tuple(1)', 'a = b'):
+        with pytest.raises(ValueError):
+            parse_plain_config(code)
