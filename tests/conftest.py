@@ -97,9 +97,8 @@ def call_tool(tmp_path, monkeypatch):
         spec.loader.exec_module(module)
         monkeypatch.delenv('ONEFORMER_TRACEBACK', raising=False)
         try:
-            module.main([str(arg) for arg in args])
+            return module.main([str(arg) for arg in args]) or 0
         except SystemExit as stop:
             return stop.code or 0
-        return 0
 
     return call

@@ -29,6 +29,7 @@ async def app(scope, receive, send):
 
 
 taken = server.listen('127.0.0.1', 0)
-server.run(app, taken, lambda: print(server.url_of(taken), flush=True))
+print(server.url_of(taken), flush=True)
+server.run(app, taken)
 print('finished', flush=True)
 sys.exit(0)

@@ -1,24 +1,21 @@
 """The network as one graph: photos and task numbers in, logits out."""
 
-from typing import NamedTuple
-
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
 
 from ..models.masked_decoder import mask_logits
 from ..tasks import TASKS
+from .swin import traceable_swin
 
-__all__ = ['OneFormerGraph', 'example_inputs']
+__all__ = ['DIVISOR', 'LEAST_SIDE', 'OneFormerGraph', 'example_inputs', 'trace']
 
+DIVISOR = 32
+"""Sides of the graph's input are multiples of this."""
 
-class Logits(NamedTuple):
-    """Of T tasks for each of B images."""
-
-    class_logits: Tensor
-    """(B, T, N, K+1)."""
-    mask_logits: Tensor
-    """(B, T, N, H/4, W/4)."""
+LEAST_SIDE = 64
+"""Pixels: the last level of a smaller image would be one position, which PyTorch traces as a constant."""
 
 
 class OneFormerGraph(nn.Module):
@@ -30,7 +27,8 @@ class OneFormerGraph(nn.Module):
         model: A ``OneFormer`` in evaluation mode.
 
     Raises:
-        ValueError: If the model has no task token.
+        ValueError: If the model has no task token, or its photos are prepared in another way than every published
+            model's.
     """
 
     mean: Tensor
@@ -39,22 +37,31 @@ class OneFormerGraph(nn.Module):
 
     def __init__(self, model: BaseModel) -> None:
         super().__init__()
-        head = model.head
+        head, preprocessor = model.head, model.data_preprocessor
         if head.task_token is None:
             raise ValueError('This model has no task token to choose answers by; export one with use_task_token=True.')
+        known = preprocessor._enable_normalize and preprocessor._channel_conversion
+        if not known or preprocessor.pad_size_divisor != DIVISOR:
+            raise ValueError(
+                f'The data_preprocessor has to have mean, std, bgr_to_rgb=True and pad_size_divisor={DIVISOR}, for '
+                'they go into the graph; change the config.'
+            )
         self.backbone, self.head = model.backbone, head
         with torch.no_grad():
             tokens = head.task_token([TASKS], head.decoder.norm)[0]  # (3, C)
         self.register_buffer('tokens', tokens)
-        self.register_buffer('mean', model.data_preprocessor.mean)
-        self.register_buffer('deviation', model.data_preprocessor.std)
+        self.register_buffer('mean', preprocessor.mean)
+        self.register_buffer('deviation', preprocessor.std)
 
-    def forward(self, image: Tensor, task: Tensor) -> Logits:
+    def forward(self, image: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
         """Answer T tasks for each image.
 
         Args:
-            image: (B, 3, H, W) float32 RGB in 0..255, H and W multiples of 32, padded with the mean.
+            image: (B, 3, H, W) float32 RGB in 0..255, H and W multiples of 32 and at least 64, padded with the mean.
             task: (T,) int64, indices of ``TASKS``: semantic 0, instance 1, panoptic 2.
+
+        Returns:
+            Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4).
         """
         features = self.backbone((image - self.mean) / self.deviation)
         mask_features, memory = self.head.pixel_decoder(features)
@@ -62,10 +69,36 @@ class OneFormerGraph(nn.Module):
         queries = self.head.queries_of(token, mask_features)
         positions = self.head.query_embed.weight
         predictions = self.head.decoder(queries, positions, memory, mask_features, every_layer=False)
-        return Logits(predictions.class_logits[-1], mask_logits(predictions.mask_embed[-1], mask_features))
+        return predictions.class_logits[-1], mask_logits(predictions.mask_embed[-1], mask_features)
 
 
 def example_inputs(size: tuple[int, int], batch: int = 2, tasks: int = 2) -> tuple[Tensor, Tensor]:
     """Return a noise image batch (B, 3, H, W) in 0..255 and task numbers, to trace or time a graph with."""
     generator = torch.Generator().manual_seed(0)
     return torch.rand(batch, 3, *size, generator=generator) * 255, torch.arange(tasks)
+
+
+def trace(graph: OneFormerGraph, size: tuple[int, int] | None = None) -> ExportedProgram:
+    """Trace the graph; the number of tasks, 1 to 3, is free.
+
+    Args:
+        graph: In evaluation mode.
+        size: Height and width of all images, and one image a call; by default size and batch are free.
+
+    Raises:
+        ValueError: If the size is none, or the backbone cannot be traced.
+    """
+    if size is not None and any(side % DIVISOR or side < LEAST_SIDE for side in size):
+        raise ValueError(f'Height and width are multiples of {DIVISOR} from {LEAST_SIDE} on, not {size}.')
+    sides = {2: DIVISOR * Dim('height_32nds', min=2), 3: DIVISOR * Dim('width_32nds', min=2)}
+    free = {} if size else {0: Dim('batch', min=1), **sides}
+    inputs = (part.to(graph.mean.device) for part in example_inputs(size or (96, 128), batch=1 if size else 2))
+    try:
+        with traceable_swin(), torch.no_grad():
+            return torch.export.export(
+                graph, tuple(inputs), dynamic_shapes=(free, {0: Dim('tasks', min=1, max=3)}), strict=False
+            )
+    except Exception as error:  # A tracer meets the whole of Python: there is no list of what it raises.
+        reason = str(error).strip().splitlines()[0].rstrip('.')
+        what, cure = ('at this size', 'use Swin, ResNet or ConvNeXt') if size else ('at any size', 'try a fixed size')
+        raise ValueError(f'{type(graph.backbone).__name__} cannot be exported {what} ({reason}); {cure}.') from error

@@ -1,26 +1,34 @@
 """Answers of an exported OneFormer by numpy, Pillow and onnxruntime alone: no torch, no OpenMMLab.
 
-This file is complete: `tools/export.py` puts a copy of it beside the graph, and the folder runs wherever it is put.
+This file is complete: ``tools/export.py`` puts a copy of it beside the graph, and the folder runs wherever it is put.
+(Graphs of the formats *torch* and *aotinductor* are run by torch, which is imported for them only.)
 
-    python oneformer_numpy.py photo.jpg semantic instance panoptic      # prints what is in the photo
+    python folder/oneformer_numpy.py photo.jpg semantic instance panoptic      # prints what is in the photo
 
     from oneformer_numpy import OneFormer
     model = OneFormer('folder')
     answers = model(rgb, tasks=('panoptic',))       # rgb: (H, W, 3) uint8
 
-The answers equal those of the PyTorch model up to the rounding of the network's own output.
+The answers equal those of the PyTorch model up to the rounding of the network's own output. Photos are answered tile by
+tile, so that memory does not grow with pixels times queries; in most tiles all classes and queries but a few are out of
+reach and not computed.
 """
 
 import json
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 TASKS = ('semantic', 'instance', 'panoptic')
+GRAPHS = {'onnx': 'model.onnx', 'torch': 'model.pt2', 'aotinductor': 'model.pt2'}
 INSTANCE_OFFSET = 1000
-STRIP_ELEMENTS = 2**22
+SIDE = 64
+"""Pixels of a tile's side."""
+SLACK = 1e-5
+"""Bounds are wider by this share of the largest logit, which is more than all rounding."""
 
 
 class Size(NamedTuple):
@@ -34,45 +42,84 @@ class Size(NamedTuple):
 
 
 class Instances(NamedTuple):
-    """The instances of a photo, the best first."""
+    """The n instances of a photo, the best first."""
 
     labels: np.ndarray
-    """(n,) class indices."""
+    """(n,) int64 class indices."""
     scores: np.ndarray
-    """(n,) in 0..1."""
+    """(n,) float32 in 0..1."""
     boxes: np.ndarray
-    """(n, 4) xyxy in pixels, x2 and y2 one past the last pixel; zeros for an empty mask."""
-    masks: np.ndarray
-    """(n, H, W) bool."""
+    """(n, 4) float32 xyxy in pixels, x2 and y2 one past the last pixel; zeros for an empty mask."""
+    crops: list[np.ndarray]
+    """n masks (y2 - y1, x2 - x1) bool, each inside its box."""
+    size: tuple[int, int]
+    """Height and width of the photo."""
+
+    @property
+    def masks(self) -> np.ndarray:
+        """Masks of the whole photo, (n, H, W) bool."""
+        masks = np.zeros((len(self.crops), *self.size), bool)
+        for mask, crop, (x1, y1, x2, y2) in zip(masks, self.crops, self.boxes.astype(int)):
+            mask[y1:y2, x1:x2] = crop
+        return masks
 
 
 class OneFormer:
     """An exported model.
 
     Args:
-        folder: Has ``model.onnx`` and ``model.json``.
+        folder: Has a graph and ``model.json``.
         providers: Of onnxruntime, such as ``['CUDAExecutionProvider']``; by default the CPU.
     """
 
     def __init__(self, folder: str | Path, providers: list[str] | None = None) -> None:
-        import onnxruntime
-
         self.meta = json.loads((Path(folder) / 'model.json').read_text(encoding='utf-8'))
-        graph = str(Path(folder) / 'model.onnx')
-        self.session = onnxruntime.InferenceSession(graph, providers=providers or ['CPUExecutionProvider'])
+        graph = str(Path(folder) / GRAPHS[self.meta['format']])
+        self.run = _onnx_runner(graph, providers) if self.meta['format'] == 'onnx' else _torch_runner(graph, self.meta)
 
     def __call__(self, rgb: np.ndarray, tasks: tuple[str, ...] = TASKS) -> dict[str, Any]:
-        """Answer a photo (H, W, 3) uint8 RGB; 'semantic', 'instance' and 'panoptic' as the three functions below."""
+        """Answer a photo (H, W, 3) uint8 RGB; 'semantic', 'instance' and 'panoptic' as the three functions below.
+
+        Raises:
+            ValueError: If it is no such photo, or there is no such task.
+        """
         unknown = sorted(set(tasks) - set(TASKS))
         if unknown or not tasks:
             raise ValueError(f'tasks are some of {", ".join(TASKS)}, not {", ".join(unknown) or "none"}.')
         pixels, size = preprocess(rgb, self.meta)
-        index = np.array([TASKS.index(task) for task in tasks], np.int64)
-        class_logits, mask_logits = self.session.run(None, {'image': pixels, 'task': index})
+        class_logits, mask_logits = self.run(pixels, np.array([TASKS.index(task) for task in tasks], np.int64))
         return {
             task: postprocess(task, class_logits[0, t], mask_logits[0, t], size, self.meta)
             for t, task in enumerate(tasks)
         }
+
+
+Runner = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Image (B, 3, H, W) and tasks (T,) to class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4)."""
+
+
+def _onnx_runner(graph: str, providers: list[str] | None) -> Runner:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(graph, providers=providers or ['CPUExecutionProvider'])
+    return lambda image, task: tuple(session.run(None, {'image': image, 'task': task}))
+
+
+def _torch_runner(graph: str, meta: dict[str, Any]) -> Runner:
+    import torch
+
+    network: Any
+    if meta['format'] == 'torch':
+        network = torch.export.load(graph).module()
+    else:
+        network = torch._inductor.aoti_load_package(graph)
+
+    def run(image: np.ndarray, task: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            classes, masks = network(*(torch.from_numpy(part).to(meta['device']) for part in (image, task)))
+        return classes.cpu().numpy(), masks.cpu().numpy()
+
+    return run
 
 
 def preprocess(rgb: np.ndarray, meta: dict[str, Any]) -> tuple[np.ndarray, Size]:
@@ -80,7 +127,8 @@ def preprocess(rgb: np.ndarray, meta: dict[str, Any]) -> tuple[np.ndarray, Size]
 
     Args:
         rgb: (H, W, 3) uint8.
-        meta: ``shortest_edge`` and ``max_size`` in pixels, ``divisor`` of the padded size; or ``fixed_size``.
+        meta: ``shortest_edge`` and ``max_size`` in pixels; ``divisor`` and ``least_side`` of the padded size, or
+            ``fixed_size``, into which larger photos are fitted.
 
     Returns:
         (1, 3, H', W') float32 RGB in 0..255, padded with the mean, and the sizes.
@@ -93,17 +141,15 @@ def preprocess(rgb: np.ndarray, meta: dict[str, Any]) -> tuple[np.ndarray, Size]
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
         raise ValueError(f'The photo has to be (H, W, 3) uint8 RGB, not {rgb.shape} {rgb.dtype}.')
     original = (rgb.shape[0], rgb.shape[1])
-    fixed = meta.get('fixed_size')
     height, width = shortest_edge(original, meta['shortest_edge'], meta['max_size'])
+    fixed, divisor, least = meta['fixed_size'], meta['divisor'], meta['least_side']
     if fixed and (height > fixed[0] or width > fixed[1]):
         scale = min(fixed[0] / original[0], fixed[1] / original[1])
         height, width = max(int(original[0] * scale), 1), max(int(original[1] * scale), 1)
-    resized = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
-    divisor = meta['divisor']
-    padded = tuple(fixed) if fixed else (-(-height // divisor) * divisor, -(-width // divisor) * divisor)
-    pixels = np.broadcast_to(np.array(meta['mean'], np.float32), (*padded, 3)).copy()
-    pixels[:height, :width] = resized
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))[None], Size(padded, (height, width), original)
+    rows, columns = fixed or (max(-(-side // divisor) * divisor, least) for side in (height, width))
+    pixels = np.broadcast_to(np.array(meta['mean'], np.float32), (rows, columns, 3)).copy()
+    pixels[:height, :width] = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))[None], Size((rows, columns), (height, width), original)
 
 
 def shortest_edge(size: tuple[int, int], edge: int, max_size: int) -> tuple[int, int]:
@@ -129,14 +175,15 @@ def postprocess(task: str, class_logits: np.ndarray, mask_logits: np.ndarray, si
 def semantic(class_logits: np.ndarray, mask_logits: np.ndarray, size: Size) -> np.ndarray:
     """Class index of every pixel, (H, W) int64: the largest sum of class probability times mask probability."""
     probs = softmax(class_logits)[:, :-1]
-    rows, columns = resize_matrices(mask_logits.shape[1:], size)
-    height, width = size.original
-    labels = np.empty((height, width), np.int64)
-    wide = mask_logits @ columns.T  # (N, h, W)
-    step = max(1, STRIP_ELEMENTS // (width * max(probs.shape)))
-    for start in range(0, height, step):
-        strip = sigmoid(np.matmul(rows[start : start + step], wide))  # (N, n, W)
-        labels[start : start + step] = np.tensordot(probs, strip, (0, 0)).argmax(0)
+    labels = np.empty(size.original, np.int64)
+    for tile in tiles(mask_logits, size):
+        low, high = (sigmoid(bound) for bound in tile.bounds())
+        possible = np.flatnonzero((high @ probs) * (1 + SLACK) >= (low @ probs).max())
+        if len(possible) > 1:
+            scores = np.tensordot(probs[:, possible], sigmoid(tile.logits()), (0, 0))
+            labels[tile.place] = possible[scores.argmax(0)]
+        else:
+            labels[tile.place] = possible[0]
     return labels
 
 
@@ -151,16 +198,22 @@ def instances(
     chosen = np.isin(labels, thing_ids)
     queries, labels, scores = queries[chosen], labels[chosen], scores[chosen]
     unique, inverse = np.unique(queries, return_inverse=True)
-    masks = np.empty((len(unique), *size.original), bool)
-    quality = np.empty(len(unique), np.float32)
-    for k, logits in enumerate(resized(mask_logits[unique], size)):
-        np.greater(logits, 0, out=masks[k])
-        quality[k] = sigmoid(logits[masks[k]]).sum(dtype=np.float64) / (masks[k].sum() + 1e-6)
+    rows, columns = resize_matrices(mask_logits.shape[1:], size)
+    quality, boxes = np.zeros(len(unique), np.float32), np.zeros((len(unique), 4), np.float32)
+    crops = []
+    for k, logits in enumerate(mask_logits[unique]):
+        top, left = (reach(matrix, (logits > 0).any(axis)) for matrix, axis in ((rows, 1), (columns, 0)))
+        values = rows[top] @ (logits @ columns[left].T)
+        inside = values > 0
+        quality[k] = sigmoid(values[inside]).sum() / (inside.sum() + 1e-6)
+        x1, y1, x2, y2 = box(inside)
+        crops.append(inside[y1:y2, x1:x2])
+        if x2:
+            boxes[k] = x1 + left.start, y1 + top.start, x2 + left.start, y2 + top.start
     scores = scores * quality[inverse]
     rank = np.argsort(-scores, kind='stable')
     inverse = inverse[rank]
-    boxes = np.array([box(mask) for mask in masks], np.float32).reshape(-1, 4)
-    return Instances(labels[rank], scores[rank], boxes[inverse], masks[inverse])
+    return Instances(labels[rank], scores[rank], boxes[inverse], [crops[k] for k in inverse], size.original)
 
 
 def panoptic(
@@ -180,57 +233,117 @@ def panoptic(
     num_classes = probs.shape[1] - 1
     scores, labels = probs.max(1), probs.argmax(1)
     kept = np.flatnonzero((labels != num_classes) & (scores > object_mask_thr))
-    ids = np.full(size.original, num_classes, np.int32)
-    best, winner = np.full(size.original, -1, np.float32), np.zeros(size.original, np.int32)
-    inside, own_area = np.zeros(size.original, bool), []
-    for k, logits in enumerate(resized(mask_logits[kept], size)):
-        mask_probs = sigmoid(logits)
-        own = mask_probs >= 0.5
-        own_area.append(int(own.sum()))
-        value = scores[kept[k]] * mask_probs
-        better = value > best
-        best[better], winner[better], inside[better] = value[better], k, own[better]
-    won_area = np.bincount(winner.ravel(), minlength=len(kept))
-    final_area = np.bincount(winner[inside], minlength=len(kept))
+    if not len(kept):
+        return np.full(size.original, num_classes, np.int32), []
+    winner, inside, areas = compete(scores[kept], mask_logits[kept], size)
+    table = np.full(len(kept), num_classes, np.int32)
     segments: list[dict[str, Any]] = []
     count: dict[int, int] = {}
-    for k, query in enumerate(kept.tolist()):
-        label = int(labels[query])
-        if not (won_area[k] and own_area[k] and final_area[k]) or won_area[k] / own_area[k] < overlap_thr:
+    for k, (query, (won, own, final)) in enumerate(zip(kept, areas)):
+        if not (won and own and final) or won / own < overlap_thr:
             continue
+        label = int(labels[query])
         is_thing = label in thing_ids
         is_new = is_thing or label not in count
         count[label] = count.get(label, 0) + is_new
-        segment_id = label + INSTANCE_OFFSET * count[label]
-        ids[inside & (winner == k)] = segment_id
+        table[k] = label + INSTANCE_OFFSET * count[label]
         if is_new:
             score = float(scores[query])
-            segments.append({'id': segment_id, 'category_id': label, 'isthing': is_thing, 'score': score})
-    return ids, segments
+            segments.append({'id': int(table[k]), 'category_id': label, 'isthing': is_thing, 'score': score})
+    return np.where(inside, table[winner], np.int32(num_classes)), segments
 
 
-def resized(mask_logits: np.ndarray, size: Size) -> Any:
-    """Yield the logits (H, W) of each mask at the original size."""
-    rows, columns = resize_matrices(mask_logits.shape[1:], size)
-    for logits in mask_logits:
-        yield rows @ (logits @ columns.T)
+def compete(scores: np.ndarray, mask_logits: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the query with the largest class score times mask probability in each pixel, the first of equals.
+
+    Args:
+        scores: (n,) of the queries that take part.
+        mask_logits: (n, h, w).
+        size: The sizes of the photo.
+
+    Returns:
+        The winner (H, W) int32; whether the pixel is inside the winner's own mask (H, W) bool; and for each query the
+        pixels (n, 3) that it wins, that are its own (probability >= 0.5), and both.
+    """
+    winner, inside = np.empty(size.original, np.int32), np.empty(size.original, bool)
+    areas = np.zeros((len(scores), 3), np.int64)
+    for tile in tiles(mask_logits, size):
+        low, high = tile.bounds()
+        least, most = sigmoid(low) * scores, sigmoid(high) * scores
+        present = np.flatnonzero((most * (1 + SLACK) >= least.max()) | (high >= -SLACK))
+        probs = sigmoid(tile.logits(present))
+        own = probs >= 0.5  # Not logits >= 0: the sigmoid of a small enough negative number is 0.5 too.
+        best = (probs * scores[present, None, None]).argmax(0)
+        won = present[best]
+        final = np.take_along_axis(own, best[None], 0)[0]
+        winner[tile.place], inside[tile.place] = won, final
+        areas[:, 0] += np.bincount(won.ravel(), minlength=len(scores))
+        areas[present, 1] += own.sum((1, 2))
+        areas[:, 2] += np.bincount(won[final], minlength=len(scores))
+    return winner, inside, areas
 
 
-def resize_matrices(low: tuple[int, ...], size: Size) -> tuple[np.ndarray, np.ndarray]:
+class Tile(NamedTuple):
+    """A square of the photo and the mask logits that it is made of."""
+
+    place: tuple[slice, slice]
+    """Rows and columns of the photo."""
+    cells: np.ndarray
+    """(N, s, t)."""
+    rows: np.ndarray
+    """(height, s), weights of the cells for each row of pixels."""
+    columns: np.ndarray
+    """(width, t)."""
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest logit that each query can have here, (N,) each: resizing only averages."""
+        low, high = self.cells.min((1, 2)), self.cells.max((1, 2))
+        slack = SLACK * np.maximum(high, -low)
+        return low - slack, high + slack
+
+    def logits(self, queries: Any = slice(None)) -> np.ndarray:
+        """Logits (n, height, width) of queries."""
+        return self.rows @ (self.cells[queries] @ self.columns.T)
+
+
+def tiles(mask_logits: np.ndarray, size: Size) -> Iterator[Tile]:
+    """Yield the tiles of a photo, row by row."""
+    rows, columns = (list(_strips(matrix)) for matrix in resize_matrices(mask_logits.shape[1:], size))
+    for row, row_cells, row_weights in rows:
+        for column, column_cells, column_weights in columns:
+            yield Tile((row, column), mask_logits[:, row_cells, column_cells], row_weights, column_weights)
+
+
+def _strips(matrix: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Yield pixels, cells and weights of the tiles along one axis."""
+    for start in range(0, len(matrix), SIDE):
+        weights = matrix[start : start + SIDE]
+        used = np.flatnonzero(weights.any(0))
+        cells = slice(used[0], used[-1] + 1)
+        yield slice(start, start + len(weights)), cells, np.ascontiguousarray(weights[:, cells])
+
+
+def reach(matrix: np.ndarray, used: np.ndarray) -> slice:
+    """Return the pixels that ``used`` (cells,) bool have a part in, from the first to the last."""
+    pixels = np.flatnonzero(matrix[:, used].any(1))
+    return slice(int(pixels[0]), int(pixels[-1]) + 1) if len(pixels) else slice(0, 0)
+
+
+def resize_matrices(low: tuple[int, ...], size: Size) -> list[np.ndarray]:
     """Matrices (H, h) and (W, w): bilinear to the padded size, crop, bilinear to the original size, along each axis."""
-    return tuple(  # type: ignore[return-value]
-        linear_matrix(size.image[axis], size.original[axis])
-        @ linear_matrix(low[axis], size.padded[axis])[: size.image[axis]]
-        for axis in (0, 1)
-    )
+    return [
+        linear_matrix(image, original) @ linear_matrix(cells, padded)[:image]
+        for cells, padded, image, original in zip(low, size.padded, size.image, size.original)
+    ]
 
 
 def linear_matrix(before: int, after: int) -> np.ndarray:
     """Matrix (after, before) of linear resizing with pixel centres at (i + 0.5) / n, without antialiasing."""
-    position = np.maximum((np.arange(after) + 0.5) * (before / after) - 0.5, 0)
+    pixels = np.arange(after, dtype=np.float32)
+    position = np.maximum((pixels + np.float32(0.5)) * np.float32(before / after) - np.float32(0.5), 0)
     low = np.minimum(position.astype(np.int64), before - 1)
     high = np.minimum(low + 1, before - 1)
-    part = (position - low).astype(np.float32)
+    part = position - low.astype(np.float32)
     matrix = np.zeros((after, before), np.float32)
     np.add.at(matrix, (np.arange(after), low), 1 - part)
     np.add.at(matrix, (np.arange(after), high), part)
@@ -252,8 +365,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)), without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * logits))
+    """1 / (1 + exp(-x)), without overflow, and exact where it is small: queries compete there too."""
+    exponentials = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, np.float32(1), exponentials) / (1 + exponentials)
 
 
 def describe(answers: dict[str, Any], meta: dict[str, Any]) -> str:

@@ -1,0 +1,130 @@
+"""Folders of an exported model: a graph, ``model.json`` and the Python file that answers with both.
+
+Every file appears whole or not at all, and ``model.json`` last: a folder that has one is complete.
+"""
+
+import importlib.util
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from torch.export import ExportedProgram
+
+from ..files import atomic_path, write_atomic
+from . import oneformer_numpy
+from .graph import DIVISOR, LEAST_SIDE, OneFormerGraph, trace
+
+__all__ = ['FORMATS', 'check_format', 'deployment_meta', 'write_folder']
+
+
+def _write_onnx(program: ExportedProgram, path: Path) -> None:
+    logging.getLogger('onnxscript').setLevel(logging.ERROR)  # It warns of each constant that it leaves as it is.
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        verbose=False,
+        input_names=['image', 'task'],
+        output_names=['class_logits', 'mask_logits'],
+    )
+    assert exported is not None
+    exported.save(path, external_data=False)
+
+
+def _write_program(program: ExportedProgram, path: Path) -> None:
+    torch.export.save(program, path)
+
+
+def _write_compiled(program: ExportedProgram, path: Path) -> None:
+    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+
+
+FORMATS: dict[str, Callable[[ExportedProgram, Path], None]] = {
+    'onnx': _write_onnx,
+    'torch': _write_program,
+    'aotinductor': _write_compiled,
+}
+"""What a graph can be written as: for onnxruntime; for ``torch.export.load``; compiled, for one kind of device."""
+
+
+def check_format(name: str, device: torch.device) -> None:
+    """Raise a ValueError that says what to install if a format cannot be written here."""
+    if name == 'onnx':
+        for package in ('onnx', 'onnxscript'):
+            if importlib.util.find_spec(package) is None:
+                raise ValueError(f'{package} is not installed; run: pip install "mmseg_oneformer[export]".')
+    if name == 'onnx' and device.type != 'cpu':
+        raise ValueError('An ONNX graph is written on the CPU and runs on any device; leave out --device.')
+    if name == 'aotinductor':
+        from torch._inductor.cpp_builder import get_cpp_compiler
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler as error:
+            raise ValueError(
+                'There is no C++ compiler, which AOTInductor needs; install g++, or use --format torch.'
+            ) from error
+
+
+def write_folder(
+    name: str, model: BaseModel, meta: dict[str, Any], folder: Path, size: tuple[int, int] | None = None
+) -> None:
+    """Write the graph, ``oneformer_numpy.py`` and ``model.json`` into a folder, which is made if missing.
+
+    Args:
+        name: One of ``FORMATS``.
+        model: A ``OneFormer`` in evaluation mode; the device that a compiled graph is for is its own.
+        meta: Of :func:`deployment_meta`.
+        folder: Where to.
+        size: As for :func:`trace`.
+
+    Raises:
+        ValueError: If the backbone cannot be traced.
+    """
+    program = trace(OneFormerGraph(model).eval(), size)
+    with atomic_path(folder / oneformer_numpy.GRAPHS[name]) as path:
+        FORMATS[name](program, path)
+        (folder / 'model.json').unlink(missing_ok=True)  # That of an older graph.
+    with atomic_path(folder / 'oneformer_numpy.py') as path:
+        shutil.copyfile(oneformer_numpy.__file__, path)
+    device = str(model.data_preprocessor.mean.device)
+    write_atomic(folder / 'model.json', json.dumps({'format': name, 'device': device, **meta}, indent=2) + '\n')
+
+
+def deployment_meta(
+    cfg: Config, model: BaseModel, dataset_meta: dict[str, Any], size: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Return what the graph does not say: names, sizes, thresholds.
+
+    Args:
+        cfg: Of the model; its test pipeline has to resize by ``ShortestEdge``.
+        model: The model.
+        dataset_meta: ``classes`` and ``thing_ids``.
+        size: Height and width, if the graph has only one.
+
+    Raises:
+        ValueError: If the photos are not resized by ``ShortestEdge``.
+    """
+    steps = [step for step in cfg.test_dataloader.dataset.pipeline if step.type == 'ShortestEdge']
+    if len(steps) != 1:
+        raise ValueError('The test pipeline has to resize by one ShortestEdge, for its sizes go with the graph.')
+    return {
+        'model': Path(cfg.filename).stem if cfg.filename else '',
+        'classes': list(dataset_meta['classes']),
+        'thing_ids': list(model.thing_ids),
+        'mean': model.data_preprocessor.mean.flatten().tolist(),
+        'shortest_edge': steps[0].size,
+        'max_size': steps[0].max_size,
+        'divisor': DIVISOR,
+        'least_side': LEAST_SIDE,
+        'fixed_size': None if size is None else list(size),
+        'object_mask_thr': model.test_cfg.object_mask_thr,
+        'overlap_thr': model.test_cfg.overlap_thr,
+        'max_per_image': model.test_cfg.max_per_image,
+    }

@@ -1,0 +1,146 @@
+"""tools/export.py: what it writes answers as PyTorch does, alone; and what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.deploy.formats import deployment_meta, write_folder
+from mmseg_oneformer.deploy.oneformer_numpy import OneFormer
+from mmseg_oneformer.deploy.verify import compare_with_torch, drawn_photos
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
+
+
+@pytest.fixture(scope='module')
+def infer():
+    return OneFormerInferencer(SHIPPED, device='cpu')
+
+
+def test_safetensors__is_the_whole_model(call_tool, infer, tmp_path, capsys):
+    assert call_tool('export.py', SHIPPED, '--format', 'safetensors', '--out', 'one.safetensors', '--verify') == 0
+    assert capsys.readouterr().out.count('100.0000%') == 3
+    alone = OneFormerInferencer(tmp_path / 'one.safetensors', device='cpu')
+    assert alone.dataset_meta == infer.dataset_meta
+    photo = next(drawn_photos())
+    ours, theirs = (one(photo, channel_order='bgr')[0] for one in (alone, infer))
+    assert np.array_equal(ours.panoptic.ids, theirs.panoptic.ids)
+
+
+@pytest.mark.parametrize(
+    'args, sentence',
+    [
+        (('--format', 'safetensors', '--out', 'folder'), 'a .safetensors file'),
+        (('--format', 'onnx', '--out', 'one.safetensors'), 'a folder'),
+        (('--format', 'safetensors', '--size', '64', '64', '--out', 'a.safetensors'), 'has no size'),
+        (('--out', 'folder', '--size', '60', '64'), 'multiples of 32'),
+        (('--out', 'folder', '--verify', 'missing.jpg'), 'no photo that can be read'),
+    ],
+)
+def test_export__refuses(args, sentence, call_tool, tmp_path, capsys):
+    assert call_tool('export.py', SHIPPED, *args) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_export__without_onnx_says_what_to_install(call_tool, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, 'onnxscript', None)
+    assert call_tool('export.py', SHIPPED, '--out', 'folder') == 2
+    assert 'mmseg_oneformer[export]' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_export__without_a_compiler_says_so(call_tool, monkeypatch, tmp_path, capsys):
+    from torch._inductor import cpp_builder
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def no_compiler():
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, 'get_cpp_compiler', no_compiler)
+    assert call_tool('export.py', SHIPPED, '--format', 'aotinductor', '--out', 'folder') == 2
+    assert 'no C++ compiler' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope='module')
+def exported(infer, tmp_path_factory):
+    """A folder with the shipped model for one size, which is quicker to trace than one for all."""
+    pytest.importorskip('onnxscript')
+    folder = tmp_path_factory.mktemp('export')
+    size = (96, 128)
+    write_folder('onnx', infer.model, deployment_meta(infer.cfg, infer.model, infer.dataset_meta, size), folder, size)
+    return folder
+
+
+def test_onnx__plain_operators(exported):
+    import onnx
+
+    assert sorted(path.name for path in exported.iterdir()) == ['model.json', 'model.onnx', 'oneformer_numpy.py']
+    graph = onnx.load(exported / 'model.onnx')
+    onnx.checker.check_model(graph)
+    assert {node.domain for node in graph.graph.node} == {''}
+    assert not graph.functions
+    assert [one.name for one in graph.graph.input] == ['image', 'task']
+    assert json.loads((exported / 'model.json').read_text())['fixed_size'] == [96, 128]
+
+
+def test_onnx__task_is_an_input(exported):
+    model = OneFormer(exported)
+    photo = np.ascontiguousarray(next(drawn_photos())[:, :, ::-1])
+    together = model(photo)
+    for task in ('semantic', 'panoptic'):
+        assert np.array_equal(np.asarray(model(photo, (task,))[task][0]), np.asarray(together[task][0]))
+    assert len(together['panoptic'][1]) > 1
+    with pytest.raises(ValueError, match='not depth'):
+        model(photo, ('depth',))
+
+
+def test_onnx__runs_without_torch(exported):
+    script = """
+import runpy, sys
+for name in ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmseg_oneformer'):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+    photo = ROOT / 'docs/images/quickstart.png'
+    command = [sys.executable, '-c', script, str(exported / 'oneformer_numpy.py'), str(photo), 'panoptic']
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith('panoptic: ') and len(result.stdout) > 15
+
+
+def test_verify__sees_a_damaged_graph(exported, infer):
+    model = OneFormer(exported)
+
+    def swapped(image, task):
+        return model.run(image, (task + 1) % 3)
+
+    def shifted(image, task):
+        class_logits, mask_logits = model.run(image, task)
+        return class_logits, np.roll(mask_logits, 1, -1)
+
+    assert all(one.agrees for one in compare_with_torch(model.run, model.meta, infer, drawn_photos(2)))
+    for damaged in (swapped, shifted):
+        assert not all(one.agrees for one in compare_with_torch(damaged, model.meta, infer, drawn_photos(2)))
+
+
+def test_export__says_when_the_answers_differ(call_tool, monkeypatch, capsys, tmp_path):
+    from mmseg_oneformer.apis import model_file
+
+    write = model_file.save_safetensors
+
+    def damaged(state, path, meta):
+        key = 'head.decoder.class_embed.bias'
+        write({**state, key: state[key].flip(0)}, path, meta)
+
+    monkeypatch.setattr(model_file, 'save_safetensors', damaged)
+    assert call_tool('export.py', SHIPPED, '--format', 'safetensors', '--out', 'one.safetensors', '--verify') == 1
+    printed = capsys.readouterr()
+    assert 'differs' in printed.out and 'should not be used' in printed.err

@@ -1,0 +1,101 @@
+"""Write a model for use without training code: one graph for the three tasks, or one file of weights.
+
+python tools/export.py NAME_OR_CONFIG [WEIGHTS] --format onnx --out FOLDER --verify
+python tools/export.py NAME_OR_CONFIG [WEIGHTS] --format torch --out FOLDER --verify
+python tools/export.py NAME_OR_CONFIG [WEIGHTS] --format aotinductor --out FOLDER --size 512 512 --device cuda
+python tools/export.py NAME_OR_CONFIG [WEIGHTS] --format safetensors --out model.safetensors
+
+The task is an input of the graph. Height, width and number of photos are free, unless --size fixes them.
+
+Exit status: 0 if all went well, 1 if the export answers differently than PyTorch (--verify), 2 for a wrong command.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.apis.model_file import write_model_file
+from mmseg_oneformer.deploy.formats import FORMATS, check_format, deployment_meta, write_folder
+from mmseg_oneformer.deploy.oneformer_numpy import OneFormer, Runner
+from mmseg_oneformer.deploy.verify import compare_with_torch, drawn_photos, format_comparisons, network_runner
+from mmseg_oneformer.engine.cli import cli_errors
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Write a model for use without training code.')
+    parser.add_argument('model', metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
+    parser.add_argument('weights', nargs='?', help='a checkpoint, or its https address (default: by the name)')
+    parser.add_argument('--format', choices=[*FORMATS, 'safetensors'], default='onnx', help='default: %(default)s')
+    parser.add_argument('--out', required=True, metavar='PATH', help='a folder; for safetensors, a file')
+    parser.add_argument(
+        '--size', nargs=2, type=int, metavar=('H', 'W'), help='one size for all photos, multiples of 32 (default: any)'
+    )
+    parser.add_argument(
+        '--verify', nargs='*', metavar='PHOTO', help='compare with PyTorch on these photos (default: on drawn ones)'
+    )
+    parser.add_argument('--device', default='cpu', help='that a compiled graph is for (default: %(default)s)')
+    return parser.parse_args(argv)
+
+
+def read_photos(paths: Sequence[str]) -> Iterable[np.ndarray]:
+    """Return photos (H, W, 3) uint8 BGR: those of ``paths``, or drawn ones.
+
+    Raises:
+        ValueError: If one cannot be read.
+    """
+    if not paths:
+        return drawn_photos()
+    photos = []
+    for path in paths:
+        photo = cv2.imread(path)
+        if photo is None:
+            raise ValueError(f'{path} is no photo that can be read; give the path of an image.')
+        photos.append(photo)
+    return photos
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Export the model of the command line; returns the exit status."""
+    args = parse_args(argv)
+    out, single, size = Path(args.out), args.format == 'safetensors', args.size and (args.size[0], args.size[1])
+    if single and size:
+        raise ValueError('A file of weights has no size; leave out --size.')
+    if single != (out.suffix == '.safetensors') or (not single and out.is_file()):
+        raise ValueError(f'--out is {"a .safetensors file" if single else "a folder"} for this format, not {out}.')
+    photos = None if args.verify is None else read_photos(args.verify)
+    infer = OneFormerInferencer(args.model, args.weights, args.device)
+    meta = deployment_meta(infer.cfg, infer.model, infer.dataset_meta, size)
+    if single:
+        write_model_file(out, infer.cfg, infer.model, infer.dataset_meta)
+    else:
+        check_format(args.format, infer.device)
+        write_folder(args.format, infer.model, meta, out, size)
+    batch = f'{size[0]} x {size[1]} pixels, one photo a call' if size else 'any number and size of photos'
+    print(f'{out} written{"" if single else f": {batch}, any of the three tasks"}')
+    if photos is None:
+        return 0
+    return verify(network_runner(OneFormerInferencer(out)) if single else OneFormer(out).run, meta, infer, photos)
+
+
+def verify(run: Runner, meta: dict[str, Any], infer: OneFormerInferencer, photos: Iterable[np.ndarray]) -> int:
+    """Compare an export with PyTorch, print a table and return the exit status."""
+    comparisons = compare_with_torch(run, meta, infer, photos)
+    print(format_comparisons(comparisons))
+    if all(one.agrees for one in comparisons):
+        return 0
+    print('The export answers differently than PyTorch and should not be used.', file=sys.stderr)
+    return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
