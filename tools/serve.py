@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--max-batch', type=int, help='photos of a size that share a pass (default: 1 on a CPU, else 4)'
     )
     parser.add_argument(
-        '--max-wait-ms', type=float, default=5, help='how long a photo waits for others (default: %(default)s)'
+        '--max-wait-ms', type=float, default=0, help='how long a photo waits for others (default: %(default)s)'
     )
     parser.add_argument(
         '--max-waiting', type=int, default=64, help='requests under way; more are refused (default: %(default)s)'
@@ -92,8 +92,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         app.add_middleware(Guard, local=local)
         if not local:
             print('Everyone who reaches this machine can ask: there is no password.', file=sys.stderr)
-        print(f'{args.model} answers at {url_of(taken)}/predict, see {url_of(taken)}/docs; Ctrl-C stops.', flush=True)
-        run(app, taken)
+        url = url_of(taken)
+        run(
+            app,
+            taken,
+            lambda: print(f'{args.model} answers at {url}/predict, see {url}/docs; Ctrl-C stops.', flush=True),
+        )
 
 
 if __name__ == '__main__':

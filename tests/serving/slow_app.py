@@ -29,7 +29,6 @@ async def app(scope, receive, send):
 
 
 taken = server.listen('127.0.0.1', 0)
-print(server.url_of(taken), flush=True)
-server.run(app, taken)
+server.run(app, taken, lambda: print(server.url_of(taken), flush=True))
 print('finished', flush=True)
 sys.exit(0)

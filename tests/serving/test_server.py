@@ -21,12 +21,6 @@ def process():
     command = [sys.executable, Path(__file__).with_name('slow_app.py')]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
         started.port = urlsplit(started.stdout.readline()).port
-        while True:
-            try:
-                socket.create_connection(('127.0.0.1', started.port)).close()
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.02)
         yield started
         started.kill()
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -55,12 +56,13 @@ def url_of(taken: socket.socket) -> str:
     return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
 
-def run(app: ASGIApp, taken: socket.socket) -> None:
+def run(app: ASGIApp, taken: socket.socket, on_ready: Callable[[], object] = lambda: None) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish what has begun; a second Ctrl-C ends at once.
 
     Args:
         app: The application.
         taken: From ``listen``.
+        on_ready: Called when the first request may come.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%Y-%m-%d %H:%M:%S'))
@@ -87,7 +89,20 @@ def run(app: ASGIApp, taken: socket.socket) -> None:
     # uvicorn raises the signal again when it has finished; the stop was asked for, and is no error.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: None)
-    uvicorn.Server(config).run(sockets=[taken])
+    _Server(config, on_ready).run(sockets=[taken])
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object]) -> None:
+        super().__init__(config)
+        self.on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen."""
+        await super().startup(sockets)
+        self.on_ready()
 
 
 class BoundedProtocol(H11Protocol):

@@ -1,0 +1,126 @@
+"""Put the HTTP service under load: answers a second, percentiles, lost answers, memory.
+
+python tools/analysis_tools/load_test.py --model NAME_OR_CONFIG --photos FOLDER --clients 16 --requests 500
+python tools/analysis_tools/load_test.py --model NAME --photos FOLDER --max-batch 1 4 --out FILE --into docs/serving.md
+
+Starts tools/serve.py once for each --max-batch, and asks them in turn from this machine, whose cores the clients share.
+Exit status: 0 if every request was answered, 1 if some were lost, 2 for a wrong command.
+"""
+
+import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+
+from mmseg_oneformer.analysis.benchmark.report import write_into
+from mmseg_oneformer.analysis.benchmark.settings import machine
+from mmseg_oneformer.analysis.load import Load, measure, read_photos, start_server
+from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.evaluation.tables import format_table
+from mmseg_oneformer.files import write_atomic
+
+SERVE = Path(__file__).resolve().parents[1] / 'serve.py'
+HEADER = [
+    'service',
+    'clients',
+    'requests',
+    'lost',
+    'a second',
+    'p50',
+    'p95',
+    'p99',
+    'photos a pass',
+    'memory',
+    'growth',
+]
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='of tools/serve.py')
+    parser.add_argument('--weights', metavar='FILE', help='of tools/serve.py')
+    parser.add_argument('--device', default='cpu', help='of tools/serve.py (default: %(default)s)')
+    parser.add_argument('--photos', type=Path, required=True, metavar='FOLDER', help='its first 50 photos are sent')
+    parser.add_argument('--tasks', default='semantic,instance,panoptic', help='asked for (default: %(default)s)')
+    parser.add_argument('--clients', type=int, default=16, help='that ask at the same time (default: %(default)s)')
+    parser.add_argument('--requests', type=int, default=500, help='to each service (default: %(default)s)')
+    parser.add_argument(
+        '--max-batch', type=int, nargs='+', default=[1, 4], help='a service for each of these (default: %(default)s)'
+    )
+    parser.add_argument('--out', metavar='FILE', help='write the figures as JSON, a list')
+    parser.add_argument('--into', metavar='PAGE', help='put the table between the marks of this page')
+    return parser.parse_args(argv)
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, write; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse_args(argv)
+    if min(args.clients, args.requests, *args.max_batch) < 1:
+        raise ValueError('--clients, --requests and --max-batch are 1 or more; correct them.')
+    photos = read_photos(args.photos)
+    given = ['--weights', args.weights] if args.weights else []
+    command = [sys.executable, str(SERVE), '--model', args.model, *given, '--device', args.device, '--port', '0']
+    # As many as there are clients always fit; what is lost then is lost by a fault.
+    command += ['--max-waiting', str(2 * args.clients)]
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(start_server(f'max-batch {size}', [*command, '--max-batch', str(size)]))
+            for size in args.max_batch
+        ]
+        loads = measure(servers, photos, args.clients, args.requests, f'?tasks={args.tasks}')
+    cells = [_cells(load) for load in loads]
+    print(format_table(HEADER, cells))
+    context = {
+        'command': f'python tools/analysis_tools/load_test.py {shlex.join(_described(argv))}',
+        'model': args.model,
+        'photos': f'{len(photos)}, median {sorted(photo.size for photo in photos)[len(photos) // 2]}',
+        'machine': machine(args.device),
+        'versions': ', '.join(f'{name} {version(name)}' for name in ('torch', 'fastapi', 'uvicorn')),
+    }
+    if args.out is not None:
+        write_atomic(args.out, json.dumps([load._asdict() | context for load in loads], indent=1) + '\n')
+    if args.into is not None:
+        lines = [HEADER, ['---'] + ['---:'] * (len(HEADER) - 1), *cells]
+        table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+        write_into(
+            args.into, f'{table}\n\n```bash\n{context["command"]}\n```\n\n{context["machine"]}; {context["versions"]}'
+        )
+    return 1 if any(load.lost for load in loads) else 0
+
+
+def _cells(load: Load) -> list[str]:
+    memory = f'{load.rss_mb[0][1]:.0f} to {load.rss_mb[-1][1]:.0f} MB' if load.rss_mb else '-'
+    return [
+        load.name,
+        str(load.clients),
+        str(load.requests),
+        str(load.lost),
+        f'{load.per_second:.1f}',
+        *(f'{1000 * seconds:.0f} ms' for seconds in (load.p50_s, load.p95_s, load.p99_s)),
+        '-' if load.photos_per_pass is None else f'{load.photos_per_pass:.1f}',
+        memory,
+        '-' if load.growth_kb is None else f'{load.growth_kb:+.1f} kB a request',
+    ]
+
+
+def _described(argv: Sequence[str]) -> list[str]:
+    """Return the command without the places of its results, which say nothing about a figure."""
+    places = ('--out', '--into')
+    return [
+        word
+        for before, word in zip(('', *argv), argv)
+        if before not in places and not word.startswith(('--out', '--into'))
+    ]
+
+
+if __name__ == '__main__':
+    sys.exit(main())
