@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'data/README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [ROOT / 'README.md', ROOT / 'data/README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 PACKAGE = ROOT / 'projects/oneformer/mmseg_oneformer'
 LIBRARIES = re.compile(r'MMCV==|mmcv\._ext|libGL|address already|in the |registry; check|unexpected keyword')
 """Messages of the libraries under us."""
@@ -119,3 +119,17 @@ def test_options__defaults_are_as_in_configs_md():
     first_columns = re.findall(r'^\| ([^|]*`[^|]*) \|', tables, re.MULTILINE)
     names = {name for cell in first_columns for name in re.findall(r'\w+', cell)}
     assert len(names) > 25 and not [name for name in names if not re.search(rf'\b{name}\b', known)]
+
+
+def test_differences__switches_exist():
+    """Every option in the last column of the first two tables is one of a config, of a class or of a tool."""
+    cfg = Config.fromfile(ROOT / 'configs/oneformer/coco/oneformer_r50_8xb2-50e_coco-1024x1024.py')
+    files = [*(PACKAGE / 'models').rglob('*.py'), *(PACKAGE / 'datasets').rglob('*.py'), ROOT / 'tools/test.py']
+    known = cfg.pretty_text + ''.join(file.read_text() for file in files) + 'clip_grad load_from max_norm'
+    text = (ROOT / 'docs/differences.md').read_text()
+    rows = re.findall(r'^\| .* \| (.*) \|$', text[: text.index('## 3.')], re.MULTILINE)
+    switches = [
+        name for row in rows for code in re.findall(r'`(.+?)`', row) for name in re.findall(r'[a-zA-Z_]{4,}', code)
+    ]
+    assert len(switches) > 25
+    assert not [name for name in switches if not re.search(rf'\b{name}\b', known)]

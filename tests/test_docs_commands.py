@@ -267,6 +267,15 @@ def walk(page, folder, environment, slow):
     return ''.join(f'\n{page_id(page)}:{line}: {fault}' for line, fault in faults.items())
 
 
+@pytest.mark.parametrize('page', [page for page in PAGES if page.suffix == '.md'], ids=page_id)
+def test_pages__no_block_escapes(page):
+    """A block in another spelling of these languages would be run by nobody."""
+    languages = {
+        token.info.strip() for token in MarkdownIt('commonmark').parse(page.read_text()) if token.type == 'fence'
+    }
+    assert not languages & {'sh', 'shell', 'zsh', 'shell-session', 'py', 'python3', 'pycon', 'ipython'}
+
+
 @pytest.mark.parametrize('page', WITH_BLOCKS, ids=page_id)
 def test_pages__commands_run(page, checkout, environment):
     faults = walk(page, checkout, environment, slow=False)
