@@ -100,6 +100,12 @@ def test_safe_checkpoint__metric_of_the_best_is_not_measured(hook, tmp_path, mon
     ]
 
 
+def test_safe_checkpoint__measuring_before_training_keeps_nothing(tmp_path):
+    hook = SafeCheckpointHook(by_epoch=False, interval=1, save_best='PQ', rule='greater')
+    hook.after_val_epoch(ToyRunner(tmp_path), {'PQ': 10.0})  # Runner.val() alone
+    assert not any(tmp_path.iterdir())
+
+
 def test_latest_checkpoint__stale_pointer_moved_folder_and_nothing(tmp_path):
     assert latest_checkpoint(tmp_path) is None
     for name in ('iter_90.pth', 'iter_100.pth', 'best_PQ_iter_200.pth', 'other.pth'):

@@ -104,7 +104,10 @@ class SafeCheckpointHook(CheckpointHook):
         """Save the new best checkpoint, then remove the one before.
 
         A run without the metric that ``save_best`` names goes on without a best checkpoint; mmengine ends it there.
+        ``Runner.val`` before any training has none to keep; mmengine ends it too.
         """
+        if not hasattr(self, 'file_backend'):  # Set when training begins.
+            return
         unknown = [name for name in (self.save_best and self.key_indicators) or () if name not in (*metrics, 'auto')]
         if unknown:
             print_log(
