@@ -3,6 +3,7 @@
 from .backbones import ConvNeXt, DiNAT
 from .baselines import Mask2FormerBaseline
 from .criterion import OneFormerCriterion
+from .decode_head import OneFormerDecodeHead
 from .head import OneFormerHead
 from .masked_decoder import MaskedDecoder
 from .oneformer import OneFormer
@@ -19,6 +20,7 @@ __all__ = [
     'MaskedDecoder',
     'OneFormer',
     'OneFormerCriterion',
+    'OneFormerDecodeHead',
     'OneFormerHead',
     'OneFormerPixelDecoder',
     'QueryInitializer',

@@ -1,0 +1,120 @@
+"""OneFormer's head as a decode head of mmseg's ``EncoderDecoder``: semantic segmentation in mmseg's own configs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from .criterion import Targets
+from .head import HeadOutput
+from .ops import use_fast_linear
+from .postprocess import ImageSize, semantic_scores
+
+
+@MODELS.register_module()
+class OneFormerDecodeHead(BaseModule):
+    """Everything of OneFormer behind the backbone, asked for the semantic answer.
+
+    ``EncoderDecoder`` gives it four levels at strides 4, 8, 16, 32 and ``SegDataSample``; data sets, pipelines, tests
+    in windows and metrics stay mmseg's. Each class in an image is one target. There is no text branch: mmseg's
+    pipelines make no texts, and without it the losses are those of the paper's Table 5, "without contrastive loss".
+
+    The parts have the names that they have in ``OneFormer``, so a trained head is a start: ``head=dict(...,
+    init_cfg=dict(type='Pretrained', checkpoint='oneformer://NAME', prefix='head.'))``.
+
+    Args:
+        num_classes: K, at least 2.
+        head: ``OneFormerHead`` config; ``num_classes`` is filled in.
+        criterion: ``OneFormerCriterion`` config, or None for its defaults.
+        ignore_index: The value of pixels without an annotation.
+
+    Raises:
+        ValueError: If there are fewer than two classes.
+    """
+
+    align_corners = False
+    """How ``EncoderDecoder`` resizes the scores to the photo."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        head: dict,
+        criterion: dict | None = None,
+        ignore_index: int = 255,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if num_classes < 2:
+            raise ValueError(
+                f'OneFormerDecodeHead chooses among classes and got num_classes={num_classes}; name the background too.'
+            )
+        self.num_classes = self.out_channels = num_classes
+        self.ignore_index = ignore_index
+        self.head = MODELS.build({'type': 'OneFormerHead'} | head | {'num_classes': num_classes})
+        shared = {'num_classes': num_classes, 'channels': self.head.channels}
+        losses = {'type': 'OneFormerCriterion', 'contrastive': None}
+        self.criterion = MODELS.build(losses | shared | (criterion or {}))
+        use_fast_linear(self)
+
+    def forward(self, features: Sequence[Tensor], every_layer: bool = False) -> HeadOutput:
+        """Answer four levels (B, C_i, H/s, W/s) under the semantic token, after every layer or after the last only."""
+        return self.head(features, [('semantic',)] * len(features[0]), every_layer)
+
+    def loss(self, features: Sequence[Tensor], batch_data_samples: Sequence[Any], train_cfg: Any) -> dict[str, Tensor]:
+        """Return the losses by name, as ``EncoderDecoder`` asks for them; each sample has ``gt_sem_seg``."""
+        labels = torch.cat([sample.gt_sem_seg.data for sample in batch_data_samples])
+        return self.criterion(self(features, every_layer=True), self.targets(labels))
+
+    def targets(self, labels: Tensor) -> Targets:
+        """Return one target for each class in each image.
+
+        Args:
+            labels: Class maps (B, H, W) integer, ``ignore_index`` where nothing is known.
+
+        Raises:
+            ValueError: If a map has a value that is neither a class nor ``ignore_index``.
+        """
+        index_map, present = torch.full_like(labels, -1, dtype=torch.int16), []
+        for single, target in zip(labels, index_map, strict=True):
+            classes = single.unique()
+            classes = classes[classes != self.ignore_index].long()
+            outside = classes[(classes < 0) | (classes >= self.num_classes)].tolist()
+            if outside:
+                raise ValueError(
+                    f'A label map has the value {outside[0]} and the head {self.num_classes} classes; set num_classes, '
+                    'or reduce_zero_label in the data set.'
+                )
+            for number, label in enumerate(classes.tolist()):
+                target[single == label] = number
+            present.append(classes)
+        return Targets(index_map, present)
+
+    def predict(self, features: Sequence[Tensor], batch_img_metas: Sequence[dict], test_cfg: Any) -> Tensor:
+        """Return the score of each class in each pixel, (B, K, H, W), at least 0; they are no logits.
+
+        Args:
+            features: Four levels of the backbone.
+            batch_img_metas: Their ``img_shape`` and ``pad_shape``.
+            test_cfg: Of the model; unused.
+        """
+        output = self(features)
+        mask_logits = output.mask_logits()
+        size = _input_size(batch_img_metas[0])
+        scores = [
+            torch.cat([strip for _, strip in semantic_scores(classes[0], masks[0], ImageSize(size, size, size))], dim=1)
+            for classes, masks in zip(output.class_logits[-1], mask_logits, strict=True)
+        ]
+        return torch.stack(scores)
+
+
+def _input_size(meta: dict) -> tuple[int, int]:
+    """Return the height and width of the network's input, as mmseg's own heads find them.
+
+    A test in windows puts the window's size (a ``torch.Size``) in the place of ``img_shape``.
+    """
+    shape = meta['img_shape']
+    height, width = shape[:2] if isinstance(shape, torch.Size) else meta.get('pad_shape', shape)[:2]
+    return int(height), int(width)
