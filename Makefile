@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 # The suite's small tensors gain nothing from threads, and the workers of xdist would fight for cores.
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python -m
-LINTED := projects tools tests configs docs setup.py
+LINTED := projects tools tests configs examples docs setup.py
 
 .PHONY: install install-dev quickstart test test-full lint format docs wheel clean
 

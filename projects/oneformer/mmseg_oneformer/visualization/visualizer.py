@@ -101,4 +101,4 @@ class OneFormerVisualizer(SegLocalVisualizer):
             self.add_image(name, picture, step)
         else:
             with atomic_path(out_file) as path:
-                Image.fromarray(picture).save(path)
+                Image.fromarray(picture).save(path, quality=95)  # Of JPEG; other formats have none.
