@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, answer a blank picture, and serve the page."""
     args = parse_args(argv)
     for name in ('max_megabytes', 'max_megapixels'):
-        if getattr(args, name) <= 0:
+        if not getattr(args, name) > 0:  # nan, too
             raise ValueError(f'--{name.replace("_", "-")} is {getattr(args, name)}; give more than 0.')
     try:
         from mmseg_oneformer.serving.app import create_app
@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 'Everyone who reaches this machine can send photos: there is no password and no encryption.',
                 file=sys.stderr,
             )
+        taken.listen()  # Whoever reads the next line may come before the server has started.
         print(f'Open {url_of(taken)} in a browser; Ctrl-C stops.', flush=True)
         run(app, taken)
 

@@ -73,7 +73,7 @@ async function open(file) {
     if (signal.aborted) return;
     Object.assign(state, { photo, picture, seconds, hidden: new Set(), answers: new Map() });
     document.body.dataset.state = 'photo';
-    $('status').textContent = `${file.name || 'photo'}, ${photo.width} × ${photo.height} pixels. The network ran once, in ${seconds.toPrecision(2)} s; everything here is made from its answer.`;
+    $('status').textContent = `${file.name || 'photo'}, ${photo.width} × ${photo.height} pixels. Answered in ${seconds.toPrecision(2)} s: the network ran once, and everything here is made from its output.`;
     await load();
   });
 }
@@ -83,8 +83,7 @@ function thresholds(task) {
 }
 
 function address({ task, token }) {
-  const query = new URLSearchParams([...thresholds(task), ...(token ? [['token', token]] : [])]);
-  return `api/photos/${state.photo.id}/answers/${task}?${query}`;
+  return `api/photos/${state.photo.id}/answers/${task}?${new URLSearchParams([['token', token || task], ...thresholds(task)])}`;
 }
 
 // Fetch what the view wants and is not here yet, and show it unless the user has gone on.
