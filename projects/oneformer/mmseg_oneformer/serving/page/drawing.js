@@ -99,6 +99,9 @@ export function compose(canvas, picture, layers, highlight, opacity) {
   context.imageSmoothingQuality = 'high';
   context.drawImage(picture, 0, 0, width, height);
   context.globalAlpha = opacity;
+  context.globalCompositeOperation = 'color'; // first the hue, so that a red ball under blue is not brown
+  context.drawImage(fill, 0, 0);
+  context.globalCompositeOperation = 'source-over';
   context.drawImage(fill, 0, 0);
   context.globalAlpha = Math.min(1, opacity * 2.5); // outlines fade last
   context.drawImage(lines, 0, 0);

@@ -73,7 +73,7 @@ async function open(file) {
     if (signal.aborted) return;
     Object.assign(state, { photo, picture, seconds, hidden: new Set(), answers: new Map() });
     document.body.dataset.state = 'photo';
-    $('status').textContent = `${file.name || 'photo'}, ${photo.width} × ${photo.height} pixels. Answered in ${seconds.toPrecision(2)} s: the network ran once, and everything here is made from its output.`;
+    $('status').textContent = `${file.name || 'photo'}, ${photo.width} × ${photo.height} pixels. Answered in ${seconds.toPrecision(2)} s, by one run of the network.`;
     await load();
   });
 }
