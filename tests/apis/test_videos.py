@@ -1,6 +1,8 @@
 """Videos and cameras: frames stream, and nothing is kept."""
 
 import re
+import subprocess
+import sys
 import weakref
 
 import cv2
@@ -182,9 +184,6 @@ def test_camera__has_no_end(infer, camera, tmp_path):
 
 def video_of_file(path):
     """Frames and rate, by OpenCV's reader itself: the camera of these tests stands in its place."""
-    import subprocess
-    import sys
-
     code = (
         'import cv2, sys; c = cv2.VideoCapture(sys.argv[1])\nn = 0\n'
         'while c.read()[0]: n += 1\nprint(n, c.get(cv2.CAP_PROP_FPS))'

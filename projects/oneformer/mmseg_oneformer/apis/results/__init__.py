@@ -1,7 +1,8 @@
 """Typed answers of one image, and the forms in which other tools take them."""
 
 from .agreement import Agreement, Disagreement
-from .result import Instances, OneFormerResult, Panoptic, PanopticSegment
+from .answers import Instances, Panoptic, PanopticSegment
+from .result import OneFormerResult
 from .video_writer import VideoWriter
 from .writer import AnswerWriter
 

@@ -6,123 +6,31 @@ Decisions:
 * Arrays are numpy's and photos are BGR as everywhere in OpenMMLab; pictures to look at are RGB.
 """
 
+import io
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mmdet.structures import DetDataSample
+from PIL import Image
 
-from ...run_lengths import decode_mask
 from ...tasks import TASKS
 from ...visualization import draw_answers, draw_sample, palette_colors
 from ...visualization.colors import Color
 from ..sources import Source
 from . import exports
 from .agreement import Agreement, compare
-from .regions import FIELDS, regions
+from .answers import Instances, Panoptic, PanopticSegment, tally
+from .regions import FIELDS, present_classes, regions
 from .writer import AnswerWriter
 
 if TYPE_CHECKING:
     from supervision import Detections
 
-__all__ = ['Instances', 'OneFormerResult', 'Panoptic', 'PanopticSegment']
-
-
-class Instances:
-    """The instances of an image, the best first; ``instances[scores >= 0.5]`` are some of them.
-
-    Args:
-        labels: (n,) class indices.
-        scores: (n,) in 0..1.
-        boxes: (n, 4) xyxy in pixels, x2 and y2 one past the last pixel.
-        names: of all classes.
-        given: n masks, each (H, W) bool or a COCO run-length code.
-        size: height and width of the photo.
-    """
-
-    def __init__(
-        self,
-        labels: np.ndarray,
-        scores: np.ndarray,
-        boxes: np.ndarray,
-        names: Sequence[str],
-        given: Sequence[Any],
-        size: tuple[int, int],
-    ) -> None:
-        self.labels, self.scores, self.boxes = labels, scores, boxes
-        self.class_names, self.given, self.size = tuple(names), given, size
-
-    @property
-    def names(self) -> list[str]:
-        """Class name of each."""
-        return [self.class_names[label] for label in self.labels.tolist()]
-
-    @cached_property
-    def masks(self) -> np.ndarray:
-        """All masks, (n, H, W) bool; for one at a time, which large photos want, see :meth:`mask`."""
-        return np.stack([self.mask(k) for k in range(len(self))]) if len(self) else np.zeros((0, *self.size), bool)
-
-    def mask(self, index: int) -> np.ndarray:
-        """Mask (H, W) bool of one instance."""
-        return decode_mask(self.given[index])
-
-    def __len__(self) -> int:
-        """Their number."""
-        return len(self.labels)
-
-    def __getitem__(self, which: Any) -> 'Instances':
-        """Some of them, by index, slice, index array or bool array."""
-        index = np.atleast_1d(np.arange(len(self))[which])
-        given = [self.given[k] for k in index.tolist()]
-        return Instances(self.labels[index], self.scores[index], self.boxes[index], self.class_names, given, self.size)
-
-    def __repr__(self) -> str:
-        """How many of which class."""
-        return f'Instances({len(self)}: {_tally(self.names)})' if len(self) else 'Instances(none)'
-
-
-class PanopticSegment(NamedTuple):
-    """One segment of a panoptic map."""
-
-    id: int
-    """Its value in ``Panoptic.ids``."""
-    label: int
-    name: str
-    is_thing: bool
-    score: float
-
-
-class Panoptic(NamedTuple):
-    """Every pixel's segment."""
-
-    ids: np.ndarray
-    """(H, W) int32; class + 1000 * k, and K for void."""
-    segments: tuple[PanopticSegment, ...]
-
-    @property
-    def void(self) -> np.ndarray:
-        """Pixels (H, W) bool of no segment."""
-        return ~np.isin(self.ids, [segment.id for segment in self.segments])
-
-    def mask(self, segment: PanopticSegment) -> np.ndarray:
-        """Mask (H, W) bool of one segment."""
-        return self.ids == segment.id
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Class index of every pixel, (H, W) int32, -1 for void."""
-        labels = np.full(self.ids.shape, -1, np.int32)
-        for segment in self.segments:
-            labels[self.mask(segment)] = segment.label
-        return labels
-
-    def __repr__(self) -> str:
-        """How many of which class."""
-        return f'Panoptic({len(self.segments)} segments: {_tally(segment.name for segment in self.segments)})'
+__all__ = ['OneFormerResult']
 
 
 class OneFormerResult:
@@ -204,12 +112,12 @@ class OneFormerResult:
         """What a person wants to know first."""
         parts = [f'{self.source.file_name}, {self.size[1]} x {self.size[0]}']
         if self.semantic is not None:
-            parts.append(f'semantic: {len(np.unique(self.semantic))} classes')
+            parts.append(f'semantic: {len(present_classes(self.semantic))} classes')
         if self.instances is not None:
             sure = self.instances[self.instances.scores >= 0.5]
-            parts.append(f'instances: {len(sure)} with a score of 0.5 or more ({_tally(sure.names)})')
+            parts.append(f'instances: {len(sure)} with a score of 0.5 or more ({tally(sure.names)})')
         if self.panoptic is not None:
-            names = _tally(segment.name for segment in self.panoptic.segments)
+            names = tally(segment.name for segment in self.panoptic.segments)
             parts.append(f'panoptic: {len(self.panoptic.segments)} segments ({names})')
         return f'OneFormerResult({"; ".join(parts)})'
 
@@ -232,6 +140,13 @@ class OneFormerResult:
         self._require(task)
         return draw_answers(rgb, self.sample, self.dataset_meta, score_thr)[task]
 
+    def _repr_jpeg_(self) -> bytes:
+        """What a notebook shows: photo and answers side by side, at most 1600 pixels wide."""
+        picture, stream = Image.fromarray(self.plot()), io.BytesIO()
+        picture.thumbnail((1600, 1600))
+        picture.save(stream, 'JPEG', quality=90)
+        return stream.getvalue()
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the answers into a folder, as :class:`AnswerWriter` describes; returns the folder.
 
@@ -242,31 +157,78 @@ class OneFormerResult:
         return Path(folder)
 
     def to_coco_panoptic(self, image_id: int = 1) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return picture and annotation in COCO's panoptic format; see :func:`exports.coco_panoptic`."""
+        """COCO's panoptic format.
+
+        Args:
+            image_id: The annotation's.
+
+        Returns:
+            The picture (H, W, 3) uint8 RGB, whose colours are ids, R + 256 G + 65536 B, and 0 void; and the annotation
+            with ``segments_info``, whose category ids are the meta's ``category_ids``, else class indices.
+
+        Raises:
+            ValueError: If the panoptic answer was not asked for.
+        """
         self._require('panoptic')
         return exports.coco_panoptic(self.sample.pred_panoptic_seg, self.dataset_meta, image_id, self.source.name)
 
     def to_coco_instances(self, image_id: int = 1) -> list[dict[str, Any]]:
-        """Return the instances in COCO's results format; see :func:`exports.coco_instances`."""
+        """COCO's results format: a dict an instance with run-length encoded mask, box (x, y, w, h) and score.
+
+        All instances, also unlikely ones, since average precision counts them; empty masks are left out.
+
+        Args:
+            image_id: Of each result.
+
+        Raises:
+            ValueError: If the instances were not asked for.
+        """
         self._require('instance')
         return exports.coco_instances(self.sample.pred_instances, self.dataset_meta, image_id)
 
     def to_labelme(self, task: str = 'panoptic', score_thr: float = 0.5) -> dict[str, Any]:
-        """Return the content of a labelme file of one answer; see :func:`exports.labelme`."""
+        """Content of a labelme file: a polygon for each part of a region; a mask where it has holes.
+
+        Args:
+            task: Which answer.
+            score_thr: Instances below are left out.
+
+        Raises:
+            ValueError: If the task was not answered.
+        """
         found = regions(self.sample, task, self.dataset_meta, score_thr)
         return exports.labelme(found, self.source.file_name, self.size)
 
     def to_geojson(self, task: str = 'panoptic', score_thr: float = 0.5) -> dict[str, Any]:
-        """Return one answer as GeoJSON, in pixels; see :func:`exports.geojson`."""
+        """GeoJSON's FeatureCollection: a valid MultiPolygon for each region, in pixels with y pointing down.
+
+        Args:
+            task: Which answer.
+            score_thr: Instances below are left out.
+
+        Raises:
+            ValueError: If the task was not answered.
+        """
         return exports.geojson(regions(self.sample, task, self.dataset_meta, score_thr))
 
     def to_supervision(self, task: str = 'instance', score_thr: float = 0.5) -> 'Detections':
-        """Return one answer as ``supervision.Detections``; see :func:`exports.supervision_detections`."""
+        """``supervision.Detections`` with masks, boxes, class indices, scores and ``data['class_name']``.
+
+        Args:
+            task: Which answer; the semantic one has no scores.
+            score_thr: Instances below are left out.
+
+        Raises:
+            ValueError: If the task was not answered, or supervision is not installed.
+        """
         found = regions(self.sample, task, self.dataset_meta, score_thr)
         return exports.supervision_detections(found, self.size)
 
     def compare(self, score_thr: float = 0.5) -> Agreement:
-        """Find where the three answers contradict each other; see :func:`agreement.compare`.
+        """Find where the three answers contradict each other.
+
+        Args:
+            score_thr: Instances below do not count.
 
         Raises:
             ValueError: If a task was not answered.
@@ -274,9 +236,8 @@ class OneFormerResult:
         for task in TASKS:
             self._require(task)
         assert self.semantic is not None and self.panoptic is not None
-        masks = [
-            (region.label, region.mask) for region in regions(self.sample, 'instance', self.dataset_meta, score_thr)
-        ]
+        # One mask at a time: those of a 12-megapixel photo together would fill gigabytes.
+        masks = ((one.label, one.mask) for one in regions(self.sample, 'instance', self.dataset_meta, score_thr))
         things = [segment.id for segment in self.panoptic.segments if segment.is_thing]
         is_thing = np.isin(self.panoptic.ids, things)
         return compare(self.semantic, masks, self.panoptic.labels, is_thing, self.classes)
@@ -284,10 +245,3 @@ class OneFormerResult:
     def _require(self, task: str) -> None:
         if task not in self.tasks:
             raise ValueError(f'The {task} answer was not asked for; add {task!r} to the tasks of the call.')
-
-
-def _tally(names: Any) -> str:
-    """Return "3 person, 1 dog", the most frequent first, at most six names."""
-    counts = Counter(names).most_common()
-    shown = ', '.join(f'{count} {name}' for name, count in counts[:6])
-    return f'{shown}, ...' if len(counts) > 6 else shown or 'none'
