@@ -35,6 +35,20 @@ def test_pages__links_and_paths_exist(page):
     assert not [path for path in paths if 'garden' not in path and not (ROOT / path).exists()]
 
 
+def anchors(page):
+    """The anchors that GitHub and the site give to a page's headings."""
+    text = re.sub(r'```.*?```', '', page.read_text(), flags=re.DOTALL)
+    titles = [re.sub(r'[^\w\- ]', '', title.lower()) for title in re.findall(r'^#+ (.+)$', text, re.MULTILINE)]
+    return {title.replace(' ', '-') for title in titles}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=page_id)
+def test_pages__anchors_exist(page):
+    for target, anchor in re.findall(r'\]\(([\w./-]*\.md|)#([^)]+)\)', page.read_text()):
+        other = page.parent / target if target else page
+        assert other.exists() and anchor in anchors(other), f'{target}#{anchor}'
+
+
 @pytest.mark.parametrize('page', PAGES, ids=page_id)
 def test_pages__flags_exist(page):
     common = (PACKAGE / 'engine/cli.py').read_text()

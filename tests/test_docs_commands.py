@@ -105,7 +105,7 @@ WITH_SLOW_BLOCKS = [page for page in PAGES if any(block.runs and block.slow for 
 
 
 def page_id(path):
-    return path.relative_to(ROOT).as_posix()
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
 @pytest.fixture(scope='session')
@@ -265,6 +265,42 @@ def walk(page, folder, environment, slow):
             faults[block.line] = fault
     program.close()
     return ''.join(f'\n{page_id(page)}:{line}: {fault}' for line, fault in faults.items())
+
+
+PAGE = """
+```bash
+python tools/infer.py nowhere.jpg --model NAME --out-dir answers
+```
+
+<!-- not run: the reader sees why -->
+```bash
+false
+```
+
+```python
+first = 1
+```
+
+```bash
+python tools/infer.py --list > list.txt &
+wait $!
+grep NAME list.txt
+```
+
+<!-- slow -->
+```python
+assert first == 2
+```
+"""
+
+
+def test_walk__tells_what_fails(tmp_path, checkout, environment):
+    page = tmp_path / 'page.md'
+    page.write_text(PAGE)
+    faults = walk(page, checkout, environment, slow=True)
+    assert re.findall(r'page\.md:(\d+): ', faults) == ['2', '22']
+    assert 'nowhere.jpg does not exist' in faults and 'line 23' in faults and 'AssertionError' in faults
+    assert 'page.md:22' not in walk(page, checkout, environment, slow=False)
 
 
 @pytest.mark.parametrize('page', [page for page in PAGES if page.suffix == '.md'], ids=page_id)
