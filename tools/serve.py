@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0: all (default: %(default)s)')
     parser.add_argument('--port', type=int, default=8000, help='0 takes a free one (default: %(default)s)')
     parser.add_argument(
-        '--max-batch', type=int, help='photos of a size that share a pass (default: 1 on a CPU, else 4)'
+        '--max-batch', type=int, default=4, help='photos of one size that share a pass (default: %(default)s)'
     )
     parser.add_argument(
         '--max-wait-ms', type=float, default=0, help='how long a photo waits for others (default: %(default)s)'
@@ -86,8 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         (blank,) = infer.logits([infer.prepare(np.zeros((480, 640, 3), np.uint8))])
         blank.answer()
         limits = Limits(int(args.max_megabytes * 1e6), int(args.max_megapixels * 1e6), args.max_seconds)
-        max_batch = args.max_batch or (1 if infer.device.type == 'cpu' else 4)
-        app = create_app(infer, args.model, limits, max_batch, args.max_wait_ms / 1000, args.max_waiting)
+        app = create_app(infer, args.model, limits, args.max_batch, args.max_wait_ms / 1000, args.max_waiting)
         local = is_loopback(taken.getsockname()[0])
         app.add_middleware(Guard, local=local)
         if not local:
