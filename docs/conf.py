@@ -8,6 +8,7 @@ assert mmseg_oneformer  # first: makes the OpenMMLab wheels importable, for auto
 project, author, release = 'mmseg_oneformer', 'the authors of mmseg_oneformer', __version__
 extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx_copybutton']
 exclude_patterns = ['images', '_static']
+highlight_language = 'none'  # of a block that names none: trees of files, tables
 myst_heading_anchors = 4  # links such as training.md#resuming-exactly
 
 # The notebook is committed without outputs and run by every build: what the site shows is what the code answers.
