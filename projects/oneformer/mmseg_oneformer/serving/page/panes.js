@@ -24,7 +24,7 @@ export function describe(segment) {
 
 export class Stage {
   constructor(root, tip) {
-    Object.assign(this, { root, tip, panes: [], lit: null });
+    Object.assign(this, { root, tip, panes: [], pointed: false });
     root.addEventListener('pointermove', (event) => this.point(event));
     root.addEventListener('pointerdown', (event) => this.point(event));
     root.addEventListener('pointerleave', () => this.point(null));
@@ -68,11 +68,10 @@ export class Stage {
     for (const pane of this.panes) {
       const { segments } = pane.answer;
       pane.map = segmentMap(pane.answer, size, score, hidden);
-      pane.layers = makeLayers(pane.map, segments, size, factor);
+      Object.assign(pane, { layers: makeLayers(pane.map, segments, size, factor), highlight: null, lit: '' });
       const names = [...new Set(segments.filter((one) => !(one.score < score && pane.task === 'instance')).map((one) => one.name))];
       pane.canvas.setAttribute('aria-label', `${TITLES[pane.task]} answer from the ${pane.token} token: ${names.join(', ') || 'nothing'}`);
     }
-    this.lit = null;
     this.draw();
   }
 
@@ -86,8 +85,8 @@ export class Stage {
   light(choose) {
     for (const pane of this.panes) {
       const numbers = new Set(choose ? choose(pane) : []), key = [...numbers].join();
-      if ((pane.litKey ?? '') === key && pane.layers === pane.litLayers) continue;
-      Object.assign(pane, { litKey: key, litLayers: pane.layers, highlight: makeHighlight(pane.layers, numbers) });
+      if (pane.lit === key) continue;
+      Object.assign(pane, { lit: key, highlight: makeHighlight(pane.layers, numbers) });
       compose(pane.canvas, this.state.picture, pane.layers, pane.highlight, this.state.opacity);
     }
   }
