@@ -209,11 +209,14 @@ def test_opacity__at_zero_the_photo_is_left(answered, scene):
 def test_sliders__act_as_the_api_and_ask_the_network_nothing(answered, looked_at, infer, server):
     passes, batches = infer.passes, server.ask('/health').body['batches']
     see(answered, 'instance')
-    scores = looked_at.answer('instance').instances.scores
-    names = looked_at.answer('instance').instances.names
+    found = looked_at.answer('instance')
+    names, scores = found.instances.names, found.instances.scores
     for value in (0.05, 0.5, 0.97, 1):
         slide(answered, 'score', value)
         assert listed(answered) == {name for name, score in zip(names, scores) if score >= value}
+        for spot in SPOTS[::3]:
+            point_at(answered, *spot)
+            assert tip(answered) == expected_tip(found, 'instance', *spot, score_thr=value)
     see(answered, 'panoptic')
     for mask_thr, overlap_thr in ((0.0, 0.0), (0.99, 0.5), (1.0, 0.0)):
         slide(answered, 'object_mask_thr', mask_thr)
