@@ -30,7 +30,7 @@ async function busy(what, work) {
   const start = performance.now(), ticket = ++working;
   const tick = () => {
     const seconds = (performance.now() - start) / 1000;
-    if (ticket !== working || seconds < 0.15) return;
+    if (ticket !== working || seconds < 0.3) return;
     $('busy').hidden = false;
     if ($('busy-what').textContent !== what) $('busy-what').textContent = what;
     $('busy-seconds').textContent = seconds < 1 ? '' : `${Math.floor(seconds)} s`;
