@@ -29,15 +29,15 @@ def traceable_swin() -> Iterator[None]:
 
 def shifted_windows(self: Any, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
     """Attend within windows of a map (B, H*W, C), which are shifted in every second block."""
-    side, shift, (batch, _, channels) = self.window_size, self.shift_size, query.shape
+    side, shift, channels, batch = self.window_size, self.shift_size, self.w_msa.embed_dims, query.shape[0]
     height, width = hw_shape
     rows, columns = (height + side - 1) // side, (width + side - 1) // side
     x = F.pad(query.view(batch, height, width, channels), (0, 0, 0, columns * side - width, 0, rows * side - height))
     if shift:
         x = torch.roll(x, (-shift, -shift), (1, 2))
     x = x.view(batch, rows, side, columns, side, channels).transpose(2, 3)
-    x = _view(x, batch, rows * columns, side**2, channels)
-    x = window_attention(self.w_msa, x, _regions(rows, columns, side, shift, query) if shift else None)
+    x = _view(x, batch * rows * columns, side**2, channels)
+    x = window_attention(self.w_msa, x, batch, _regions(rows, columns, side, shift, query) if shift else None)
     x = x.view(batch, rows, columns, side, side, channels).transpose(2, 3)
     x = _view(x, batch, rows * side, columns * side, channels)
     if shift:
@@ -45,23 +45,25 @@ def shifted_windows(self: Any, query: Tensor, hw_shape: tuple[int, int]) -> Tens
     return _view(x[:, :height, :width], batch, height * width, channels)
 
 
-def window_attention(self: Any, x: Tensor, regions: Tensor | None) -> Tensor:
-    """Attend within windows (B, windows, tokens, C); across the border of two ``regions`` (windows, tokens) little."""
-    batch, windows, tokens, channels = x.shape
-    qkv = self.qkv(x).view(batch, windows, tokens, 3, self.num_heads, channels // self.num_heads)
-    query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)  # (B, windows, heads, tokens, C / heads)
+def window_attention(self: Any, x: Tensor, batch: int, regions: Tensor | None) -> Tensor:
+    """Attend within windows (B * windows, tokens, C), little across borders of ``regions`` (windows, tokens)."""
+    heads, channels = self.num_heads, self.embed_dims
+    tokens = self.window_size[0] * self.window_size[1]
+    qkv = self.qkv(x).view(x.shape[0], tokens, 3, heads, channels // heads).permute(2, 0, 3, 1, 4)
+    query, key, value = qkv.unbind(0)  # (B * windows, heads, tokens, C / heads)
     table = self.relative_position_bias_table[self.relative_position_index.flatten()]
-    logits = (query * self.scale) @ key.transpose(3, 4) + table.unflatten(0, (tokens, tokens)).permute(2, 0, 1)
+    logits = (query * self.scale) @ key.transpose(2, 3) + table.view(tokens, tokens, heads).permute(2, 0, 1)
     if regions is not None:
-        logits = logits - 100.0 * (regions[:, None, :, None] != regions[:, None, None, :])
-    return self.proj(_view((logits.softmax(4) @ value).transpose(2, 3), batch, windows, tokens, channels))
+        blocked = regions[:, None, :, None] != regions[:, None, None, :]  # (windows, 1, tokens, tokens)
+        logits = logits - 100.0 * blocked.repeat(batch, 1, 1, 1)
+    return self.proj(_view((logits.softmax(3) @ value).transpose(1, 2), x.shape[0], tokens, channels))
 
 
 def merge_patches(self: Any, x: Tensor, input_size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
     """Merge 2 x 2 tokens of a map (B, H*W, C) with even sides."""
-    height, width, (batch, _, channels) = input_size[0] // 2, input_size[1] // 2, x.shape
-    x = x.view(batch, height, 2, width, 2, channels).permute(0, 1, 3, 5, 2, 4)
-    return self.reduction(self.norm(_view(x, batch, height * width, 4 * channels))), (height, width)
+    height, width, channels = input_size[0] // 2, input_size[1] // 2, self.reduction.in_features // 4
+    x = x.view(x.shape[0], height, 2, width, 2, channels).permute(0, 1, 3, 5, 2, 4)
+    return self.reduction(self.norm(_view(x, x.shape[0], height * width, 4 * channels))), (height, width)
 
 
 def _regions(rows: int, columns: int, side: int, shift: int, like: Tensor) -> Tensor:

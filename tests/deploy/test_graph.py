@@ -1,0 +1,111 @@
+"""Graphs of each backbone: which can be traced, and that they answer as the model at other sizes."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+
+from mmseg_oneformer.apis.registry import read_config
+from mmseg_oneformer.deploy.formats import FORMATS
+from mmseg_oneformer.deploy.graph import OneFormerGraph, example_inputs, trace
+from mmseg_oneformer.deploy.swin import traceable_swin
+from mmseg_oneformer.models.checkpoint import for_inference
+
+SWIN = 'oneformer_swin-t_8xb2-160k_ade20k-512x512'
+
+
+@pytest.fixture
+def small(small_models):
+    """Build a shipped config as a small model with random weights, none of them zero."""
+
+    def build(name, **changes):
+        cfg = for_inference(read_config(name))
+        cfg.merge_from_dict({**{k: v for k, v in small_models.small_model(cfg).items() if v is not None}, **changes})
+        torch.manual_seed(0)
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            model = MODELS.build(cfg.model)
+        for parameter in model.parameters():
+            if not parameter.any() or (parameter == 1).all():
+                torch.nn.init.normal_(parameter, std=0.5)
+        return model.eval()
+
+    return build
+
+
+@pytest.mark.parametrize('size', [(64, 64), (96, 160), (224, 256)])
+def test_swin__traceable_form_is_the_same(small, size):
+    """With one window a level, with padding, and without any."""
+    backbone = small(SWIN).backbone
+    image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = backbone(image)
+        with traceable_swin():
+            found = backbone(image)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_graph__answers_as_the_model(small):
+    model = small('oneformer_r50_8xb2-160k_ade20k-512x512').double()  # In which rounding moves no query's gaze.
+    image, task = example_inputs((64, 96), batch=2, tasks=3)
+    image = image.double()
+    with torch.no_grad():
+        ours = OneFormerGraph(model).eval()(image, task[[2, 0]])
+        normalised = (image - model.data_preprocessor.mean) / model.data_preprocessor.std
+        theirs = model.answer_logits(normalised, ('panoptic', 'semantic'))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    'changes, sentence',
+    [
+        ({'head.use_task_token': False}, 'no task token'),
+        ({'data_preprocessor.bgr_to_rgb': False}, 'bgr_to_rgb=True'),
+        ({'data_preprocessor.pad_size_divisor': 1}, 'pad_size_divisor=32'),
+    ],
+)
+def test_graph__refuses(small, changes, sentence):
+    model = small(SWIN, **{f'model.{key}': value for key, value in changes.items()})
+    with pytest.raises(ValueError, match=sentence):
+        OneFormerGraph(model)
+
+
+@pytest.mark.parametrize('size', [(48, 64), (64, 100), (32, 64), (-64, 64)])
+def test_trace__sizes_are_multiples(small, size):
+    with pytest.raises(ValueError, match='multiples of 32 from 64 on'):
+        trace(OneFormerGraph(small(SWIN)), size)
+
+
+@pytest.mark.parametrize('size, cure', [(None, 'try a fixed size'), ((64, 96), 'use Swin, ResNet or ConvNeXt')])
+def test_trace__a_backbone_that_cannot_be_traced(small, size, cure):
+    model = small('oneformer_r50_8xb2-160k_ade20k-512x512')
+
+    class Branches(torch.nn.Module):
+        def forward(self, image):
+            if image.sum() > 0:
+                return [image]
+            return []
+
+    model.backbone = Branches()
+    with pytest.raises(ValueError, match=f'^Branches cannot be exported at .* size .*; {cure}'):
+        trace(OneFormerGraph(model).eval(), size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'name', [SWIN, 'oneformer_r50_8xb2-160k_ade20k-512x512', 'oneformer_convnext-l_8xb2-160k_ade20k-640x640']
+)
+def test_onnx__any_size_and_number(small, name, tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    graph = OneFormerGraph(small(name)).eval()
+    FORMATS['onnx'](trace(graph), tmp_path / 'model.onnx')
+    session = onnxruntime.InferenceSession(tmp_path / 'model.onnx', providers=['CPUExecutionProvider'])
+    for batch, size, tasks in ((1, (64, 64), 3), (3, (160, 224), 1), (1, (224, 448), 2)):
+        image, task = example_inputs(size, batch, tasks)
+        found = session.run(None, {'image': image.numpy(), 'task': task.numpy()})
+        with torch.no_grad():
+            expected = graph(image, task)
+        for ours, theirs in zip(found, expected, strict=True):
+            # Rounding moves the gaze of a query here and there: not all are close.
+            assert (np.abs(ours - theirs.numpy()) < 0.01).mean() > 0.97
