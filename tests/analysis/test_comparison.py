@@ -75,6 +75,12 @@ def test_panoptic__void_and_class():
     found = differences(result([(0, mask)]), result([(1, mask)]), 'panoptic')
     assert (found.mask == mask).all() and found.regions[0][2:] == ('cat', 'dog')
     assert not differences(result(), result(), 'panoptic').mask.any()
+    left, right = square(0, 0, 40, 25), square(0, 35, 40, 25)  # void is the same where both have it, however little
+    found = differences(result([(0, left), (1, square(0, 40, 40, 20))]), result([(1, right)]), 'panoptic')
+    assert (found.mask == (left | right) & ~square(0, 40, 40, 20)).all()
+    assert (differences(result([(0, ~left)]), result([(1, ~right)]), 'panoptic').mask).all()
+    assert (differences(result([(0, left)]), result([(1, right)]), 'panoptic').mask == (left | right)).all()
+    assert (differences(result([(0, ~square(0, 0, 40, 30))]), result([(1, left)]), 'panoptic').mask).sum() == 40 * 55
 
 
 @pytest.mark.parametrize('seed', range(5))

@@ -43,3 +43,17 @@ def test_browse__config_without_tasks(load_tool, config, tmp_path, capsys):
         load_tool(TOOL).main([str(config(pipeline=[])), '--output-dir', str(tmp_path / 'out')])
     assert stopped.value.code == 2 and 'no SampleTask' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+def test_browse__says_the_prompt_and_the_texts(load_tool, config):
+    tool = load_tool(TOOL)
+    samples = {
+        task: built[5, 0]['data_samples'] for task, built in tool.datasets_by_task(tool.read_config(config())).items()
+    }
+    lines = tool.text_lines(samples['instance'])
+    assert lines[0] == 'token: "the task is instance"' and lines[-1] == 'then "an instance photo"'
+    counted = [line.split(' x ') for line in lines[1:-1]]
+    assert sum(int(count) for count, _ in counted) == len(samples['instance'].gt_instances.labels)
+    del samples['semantic'].texts  # a pipeline without the contrastive loss
+    assert tool.text_lines(samples['semantic']) == ['token: "the task is semantic"']
+    assert tool.input_lines(samples['panoptic'], np.zeros((32, 48, 3)))[1].endswith('fed as 48 x 32')

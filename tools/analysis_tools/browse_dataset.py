@@ -22,6 +22,7 @@ from mmseg_oneformer.apis.registry import read_config
 from mmseg_oneformer.datasets import MixedDataset, target_masks
 from mmseg_oneformer.datasets.base import SegmentationDataset
 from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer.files import atomic_path
 from mmseg_oneformer.tasks import TASKS
 from mmseg_oneformer.visualization import Segment, class_colors, draw_segments, enlarge, instance_color, panel
 from mmseg_oneformer.visualization.text import font
@@ -87,11 +88,18 @@ def draw_targets(image: np.ndarray, sample: DetDataSample, meta: Mapping[str, An
 
 
 def text_lines(sample: DetDataSample) -> list[str]:
-    """The text list as lines, shortened by counts; a sample without texts has none."""
-    if 'texts' not in sample:
-        return []
-    lines = [f'{count} x "{text}"' for text, count in zip(sample.texts, sample.text_counts)]
-    return [*lines, f'then "{sample.filler}"']
+    """The prompt of the task token, and the text list shortened by counts, which a sample may not have."""
+    lines = [f'token: "the task is {sample.task}"']
+    if 'texts' in sample:
+        lines += [f'{count} x "{text}"' for text, count in zip(sample.texts, sample.text_counts)]
+        lines.append(f'then "{sample.filler}"')
+    return lines
+
+
+def input_lines(sample: DetDataSample, image: np.ndarray) -> list[str]:
+    """The name of the photo, and the sizes before and after the augmentation."""
+    sizes = [f'{width} x {height}' for height, width in (sample.get('ori_shape', image.shape)[:2], image.shape[:2])]
+    return [Path(sample.img_path).name, f'{sizes[0]} pixels, fed as {sizes[1]}']
 
 
 def with_lines(picture: np.ndarray, lines: Sequence[str], room: int) -> np.ndarray:
@@ -112,8 +120,9 @@ def draw_page(samples: Mapping[str, Mapping[str, Any]], meta: Mapping[str, Any])
     """
     image = np.ascontiguousarray(next(iter(samples.values()))['inputs'].numpy()[::-1].transpose(1, 2, 0))
     lines = {task: text_lines(sample['data_samples']) for task, sample in samples.items()}
-    room = max(len(texts) for texts in lines.values())
-    pictures = {'input': with_lines(enlarge(image)[0], [], room)}
+    facts = input_lines(next(iter(samples.values()))['data_samples'], image)
+    room = max(map(len, (facts, *lines.values())))
+    pictures = {'input': with_lines(enlarge(image)[0], facts, room)}
     for task, sample in samples.items():
         pictures[task] = with_lines(draw_targets(image, sample['data_samples'], meta), lines[task], room)
     return panel(pictures)
@@ -139,7 +148,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         stem = Path(next(iter(samples.values()))['data_samples'].img_path).stem
         stem = f'{stem}_{key[1]}' if stem in drawn else stem  # Two sources may have photos of one name.
         drawn.add(stem)
-        Image.fromarray(draw_page(samples, first.metainfo)).save(out / f'{stem}.png')
+        with atomic_path(out / f'{stem}.png') as path:
+            Image.fromarray(draw_page(samples, first.metainfo)).save(path)
     print(f'{out}: {count} pictures')
 
 
