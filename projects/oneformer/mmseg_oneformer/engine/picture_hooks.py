@@ -37,7 +37,7 @@ class ValidationPictures(Hook):
         score_thr: Instances below are not drawn.
     """
 
-    def __init__(self, num_images: int = 4, score_thr: float = 0.5) -> None:
+    def __init__(self, num_images: int = 4, score_thr: float = 0.3) -> None:
         self.num_images, self.score_thr = num_images, score_thr
         self._drawn = 0
 
