@@ -31,7 +31,6 @@ def seen(shipped, photo):
     return looks, logits, outputs
 
 
-@torch.inference_mode()
 def test_looks__give_the_modules_own_answers(seen):
     looks, _, outputs = seen
     assert len(looks.decoder) == 3 and len(looks.pixel_decoder) == 2
@@ -40,7 +39,6 @@ def test_looks__give_the_modules_own_answers(seen):
         torch.testing.assert_close(look.output(), expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
 
 
-@torch.inference_mode()
 def test_masked_attention__sums_to_one_where_it_may_look(seen):
     looks, logits, _ = seen
     shapes = [look.shape for look in looks.decoder]
@@ -53,7 +51,6 @@ def test_masked_attention__sums_to_one_where_it_may_look(seen):
         assert (weights[:, ~allowed] == 0).all() and allowed.flatten(1).any(1).all()
 
 
-@torch.inference_mode()
 def test_deformable_attention__of_the_cell_that_holds_the_place(seen):
     looks, _, _ = seen
     look = looks.pixel_decoder[-1]

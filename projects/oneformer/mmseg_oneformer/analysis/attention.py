@@ -41,6 +41,7 @@ class CrossAttention:
     shape: Shape
     """Of the level that is looked at, S = h * w."""
 
+    @torch.inference_mode()
     def weights(self, queries: Sequence[int]) -> Tensor:
         """Attention weights (heads, n, h, w) of n queries; they sum to 1 over the level, 0 where it is blocked."""
         return self._weights(queries).unflatten(2, self.shape)
@@ -49,6 +50,7 @@ class CrossAttention:
         """Where n queries may look, (n, h, w) bool: the mask of the layer before."""
         return ~self.blocked[0, list(queries)].unflatten(1, self.shape)
 
+    @torch.inference_mode()
     def output(self) -> Tensor:
         """What the module answers, (1, N, C), by these weights."""
         value = self._project(2, self.value)[0]
@@ -86,6 +88,7 @@ class DeformableAttention:
         row, column = min(int(y * height), height - 1), min(int(x * width), width - 1)
         return sum(h * w for h, w in self.shapes[:level]) + row * width + column
 
+    @torch.inference_mode()
     def points(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return where n positions look.
 
@@ -104,6 +107,7 @@ class DeformableAttention:
         weights = module.attention_weights(query).unflatten(1, (module.num_heads, -1)).softmax(-1)
         return locations, weights.unflatten(2, by_point[1:])
 
+    @torch.inference_mode()
     def output(self) -> Tensor:
         """What the module answers, (1, S, C), by these points."""
         locations, weights = self.points(range(self.query.shape[1]))
