@@ -5,8 +5,11 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -497,3 +500,13 @@ def test_names__every_control_has_one(answered):
                 || one.labels?.length || one.id === 'message' || one.id === 'busy-what')).map((one) => one.outerHTML)"""
         )
         assert nameless == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('browser')  # skips where there is none
+def test_pictures_of_the_docs__are_taken_by_their_command(tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, root / 'docs/demo_pictures.py', tmp_path], check=True, timeout=120)
+    taken = sorted(path.name for path in tmp_path.iterdir())
+    assert taken == sorted(path.name for path in (root / 'docs/images').glob('demo_*.png'))
+    assert all(path.stat().st_size < 200_000 for path in tmp_path.iterdir())
