@@ -65,7 +65,7 @@ def open_page(browser, server):
         context = browser.new_context(viewport={'width': 1280, 'height': 800}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)  # a machine may be busy
         page.on('console', lambda message: complaints.append(message.text))
         page.on('pageerror', lambda error: complaints.append(str(error)))
         page.fails = lambda reason: allowed.append(str(reason))
