@@ -15,6 +15,7 @@ from mmengine.runner import get_priority
 from mmengine.structures import PixelData
 from mmengine.visualization import MLflowVisBackend, TensorboardVisBackend, WandbVisBackend
 
+from mmseg_oneformer.datasets.shapes import write_shapes
 from mmseg_oneformer.engine import CurvesPicture, ValidationPictures
 from mmseg_oneformer.visualization import OneFormerVisualizer
 
@@ -172,3 +173,26 @@ def test_curves__a_run_without_a_log_goes_on(runner, log, caplog):
 def test_curves__come_behind_the_logger():
     hooks = [HOOKS.build({'type': 'CurvesPicture'}), HOOKS.build({'type': 'LoggerHook'})]
     assert get_priority(hooks[0].priority) > get_priority(hooks[1].priority)
+
+
+def test_training__leaves_pictures_curves_and_events(call_tool, tmp_path):
+    """The shipped config as it is, but short: everything by its default hooks, one back end named by an option."""
+    write_shapes(tmp_path / 'data/shapes', train=4, val=3, workers=1)
+    short = (
+        'train_cfg.max_iters=2',
+        'train_cfg.val_interval=1',
+        'param_scheduler.0.end=1',
+        'param_scheduler.1.begin=1',
+    )
+    loaders = [
+        f'{split}_dataloader.{option}'
+        for split in ('train', 'val')
+        for option in ('num_workers=0', 'persistent_workers=False', 'batch_size=2')
+    ]
+    options = (*short, *loaders, 'param_scheduler.1.end=2', 'default_hooks.visualization.num_images=2')
+    more = ('default_hooks.logger.interval=1', 'visualizer.vis_backends=[LocalVisBackend,TensorboardVisBackend]')
+    config = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
+    assert call_tool('train.py', config, '--work-dir', 'run', '--cfg-options', *options, *more) == 0
+    assert names(tmp_path / 'run') == [f'val{k}_00000{k + 1}_{step}.png' for k in (0, 1) for step in (1, 2)]
+    assert cv2.imread(str(tmp_path / 'run/curves.png')) is not None
+    assert len(list((tmp_path / 'run').rglob('events.out.tfevents*'))) == 1

@@ -112,7 +112,7 @@ def draw_pages(
     points: dict[str, dict[str, np.ndarray]] = {}
     for one in chosen:
         is_token = one.query == len(photo.class_logits[token]) - 1  # the head puts it last
-        title = f'query {one.query}{" (task token)" if is_token else ""}'
+        title = f'query {one.query}{" (token)" if is_token else ""}'
         text = f'{names[one.label]} {one.score:.0%}'
         segment = draw_segments(image, [Segment(one.mask, text, infer.colors[one.label], True)])
         masked[title], points[title] = {'its mask': segment}, {'its mask': segment}

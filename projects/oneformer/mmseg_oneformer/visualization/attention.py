@@ -55,7 +55,8 @@ def draw_heat(image: Array, weights: Array, allowed: Array, covered: tuple[float
     canvas = (grey * (1 - 0.7 * strength) + heat * 0.7 * strength).clip(0, 255).astype(np.uint8)
     contours, _ = cv2.findContours(allowed[cells].astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(canvas, contours, -1, (255, 255, 255), max(1, round(1.4 * unit)), cv2.LINE_AA)
-    return _with_caption(canvas, [(f'up to {peak:.0%}', (255, 255, 255))])
+    share = f'{100 * peak:.2g}%' if peak < 0.1 else f'{peak:.0%}'
+    return _with_caption(canvas, [(f'up to {share}', (255, 255, 255))])
 
 
 def draw_points(
