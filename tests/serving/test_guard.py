@@ -5,7 +5,7 @@ import pytest
 from mmseg_oneformer.serving.guard import Guard, is_loopback
 
 
-def ask(method='GET', local=True, **headers):
+def ask(method='GET', local=True, fetch=None, **headers):
     """Status and headers of an answer; the guarded app itself answers 200."""
     sent = []
 
@@ -16,6 +16,8 @@ def ask(method='GET', local=True, **headers):
     async def send(message):
         sent.append(message)
 
+    if fetch is not None:
+        headers |= dict(zip(('sec-fetch-site', 'sec-fetch-mode'), fetch.split()))
     raw = [(key.encode(), value.encode('latin-1')) for key, value in headers.items()]
     scope = {'type': 'http', 'method': method, 'path': '/', 'headers': raw}
     asyncio.run(Guard(app, local)(scope, None, send))
@@ -49,6 +51,18 @@ def test_post__of_another_origin_is_refused(origin, local):
 def test_post__of_the_own_page_and_of_programs_is_answered():
     assert ask('POST', host='localhost:8000', origin='http://localhost:8000')[0] == 200
     assert ask('POST', host='localhost:8000')[0] == 200
+
+
+@pytest.mark.parametrize('fetch', ['cross-site no-cors', 'same-site cors', 'cross-site cors', 'cross-site'])
+def test_get__embedded_by_another_site_is_refused(fetch):
+    assert ask(host='localhost', fetch=fetch)[0] == 403
+
+
+@pytest.mark.parametrize('fetch', ['cross-site navigate', 'none navigate', 'same-origin cors', 'same-origin no-cors'])
+def test_get__a_link_and_the_own_page_are_answered(fetch):
+    assert ask(host='localhost', fetch=fetch)[0] == 200
+    foreign_form = ask('POST', host='localhost', origin='https://evil.example', fetch=fetch)
+    assert foreign_form[0] == 403
 
 
 def test_headers__are_added_and_the_apps_own_stay():

@@ -3,8 +3,9 @@
 Decisions:
 * A site may point its own name at 127.0.0.1 (DNS rebinding) and is then "same origin" to the browser. The Host header
   still carries the foreign name, so behind a loopback address only loopback's names are answered.
-* A foreign page may post without reading the answer, which is enough to keep the network busy. Browsers name the page
-  in Origin; programs (curl, requests) send none and are served.
+* A foreign page may ask without reading the answer, which is enough to keep the network busy. Browsers name the page
+  that posts in Origin, and say of everything in Sec-Fetch-Site whether it comes from elsewhere; following a link is
+  not such. Programs (curl, requests) send neither and are served.
 * A page loads nothing but what this server sends, and is framed by nobody.
 """
 
@@ -80,8 +81,10 @@ class Guard:
         if self.local and not is_loopback(_name(f'//{host}')):
             return f'This server is not {host or "without a name"}; open the address that it printed.'
         origin = headers.get('origin')
-        if method not in ('GET', 'HEAD') and origin is not None and origin.split('://')[-1].lower() != host.lower():
-            return f'Other sites ({origin}) may not send anything to this server; use its own page.'
+        posts = method not in ('GET', 'HEAD') and origin is not None and origin.split('://')[-1].lower() != host.lower()
+        loads = headers.get('sec-fetch-site', 'none') not in ('none', 'same-origin')
+        if posts or (loads and headers.get('sec-fetch-mode') != 'navigate'):
+            return f'Other sites{f" ({origin})" if origin else ""} may not use this server; open its own page.'
         return None
 
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
@@ -180,6 +181,7 @@ def _download(content: bytes, media_type: str, file_name: str) -> Response:
     return Response(content, media_type=media_type, headers={'Content-Disposition': disposition})
 
 
+@cache
 def _draw_sample() -> bytes:
     image = draw_scene(SAMPLE_SIZE, np.random.default_rng(SAMPLE_SEED)).image
     return cv2.imencode('.png', image[:, :, ::-1])[1].tobytes()
