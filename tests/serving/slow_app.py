@@ -1,4 +1,7 @@
-"""A service without a model: answers after a while, or with much; run by test_server.py as a process of its own."""
+"""A service without a model, for test_server.py: ``slow_app.py HEADER_SECONDS IDLE_SECONDS``.
+
+/slow answers half a second after eight have asked for it, /count says how many have, /much is 50 MB.
+"""
 
 import asyncio
 import importlib.util
@@ -10,20 +13,30 @@ path = Path(__file__).resolve().parents[2] / 'projects/oneformer/mmseg_oneformer
 spec = importlib.util.spec_from_file_location('server', path)
 server = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(server)
-server.HEADER_SECONDS, server.IDLE_SECONDS = 0.4, 0.8
+server.HEADER_SECONDS, server.IDLE_SECONDS = map(float, sys.argv[1:])
+asked = 0
 
 
 async def app(scope, receive, send):
+    global asked
     if scope['type'] == 'lifespan':
         while True:
             message = await receive()
             await send({'type': f'{message["type"]}.complete'})
             if message['type'] == 'lifespan.shutdown':
                 return
+    body = b'xx'
     if scope['path'] == '/bug':
         raise ZeroDivisionError('a bug')
-    await asyncio.sleep(0.5 if scope['path'] == '/slow' else 0)
-    body = b'x' * (50_000_000 if scope['path'] == '/much' else 2)
+    if scope['path'] == '/slow':
+        asked += 1
+        while asked < 8:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+    if scope['path'] == '/count':
+        body = b'%d' % asked
+    if scope['path'] == '/much':
+        body = b'x' * 50_000_000
     await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'content-length', b'%d' % len(body))]})
     await send({'type': 'http.response.body', 'body': body})
 
@@ -31,4 +44,3 @@ async def app(scope, receive, send):
 taken = server.listen('127.0.0.1', 0)
 server.run(app, taken, lambda: print(server.url_of(taken), flush=True))
 print('finished', flush=True)
-sys.exit(0)

@@ -7,6 +7,10 @@ import pytest
 from mmseg_oneformer.serving.batching import MicroBatcher
 
 
+def run(work):
+    return asyncio.run(asyncio.wait_for(work, 20))
+
+
 def collect(jobs, **options):
     """Answer ``jobs`` (key, request) at once by doubling; returns answers or exceptions, and the batches."""
     batches = []
@@ -19,7 +23,7 @@ def collect(jobs, **options):
         async with MicroBatcher(double, **options) as batcher:
             return await asyncio.gather(*(batcher.submit(*job) for job in jobs), return_exceptions=True)
 
-    return asyncio.run(main()), batches
+    return run(main()), batches
 
 
 def test_together__one_batch_a_key_in_order():
@@ -50,7 +54,7 @@ def test_error__reaches_its_request_alone():
             bad = await asyncio.gather(batcher.submit('a', 0), batcher.submit('a', 1), return_exceptions=True)
             return bad, await batcher.submit('a', 4)
 
-    (bad, beside), good = asyncio.run(main())
+    (bad, beside), good = run(main())
     assert isinstance(bad, ZeroDivisionError) and (beside, good) == (1, 0.25)
 
 
@@ -75,7 +79,7 @@ def test_client_left__is_not_computed_and_harms_nobody():
             go_on.set()
             return await third
 
-    assert asyncio.run(main()) == 3
+    assert run(main()) == 3
     assert seen == [[1], [3]]
 
 
@@ -86,7 +90,7 @@ def test_close__waiting_requests_are_cancelled():
             await asyncio.sleep(0.01)
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert all(isinstance(answer, asyncio.CancelledError) for answer in asyncio.run(main()))
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in run(main()))
 
 
 def test_closed__is_said():
@@ -98,7 +102,7 @@ def test_closed__is_said():
         await batcher.submit('a', 2)
 
     with pytest.raises(RuntimeError, match='closed'):
-        asyncio.run(main())
+        run(main())
 
 
 def test_wrong_number_of_answers__is_an_error():
@@ -107,7 +111,7 @@ def test_wrong_number_of_answers__is_an_error():
             await batcher.submit('a', 1)
 
     with pytest.raises(ValueError, match='shorter'):
-        asyncio.run(main())
+        run(main())
 
 
 def test_counts__batches_and_requests():
@@ -116,7 +120,7 @@ def test_counts__batches_and_requests():
             await asyncio.gather(*(batcher.submit('a', k) for k in range(6)))
             return batcher.batches, batcher.requests
 
-    assert asyncio.run(main()) == (2, 6)
+    assert run(main()) == (2, 6)
 
 
 def test_other_key_waits__no_longer_than_the_batch_before():
@@ -127,7 +131,7 @@ def test_other_key_waits__no_longer_than_the_batch_before():
             jobs = [batcher.submit('b' if k == 1 else 'a', k) for k in range(40)]
             await asyncio.gather(*jobs)
 
-    asyncio.run(main())
+    run(main())
     assert seen[:2] == ['a', 'b']
 
 
@@ -135,3 +139,25 @@ def test_other_key_waits__no_longer_than_the_batch_before():
 def test_arguments__nonsense_is_refused(options):
     with pytest.raises(ValueError, match='1 photo or more'):
         MicroBatcher(list, **options)
+
+
+def test_client_left__its_place_in_the_batch_is_taken():
+    seen, go_on = [], threading.Event()
+
+    def slow(key, requests):
+        seen.append(list(requests))
+        go_on.wait(5)
+        return list(requests)
+
+    async def main():
+        async with MicroBatcher(slow, max_batch=2) as batcher:
+            busy = [asyncio.create_task(batcher.submit('a', k)) for k in (1, 2)]
+            await asyncio.sleep(0.05)
+            left, *others = [asyncio.create_task(batcher.submit('a', k)) for k in (3, 4, 5)]
+            await asyncio.sleep(0.05)
+            left.cancel()
+            await asyncio.sleep(0)
+            go_on.set()
+            return await asyncio.gather(*busy, *others)
+
+    assert run(main()) == [1, 2, 4, 5] and seen == [[1, 2], [4, 5]]

@@ -100,6 +100,7 @@ REFUSED = {
     'head of a jpeg': (JPEG[: len(JPEG) // 3], 415),
     'a jpeg cut in its pixels': (JPEG[: len(JPEG) * 4 // 5], 400),
     'a jpeg without its end': (JPEG[:-40], 400),
+    'a second picture that is cut': (multi_picture()[:-40], 400),
     'a png cut in its pixels': (encoded('PNG')[:120], 400),
     'a cut webp': (encoded('WEBP', lossless=True)[:60], 415),
     'png bomb': (png_bomb(60_000, 60_000), 413),

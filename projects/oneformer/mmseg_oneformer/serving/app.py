@@ -48,7 +48,7 @@ REASONS = {
     415: 'Not a photo, or a form.',
     422: 'A parameter is wrong.',
     500: 'A bug; the log of the service has its traceback.',
-    503: 'Too many requests are under way, or memory ran out; `Retry-After` says when to try again.',
+    503: 'Too many requests are under way, or memory ran out; the header Retry-After says when to try again.',
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {'model': Refusal, 'description': reason} for status, reason in REASONS.items()
@@ -93,8 +93,8 @@ def create_app(
     app.include_router(_routes(name))
 
     @app.get('/docs', include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(reference_page(app.openapi()))
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(reference_page(app.openapi(), str(request.base_url)))
 
     @app.get('/docs.css', include_in_schema=False)
     async def style() -> Response:
@@ -107,30 +107,11 @@ def create_app(
 def _routes(name: str) -> APIRouter:
     router = APIRouter()
 
-    @router.get('/health', summary='Whether the service is ready, and how busy', operation_id='health')
-    async def health(request: Request) -> Health:
-        service: Service = request.app.state.service
-        return Health(
-            status='ok',
-            model=name,
-            version=__version__,
-            device=str(service.infer.device),
-            max_batch=service.batcher.max_batch,
-            waiting=service.waiting,
-            max_waiting=service.max_waiting,
-            photos=service.batcher.requests,
-            batches=service.batcher.batches,
-        )
-
-    @router.get('/classes', summary='The classes that the model knows', operation_id='classes')
-    async def classes(request: Request) -> list[ClassInfo]:
-        infer = request.app.state.service.infer
-        return class_infos(infer.dataset_meta, infer.colors)
-
     @router.post(
         '/predict',
         summary='Answer a photo',
         operation_id='predict',
+        response_description='The answers.',
         response_model=Prediction,
         response_model_exclude_none=True,
         openapi_extra=BODY,
@@ -167,6 +148,36 @@ def _routes(name: str) -> APIRouter:
 
         content = await request.app.state.service.answer(request, (token,) if token else chosen, finish)
         return Response(content, media_type='application/json')
+
+    @router.get(
+        '/health',
+        summary='Whether the service is ready, and how busy',
+        operation_id='health',
+        response_description='It is ready.',
+    )
+    async def health(request: Request) -> Health:
+        service: Service = request.app.state.service
+        return Health(
+            status='ok',
+            model=name,
+            version=__version__,
+            device=str(service.infer.device),
+            max_batch=service.batcher.max_batch,
+            waiting=service.waiting,
+            max_waiting=service.max_waiting,
+            photos=service.batcher.requests,
+            batches=service.batcher.batches,
+        )
+
+    @router.get(
+        '/classes',
+        summary='The classes that the model knows',
+        operation_id='classes',
+        response_description='All classes, by index.',
+    )
+    async def classes(request: Request) -> list[ClassInfo]:
+        infer = request.app.state.service.infer
+        return class_infos(infer.dataset_meta, infer.colors)
 
     return router
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..apis.results import OneFormerResult
 from ..apis.results.exports import category_ids
@@ -69,7 +69,7 @@ class SemanticAnswer(BaseModel):
 
 
 class RunLengths(BaseModel):
-    """A mask as COCO's run-length code, for ``pycocotools.mask.decode``."""
+    """A mask as COCO's run-length code, for pycocotools.mask.decode."""
 
     size: list[int] = Field(description='height, width', min_length=2, max_length=2)
     counts: str
@@ -105,9 +105,36 @@ class PanopticAnswer(BaseModel):
     segments_info: list[PanopticSegment]
 
 
+EXAMPLE = {
+    'model': 'oneformer_r18-narrow_1xb16-6k_shapes-96x96',
+    'width': 4,
+    'height': 3,
+    'semantic': {
+        'png': 'iVBORw0KGgoAAAANSUhEUgAAAAQAAAADCAAAAACRn/EaAAAAF0lEQVR4nGNgYGBgYGRkYvjHxMDAwAAABjABBc6Uzd0AAAAA'
+        'SUVORK5CYII=',
+        'classes': [
+            {'index': 0, 'category_id': 0, 'name': 'sky', 'area': 4},
+            {'index': 1, 'category_id': 1, 'name': 'grass', 'area': 4},
+            {'index': 3, 'category_id': 3, 'name': 'ball', 'area': 4},
+        ],
+    },
+    'instance': [
+        {
+            'category_id': 3,
+            'name': 'ball',
+            'score': 0.976848,
+            'bbox': [1.0, 1.0, 2.0, 2.0],
+            'segmentation': {'size': [3, 4], 'counts': '42102'},
+        }
+    ],
+}
+"""An answer for a photo of 4 x 3 pixels: a ball on grass, below the sky."""
+
+
 class Prediction(BaseModel):
     """The answers for one photo; a task that was not asked for is left out."""
 
+    model_config = ConfigDict(json_schema_extra={'example': EXAMPLE})
     model: str
     width: int = Field(description='of the photo, turned as its EXIF orientation says')
     height: int

@@ -1,5 +1,6 @@
 """The OpenAPI description as a page: made here, with nothing to load, since FastAPI's pages fetch scripts from afar."""
 
+import json
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
@@ -16,13 +17,19 @@ code, pre { font: .875em/1.5 ui-monospace, monospace; background: var(--code); b
 pre { padding: .75rem 1rem; overflow-x: auto; }
 div { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); }
+td:first-child, th:first-child { width: 9.5rem; } td:nth-child(2), th:nth-child(2) { width: 12rem; }
 th, .faint { color: var(--faint); font-weight: normal; }
 a { color: light-dark(#2457c5, #8ab0ff); }
 """
 
 
-def reference_page(openapi: Mapping[str, Any]) -> str:
-    """Return an HTML page, without scripts, of an OpenAPI description; its style is ``STYLE`` at ``docs.css``."""
+def reference_page(openapi: Mapping[str, Any], url: str) -> str:
+    """Return an HTML page, without scripts, of an OpenAPI description; its style is ``STYLE`` at ``docs.css``.
+
+    Args:
+        openapi: The description.
+        url: Where the service is, with a slash behind it.
+    """
     info, schemas = openapi['info'], openapi.get('components', {}).get('schemas', {})
     operations = [
         _operation(method.upper(), path, operation)
@@ -38,7 +45,7 @@ def reference_page(openapi: Mapping[str, Any]) -> str:
             f'<h1>{title} <small class="faint">{escape(info["version"])}</small></h1>',
             f'<p>{escape(info.get("summary", ""))} {escape(info.get("description", ""))} For programs: ',
             '<a href="openapi.json">openapi.json</a>.</p>',
-            '<pre>curl --data-binary @photo.jpg "http://127.0.0.1:8000/predict?tasks=panoptic"</pre>',
+            f'<pre>curl --data-binary @photo.jpg "{escape(url)}predict?tasks=panoptic"</pre>',
             *operations,
             '<h2>Types</h2>',
             *(_schema(name, schema) for name, schema in schemas.items()),
@@ -86,7 +93,8 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
         for key, one in schema.get('properties', {}).items()
     )
     heading = f'<h3 id="{escape(name)}"><code>{escape(name)}</code></h3>'
-    return f'{heading}<p>{escape(schema.get("description", ""))}</p>{_table(("field", "type", ""), rows)}'
+    example = f'<pre>{escape(json.dumps(schema["example"], indent=1))}</pre>' if 'example' in schema else ''
+    return f'{heading}<p>{escape(schema.get("description", ""))}</p>{_table(("field", "type", ""), rows)}{example}'
 
 
 def _type(schema: Mapping[str, Any]) -> str:
