@@ -105,7 +105,7 @@ class PanopticAnswer(BaseModel):
     segments_info: list[PanopticSegment]
 
 
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     'model': 'oneformer_r18-narrow_1xb16-6k_shapes-96x96',
     'width': 4,
     'height': 3,
