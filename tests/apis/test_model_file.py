@@ -3,11 +3,13 @@
 import json
 
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mmseg_oneformer.apis import OneFormerInferencer
 from mmseg_oneformer.apis.model_file import KEY, read_model_config, write_model_file
+from mmseg_oneformer.models.checkpoint import read_checkpoint
 from mmseg_oneformer.safe_load import parse_plain_config
 
 
@@ -61,6 +63,14 @@ def test_model_file__weights_alone_need_a_config(model_file, tmp_path):
     (tmp_path / 'broken.safetensors').write_bytes(b'x' * 30)
     with pytest.raises(ValueError, match='no whole safetensors file'):
         OneFormerInferencer(tmp_path / 'broken.safetensors', device='cpu')
+
+
+def test_weights__config_texts_that_are_code_are_dropped(tmp_path):
+    """mmengine's inferencers run the text they find under this name."""
+    meta = {'cfg': 'import os', 'config': 'name'}
+    save_file({'weight': torch.zeros(1)}, tmp_path / 'x.safetensors', {'meta': json.dumps(meta)})
+    with pytest.warns(UserWarning, match='is code'):
+        assert read_checkpoint(tmp_path / 'x.safetensors')['meta'] == {'config': 'name'}
 
 
 def test_parse_plain_config__is_the_text_run():

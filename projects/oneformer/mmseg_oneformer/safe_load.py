@@ -71,17 +71,19 @@ def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
             f'{path} is broken or no checkpoint ({_shorten(str(error)) or "empty"}); get it again.'
         ) from error
     if isinstance(checkpoint, dict):
-        _drop_active_configs(checkpoint, path)
+        drop_active_configs(checkpoint, path)
     return checkpoint
 
 
-def _drop_active_configs(checkpoint: dict[str, Any], path: Path) -> None:
+def drop_active_configs(checkpoint: dict[str, Any], path: Path) -> None:
     """Remove config texts that are more than literals: mmengine *executes* such a text when it resumes or infers."""
     hub = checkpoint.get('message_hub')
     infos = [checkpoint.get('meta'), hub.get('runtime_info') if isinstance(hub, dict) else None]
-    for info in infos:
+    for info in (info for info in infos if isinstance(info, dict)):
         for key in ('config', 'cfg'):
-            if isinstance(info, dict) and isinstance(info.get(key), str) and not is_plain_config(info[key]):
+            text = info.get(key)
+            # A name alone, as published files have it, does nothing when it is run.
+            if isinstance(text, str) and not re.fullmatch(r'[\w.-]+', text) and not is_plain_config(text):
                 warnings.warn(f'The config text in {path} is code and no plain settings; it is ignored.', stacklevel=3)
                 del info[key]
 

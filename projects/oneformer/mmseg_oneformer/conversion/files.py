@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..files import atomic_path
-from ..safe_load import safe_load
+from ..safe_load import drop_active_configs, safe_load
 from .convert import AVERAGING, form_of
 
 WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'ema_state_dict', 'model_ema', 'ema', 'params')
@@ -148,7 +148,9 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
         raise ValueError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
     if isinstance(map_location, str | torch.device):
         state = {key: tensor.to(map_location) for key, tensor in state.items()}
-    return {'state_dict': state, 'meta': meta}
+    checkpoint = {'state_dict': state, 'meta': meta}
+    drop_active_configs(checkpoint, path)
+    return checkpoint
 
 
 def _read_shards(path: Path, map_location: Any) -> dict[str, Tensor]:

@@ -178,7 +178,7 @@ def semantic(class_logits: np.ndarray, mask_logits: np.ndarray, size: Size) -> n
     labels = np.empty(size.original, np.int64)
     for tile in tiles(mask_logits, size):
         low, high = (sigmoid(bound) for bound in tile.bounds())
-        possible = np.flatnonzero((high @ probs) * (1 + SLACK) >= (low @ probs).max())
+        possible = np.flatnonzero(~((high @ probs) * (1 + SLACK) < (low @ probs).max()))  # All, where logits are NaN.
         if len(possible) > 1:
             scores = np.tensordot(probs[:, possible], sigmoid(tile.logits()), (0, 0))
             labels[tile.place] = possible[scores.argmax(0)]
@@ -270,7 +270,7 @@ def compete(scores: np.ndarray, mask_logits: np.ndarray, size: Size) -> tuple[np
     for tile in tiles(mask_logits, size):
         low, high = tile.bounds()
         least, most = sigmoid(low) * scores, sigmoid(high) * scores
-        present = np.flatnonzero((most * (1 + SLACK) >= least.max()) | (high >= -SLACK))
+        present = np.flatnonzero(~(most * (1 + SLACK) < least.max()) | (high >= -SLACK))
         probs = sigmoid(tile.logits(present))
         own = probs >= 0.5  # Not logits >= 0: the sigmoid of a small enough negative number is 0.5 too.
         best = (probs * scores[present, None, None]).argmax(0)
