@@ -182,7 +182,13 @@ def run_bash(block, folder, environment):
     shell = ['bash', '-euo', 'pipefail', '-c', in_own_words(code)]
     with (folder.parent / 'output').open('w+') as output:
         process = subprocess.Popen(
-            shell, cwd=folder, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL, process_group=0
+            shell,
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             status = process.wait(SECONDS)
