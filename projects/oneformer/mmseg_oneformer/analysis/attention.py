@@ -1,6 +1,7 @@
 """Where a OneFormer looks: its attention weights, computed again from what its modules were given.
 
 Decisions:
+
 * Hooks look at the modules from outside, for one call; the network runs as always, with its fused kernels, which keep
   no weights. What a hook has seen is enough to compute them for the few queries that somebody asks about.
 * The same inputs give the module's own output again through :meth:`CrossAttention.output` and
