@@ -116,6 +116,16 @@ runpy.run_path(sys.argv[0], run_name='__main__')
     assert result.stdout.startswith('panoptic: ') and len(result.stdout) > 15
 
 
+def test_onnx__is_timed_beside_pytorch(exported, call_tool, tmp_path, capsys):
+    command = ('exported', exported, '--model', SHIPPED, '--runs', 1, '--warmup', 0, '--out', 'rows.json')
+    assert call_tool('analysis_tools/benchmark.py', *command) == 0, capsys.readouterr().err
+    rows = json.loads((tmp_path / 'rows.json').read_text())
+    assert [(row['name'], row['size'], row['peer']) for row in rows] == [
+        ('one-task', '96x128', 'PyTorch'),
+        ('three-tasks', '96x128', 'PyTorch'),
+    ]
+
+
 def test_verify__sees_a_damaged_graph(exported, infer):
     model = OneFormer(exported)
 

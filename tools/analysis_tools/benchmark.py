@@ -17,7 +17,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmseg_oneformer.analysis.benchmark import attention, data, infer, postprocess, train
+from mmseg_oneformer.analysis.benchmark import attention, data, exported, infer, postprocess, train
 from mmseg_oneformer.analysis.benchmark import eval as eval_
 from mmseg_oneformer.analysis.benchmark.report import markdown_report, write_into
 from mmseg_oneformer.analysis.benchmark.rows import format_rows, write_rows
@@ -33,6 +33,7 @@ COMMANDS = {
     'data': data,
     'eval': eval_,
     'attention': attention,
+    'exported': exported,
 }
 
 
