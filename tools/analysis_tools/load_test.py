@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines = [HEADER, ['---'] + ['---:'] * (len(HEADER) - 1), *cells]
         table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
         write_into(
-            args.into, f'{table}\n\n```bash\n{context["command"]}\n```\n\n{context["machine"]}; {context["versions"]}'
+            args.into, f'{table}\n\n```\n{context["command"]}\n```\n\n{context["machine"]}; {context["versions"]}'
         )
     return 1 if any(load.lost for load in loads) else 0
 
