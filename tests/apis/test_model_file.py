@@ -43,7 +43,42 @@ def test_model_file__config_comes_back(model_file):
 def test_model_file__types_are_registered_ones(model_file, by_type):
     path, _ = model_file
     rewrite(path, lambda text: text.replace("type='OneFormerHead'", f"type='{by_type}'"))
-    with pytest.raises(ValueError, match=f'nothing is registered as {by_type}'):
+    with pytest.raises(ValueError, match=f'is registered as {by_type}'):
+        OneFormerInferencer(path, device='cpu')
+
+
+def test_model_file__no_detector_that_runs_a_config(model_file, tmp_path):
+    """A teacher's config is a path, and mmdet runs what is there."""
+    path, _ = model_file
+    (tmp_path / 'teacher.py').write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nmodel = dict(type='mmdet.ResNet', depth=18)\n"
+    )
+    detector = {
+        'type': 'mmdet.KnowledgeDistillationSingleStageDetector',
+        'backbone': {'type': 'mmdet.ResNet', 'depth': 18},
+        'neck': {'type': 'mmdet.FPN', 'in_channels': [64, 128, 256, 512], 'out_channels': 8, 'num_outs': 5},
+        'bbox_head': {'type': 'mmdet.FCOSHead', 'num_classes': 2, 'in_channels': 8},
+        'teacher_config': str(tmp_path / 'teacher.py'),
+    }
+
+    def with_detector(text):
+        settings = parse_plain_config(text)
+        settings['model']['backbone'] = detector
+        return '\n'.join(f'{key} = {value!r}' for key, value in settings.items())
+
+    rewrite(path, with_detector)
+    with pytest.raises(ValueError, match='KnowledgeDistillationSingleStageDetector'):
+        OneFormerInferencer(path, device='cpu')
+    assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize(
+    'change', ['model = 3', 'test_dataloader = dict(dataset=dict(pipeline=[]))', 'x = ' + 99999 * '-' + '1']
+)
+def test_model_file__what_is_no_config_is_a_sentence(model_file, change):
+    path, _ = model_file
+    rewrite(path, lambda text: f'{text}\n{change}\n')
+    with pytest.raises(ValueError, match='is refused: it'):
         OneFormerInferencer(path, device='cpu')
 
 

@@ -102,7 +102,7 @@ def is_plain_config(text: str) -> bool:
     )
     try:
         nodes = list(ast.walk(ast.parse(text)))
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # The last two of what is nested too deep.
         return False
     # Names are read as what is called only, and what is called cannot have been given another meaning before.
     called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}

@@ -4,12 +4,14 @@ Decisions:
 * The config is text of plain literals. It is parsed and never run, and mmengine, which runs such texts, does not know
   the name it is stored under.
 * mmengine's registries import any dotted name that a ``type`` may be, ``subprocess.run`` too. From a file only types
-  that are registered are taken.
+  that are registered are taken; of the libraries' only parts of networks and steps of pipelines, since some whole
+  detectors (those that learn from a teacher) run a config file whose path they are given.
 * Only what inference needs is stored: the model without initialisation, and the steps from a photo to the network.
 """
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,14 @@ __all__ = ['is_model_file', 'read_model_config', 'write_model_file']
 
 KEY = 'config_text'
 """Where the config is in the description of the weights."""
+
+LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
+PARTS = re.compile(
+    r'mmcv\.(cnn|ops|transforms)\.|mmengine\.model\.base_model\.|mm(det|seg|pretrain)\.('
+    r'models\.(backbones\.(?!vpd|timm_backbone)|layers\.|losses\.|data_preprocessors?\.|utils\.)|'
+    r'datasets\.transforms\.(transforms|formatting)$)'
+)
+"""Modules of the libraries whose classes open no file that a config names."""
 
 
 def is_model_file(path: str | os.PathLike[str]) -> bool:
@@ -73,12 +83,15 @@ def read_model_config(path: str | os.PathLike[str]) -> Config:
         raise ValueError(f'{path} holds weights alone; give the name or the config of its model, and it as weights.')
     try:
         parts = _without_initialisation(parse_plain_config(text))
+        steps = parts['test_dataloader']['dataset']['pipeline']
+        if not steps or not all(isinstance(part, dict) and 'type' in part for part in (parts['model'], *steps)):
+            raise ValueError('it has no model or no pipeline')
         known = {name for registry in (MODELS, TRANSFORMS) for name in _registered(registry)}
         strange = sorted({str(kind) for kind in _types(parts) if str(kind) not in known})
         if strange:
-            raise ValueError(f'nothing is registered as {", ".join(strange)}')
+            raise ValueError(f'nothing that a file may ask for is registered as {", ".join(strange)}')
         return Config(parts, text, filename=str(path))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
             f'The config in {path} is refused: {error}; write the file again with tools/export.py.'
         ) from error
@@ -107,9 +120,11 @@ def _types(value: Any) -> Iterator[Any]:
 
 
 def _registered(registry: Registry) -> Iterator[str]:
-    """Yield every name in a registry and in those of the libraries below it, with and without the library's."""
+    """Yield every name that a file may use in a registry and those below it, with and without the library's."""
     registry.import_from_location()
-    for name in registry.module_dict:
-        yield from (name, f'{registry.scope}.{name}')
+    for name, kind in registry.module_dict.items():
+        module = getattr(kind, '__module__', '')
+        if module.partition('.')[0] not in LIBRARIES or PARTS.match(module):
+            yield from (name, f'{registry.scope}.{name}')
     for child in registry.children.values():
         yield from _registered(child)
