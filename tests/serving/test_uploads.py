@@ -50,6 +50,8 @@ ACCEPTED = {
     'progressive jpeg': lambda: encoded('JPEG', quality=95, progressive=True),
     'cmyk jpeg': lambda: encoded('JPEG', Image.fromarray(RGB).convert('CMYK'), quality=95),
     'jpeg with a trailer': lambda: encoded('JPEG', quality=95) + b'trailer' * 900,
+    'jpeg with a video behind it': lambda: encoded('JPEG', quality=95) + b'moov\xff\xd9\xff\xda' * 300,
+    'jpeg with a small one inside': lambda: encoded('JPEG', quality=95, comment=encoded('JPEG', quality=10)),
     'two pictures in a jpeg': multi_picture,
     'png': lambda: encoded('PNG'),
     'palette png': lambda: encoded('PNG', Image.fromarray(RGB).quantize(16)),
@@ -90,6 +92,20 @@ def test_decode__exif_orientation(orientation):
     assert np.abs(bgr[..., ::-1].astype(int) - np.asarray(turned)).mean() < 4
 
 
+def many_scans(count):
+    """A JPEG whose last scan comes again and again: each is a few bytes, and a pass over all pixels."""
+    whole = encoded('JPEG', progressive=True)
+    scan, end = whole.rindex(b'\xff\xda'), whole.rindex(b'\xff\xd9')
+    return whole[:end] + whole[scan:end] * count + whole[end:]
+
+
+def huge_tile():
+    """A TIFF of 16 x 16 pixels in a tile of 8192 x 8192."""
+    longs = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1, 322: 8192, 323: 8192, 324: 200, 325: 64}
+    tags = b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in longs.items())
+    return b'II*\0' + struct.pack('<IH', 8, len(longs)) + tags + bytes(300)
+
+
 JPEG = encoded('JPEG', quality=95)
 REFUSED = {
     'text': (b'a photo of a dog', 415),
@@ -101,6 +117,9 @@ REFUSED = {
     'a jpeg cut in its pixels': (JPEG[: len(JPEG) * 4 // 5], 400),
     'a jpeg without its end': (JPEG[:-40], 400),
     'a second picture that is cut': (multi_picture()[:-40], 400),
+    'a cut jpeg with a small one inside': (encoded('JPEG', quality=95, comment=JPEG)[:-40], 400),
+    'a jpeg of a thousand scans': (many_scans(1000), 400),
+    'a tiff with a huge tile': (huge_tile(), 413),
     'a png cut in its pixels': (encoded('PNG')[:120], 400),
     'a cut webp': (encoded('WEBP', lossless=True)[:60], 415),
     'png bomb': (png_bomb(60_000, 60_000), 413),

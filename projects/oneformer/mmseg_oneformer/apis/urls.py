@@ -125,7 +125,10 @@ def _decode(content: bytes, url: str) -> np.ndarray:
         raise ValueError(f'{url} is no photo; give the address of the picture itself.') from error
     if pixels > MAX_PIXELS:
         raise ValueError(f'{url} has more than {MAX_PIXELS // 1_000_000} megapixels; save a smaller one as a file.')
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # such as a side of more than a million pixels
+        image = None
     if image is None:
         raise ValueError(f'{url} is damaged or of a kind that OpenCV does not read; save the photo as a JPEG.')
     return image
