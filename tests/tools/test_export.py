@@ -1,6 +1,7 @@
 """tools/export.py: what it writes answers as PyTorch does, alone; and what it refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -154,3 +155,17 @@ def test_export__says_when_the_answers_differ(call_tool, monkeypatch, capsys, tm
     assert call_tool('export.py', SHIPPED, '--format', 'safetensors', '--out', 'one.safetensors', '--verify') == 1
     printed = capsys.readouterr()
     assert 'differs' in printed.out and 'should not be used' in printed.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['torch', 'aotinductor'])
+def test_torch_formats__verified(kind, call_tool, tmp_path, capsys):
+    if kind == 'aotinductor' and shutil.which('g++') is None:
+        pytest.skip('AOTInductor needs a C++ compiler')
+    assert call_tool('export.py', SHIPPED, '--format', kind, '--out', 'folder', '--size', 96, 128, '--verify') == 0
+    assert capsys.readouterr().out.count('100.0000%') == 3
+    assert sorted(path.name for path in (tmp_path / 'folder').iterdir()) == [
+        'model.json',
+        'model.pt2',
+        'oneformer_numpy.py',
+    ]

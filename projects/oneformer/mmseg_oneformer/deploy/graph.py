@@ -100,5 +100,9 @@ def trace(graph: OneFormerGraph, size: tuple[int, int] | None = None) -> Exporte
             )
     except Exception as error:  # A tracer meets the whole of Python: there is no list of what it raises.
         reason = str(error).strip().splitlines()[0].rstrip('.')
-        what, cure = ('at this size', 'use Swin, ResNet or ConvNeXt') if size else ('at any size', 'try a fixed size')
+        what, cure = (
+            ('at this size', 'use Swin, ResNet or ConvNeXt')
+            if size
+            else ('at any size', 'try a fixed size (--size H W)')
+        )
         raise ValueError(f'{type(graph.backbone).__name__} cannot be exported {what} ({reason}); {cure}.') from error
