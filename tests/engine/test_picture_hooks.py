@@ -62,6 +62,18 @@ def test_validation_pictures__the_first_photos_at_every_validation(runner, tmp_p
     assert 'pred_sem_seg' in found[0]  # the metrics come later
 
 
+@pytest.mark.parametrize('trouble', ['no photo', 'full disk'])
+def test_validation_pictures__trouble_is_no_end_of_a_training(runner, tmp_path, monkeypatch, trouble):
+    found = list(samples(tmp_path, 2))
+    if trouble == 'no photo':
+        Path(found[0].img_path).unlink()
+    else:
+        broken = OSError(28, 'No space left on device')
+        monkeypatch.setattr(runner.visualizer, 'add_image', lambda *args: (_ for _ in ()).throw(broken))
+    validate(ValidationPictures(), runner, [found])
+    assert names(tmp_path / 'vis') == (['val1_same_100.png'] if trouble == 'no photo' else [])
+
+
 def test_validation_pictures__none(runner, tmp_path):
     validate(ValidationPictures(num_images=0), runner, [list(samples(tmp_path, 1))])
     assert names(tmp_path) == []

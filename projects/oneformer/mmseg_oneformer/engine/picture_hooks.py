@@ -56,10 +56,13 @@ class ValidationPictures(Hook):
         if not is_main_process():
             return
         for sample in (outputs or ())[: max(0, self.num_images - self._drawn)]:
-            photo = mmcv.imread(sample.img_path, channel_order='rgb')
-            # The number tells photos of one name in different folders apart.
-            name = f'val{self._drawn}_{Path(sample.img_path).stem}'
-            runner.visualizer.add_datasample(name, photo, sample, pred_score_thr=self.score_thr, step=runner.iter)
+            try:
+                photo = mmcv.imread(sample.img_path, channel_order='rgb')
+                # The number tells photos of one name in different folders apart.
+                name = f'val{self._drawn}_{Path(sample.img_path).stem}'
+                runner.visualizer.add_datasample(name, photo, sample, pred_score_thr=self.score_thr, step=runner.iter)
+            except Exception as error:  # Of photos that are no files, full disks, trackers that cannot be reached.
+                print_log(f'A validation picture was not drawn: {error}', 'current', level=logging.WARNING)
             self._drawn += 1
 
 
