@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if single:
         write_model_file(out, infer.cfg, infer.model, infer.dataset_meta)
     else:
-        check_format(args.format, infer.device)
+        check_format(args.format, infer.device, photos is not None)
         write_folder(args.format, infer.model, meta, out, size)
     batch = f'{size[0]} x {size[1]} pixels, one photo a call' if size else 'any number and size of photos'
     print(f'{out} written{"" if single else f": {batch}, any of the three tasks"}')

@@ -4,8 +4,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner.checkpoint import load_checkpoint
+from safetensors import SafetensorError
 from torch import nn
 
+from mmseg_oneformer.conversion import files
 from mmseg_oneformer.models.checkpoint import for_inference, load_weights, read_checkpoint, save_safetensors
 
 META = {'config': 'toy', 'seed': 3, 'dataset_meta': {'classes': ['a', 'ä'], 'palette': [[1, 2, 3], [4, 5, 6]]}}
@@ -49,6 +51,16 @@ def test_safetensors__views_and_shared_tensors(tmp_path):
     save_safetensors({'a': weight, 'b': weight, 'c': weight.T, 'd': weight[0]}, tmp_path / 'a.safetensors', {})
     state = read_checkpoint(tmp_path / 'a.safetensors')['state_dict']
     equal(state, {'a': weight, 'b': weight, 'c': weight.T, 'd': weight[0]})
+
+
+def test_safetensors__full_disk_is_a_sentence(tmp_path, monkeypatch):
+    def full(*args):
+        raise SafetensorError('I/O error: No space left on device (os error 28)')
+
+    monkeypatch.setattr(files, 'save_file', full)
+    with pytest.raises(OSError, match=r'a\.safetensors cannot be written .*No space left'):
+        save_safetensors({'a': torch.zeros(2)}, tmp_path / 'a.safetensors', {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_safetensors__is_read_by_the_libraries_loader(tmp_path):

@@ -50,9 +50,11 @@ def test_export__refuses(args, sentence, call_tool, tmp_path, capsys):
 
 
 def test_export__without_onnx_says_what_to_install(call_tool, monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(sys.modules, 'onnxscript', None)
-    assert call_tool('export.py', SHIPPED, '--out', 'folder') == 2
-    assert 'mmseg_oneformer[export]' in capsys.readouterr().err
+    for package in ('onnxscript', 'onnxruntime'):
+        monkeypatch.setitem(sys.modules, package, None)
+        assert call_tool('export.py', SHIPPED, '--out', 'folder', '--verify') == 2
+        assert f'{package} is not installed' in capsys.readouterr().err
+        monkeypatch.delitem(sys.modules, package)
     assert not list(tmp_path.iterdir())
 
 

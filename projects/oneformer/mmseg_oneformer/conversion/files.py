@@ -99,11 +99,18 @@ def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def write_safetensors(
     path: str | os.PathLike[str], state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors to a ``.safetensors`` file, whole or not at all; shared ones as often as they are named."""
+    """Write tensors to a ``.safetensors`` file, whole or not at all; shared ones as often as they are named.
+
+    Raises:
+        OSError: The disk is full, or another fault of writing.
+    """
     with atomic_path(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
-        save_file(separate(state), temporary, {'format': 'pt', **(metadata or {})})
+        try:
+            save_file(separate(state), temporary, {'format': 'pt', **(metadata or {})})
+        except SafetensorError as error:
+            raise OSError(f'{path} cannot be written ({error}); make room or choose another place.') from error
         temporary.chmod(mode)  # safetensors makes a file that only its owner can read.
 
 

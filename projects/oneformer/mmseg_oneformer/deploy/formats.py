@@ -55,10 +55,10 @@ FORMATS: dict[str, Callable[[ExportedProgram, Path], None]] = {
 """What a graph can be written as: for onnxruntime; for ``torch.export.load``; compiled, for one kind of device."""
 
 
-def check_format(name: str, device: torch.device) -> None:
-    """Raise a ValueError that says what to install if a format cannot be written here."""
+def check_format(name: str, device: torch.device, verified: bool = False) -> None:
+    """Raise a ValueError that says what to install if a format cannot be written, or ``verified``, here."""
     if name == 'onnx':
-        for package in ('onnx', 'onnxscript'):
+        for package in ('onnx', 'onnxscript', *(['onnxruntime'] if verified else [])):
             if importlib.util.find_spec(package) is None:
                 raise ValueError(f'{package} is not installed; run: pip install "mmseg_oneformer[export]".')
     if name == 'onnx' and device.type != 'cpu':
