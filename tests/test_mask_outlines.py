@@ -49,3 +49,9 @@ def test_one_pixel__is_a_square_at_its_place():
 
 def test_empty_mask__has_none():
     assert mask_outlines(np.zeros((4, 5), bool)) == []
+
+
+def test_outlines__parts_that_touch_at_a_corner_are_two():
+    outlines = mask_outlines(np.eye(3, dtype=bool))
+    assert sorted(outline.exterior.min(axis=0).tolist() for outline in outlines) == [[0, 0], [1, 1], [2, 2]]
+    assert all(len(outline.exterior) == 4 and not outline.holes for outline in outlines)
