@@ -326,10 +326,22 @@ def test_init__classes_of_the_config(tiny_model, make_photo, tmp_path):
     assert infer.dataset_meta['classes'] == ('disc', 'box', 'sky', 'grass')
 
 
-def test_init__classes_of_another_model(tiny_model, tmp_path):
+@pytest.mark.parametrize(
+    'change, sentence',
+    [
+        ({'classes': ('a', 'b')}, '2 classes and the model has 4'),
+        ({'classes': (0, 1, 2, 3)}, 'are no names'),
+        ({'palette': [(1, 2, 3)]}, 'not 4 colours'),
+        ({'palette': [1, 2, 3, 4]}, 'not 4 colours'),
+        ({'category_ids': [7]}, 'not 4 whole numbers'),
+        (None, 'is a list and no dict'),
+    ],
+)
+def test_init__names_of_no_use(tiny_model, tmp_path, change, sentence):
     config, weights = tiny_model
     checkpoint = torch.load(weights, weights_only=True)
-    checkpoint['meta']['dataset_meta']['classes'] = ('a', 'b')
+    meta = checkpoint['meta']
+    meta['dataset_meta'] = [1] if change is None else {**meta['dataset_meta'], **change}
     torch.save(checkpoint, tmp_path / 'other.pth')
-    with pytest.raises(ValueError, match='2 classes and the model has 4'):
+    with pytest.raises(ValueError, match=sentence):
         OneFormerInferencer(config, tmp_path / 'other.pth', 'cpu')

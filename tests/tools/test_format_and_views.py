@@ -34,7 +34,7 @@ def test_format_only__photos_without_annotations(call_tool, pictures, tmp_path):
     table = json.loads((tmp_path / 'answers/panoptic_test_oneformer_results.json').read_text())
     ids = [entry['id'] for entry in json.loads(truth.read_text())['categories']]
     infer = OneFormerInferencer(MODEL)
-    answers = infer(pictures / 'val', batch_size=6, progress=False)
+    answers = [result.sample for result in infer(pictures / 'val', batch_size=6, progress=False)]
     assert len(table['annotations']) == len(answers) == 6
     for entry, sample in zip(table['annotations'], answers):
         assert entry['image_id'] == entry['file_name'].removesuffix('.png')

@@ -77,9 +77,9 @@ def test_train_measure_and_answer(call_tool, tmp_path, is_thing):
     assert metrics['PQ_st' if is_thing else 'PQ_th'] is None and (metrics['AP'] is None) is not is_thing
 
     infer = OneFormerInferencer(config, tmp_path / 'run/iter_2.pth', device='cpu')
-    (sample,) = infer(tmp_path / 'data/photos/001.png', out_dir=tmp_path / 'answers')
-    assert sample.pred_sem_seg.sem_seg.unique().tolist() == [0]
-    assert (len(sample.pred_instances) > 0) is is_thing
+    (result,) = infer(tmp_path / 'data/photos/001.png', out_dir=tmp_path / 'answers')
+    assert np.unique(result.semantic).tolist() == [0]
+    assert (len(result.instances) > 0) is is_thing
     assert (tmp_path / 'answers/overlays/001_panoptic.jpg').is_file()
     assert call_tool('test.py', config, 'run/iter_2.pth', '--format-only', '--out', 'server', '--work-dir', 'out') == 0
     assert np.unique(np.array(Image.open(tmp_path / 'server/semantic/001.png'))).tolist() == [1]

@@ -27,7 +27,7 @@ from .safe_load import checkpoint_types
 HAS_TRITON = importlib.util.find_spec('triton') is not None
 """Triton comes with PyTorch's builds for GPUs."""
 
-INSTALL_HINT = 'pip install "mmseg_oneformer[openmmlab]"'
+INSTALL_HINT = "pip install -e '.[openmmlab]'"
 
 
 class _NoOperators(ModuleType):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -54,9 +55,13 @@ def dataset_meta_of(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, 
     """Return classes, thing ids and palette: the checkpoint's own, else those of the config's test data set.
 
     Raises:
-        ValueError: If neither names the classes, or there are more or fewer than the model has.
+        ValueError: If neither names the classes, there are more or fewer than the model has, or what is said of them is
+            of no use.
     """
-    found = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
+    stored = meta.get('dataset_meta') or {}
+    if not isinstance(stored, dict):
+        raise ValueError(f'The dataset_meta of the weights is a {type(stored).__name__} and no dict; write them again.')
+    found = {key.lower(): value for key, value in stored.items()}
     if 'classes' not in found and cfg.get('test_dataloader') is not None:
         found = metainfo_of(cfg.test_dataloader.dataset)
     if 'classes' not in found:
@@ -66,4 +71,23 @@ def dataset_meta_of(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, 
             f'The weights name {len(found["classes"])} classes and the model has {model.head.num_classes}; '
             'give config and weights of one model.'
         )
+    _check_names(found)
     return {**found, 'classes': tuple(found['classes']), 'thing_ids': tuple(model.thing_ids)}
+
+
+def _check_names(meta: dict[str, Any]) -> None:
+    """Raise a ValueError if names, colours or numbers of the classes, which files bring along, are of no use."""
+    classes, palette, numbers = meta['classes'], meta.get('palette'), meta.get('category_ids')
+    if not all(isinstance(name, str) for name in classes):
+        raise ValueError('The classes are no names; correct dataset_meta of the weights, or metainfo of the config.')
+    if palette is not None and not isinstance(palette, str):  # mmdet's metas may say 'random'
+        if len(palette) < len(classes) or not all(_is_color(one) for one in palette):
+            raise ValueError(f'The palette is not {len(classes)} colours of three numbers; correct or remove it.')
+    if numbers is not None and (len(numbers) < len(classes) or not all(isinstance(one, Integral) for one in numbers)):
+        raise ValueError(f'The category_ids are not {len(classes)} whole numbers; correct or remove them.')
+
+
+def _is_color(value: Any) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return False
+    return all(isinstance(part, Integral) and 0 <= part <= 255 for part in value)

@@ -60,7 +60,7 @@ def check_format(name: str, device: torch.device, verified: bool = False) -> Non
     if name == 'onnx':
         for package in ('onnx', 'onnxscript', *(['onnxruntime'] if verified else [])):
             if importlib.util.find_spec(package) is None:
-                raise ValueError(f'{package} is not installed; run: pip install "mmseg_oneformer[export]".')
+                raise ValueError(f"{package} is not installed; run: pip install -e '.[export]'")
     if name == 'onnx' and device.type != 'cpu':
         raise ValueError('An ONNX graph is written on the CPU and runs on any device; leave out --device.')
     if name == 'aotinductor':

@@ -22,6 +22,8 @@ IDLE_SECONDS = 75
 """That a connection is kept open for a next request: longer than proxies keep theirs (nginx: 60)."""
 STOP_SECONDS = 30
 """For answers that are under way when the service is stopped."""
+LOGGED_BYTES = 300
+"""Of a request's address in the log."""
 MAX_CONNECTIONS = 500
 """Open at a time: below the 1024 files that a process may have by default."""
 
@@ -177,9 +179,10 @@ class LoggedRequests:
 def _line(scope: Scope, seen: dict[str, int], seconds: float) -> str:
     client: Any = scope.get('client') or ('-',)
     # As it was sent, percent signs and all: a line cannot be forged by a path with a line break.
-    target = scope.get('raw_path', b'').decode('latin-1')
-    query = scope.get('query_string', b'').decode('latin-1')
+    query = scope.get('query_string', b'')
+    sent = scope.get('raw_path', b'') + (b'?' if query else b'') + query
+    target = sent.decode('latin-1') if len(sent) <= LOGGED_BYTES else f'{sent[:LOGGED_BYTES].decode("latin-1")}...'
     return (
-        f'{client[0]} {scope["method"]} {target}{"?" if query else ""}{query} {seen["status"]} '
+        f'{client[0]} {scope["method"]} {target} {seen["status"]} '
         f'{seconds:.3f} s, {seen["in"]} bytes in, {seen["out"]} out'
     )
