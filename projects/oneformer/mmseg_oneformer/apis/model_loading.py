@@ -77,12 +77,12 @@ def dataset_meta_of(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, 
 
 def _check_names(meta: dict[str, Any]) -> None:
     """Raise a ValueError if names, colours or numbers of the classes, which files bring along, are of no use."""
-    classes, palette, numbers = meta['classes'], meta.get('palette'), meta.get('category_ids')
+    classes, palette, numbers = meta['classes'], meta.get('palette') or (), meta.get('category_ids')
     if not all(isinstance(name, str) for name in classes):
         raise ValueError('The classes are no names; correct dataset_meta of the weights, or metainfo of the config.')
-    if palette is not None and not isinstance(palette, str):  # mmdet's metas may say 'random'
-        if len(palette) < len(classes) or not all(_is_color(one) for one in palette):
-            raise ValueError(f'The palette is not {len(classes)} colours of three numbers; correct or remove it.')
+    colors = () if isinstance(palette, str) else palette  # mmdet's metas may say 'random'
+    if colors and (len(colors) < len(classes) or not all(_is_color(one) for one in colors)):
+        raise ValueError(f'The palette is not {len(classes)} colours of three numbers; correct or remove it.')
     if numbers is not None and (len(numbers) < len(classes) or not all(isinstance(one, Integral) for one in numbers)):
         raise ValueError(f'The category_ids are not {len(classes)} whole numbers; correct or remove them.')
 
@@ -90,4 +90,4 @@ def _check_names(meta: dict[str, Any]) -> None:
 def _is_color(value: Any) -> bool:
     if not isinstance(value, list | tuple) or len(value) != 3:
         return False
-    return all(isinstance(part, Integral) and 0 <= part <= 255 for part in value)
+    return all(isinstance(part, Integral) and 0 <= int(part) <= 255 for part in value)
