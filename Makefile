@@ -24,7 +24,8 @@ $(STAMP): requirements/constraints.txt setup.py
 	    'Python 3.11 to 3.13 is needed: rm -r $(VENV), then make PYTHON=python3.12 ...')"; \
 	install --upgrade pip setuptools wheel; \
 	install --constraint requirements/constraints.txt --editable ".[openmmlab]"; \
-	echo $$(($$(date +%s) - start)) > $(STAMP)
+	echo $$(($$(date +%s) - start)) > $(STAMP); \
+	echo "Installed. Next: source $(VENV)/bin/activate"
 
 install-dev: $(DEV)
 

@@ -1,7 +1,7 @@
 """mmdet's DetInferencer and mmseg's MMSegInferencer with a OneFormer.
 
 python examples/library_inferencers.py                       # on drawn pictures, with the shipped model
-python examples/library_inferencers.py PHOTO FOLDER --model oneformer_swin-t_8xb2-50e_coco-1024x1024
+python examples/library_inferencers.py PHOTO FOLDER --model oneformer_swin-t_8xb2-160k_ade20k-512x512
 
 Shows: both take our models by name (or config and weights by path), batches, and write their pictures and predictions
 as for their own models. mmdet's gives boxes, masks and the panoptic PNG, mmseg's the label map.

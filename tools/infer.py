@@ -99,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     infer = OneFormerInferencer(
         args.model, args.weights, args.device, args.cfg_options, dtype=args.dtype, compile=args.compile
     )
+    # A model answers with what it knows, whatever it is shown.
+    print(f'The model knows {infer.known_classes}.')
     answers = infer.stream(
         inputs,
         tasks,
@@ -109,21 +111,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_urls=args.allow_urls,
         max_frames=args.max_frames,
     )
-    answered = 0
+    answered, last = 0, None
     try:
         with closing(answers):
             for result in answers:
-                answered += 1
+                answered, last = answered + 1, repr(result) if answered == 0 else None
                 for form in args.export:
                     write_export(result, form, Path(args.out_dir))
     except KeyboardInterrupt:
         if args.camera is None:
             raise
+    if answered == 1:
+        print(last)
     if answered:
-        print(f'{answered} images answered ({", ".join(tasks)}); the files are in {args.out_dir}')
+        print(f'{_images(answered)} answered ({", ".join(tasks)}); the files are in {args.out_dir}')
     if broken:
-        print(f'{len(broken)} images could not be read: {", ".join(broken)}', file=sys.stderr)
+        print(f'{_images(len(broken))} could not be read: {", ".join(broken)}', file=sys.stderr)
     return 1 if broken else 0
+
+
+def _images(count: int) -> str:
+    return '1 image' if count == 1 else f'{count} images'
 
 
 def write_export(result: OneFormerResult, form: str, folder: Path) -> None:

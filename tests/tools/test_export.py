@@ -112,11 +112,16 @@ for name in ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmseg_oneformer'):
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name='__main__')
 """
-    photo = ROOT / 'docs/images/quickstart.png'
-    command = [sys.executable, '-c', script, str(exported / 'oneformer_numpy.py'), str(photo), 'panoptic']
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def answer(photo):
+        command = [sys.executable, '-c', script, str(exported / 'oneformer_numpy.py'), str(ROOT / photo), 'panoptic']
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    result = answer('docs/images/quickstart.png')
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith('panoptic: ') and len(result.stdout) > 15
+    refused = answer('README.md')
+    assert refused.returncode == 1 and refused.stderr.startswith('error: cannot identify image file'), refused.stderr
 
 
 def test_onnx__is_timed_beside_pytorch(exported, call_tool, tmp_path, capsys):

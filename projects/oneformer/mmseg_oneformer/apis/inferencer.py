@@ -304,6 +304,12 @@ class OneFormerInferencer:
         """Colour of each class, red, green, blue in 0..255."""
         return palette_colors(self.dataset_meta)
 
+    @property
+    def known_classes(self) -> str:
+        """How many classes the model knows, and the names of the first eight."""
+        names = self.dataset_meta['classes']
+        return f'{len(names)} classes: {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}'
+
     def _read(self, source: Source) -> Prepared:
         """Load one image and prepare it for the network; ValueError if it cannot be read."""
         if source.read is not None:

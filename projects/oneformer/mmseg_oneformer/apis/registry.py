@@ -63,7 +63,9 @@ def find_config(name: str | os.PathLike[str]) -> Path:
     configs = _configs()
     paths = configs.get(Path(name).stem if str(name).endswith('.py') else str(name), [])
     if os.sep in str(name) or not paths:
-        close = difflib.get_close_matches(Path(name).stem, configs, n=3, cutoff=0.4)
+        stem = Path(name).stem
+        close = difflib.get_close_matches(stem, configs, n=3, cutoff=0.4)
+        close = close or [known for known in configs if stem.lower() in known][:3]
         hint = f'did you mean {" or ".join(close)}?' if close else 'tools/infer.py --list shows all names.'
         raise ValueError(f'"{name}" is neither a config file nor the name of a model; {hint}')
     if len(paths) > 1:

@@ -391,6 +391,9 @@ if __name__ == '__main__':
     if len(sys.argv) < 2:
         sys.exit('usage: python oneformer_numpy.py PHOTO [TASK ...]')
     model = OneFormer(Path(__file__).parent)
-    with Image.open(sys.argv[1]) as file:
-        photo = np.asarray(ImageOps.exif_transpose(file).convert('RGB'))
-    print(describe(model(photo, tuple(sys.argv[2:]) or TASKS), model.meta))
+    try:
+        with Image.open(sys.argv[1]) as file:
+            photo = np.asarray(ImageOps.exif_transpose(file).convert('RGB'))
+        print(describe(model(photo, tuple(sys.argv[2:]) or TASKS), model.meta))
+    except (OSError, ValueError) as error:  # Pillow's are OSErrors, and name the file.
+        sys.exit(f'error: {error}')

@@ -70,6 +70,7 @@ def _facts(infer: OneFormerInferencer, name: str, limits: Limits) -> APIRouter:
         return {
             'name': name,
             'classes': len(infer.dataset_meta['classes']),
+            'known': infer.known_classes,
             'colors': infer.colors,
             'object_mask_thr': infer.model.test_cfg.object_mask_thr,
             'overlap_thr': infer.model.test_cfg.overlap_thr,

@@ -248,7 +248,8 @@ await busy('Connecting', async () => {
   const model = state.model = await askJson('api/model');
   $('model').textContent = `${model.name} · ${model.classes} classes`;
   $('model').title = model.name;
-  $('limits').textContent = `Up to ${model.max_bytes / 1e6} MB and ${model.max_pixels / 1e6} megapixels.`;
+  // A model answers with what it knows, whatever it is shown.
+  $('limits').textContent = `The model knows ${model.known}. Up to ${model.max_bytes / 1e6} MB and ${model.max_pixels / 1e6} megapixels.`;
   $('score').min = model.least_score;
   reset();
 });
