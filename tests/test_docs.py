@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, init_default_scope
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'data/README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 PACKAGE = ROOT / 'projects/oneformer/mmseg_oneformer'
-LIBRARIES = re.compile(r'MMCV==|mmcv\._ext|libGL|address already|in the |registry; check|unexpected keyword')
+LIBRARIES = re.compile(r'MMCV==|No module named|libGL|address already|in the |registry; check|unexpected keyword')
 """Messages of the libraries under us."""
 
 
