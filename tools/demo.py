@@ -12,13 +12,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-from mmengine.config import DictAction
 
-from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.engine.cli import add_speed_arguments, cli_errors
-from mmseg_oneformer.engine.memory import keep_freed_memory
+from mmseg_oneformer.apis.command_line import load_model, warm_up
+from mmseg_oneformer.engine.cli import add_model_arguments, cli_errors
 
 WAITING = 8
 """Photos under way at most: people wait for one each."""
@@ -28,10 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
-    parser.add_argument('--weights', metavar='FILE', help='a checkpoint, or its https address (default: by the name)')
-    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
-    add_speed_arguments(parser)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    add_model_arguments(parser)
     parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0: all (default: %(default)s)')
     parser.add_argument('--port', type=int, default=7860, help='0 takes a free one (default: %(default)s)')
     parser.add_argument('--max-megabytes', type=float, default=20, help='of a file (default: %(default)s)')
@@ -57,14 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         raise ValueError(f"{error.name} is not installed; run: pip install -e '.[serve]'") from error
     with listen(args.host, args.port) as taken:
-        if not torch.cuda.is_available():
-            keep_freed_memory()
-        infer = OneFormerInferencer(
-            args.model, args.weights, args.device, args.cfg_options, dtype=args.dtype, compile=args.compile
-        )
-        # What is wrong with model and device shows now, and the first photo does not pay for what happens once.
-        (blank,) = infer.logits([infer.prepare(np.zeros((480, 640, 3), np.uint8))])
-        blank.answer()
+        infer = load_model(args)
+        warm_up(infer)
         limits = Limits(int(args.max_megabytes * 1e6), int(args.max_megapixels * 1e6))
         app = create_app(infer, args.model, limits, max_waiting=WAITING)
         local = is_loopback(taken.getsockname()[0])

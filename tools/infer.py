@@ -22,15 +22,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import torch
-from mmengine.config import DictAction
 from tqdm import tqdm
 
-from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult, Source
+from mmseg_oneformer.apis import OneFormerResult, Source
+from mmseg_oneformer.apis.command_line import load_model
 from mmseg_oneformer.apis.weights import cache_root, weights_states
 from mmseg_oneformer.apis.zoo import format_zoo, markdown_zoo
-from mmseg_oneformer.engine.cli import add_speed_arguments, cli_errors
-from mmseg_oneformer.engine.memory import keep_freed_memory
+from mmseg_oneformer.engine.cli import add_model_arguments, cli_errors
 from mmseg_oneformer.files import write_atomic
 from mmseg_oneformer.tasks import TASKS, check_tasks
 
@@ -46,12 +44,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--max-frames', type=int, metavar='N', help='of each video and of the camera (default: all)')
     parser.add_argument('--allow-urls', action='store_true', help='an INPUT may be the http(s) address of a photo')
     parser.add_argument('--model', metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
-    parser.add_argument('--weights', metavar='FILE', help='a checkpoint, or its https address (default: by the name)')
+    add_model_arguments(parser)
     parser.add_argument('--tasks', nargs='+', metavar='TASK', default=TASKS, help=f'which of {", ".join(TASKS)}')
     parser.add_argument('--token', metavar='TASK', help="make all answers from this task's token")
     parser.add_argument('--batch-size', type=int, default=1, help='photos at a time; more than 1 pads smaller ones')
-    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
-    add_speed_arguments(parser)
     parser.add_argument('--out-dir', metavar='FOLDER', help='where the answers are written')
     parser.add_argument(
         '--export',
@@ -61,7 +57,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=(),
         help=f'also write {" and ".join(EXPORTS)}, a file an image, into folders <FORM>_<TASK>',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
     parser.add_argument(
         '--list',
         nargs='?',
@@ -94,11 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         broken.append(source.file_name)
         tqdm.write(f'skipped: {reason}', file=sys.stderr)
 
-    if not torch.cuda.is_available():
-        keep_freed_memory()
-    infer = OneFormerInferencer(
-        args.model, args.weights, args.device, args.cfg_options, dtype=args.dtype, compile=args.compile
-    )
+    infer = load_model(args)
     # A model answers with what it knows, whatever it is shown.
     print(f'The model knows {infer.known_classes}.')
     answers = infer.stream(

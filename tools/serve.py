@@ -13,24 +13,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from mmengine.config import DictAction
 
-from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.engine.cli import add_speed_arguments, cli_errors
-from mmseg_oneformer.engine.memory import keep_freed_memory
+from mmseg_oneformer.apis.command_line import load_model, warm_up
+from mmseg_oneformer.engine.cli import add_model_arguments, cli_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
-    parser.add_argument('--weights', metavar='FILE', help='a checkpoint, or its https address (default: by the name)')
-    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
-    add_speed_arguments(parser)
+    add_model_arguments(parser)
     parser.add_argument('--threads', type=int, help="of PyTorch on the CPU (default: PyTorch's own choice)")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
     parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0: all (default: %(default)s)')
     parser.add_argument('--port', type=int, default=8000, help='0 takes a free one (default: %(default)s)')
     parser.add_argument(
@@ -77,14 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with listen(args.host, args.port) as taken:
         if args.threads is not None:
             torch.set_num_threads(args.threads)
-        if not torch.cuda.is_available():
-            keep_freed_memory()
-        infer = OneFormerInferencer(
-            args.model, args.weights, args.device, args.cfg_options, dtype=args.dtype, compile=args.compile
-        )
-        # What is wrong with model and device shows now, and the first photo does not pay for what happens once.
-        (blank,) = infer.logits([infer.prepare(np.zeros((480, 640, 3), np.uint8))])
-        blank.answer()
+        infer = load_model(args)
+        warm_up(infer)
         limits = Limits(int(args.max_megabytes * 1e6), int(args.max_megapixels * 1e6), args.max_seconds)
         app = create_app(infer, args.model, limits, args.max_batch, args.max_wait_ms / 1000, args.max_waiting)
         local = is_loopback(taken.getsockname()[0])

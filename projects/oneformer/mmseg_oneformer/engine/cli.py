@@ -105,6 +105,14 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of tools that load one model for use, beside ``--model``."""
+    parser.add_argument('--weights', metavar='FILE', help='a checkpoint, or its https address (default: by the name)')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
+    add_speed_arguments(parser)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+
+
 def prepare_config(args: argparse.Namespace) -> Config:
     """Return the config of ``args`` with the common flags applied, and start the process group if there is a launcher.
 
