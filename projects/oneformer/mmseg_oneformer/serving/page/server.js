@@ -33,6 +33,8 @@ export async function askPicture(path) {
 export async function download(path, fileName) {
   const url = URL.createObjectURL(await (await ask(path)).blob());
   const link = Object.assign(document.createElement('a'), { href: url, download: fileName });
+  document.body.append(link);
   link.click();
+  link.remove();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
