@@ -64,7 +64,9 @@ def fetch_photo(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) 
     try:
         content = answer.get(timeout=seconds)
     except queue.Empty:
-        raise ValueError(f'{url} has not arrived within {seconds:g} seconds; save the photo as a file.') from None
+        content = TimeoutError()
+    if isinstance(getattr(content, 'reason', content), TimeoutError):  # The socket's clock may be the quicker one.
+        raise ValueError(f'{url} has not arrived within {seconds:g} seconds; save the photo as a file.')
     if isinstance(content, ValueError):
         raise content
     if isinstance(content, Exception):
