@@ -60,7 +60,7 @@ def ask(url, data=None, method=None, **headers):
     names = {name.replace('_', '-'): value for name, value in headers.items()}
     request = urllib.request.Request(url, data, names, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             status, kind, content = answer.status, answer.headers, answer.read()
     except urllib.error.HTTPError as error:
         status, kind, content = error.code, error.headers, error.read()
@@ -84,12 +84,14 @@ def serve_page(infer):
             thread = threading.Thread(target=server.run, kwargs={'sockets': [taken]}, daemon=True)
             thread.start()
             while not server.started:
+                assert thread.is_alive()
                 time.sleep(0.01)
             url = url_of(taken)
             yield SimpleNamespace(
                 url=url, ask=lambda path, *args, **kwargs: ask(url + path, *args, **kwargs), limits=limits
             )
             server.should_exit = True
-            thread.join(10)
+            thread.join(60)
+            assert not thread.is_alive()
 
     return serve

@@ -14,6 +14,7 @@ spec = importlib.util.spec_from_file_location('server', path)
 server = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(server)
 server.HEADER_SECONDS, server.IDLE_SECONDS = map(float, sys.argv[1:])
+server.STOP_SECONDS = 3600
 asked = 0
 
 

@@ -9,7 +9,7 @@ import re
 import socket
 import subprocess
 import sys
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -23,10 +23,12 @@ from pycocotools import mask as mask_api
 
 from mmseg_oneformer.apis import OneFormerInferencer
 from mmseg_oneformer.datasets.shapes import write_shapes
+from mmseg_oneformer.serving.uploads import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 MAX_WAITING = 24
+SOON = 60  # seconds; what waits so long has failed
 
 
 class Server:
@@ -37,7 +39,7 @@ class Server:
 
     def ask(self, method, path, body=None, headers=None):
         """Return status, content (JSON decoded) and headers of one request."""
-        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=60)
+        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=SOON)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -54,20 +56,16 @@ class Server:
         return self.ask('GET', '/health')[1]
 
     def connect(self):
-        return socket.create_connection(('127.0.0.1', self.port), timeout=10)
+        return socket.create_connection(('127.0.0.1', self.port), timeout=SOON)
 
-    def wait_until_idle(self):
-        for _ in range(500):
-            if self.health()['waiting'] == 0:
-                return
-            time.sleep(0.02)
-        raise AssertionError('requests stay under way')
+    def is_idle(self):
+        return self.health()['waiting'] == 0
 
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
     log = tmp_path_factory.mktemp('service') / 'log.txt'
-    limits = ['--max-waiting', MAX_WAITING, '--max-seconds', 3, '--max-megabytes', 2, '--max-megapixels', 4]
+    limits = ['--max-waiting', MAX_WAITING, '--max-seconds', 5, '--max-megabytes', 2, '--max-megapixels', 4]
     command = [sys.executable, ROOT / 'tools/serve.py', '--model', MODEL, '--device', 'cpu', '--port', 0, *limits]
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     with (
@@ -80,7 +78,7 @@ def server(tmp_path_factory):
         assert 'answers at' in line, log.read_text()
         yield Server(urlsplit(re.search(r'http://\S+', line).group()).port, log)
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(SOON) == 0
 
 
 @pytest.fixture(scope='module')
@@ -238,40 +236,55 @@ def half_an_upload(server, body=b'\xff\xd8'):
     return connection
 
 
-def test_predict__an_upload_that_stops_is_given_up(server):
+def test_predict__an_upload_that_stops_is_given_up(server, wait_for):
     with half_an_upload(server) as slow:
         answer = slow.recv(4096)
-    assert answer.startswith(b'HTTP/1.1 408 ') and b'did not arrive within 3 s; send it again' in answer
-    server.wait_until_idle()
+    assert answer.startswith(b'HTTP/1.1 408 ') and b'did not arrive within 5 s; send it again' in answer
+    wait_for(server.is_idle)
 
 
-def test_predict__too_many_at_once_are_told_to_come_back(server, photos):
-    give_up = time.monotonic() + 2
-    uploads = [half_an_upload(server) for _ in range(MAX_WAITING)]
-    while server.health()['waiting'] < MAX_WAITING and time.monotonic() < give_up:
-        time.sleep(0.01)
-    status, sent, headers = server.ask('POST', '/predict', photos[2].read_bytes())
+def test_predict__who_leaves_amid_an_upload_has_a_line_in_the_log(server, wait_for):
+    half_an_upload(server).close()
+    wait_for(lambda: re.search(r' POST /predict 499 \d', server.log.read_text()))
+
+
+@pytest.fixture
+def patient(serve_page):
+    """The same application in this process; it waits for uploads, and takes eight requests at once."""
+    with serve_page(Limits(max_seconds=3600)) as served:
+        yield Server(urlsplit(served.url).port, None)
+
+
+def test_predict__too_many_at_once_are_told_to_come_back(patient, photos, wait_for):
+    uploads = [half_an_upload(patient) for _ in range(8)]
+    wait_for(lambda: patient.health()['waiting'] == 8)
+    status, sent, headers = patient.ask('POST', '/predict', photos[2].read_bytes())
     assert status == 503 and headers['retry-after'] == '1'
-    assert sent['detail'] == f'{MAX_WAITING} requests are under way; try again in a moment.'
+    assert sent['detail'] == '8 requests are under way; try again in a moment.'
     for upload in uploads:
         upload.close()  # amid an upload
-    server.wait_until_idle()
-    assert server.predict(photos[2].read_bytes())[0] == 200
+    wait_for(patient.is_idle)
+    assert patient.predict(photos[2].read_bytes())[0] == 200
 
 
-def test_predict__who_leaves_is_not_computed(server, photos):
-    """Twenty leave right behind their upload: what waits for the network drops out, and the log says 499."""
-    body = photos[1].read_bytes()
-    before = server.health()['photos']
-    for _ in range(20):
-        with server.connect() as leaving:
-            leaving.sendall(
-                b'POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n' % len(body) + body
-            )
-    server.wait_until_idle()
-    assert server.health()['photos'] - before < 20
-    assert ' 499 ' in server.log.read_text()
-    assert server.predict(body)[0] == 200
+def test_predict__who_leaves_is_not_computed(patient, infer, photos, monkeypatch, wait_for):
+    """While the network is busy with one photo, others come and leave: they drop out of the queue."""
+    body, go_on, run = photos[1].read_bytes(), threading.Event(), infer.logits
+    monkeypatch.setattr(infer, 'logits', lambda *args: go_on.wait(SOON) and run(*args))
+    with ThreadPoolExecutor(1) as pool:
+        staying = pool.submit(patient.predict, body)
+        wait_for(lambda: patient.health()['photos'] == 1)
+        for _ in range(3):
+            with patient.connect() as leaving:
+                leaving.sendall(
+                    b'POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n' % len(body) + body
+                )
+                wait_for(lambda: patient.health()['waiting'] == 2)
+            wait_for(lambda: patient.health()['waiting'] == 1)
+        go_on.set()
+        assert staying.result()[0] == 200
+    assert patient.health()['photos'] == 1
+    assert patient.predict(body)[0] == 200
 
 
 def test_wrong_addresses__say_so(server):
@@ -282,7 +295,7 @@ def test_wrong_addresses__say_so(server):
     assert server.ask('POST', '/predict', b'x', headers={'Origin': 'https://elsewhere.example'})[0] == 403
 
 
-def test_bytes_that_are_no_http__do_not_harm(server, photos):
+def test_bytes_that_are_no_http__do_not_harm(server, photos, wait_for):
     random = np.random.default_rng(0)
     request = b'POST /predict?tasks=panoptic HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nabcd'
     for number in range(60):
@@ -293,7 +306,7 @@ def test_bytes_that_are_no_http__do_not_harm(server, photos):
             connection.shutdown(socket.SHUT_WR)
             answer = connection.recv(4096)
         assert not answer or re.match(rb'HTTP/1.1 [24]\d\d ', answer)
-    server.wait_until_idle()
+    wait_for(server.is_idle)
     assert server.predict(photos[2].read_bytes())[0] == 200
 
 
@@ -337,11 +350,18 @@ def test_docs_page__describes_everything_and_loads_nothing_from_afar(server):
     assert server.ask('GET', '/docs.css')[2]['content-type'].startswith('text/css')
 
 
-def test_log__has_lines_and_no_tracebacks(server):
+def test_health__says_what_it_was_started_with(server):
+    health = server.health()
+    assert (health['model'], health['device'], health['max_batch'], health['max_waiting']) == (
+        MODEL, 'cpu', 4, MAX_WAITING,
+    )  # fmt: skip
+
+
+def test_log__has_lines_and_no_tracebacks(server, wait_for):
     server.predict(b'secret', tasks='panoptic')
-    time.sleep(0.1)
+    line = r'127.0.0.1 POST /predict\?tasks=panoptic 415 \d+\.\d{3} s, 6 bytes in, \d+ out\n'
+    wait_for(lambda: re.search(line, server.log.read_text()))
     text = server.log.read_text()
-    assert re.search(r'127.0.0.1 POST /predict\?tasks=panoptic 415 0\.\d+ s, 6 bytes in, \d+ out\n', text)
     assert 'Traceback' not in text and 'secret' not in text
 
 
