@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ os.environ.setdefault(
 
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.visualization import Visualizer  # noqa: E402
+from torch.distributed import TCPStore  # noqa: E402
 
 import mmseg_oneformer  # noqa: E402, F401  (first: makes the OpenMMLab wheels importable)
 from mmseg_oneformer.visualization import OneFormerVisualizer  # noqa: E402
@@ -61,11 +63,51 @@ def sources():
     return toy_module('mixed_sources')
 
 
+@pytest.fixture(scope='session')
+def wait_for():
+    """Wait until something is true."""
+
+    def wait(condition, seconds=120):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, 'waited in vain'
+            time.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture
+def start_ranks(tmp_path):
+    """Start a script as the two processes of a group, in an empty folder; returns a function that waits for their end.
+
+    Their store is here, on a port that the system has given and nobody can take meanwhile.
+    """
+    started, stores = [], []
+
+    def start(script):
+        store = TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
+        address = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(store.port), 'TORCHELASTIC_USE_AGENT_STORE': 'True'}
+        stores.append(store)
+        for rank in range(2):
+            env = {**os.environ, **address, 'WORLD_SIZE': '2', 'RANK': str(rank), 'OMP_NUM_THREADS': '1'}
+            started.append(subprocess.Popen([sys.executable, str(Path(script).resolve())], cwd=tmp_path, env=env))
+
+        def finish():
+            assert [process.wait(timeout=900) for process in started] == [0, 0]
+
+        return finish
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture
 def run_tool(tmp_path):
     """Run a tool of ``tools/`` as a user would, in an empty folder; returns the finished process."""
 
-    def run(tool, *args, env=None, timeout=300):
+    def run(tool, *args, env=None, timeout=900):
         command = ['bash', ROOT / 'tools' / tool] if tool.endswith('.sh') else [sys.executable, ROOT / 'tools' / tool]
         paths = [str(TOY), os.environ.get('PYTHONPATH', '')]
         full_env = {

@@ -2,7 +2,7 @@
 
 A page is gone through as a reader would, in an empty folder with links to the checkout, a few drawn pictures and no
 network: its bash blocks as they stand, its Python blocks as one program, its configs by loading them. Words in capitals
-stand for the reader's own files there, and for small ones here: ``WORDS``.
+stand for the reader's own files there, and for small ones here: ``WORDS``. So does the port of a service.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -43,6 +44,14 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_iters=2, val_interval=2)
 default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
 """
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        return taken.getsockname()[1]
+
+
 WORDS = {
     'CONFIG': CONFIG,
     'CHECKPOINT': str(WEIGHTS),
@@ -59,9 +68,10 @@ WORDS = {
     'RUN': f'work_dirs/{MODEL}',
     'OTHER': 'other_run',
     r'iter_\d+\.pth': 'iter_2.pth',
+    '8017': str(free_port()),
 }
-SECONDS = 180
-"""Longer than that no block takes, on a busy machine."""
+SECONDS = 900
+"""Longer than that no block takes, on a slow and busy machine."""
 
 NOT_RUN, SLOW = re.compile(r'<!-- not run: \S.* -->'), '<!-- slow -->'
 """What stands directly above a block that no test runs, or that takes more than some seconds."""
@@ -247,7 +257,7 @@ class PythonBlocks:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(SECONDS)
 
 
 def walk(page, folder, environment, slow):

@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for part in body if isinstance(body, list) else [body]:
             if isinstance(part, threading.Event):
-                part.wait(5)
+                part.wait(60)
             else:
                 self.wfile.write(part)
 

@@ -34,7 +34,7 @@ def browse(tmp_path_factory):
         headless = ('--headless', '--no-sandbox', '--disable-gpu', f'--user-data-dir={profile}')
         command = [program, *headless, '--virtual-time-budget=4000', *(flags or ['--dump-dom'])]
         done = subprocess.run(
-            [*command, path.resolve().as_uri() + fragment], capture_output=True, text=True, timeout=120, check=True
+            [*command, path.resolve().as_uri() + fragment], capture_output=True, text=True, timeout=600, check=True
         )
         return done.stdout
 

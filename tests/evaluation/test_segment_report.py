@@ -1,11 +1,7 @@
 """``report.json``: hand-made cases, and the counts of panoptic quality. As a script: one of two processes."""
 
 import json
-import os
 import pickle
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -224,26 +220,11 @@ def test_report__a_photo_of_another_size_is_one_sentence(drawn, samples, tmp_pat
         measure(drawn.META, samples, str(tmp_path / 'report'))
 
 
-def test_report__two_processes_write_the_same_files_as_one(drawn, samples, tmp_path):
+def test_report__two_processes_write_the_same_files_as_one(drawn, samples, tmp_path, start_ranks):
     assert len(samples) % 2
     measure(drawn.META, samples, str(tmp_path / 'one'))
     (tmp_path / 'samples.pkl').write_bytes(pickle.dumps((drawn.META, samples)))
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        address = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free.getsockname()[1]), 'WORLD_SIZE': '2'}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve())],
-            cwd=tmp_path,
-            env=os.environ | address | {'RANK': str(rank), 'OMP_NUM_THREADS': '1'},
-        )
-        for rank in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+    start_ranks(__file__)()
     assert files_of(tmp_path / 'two') == files_of(tmp_path / 'one')
 
 

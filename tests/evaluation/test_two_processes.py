@@ -1,11 +1,7 @@
 """Two gloo processes give what one gives; no image counts twice. Run as a script, this file is one of the processes."""
 
 import json
-import os
 import pickle
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -63,7 +59,9 @@ def instance_file(samples, path):
     path.write_text(json.dumps({'images': images, 'annotations': annotations, 'categories': categories}))
 
 
-def test_metrics__two_processes_equal_one_for_an_odd_number_of_images(drawn, photos, tmp_path, monkeypatch):
+def test_metrics__two_processes_equal_one_for_an_odd_number_of_images(
+    drawn, photos, tmp_path, monkeypatch, start_ranks
+):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     assert len(photos[0]) % 2
@@ -84,22 +82,7 @@ def test_metrics__two_processes_equal_one_for_an_odd_number_of_images(drawn, pho
 
     (tmp_path / 'cases.pkl').write_bytes(pickle.dumps(cases))
     before = {path.name for path in tmp_path.iterdir()}
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        address = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free.getsockname()[1]), 'WORLD_SIZE': '2'}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve())],
-            cwd=tmp_path,
-            env=os.environ | address | {'RANK': str(rank), 'OMP_NUM_THREADS': '1'},
-        )
-        for rank in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+    start_ranks(__file__)()
     for rank in range(2):
         answers = pickle.loads((tmp_path / f'rank{rank}.pkl').read_bytes())
         for metrics, of_one in zip(answers, expected, strict=True):

@@ -1,11 +1,6 @@
 """Two gloo processes with parts of a batch train as one with all of it. As a script, this file is one of the two."""
 
-import os
-import socket
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -81,7 +76,7 @@ def run_part():
     torch.distributed.destroy_process_group()
 
 
-def test_loss__two_processes_equal_one(build, make_batch, tmp_path):
+def test_loss__two_processes_equal_one(build, make_batch, tmp_path, start_ranks):
     work, expected = {}, {}
     for switch, changes in SWITCHES.items():
         cases = {}
@@ -93,27 +88,12 @@ def test_loss__two_processes_equal_one(build, make_batch, tmp_path):
                 cases[name] = (first, second)
         work[switch] = (build(**changes).to(torch.float32 if switch == 'float32' else torch.float64), cases)
     torch.save(work, tmp_path / 'work.pth')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        free_port = free.getsockname()[1]
-    address = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free_port), 'WORLD_SIZE': '2', 'OMP_NUM_THREADS': '1'}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve())],
-            cwd=tmp_path,
-            env=os.environ | address | {'RANK': str(rank)},
-        )
-        for rank in range(2)
-    ]
-    try:
-        for switch, (model, cases) in work.items():
-            for name, (first, second) in cases.items():
-                whole = {key: [*first[key], *second[key]] for key in first}
-                expected[switch, name] = losses_and_gradients(model, model, whole)
-        assert [process.wait(timeout=240) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+    finish = start_ranks(__file__)
+    for switch, (model, cases) in work.items():
+        for name, (first, second) in cases.items():
+            whole = {key: [*first[key], *second[key]] for key in first}
+            expected[switch, name] = losses_and_gradients(model, model, whole)
+    finish()
 
     ranks = [torch.load(tmp_path / f'rank{rank}.pth', weights_only=False) for rank in range(2)]
     worst = {}

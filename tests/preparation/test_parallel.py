@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,12 @@ from mmseg_oneformer.preparation.parallel import Job, run_jobs, write_if_changed
 
 
 def copy(job):
-    """Copy a file in capitals, slowly and leaving a trace."""
-    time.sleep(0.05)
+    """Copy a file in capitals, leaving a trace; the second half waits while it is held."""
     source = Path(job.sources[0])
     with (source.parent / 'trace').open('a') as trace:
         trace.write(f'{job.key} {os.getpid()}\n')
+    while int(job.key) >= 20 and (source.parent / 'hold').exists():
+        time.sleep(0.01)
     text = source.read_text()
     if text == 'broken':
         raise ValueError(f'{source} is broken; copy it anew.')
@@ -48,6 +50,11 @@ def worked(folder):
     return keys
 
 
+def workers(folder):
+    trace = folder / 'trace'
+    return {int(line.split()[1]) for line in trace.read_text().splitlines()} if trace.exists() else set()
+
+
 def answers(count=40):
     return [{'letters': 2 * number} for number in range(count)]
 
@@ -59,10 +66,18 @@ def test_run_jobs__answers_in_order(folder, processes):
     assert (folder / '7.out').read_text() == 'AB' * 7
 
 
-def test_run_jobs__several_processes_share_the_work(folder):
+def test_run_jobs__several_processes_share_the_work(folder, wait_for):
+    (folder / 'hold').touch()
+
+    def let_go():
+        try:
+            wait_for(lambda: len(workers(folder)) == 3)
+        finally:
+            (folder / 'hold').unlink()
+
+    threading.Thread(target=let_go).start()
     run_jobs(copy, jobs_of(folder), folder / '.journal', 1, 3, 'x')
-    owners = {line.split()[1] for line in (folder / 'trace').read_text().splitlines()}
-    assert len(owners) > 1 and str(os.getpid()) not in owners
+    assert len(workers(folder)) == 3 and os.getpid() not in workers(folder)
 
 
 def alive(pid):
@@ -74,22 +89,20 @@ def alive(pid):
 
 
 @pytest.mark.parametrize('processes', [1, 2])
-def test_run_jobs__killed_in_the_middle(folder, processes):
+def test_run_jobs__killed_in_the_middle(folder, processes, wait_for):
     """The main process is killed; its workers end, and the next run does only what is left."""
     journal = folder / '.journal'
     arguments = (copy, jobs_of(folder), journal, 1, processes, 'x')
     # Forked, since a new interpreter would import for ten seconds.
     process = multiprocessing.get_context('fork').Process(target=run_jobs, args=arguments)
+    (folder / 'hold').touch()
     process.start()
-    deadline = time.time() + 60
-    while time.time() < deadline and not (journal.is_file() and journal.read_text().count('\n') > 6):
-        time.sleep(0.02)
+    wait_for(lambda: len(workers(folder)) == processes and journal.read_text().count('\n') > 6)
     process.kill()
     process.join()
-    pids = {int(line.split()[1]) for line in (folder / 'trace').read_text().splitlines()} - {process.pid}
-    while time.time() < deadline and any(map(alive, pids)):
-        time.sleep(0.05)
-    assert len(pids) == (0 if processes == 1 else processes) and not any(map(alive, pids))
+    assert (process.pid in workers(folder)) == (processes == 1)
+    wait_for(lambda: not any(map(alive, workers(folder))))
+    (folder / 'hold').unlink()
 
     noted = {json.loads(line)[0] for line in journal.read_text().rpartition('\n')[0].splitlines()[1:]}
     assert 5 < len(noted) < 40

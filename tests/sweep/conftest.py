@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-import time
 
 import pytest
 
@@ -36,13 +35,15 @@ if options.get('behave') == 'die':
 done = max([int(path.stem[5:]) for path in folder.glob('iter_*.pth')], default=0) if args.resume else 0
 (folder / 'log/vis_data').mkdir(parents=True, exist_ok=True)
 for step in range(done + 1, 5):
-    time.sleep(float(options.get('sleep', 0)))
     with (folder / 'log/vis_data/scalars.json').open('a') as log:
         log.write(json.dumps(dict(iter=step, loss=10 / step, time=90.0)) + '\\n')
     with (folder / 'steps.txt').open('a') as steps:
         steps.write(f'{step} ')
     if options.get('behave') != 'forget':
         (folder / f'iter_{step}.pth').touch()
+    patience = time.monotonic() + 300
+    while options.get('hold') == str(step) and not (folder / 'go').exists() and time.monotonic() < patience:
+        time.sleep(0.01)
 alive.unlink()
 """
 TEST = """
@@ -99,19 +100,6 @@ def stop():
 @pytest.fixture
 def environment():
     return dict(os.environ)
-
-
-@pytest.fixture
-def wait_for():
-    """Wait until something is true."""
-
-    def wait(condition, seconds=20):
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, 'waited in vain'
-            time.sleep(0.02)
-
-    return wait
 
 
 @pytest.fixture

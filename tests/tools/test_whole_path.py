@@ -68,7 +68,7 @@ def test_real_photos__train_test_and_infer(run_tool, tmp_path):
 
 @pytest.mark.slow
 def test_quickstart__writes_its_summary_and_pictures(run_tool, tmp_path):
-    done = run_tool('quickstart.py', '--iterations', 3, '--install-seconds', 1, timeout=900)
+    done = run_tool('quickstart.py', '--iterations', 3, '--install-seconds', 1, timeout=3600)
     assert done.returncode == 0, done.stderr
     out = tmp_path / 'work_dirs/quickstart'
     summary = json.loads((out / 'summary.json').read_text())

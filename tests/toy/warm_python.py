@@ -47,8 +47,9 @@ def serve(address):
     """Wait for clients; returns in a forked process only, with what it should run."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
+        listener.bind(f'{address}.new')
         listener.listen()
+        Path(f'{address}.new').rename(address)  # Who sees it can connect.
         while True:
             connection, _ = listener.accept()
             if os.fork() == 0:
