@@ -56,9 +56,12 @@ class AfterImport(MetaPathFinder):
 
 
 def cure_base_inferencer(module: Any) -> None:
-    """Let ``DetInferencer`` and ``MMSegInferencer`` take our models by name, as they take those of their own zoos."""
+    """Let ``DetInferencer`` and ``MMSegInferencer`` take our models by name, and weights alone that can run nothing.
+
+    They run the config text that is in weights alone, and build whatever it names, ``os.system`` too.
+    """
     inferencer = module.BaseInferencer
-    look_up = inferencer._load_model_from_metafile
+    look_up, init_model = inferencer._load_model_from_metafile, inferencer._init_model
 
     def load_model_from_metafile(self: Any, model: str) -> tuple[Any, str]:
         if not is_our_name(model):
@@ -66,7 +69,14 @@ def cure_base_inferencer(module: Any) -> None:
         # An address and not a file: nothing is downloaded where the caller has weights of his own.
         return read_named_config(model), f'{PREFIX}{model}'
 
-    inferencer._load_model_from_metafile = load_model_from_metafile
+    def _init_model(self: Any, cfg: Any, weights: str | None, *args: Any, **kwargs: Any) -> Any:
+        if not cfg and weights is not None:
+            from .apis.model_file import read_stored_config
+
+            cfg.update(read_stored_config(weights)._cfg_dict)
+        return init_model(self, cfg, weights, *args, **kwargs)
+
+    inferencer._load_model_from_metafile, inferencer._init_model = load_model_from_metafile, _init_model
 
 
 def cure_det_inferencer(module: Any) -> None:

@@ -9,6 +9,7 @@ import ast
 import importlib
 import pickle
 import re
+import sys
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
     return checkpoint
 
 
-def drop_active_configs(checkpoint: dict[str, Any], path: Path) -> None:
+def drop_active_configs(checkpoint: dict[str, Any], path: str | Path) -> None:
     """Remove config texts that are more than literals: mmengine *executes* such a text when it resumes or infers."""
     hub = checkpoint.get('message_hub')
     infos = [checkpoint.get('meta'), hub.get('runtime_info') if isinstance(hub, dict) else None]
@@ -91,6 +92,8 @@ def drop_active_configs(checkpoint: dict[str, Any], path: Path) -> None:
 def is_plain_config(text: str) -> bool:
     """Return whether a config's text is assignments of literals and ``dict(...)`` only, so that running it is safe.
 
+    mmengine imports what ``custom_imports`` names; only what is imported already may be named there.
+
     mmengine fills in templates, ``{{$NAME:default}}``, before it runs a text. It takes the regular expressions for that
     from the text itself, and with them a string can be made to end early: what is run is not what is read here.
     """
@@ -101,7 +104,8 @@ def is_plain_config(text: str) -> bool:
         *(ast.keyword, ast.UnaryOp, ast.USub, ast.Call),
     )
     try:
-        nodes = list(ast.walk(ast.parse(text)))
+        tree = ast.parse(text)
+        nodes = list(ast.walk(tree))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # The last two of what is nested too deep.
         return False
     # Names are read as what is called only, and what is called cannot have been given another meaning before.
@@ -114,7 +118,24 @@ def is_plain_config(text: str) -> bool:
                 return False
         elif not isinstance(node, allowed) or (isinstance(node, ast.Call) and not isinstance(node.func, ast.Name)):
             return False
-    return True
+    return all(_imports_nothing(statement) for statement in tree.body)
+
+
+def _imports_nothing(statement: ast.stmt) -> bool:
+    """Whether an assignment has one name, and what it names to import has been imported."""
+    if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1):
+        return False
+    (target,) = statement.targets
+    if not isinstance(target, ast.Name):
+        return False
+    if target.id != 'custom_imports':
+        return True
+    try:
+        names = _value(statement.value)['imports']
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+    names = [names] if isinstance(names, str) else names
+    return isinstance(names, list | tuple) and all(isinstance(name, str) and name in sys.modules for name in names)
 
 
 def parse_plain_config(text: str) -> dict[str, Any]:
@@ -126,24 +147,31 @@ def parse_plain_config(text: str) -> dict[str, Any]:
     if not is_plain_config(text):
         raise ValueError('it is code and no plain settings')
 
-    def value(node: ast.expr) -> Any:
-        if isinstance(node, ast.Call):
-            if node.args or any(word.arg is None for word in node.keywords) or ast.unparse(node.func) != 'dict':
-                raise ValueError(f'{ast.unparse(node)[:40]} is no plain setting')
-            return {word.arg: value(word.value) for word in node.keywords}
-        if isinstance(node, ast.Dict):
-            pairs = zip(node.keys, node.values, strict=True)
-            return {ast.literal_eval(key or node): value(part) for key, part in pairs}
-        if isinstance(node, ast.List | ast.Tuple):
-            return (list if isinstance(node, ast.List) else tuple)(value(part) for part in node.elts)
-        return ast.literal_eval(node)
-
     settings: dict[str, Any] = {}
     for statement in ast.parse(text).body:
         assert isinstance(statement, ast.Assign)
         (target,) = statement.targets
-        settings[ast.unparse(target)] = value(statement.value)
+        settings[ast.unparse(target)] = _value(statement.value)
     return settings
+
+
+def _value(node: ast.expr) -> Any:
+    """Return what an expression of literals and ``dict(...)`` stands for."""
+    if isinstance(node, ast.Call):
+        # mmengine writes dict({'a.b': 1}) where a key is no name.
+        plain = len(node.args) <= 1 and all(isinstance(part, ast.Dict) for part in node.args)
+        if not plain or any(word.arg is None for word in node.keywords) or ast.unparse(node.func) != 'dict':
+            raise ValueError(f'{ast.unparse(node)[:40]} is no plain setting')
+        return {
+            **(_value(node.args[0]) if node.args else {}),
+            **{word.arg: _value(word.value) for word in node.keywords},
+        }
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return {ast.literal_eval(key or node): _value(part) for key, part in pairs}
+    if isinstance(node, ast.List | ast.Tuple):
+        return (list if isinstance(node, ast.List) else tuple)(_value(part) for part in node.elts)
+    return ast.literal_eval(node)
 
 
 def _shorten(text: str) -> str:

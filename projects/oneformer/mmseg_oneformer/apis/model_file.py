@@ -18,13 +18,14 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, TRANSFORMS, Registry
+from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ..models.checkpoint import save_safetensors
 from ..safe_load import parse_plain_config
 
-__all__ = ['is_model_file', 'read_model_config', 'write_model_file']
+__all__ = ['is_model_file', 'read_model_config', 'read_stored_config', 'write_model_file']
 
 KEY = 'config_text'
 """Where the config is in the description of the weights."""
@@ -32,10 +33,13 @@ KEY = 'config_text'
 LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
 PARTS = re.compile(
     r'mmcv\.(cnn|ops|transforms)\.|mmengine\.model\.base_model\.|mm(det|seg|pretrain)\.('
-    r'models\.(backbones\.(?!vpd|timm_backbone)|layers\.|losses\.|data_preprocessors?\.|utils\.)|'
+    r'models\.(backbones\.(?!vpd|timm_backbone)|layers\.|data_preprocessors?\.|utils\.)|'
     r'datasets\.transforms\.(transforms|formatting)$)'
 )
-"""Modules of the libraries whose classes open no file that a config names."""
+"""Modules of the libraries whose classes open no file that a config names; some of mmseg's losses do, a pickle too."""
+
+SOURCES = ('init_cfg', 'pretrained', 'backend_args', 'file_client_args', '_scope_')
+"""Settings that a file cannot have. One storage of mmengine imports from a folder that it is told."""
 
 
 def is_model_file(path: str | os.PathLike[str]) -> bool:
@@ -62,7 +66,7 @@ def write_model_file(path: str | os.PathLike[str], cfg: Config, model: nn.Module
         'test_dataloader': {'dataset': {'pipeline': pipeline}},
         'test_pipeline': cfg.get('test_pipeline', pipeline),
     }
-    text = Config(_without_initialisation(Config(parts).to_dict())).pretty_text
+    text = Config(_without_sources(Config(parts).to_dict())).pretty_text
     parse_plain_config(text)
     name = Path(cfg.filename).stem if cfg.filename else ''
     save_safetensors(model.state_dict(), path, {'config': name, KEY: text, 'dataset_meta': dataset_meta})
@@ -81,30 +85,70 @@ def read_model_config(path: str | os.PathLike[str]) -> Config:
         raise ValueError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
     if not isinstance(text, str):
         raise ValueError(f'{path} holds weights alone; give the name or the config of its model, and it as weights.')
+    return _checked(text, path)
+
+
+def read_stored_config(weights: str) -> Config:
+    """Return the config that lies in weights, for the inferencers of mmdet and mmseg: what inference needs of it.
+
+    Args:
+        weights: File or address of a checkpoint of mmengine's Runner, or of a file of :func:`write_model_file`.
+
+    Raises:
+        ValueError: If there is none, or it is more than settings of a OneFormer.
+    """
+    checkpoint = CheckpointLoader.load_checkpoint(weights, 'cpu')
+    hub = checkpoint.get('message_hub')
+    infos = [hub.get('runtime_info') if isinstance(hub, dict) else None, checkpoint['meta']]
+    found = (info.get(key) for info in infos if isinstance(info, dict) for key in ('cfg', KEY))
+    text = next((text for text in found if isinstance(text, str)), None)
+    if text is None:
+        raise ValueError(f'{weights} holds no config; give the name or the config of its model, and it as weights.')
+    cfg = _checked(text, weights)
+    # Of the data set mmdet wants its colours only, and those of the checkpoint do.
+    cfg.test_dataloader.dataset.update(type='mmdet.BaseDetDataset', ann_file='')
+    cfg.visualizer = {'type': 'OneFormerVisualizer', 'name': 'visualizer'}
+    return cfg
+
+
+def _checked(text: str, path: str | os.PathLike[str]) -> Config:
+    """Return what inference needs of a config's text.
+
+    Raises:
+        ValueError: If it is more than settings.
+    """
     try:
-        parts = _without_initialisation(parse_plain_config(text))
-        steps = parts['test_dataloader']['dataset']['pipeline']
+        settings = parse_plain_config(text)
+        steps = settings['test_dataloader']['dataset']['pipeline']
+        parts = _without_sources(
+            {
+                'default_scope': settings.get('default_scope', 'mmdet'),
+                'model': settings['model'],
+                'test_dataloader': {'dataset': {'pipeline': steps}},
+                'test_pipeline': settings.get('test_pipeline', steps),
+            }
+        )
         if not steps or not all(isinstance(part, dict) and 'type' in part for part in (parts['model'], *steps)):
             raise ValueError('it has no model or no pipeline')
         known = {name for registry in (MODELS, TRANSFORMS) for name in _registered(registry)}
         strange = sorted({str(kind) for kind in _types(parts) if str(kind) not in known})
+        if parts['default_scope'] not in LIBRARIES:  # mmengine imports it.
+            raise ValueError(f'its default_scope is {parts["default_scope"]!r}')
         if strange:
             raise ValueError(f'nothing that a file may ask for is registered as {", ".join(strange)}')
         return Config(parts, text, filename=str(path))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
-            f'The config in {path} is refused: {error}; write the file again with tools/export.py.'
+            f'The config in {path} is refused: {error}; give the name or the config of its model, and it as weights.'
         ) from error
 
 
-def _without_initialisation(value: Any) -> Any:
-    """Return the config without what names files or addresses of weights to start from."""
+def _without_sources(value: Any) -> Any:
+    """Return the config without what names files, addresses and storages to read from, or packages to import."""
     if isinstance(value, dict):
-        return {
-            key: _without_initialisation(part) for key, part in value.items() if key not in ('init_cfg', 'pretrained')
-        }
+        return {key: _without_sources(part) for key, part in value.items() if key not in SOURCES}
     if isinstance(value, list | tuple):
-        return type(value)(_without_initialisation(part) for part in value)
+        return type(value)(_without_sources(part) for part in value)
     return value
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from .. import compat
 from ..conversion import BUFFERS, FORMS, Conversion, describe_misfit, form_of, read_file, to_ours
 from ..conversion.files import unwrap, write_safetensors
+from ..safe_load import drop_active_configs
 
 TEXT_PREFIXES = ('text_mapper.', 'criterion.')
 """First parts of the state dict's keys that only training needs: text branch, and the losses that read it."""
@@ -197,7 +198,9 @@ def for_inference(cfg: Config) -> Config:
 
 def _as_checkpoint(content: Any, url: str) -> dict[str, Any]:
     """Return a download of the libraries as ``read_checkpoint`` would."""
-    return _under_our_names(unwrap(content, url), url)
+    checkpoint = unwrap(content, url)
+    drop_active_configs(checkpoint, url)
+    return _under_our_names(checkpoint, url)
 
 
 compat.register_checkpoint_reader(read_checkpoint, _as_checkpoint)
