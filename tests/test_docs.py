@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, init_default_scope
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'data/README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 PACKAGE = ROOT / 'projects/oneformer/mmseg_oneformer'
+COMMAND_LINE = ROOT / 'projects/oneformer/mmseg_oneformer_cli'
 LIBRARIES = re.compile(r'MMCV==|No module named|libGL|address already|in the |registry; check|unexpected keyword')
 """Messages of the libraries under us."""
 
@@ -51,7 +52,7 @@ def test_pages__anchors_exist(page):
 
 @pytest.mark.parametrize('page', PAGES, ids=page_id)
 def test_pages__flags_exist(page):
-    common = (PACKAGE / 'engine/cli.py').read_text()
+    common = (COMMAND_LINE / 'arguments.py').read_text()
     for line in re.findall(r'.*tools/[\w/]+\.(?:py|sh).*', page.read_text()):
         tools = re.findall(r'tools/[\w/]+\.(?:py|sh)', line)
         scripts = [ROOT / re.sub(r'(?:dist|slurm)_(\w+)\.sh', r'\1.py', tool) for tool in tools]
@@ -68,7 +69,7 @@ def strings_of(path):
 
 
 def test_troubleshooting__messages_exist():
-    files = [*PACKAGE.rglob('*.py'), *(ROOT / 'tools').rglob('*.py')]
+    files = [path for folder in (PACKAGE, COMMAND_LINE, ROOT / 'tools') for path in folder.rglob('*.py')]
     known = '\n'.join(text for file in files for text in strings_of(file)) + (ROOT / 'Makefile').read_text()
     rows = re.findall(r'^\| (`.*?) \|', (ROOT / 'docs/troubleshooting.md').read_text(), re.MULTILINE)
     messages = [message for row in rows for message in re.findall(r'`(.+?)`', row) if not LIBRARIES.search(message)]

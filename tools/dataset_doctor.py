@@ -9,28 +9,13 @@ python tools/dataset_doctor.py PANOPTIC_JSON --fix                         # cor
 Exit status: 0 no errors, 1 errors were found (with --strict: or warnings), 2 the data could not be examined.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer.apis.registry import read_config
-from mmseg_oneformer.datasets.doctor import (
-    Fixes,
-    available_cores,
-    counts_by_severity,
-    examine,
-    fix,
-    fixed_paths,
-    format_report,
-    open_source,
-    report_dict,
-)
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.files import write_atomic
+from mmseg_oneformer_cli import cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -49,8 +34,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--fix', action='store_true', help='write what can be corrected safely, beside and never over')
     parser.add_argument('--json', metavar='FILE', help='write everything that was found there')
     parser.add_argument('--strict', action='store_true', help='warnings count as errors for the exit status')
-    parser.add_argument('--jobs', type=int, default=available_cores(), help='processes (default: all cores)')
+    parser.add_argument('--jobs', type=int, help='processes (default: all cores)')
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmseg_oneformer.apis.registry import read_config
+    from mmseg_oneformer.datasets.doctor import (
+        Fixes,
+        available_cores,
+        counts_by_severity,
+        examine,
+        fix,
+        fixed_paths,
+        format_report,
+        open_source,
+        report_dict,
+    )
+    from mmseg_oneformer.files import write_atomic
 
 
 def describe_fixes(fixes: Fixes | None) -> str:
@@ -66,14 +69,15 @@ def describe_fixes(fixes: Fixes | None) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Examine, report, correct."""
     args = parse_args(argv)
-    if args.jobs < 1:
-        raise ValueError(f'--jobs must be at least 1, got {args.jobs}.')
+    jobs = available_cores() if args.jobs is None else args.jobs
+    if jobs < 1:
+        raise ValueError(f'--jobs must be at least 1, got {jobs}.')
     if args.fix:
         fixed_paths(args.panoptic_json)  # Before the work, not after it.
     cfg = read_config(args.config) if args.config is not None else None
     source = open_source(args.panoptic_json, cfg, args.images, args.segs)
     val = open_source(args.val, cfg, args.val_images, need_maps=False) if args.val is not None else None
-    examination = examine(source, val, args.against, args.deep, args.jobs)
+    examination = examine(source, val, args.against, args.deep, jobs)
     fixes = fix(examination) if args.fix else None
     if args.json is not None:
         write_atomic(Path(args.json), json.dumps(report_dict(examination, fixes), indent=1) + '\n')

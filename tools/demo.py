@@ -6,22 +6,19 @@ The page is at the address that is printed, for this machine alone unless --host
 Ctrl-C or SIGTERM, 2 for a wrong command.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import sys
 from collections.abc import Sequence
 
-
-from mmseg_oneformer.apis.command_line import load_model, warm_up
-from mmseg_oneformer.engine.cli import add_model_arguments, cli_errors
-
-WAITING = 8
-"""Photos under way at most: people wait for one each."""
+from mmseg_oneformer_cli import add_model_arguments, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line.
+
+    Raises:
+        ValueError: A number makes no sense.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     add_model_arguments(parser)
@@ -29,16 +26,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--port', type=int, default=7860, help='0 takes a free one (default: %(default)s)')
     parser.add_argument('--max-megabytes', type=float, default=20, help='of a file (default: %(default)s)')
     parser.add_argument('--max-megapixels', type=float, default=30, help='of a photo (default: %(default)s)')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for name in ('max_megabytes', 'max_megapixels'):
+        if not getattr(args, name) > 0:  # nan, too
+            raise ValueError(f'--{name.replace("_", "-")} is {getattr(args, name)}; give more than 0.')
+    return args
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmseg_oneformer.apis.command_line import load_model, warm_up
+
+WAITING = 8
+"""Photos under way at most: people wait for one each."""
 
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, answer a blank picture, and serve the page."""
     args = parse_args(argv)
-    for name in ('max_megabytes', 'max_megapixels'):
-        if not getattr(args, name) > 0:  # nan, too
-            raise ValueError(f'--{name.replace("_", "-")} is {getattr(args, name)}; give more than 0.')
     try:
         from mmseg_oneformer.serving.app import create_app
         from mmseg_oneformer.serving.guard import Guard, is_loopback

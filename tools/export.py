@@ -10,23 +10,13 @@ The task is an input of the graph. Height, width and number of photos are free, 
 Exit status: 0 if all went well, 1 if the export answers differently than PyTorch (--verify), 2 for a wrong command.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
-from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.apis.model_file import write_model_file
-from mmseg_oneformer.deploy.formats import FORMATS, check_format, deployment_meta, write_folder
-from mmseg_oneformer.deploy.oneformer_numpy import OneFormer, Runner
-from mmseg_oneformer.deploy.verify import compare_with_torch, drawn_photos, format_comparisons, network_runner
-from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer_cli import cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -34,7 +24,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Write a model for use without training code.')
     parser.add_argument('model', metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     parser.add_argument('weights', nargs='?', help='a checkpoint, or its https address (default: by the name)')
-    parser.add_argument('--format', choices=[*FORMATS, 'safetensors'], default='onnx', help='default: %(default)s')
+    parser.add_argument(
+        '--format', choices=['onnx', 'torch', 'aotinductor', 'safetensors'], default='onnx', help='default: %(default)s'
+    )
     parser.add_argument('--out', required=True, metavar='PATH', help='a folder; for safetensors, a file')
     parser.add_argument(
         '--size', nargs=2, type=int, metavar=('H', 'W'), help='one size for all photos, multiples of 32 (default: any)'
@@ -44,6 +36,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--device', default='cpu', help='that a compiled graph is for (default: %(default)s)')
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    import cv2
+    import numpy as np
+
+    from mmseg_oneformer.apis import OneFormerInferencer
+    from mmseg_oneformer.apis.model_file import write_model_file
+    from mmseg_oneformer.deploy.formats import check_format, deployment_meta, write_folder
+    from mmseg_oneformer.deploy.oneformer_numpy import OneFormer, Runner
+    from mmseg_oneformer.deploy.verify import compare_with_torch, drawn_photos, format_comparisons, network_runner
 
 
 def read_photos(paths: Sequence[str]) -> Iterable[np.ndarray]:

@@ -12,8 +12,6 @@ Published weights of a NAME are downloaded when it is used first.
 Exit status: 0 if all went well, 1 if a photo could not be read (the others are answered), 2 for a wrong command.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import json
 import os
@@ -22,22 +20,17 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from tqdm import tqdm
-
-from mmseg_oneformer.apis import OneFormerResult, Source
-from mmseg_oneformer.apis.command_line import load_model
-from mmseg_oneformer.apis.weights import cache_root, weights_states
-from mmseg_oneformer.apis.zoo import format_zoo, markdown_zoo
-from mmseg_oneformer.engine.cli import add_model_arguments, cli_errors
-from mmseg_oneformer.files import write_atomic
-from mmseg_oneformer.tasks import TASKS, check_tasks
-
+from mmseg_oneformer_cli import add_model_arguments, add_tasks_argument, add_token_argument, cli_errors, loading
 
 EXPORTS = ('labelme', 'geojson')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line.
+
+    Raises:
+        ValueError: Something is missing.
+    """
     parser = argparse.ArgumentParser(description='Answer photos and videos in all three tasks.')
     parser.add_argument('inputs', nargs='*', metavar='INPUT', help='photos, folders of photos, videos, glob patterns')
     parser.add_argument('--camera', type=int, metavar='NUMBER', help='a camera, the first is 0; Ctrl-C ends it')
@@ -45,8 +38,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--allow-urls', action='store_true', help='an INPUT may be the http(s) address of a photo')
     parser.add_argument('--model', metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     add_model_arguments(parser)
-    parser.add_argument('--tasks', nargs='+', metavar='TASK', default=TASKS, help=f'which of {", ".join(TASKS)}')
-    parser.add_argument('--token', metavar='TASK', help="make all answers from this task's token")
+    add_tasks_argument(parser)
+    add_token_argument(parser)
     parser.add_argument('--batch-size', type=int, default=1, help='photos at a time; more than 1 pads smaller ones')
     parser.add_argument('--out-dir', metavar='FOLDER', help='where the answers are written')
     parser.add_argument(
@@ -64,7 +57,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         choices=['text', 'markdown'],
         help='print all models and stop; markdown: the tables of docs/zoo.md',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.inputs += [] if args.camera is None else [args.camera]
+    for value, what in ((args.inputs, 'INPUT'), (args.model, '--model'), (args.out_dir, '--out-dir')):
+        if not value and not args.list:
+            raise ValueError(f'{what} is missing; see tools/infer.py --help, or --list for the names of models.')
+    return args
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from tqdm import tqdm
+
+    from mmseg_oneformer.apis import OneFormerResult, Source
+    from mmseg_oneformer.apis.command_line import load_model
+    from mmseg_oneformer.apis.weights import cache_root, weights_states
+    from mmseg_oneformer.apis.zoo import format_zoo, markdown_zoo
+    from mmseg_oneformer.files import write_atomic
 
 
 @cli_errors
@@ -78,11 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(format_zoo(weights_states()))
         print(f'Downloaded weights are kept in {cache_root()}.')
         return 0
-    inputs = [*args.inputs, *([] if args.camera is None else [args.camera])]
-    for value, what in ((inputs, 'INPUT'), (args.model, '--model'), (args.out_dir, '--out-dir')):
-        if not value:
-            raise ValueError(f'{what} is missing; see tools/infer.py --help, or --list for the names of models.')
-    tasks = check_tasks(args.tasks)
     broken: list[str] = []
 
     def note(source: Source, reason: str) -> None:
@@ -93,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A model answers with what it knows, whatever it is shown.
     print(f'The model knows {infer.known_classes}.')
     answers = infer.stream(
-        inputs,
-        tasks,
+        args.inputs,
+        args.tasks,
         args.token,
         args.batch_size,
         out_dir=args.out_dir,
@@ -115,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if answered == 1:
         print(last)
     if answered:
-        print(f'{_images(answered)} answered ({", ".join(tasks)}); the files are in {args.out_dir}')
+        print(f'{_images(answered)} answered ({", ".join(args.tasks)}); the files are in {args.out_dir}')
     if broken:
         print(f'{_images(len(broken))} could not be read: {", ".join(broken)}', file=sys.stderr)
     return 1 if broken else 0

@@ -6,8 +6,6 @@ Runs the commands that users type and prints them, so that the next step is know
 training goes on.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import json
 import os
@@ -19,20 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-
-from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.apis import find_config, find_weights
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.evaluation import format_results, own_token_metrics
-from mmseg_oneformer.evaluation.results import HEADLINES
-from mmseg_oneformer.files import write_atomic
-from mmseg_oneformer.tasks import TASKS
-from mmseg_oneformer.visualization import draw_sample, draw_tokens
-
-MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
-DATA = Path('data/shapes')
-TOOLS = Path(__file__).resolve().parent
+from mmseg_oneformer_cli import cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -42,6 +27,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', default='work_dirs/quickstart')
     parser.add_argument('--install-seconds', type=float, help='what the installation took, for the summary')
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    import cv2
+
+    from mmseg_oneformer.apis import OneFormerInferencer
+    from mmseg_oneformer.apis import find_config, find_weights
+    from mmseg_oneformer.evaluation import format_results, own_token_metrics
+    from mmseg_oneformer.evaluation.results import HEADLINES
+    from mmseg_oneformer.files import write_atomic
+    from mmseg_oneformer.tasks import TASKS
+    from mmseg_oneformer.visualization import draw_sample, draw_tokens
+
+MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
+DATA = Path('data/shapes')
+TOOLS = Path(__file__).resolve().parent
 
 
 def run(script: str, *arguments: str | Path) -> float:

@@ -7,20 +7,19 @@ curl --data-binary @photo.jpg "http://127.0.0.1:8000/predict?tasks=panoptic"
 wrong command.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import sys
 from collections.abc import Sequence
 
-import torch
-
-from mmseg_oneformer.apis.command_line import load_model, warm_up
-from mmseg_oneformer.engine.cli import add_model_arguments, cli_errors
+from mmseg_oneformer_cli import add_model_arguments, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line.
+
+    Raises:
+        ValueError: A number makes no sense.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     add_model_arguments(parser)
@@ -39,11 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--max-megabytes', type=float, default=20, help='of an upload (default: %(default)s)')
     parser.add_argument('--max-megapixels', type=float, default=30, help='of a photo (default: %(default)s)')
     parser.add_argument('--max-seconds', type=float, default=30, help='for an upload to arrive (default: %(default)s)')
-    return parser.parse_args(argv)
-
-
-def _check(args: argparse.Namespace) -> None:
-    """Raise a ValueError for a number that makes no sense."""
+    args = parser.parse_args(argv)
     for name, least in {'threads': 1, 'max_batch': 1, 'max_wait_ms': 0, 'max_waiting': 1}.items():
         value = getattr(args, name)
         if value is not None and not value >= least:
@@ -52,13 +47,21 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if not value > 0:
             raise ValueError(f'--{name.replace("_", "-")} is {value}; give more than 0.')
+    return args
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    import torch
+
+    from mmseg_oneformer.apis.command_line import load_model, warm_up
 
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, answer a blank picture, and serve."""
     args = parse_args(argv)
-    _check(args)
     try:
         from mmseg_oneformer.serving.app import create_app
         from mmseg_oneformer.serving.guard import Guard, is_loopback

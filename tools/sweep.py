@@ -10,8 +10,6 @@ Options with the same keys are alternatives, options with different keys are com
 together. The same command goes on with what is not finished; failed runs wait for --retry-failed.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import os
 import shlex
@@ -23,32 +21,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.sweep import (
-    FAILED,
-    FINISHED,
-    RUNNING,
-    Launch,
-    Run,
-    deal_devices,
-    execute,
-    format_status,
-    format_summary,
-    plan_runs,
-    queued_jobs,
-    read_run,
-    run_here,
-    state_of,
-    submit,
-)
-from mmseg_oneformer.sweep.cluster import job_of
-from mmseg_oneformer.sweep.execute import forgive
-
-TOOLS = Path(__file__).resolve().parent
+from mmseg_oneformer_cli import cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line.
+
+    Raises:
+        ValueError: There is nothing to run, or two flags exclude each other.
+    """
     parser = argparse.ArgumentParser(description='Train and measure configs x seeds x options.')
     parser.add_argument('configs', nargs='*', help='config files, or names of models')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='(default: 0)')
@@ -64,7 +45,38 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--status', action='store_true', help='show how far every run is and do nothing')
     parser.add_argument('--retry-failed', action='store_true', help='try failed runs again')
     parser.add_argument('--execute', metavar='FOLDER', help=argparse.SUPPRESS)  # what a job of sbatch runs
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not args.configs and args.execute is None:
+        raise ValueError('a sweep needs at least one config; give files or names of models.')
+    if args.launcher == 'sbatch' and args.jobs is not None:
+        raise ValueError('--jobs is for --launcher local; the cluster decides how many jobs run.')
+    return args
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmseg_oneformer.sweep import (
+        FAILED,
+        FINISHED,
+        RUNNING,
+        Launch,
+        Run,
+        deal_devices,
+        execute,
+        format_status,
+        format_summary,
+        plan_runs,
+        queued_jobs,
+        read_run,
+        run_here,
+        state_of,
+        submit,
+    )
+    from mmseg_oneformer.sweep.cluster import job_of
+    from mmseg_oneformer.sweep.execute import forgive
+
+TOOLS = Path(__file__).resolve().parent
 
 
 def show_plan(runs: Sequence[Run], launch: Launch) -> None:
@@ -123,15 +135,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         signal.signal(number, interrupt)
     if args.execute is not None:
         sys.exit(1 if execute_one(args) == FAILED else 0)
-    if not args.configs:
-        raise ValueError('a sweep needs at least one config; give files or names of models.')
     runs = plan_runs(args.configs, args.seeds, args.options, args.work_dir)
     if args.status:
         show_status(runs)
         return
     if args.launcher == 'sbatch':
-        if args.jobs is not None:
-            raise ValueError('--jobs is for --launcher local; the cluster decides how many jobs run.')
         devices: list[str] = []
         gpus = 1 if args.gpus is None else args.gpus
     else:

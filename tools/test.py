@@ -10,21 +10,18 @@ python tools/test.py CONFIG CHECKPOINT --format-only --out answers   # files for
 bash tools/dist_test.sh CONFIG CHECKPOINT 8                # 8 processes: a GPU each, or the CPU where there is none
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from mmengine.config import Config
-from mmengine.dist import is_main_process
-
-from mmseg_oneformer.apis import find_config, resolve_weights
-from mmseg_oneformer.engine.cli import add_common_arguments, add_speed_arguments, cli_errors, prepare_config
-from mmseg_oneformer.engine.memory import keep_freed_memory
-from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_answers
-from mmseg_oneformer.tasks import TASKS, check_task, check_tasks
+from mmseg_oneformer_cli import (
+    add_common_arguments,
+    add_speed_arguments,
+    add_tasks_argument,
+    add_token_argument,
+    cli_errors,
+    loading,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -37,8 +34,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='a file, an https address or the name of a model (default: the published weights)',
     )
     parser.add_argument('--out', metavar='PATH', help='results file (default: results.json in the work dir)')
-    parser.add_argument('--tasks', nargs='+', metavar='TASK', default=TASKS, help=f'which of {", ".join(TASKS)}')
-    parser.add_argument('--token', metavar='TASK', help="make all answers from this task's token")
+    add_tasks_argument(parser)
+    add_token_argument(parser)
     parser.add_argument('--token-matrix', action='store_true', help='measure every answer under every token')
     parser.add_argument('--per-class', action='store_true', help='print the numbers of each class too')
     parser.add_argument(
@@ -53,19 +50,29 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    import torch
+    from mmengine.config import Config
+    from mmengine.dist import is_main_process
+
+    from mmseg_oneformer.apis import find_config, resolve_weights
+    from mmseg_oneformer.engine.cli import prepare_config
+    from mmseg_oneformer.engine.memory import keep_freed_memory
+    from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_answers
+
+
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Test."""
     args = parse_args(argv)
-    tasks = check_tasks(args.tasks)
-    if args.token is not None:
-        check_task(args.token)
     cfg = prepare_config(args)
     checkpoint = resolve_weights(args.checkpoint or find_config(args.config).stem)
     if not torch.cuda.is_available():
         keep_freed_memory()
     if args.format_only:
-        format_answers(args, cfg, checkpoint, tasks)
+        format_answers(args, cfg, checkpoint)
         return
     out = Path(args.out or Path(cfg.work_dir) / 'results.json')
     results = evaluate(
@@ -73,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         checkpoint,
         config_name=args.config,
         out=out,
-        tasks=tasks,
+        tasks=args.tasks,
         token=args.token,
         token_matrix=args.token_matrix,
         show_dir=args.show_dir,
@@ -91,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f'{results["num_images"]} images in {results["seconds"]:.1f} s; all numbers are in {out}')
 
 
-def format_answers(args: argparse.Namespace, cfg: Config, checkpoint: Path, tasks: Sequence[str]) -> None:
+def format_answers(args: argparse.Namespace, cfg: Config, checkpoint: Path) -> None:
     """Write the answers for a server.
 
     Raises:
@@ -101,7 +108,7 @@ def format_answers(args: argparse.Namespace, cfg: Config, checkpoint: Path, task
         if getattr(args, option):
             raise ValueError(f'--format-only writes one set of answers alone; leave out --{option.replace("_", "-")}.')
     out = Path(args.out or Path(cfg.work_dir) / 'answers')
-    num_images = write_answers(cfg, checkpoint, out, tasks=tasks, token=args.token, tta=args.tta)
+    num_images = write_answers(cfg, checkpoint, out, tasks=args.tasks, token=args.token, tta=args.tta)
     if is_main_process():
         print(f'The answers for {num_images} images are in {out}')
 

@@ -6,21 +6,11 @@ python tools/train.py CONFIG --fine-tune-from MODEL    # from other weights, for
 bash tools/dist_train.sh CONFIG 8                      # 8 processes: a GPU each, or the CPU where there is none
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
-
-from mmseg_oneformer.datasets.metainfo import metainfo_of
-from mmseg_oneformer.engine.cli import add_common_arguments, cli_errors, prepare_config
-from mmseg_oneformer.engine.hooks import latest_checkpoint
-from mmseg_oneformer.engine.memory import keep_freed_memory
-from mmseg_oneformer.models.fine_tuning import FINE_TUNING, is_fine_tuning
+from mmseg_oneformer_cli import add_common_arguments, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,6 +35,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_common_arguments(parser)
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    import torch
+    from mmengine.config import Config, ConfigDict
+    from mmengine.runner import Runner
+
+    from mmseg_oneformer.datasets.metainfo import metainfo_of
+    from mmseg_oneformer.engine.cli import prepare_config
+    from mmseg_oneformer.engine.hooks import latest_checkpoint
+    from mmseg_oneformer.engine.memory import keep_freed_memory
+    from mmseg_oneformer.models.fine_tuning import FINE_TUNING, is_fine_tuning
 
 
 def use_mixed_precision(cfg: Config) -> None:

@@ -8,18 +8,11 @@ python tools/analysis_tools/analyze_logs.py cal_train_time RUN
 A run is a scalars.json or a work dir; what was logged before and after a resume is one run.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from mmseg_oneformer.analysis.curves import USUAL, figure_size, in_panels, save_curves, usual_curves
-from mmseg_oneformer.analysis.logs import Curve, Run, TrainTime, find_curves, read_run, train_time
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.visualization.curves import draw_curves
+from mmseg_oneformer_cli import cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -29,7 +22,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     plot = commands.add_parser('plot_curve', help='draw logged numbers over iterations')
     plot.add_argument('runs', nargs='+', metavar='RUN', help='scalars.json or work dir')
     plot.add_argument(
-        '--keys', nargs='+', metavar='NAME', help=f'names, patterns, all.LOSS, aux.LOSS (default: {", ".join(USUAL)})'
+        '--keys',
+        nargs='+',
+        metavar='NAME',
+        help='names, patterns, all.LOSS, aux.LOSS (default: loss, PQ, AP, mIoU, as far as there are any)',
     )
     plot.add_argument('--legend', nargs='+', metavar='TEXT', help='a name for each curve (default: run and key)')
     plot.add_argument('--title', default='', help='above the curves')
@@ -39,6 +35,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     times.add_argument('runs', nargs='+', metavar='RUN', help='scalars.json or work dir')
     times.add_argument('--include-outliers', action='store_true', help='count the first logging step, the start, too')
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    import numpy as np
+
+    from mmseg_oneformer.analysis.curves import figure_size, in_panels, save_curves, usual_curves
+    from mmseg_oneformer.analysis.logs import Curve, Run, TrainTime, find_curves, read_run, train_time
+    from mmseg_oneformer.visualization.curves import draw_curves
 
 
 def chosen_curves(run: Run, keys: Sequence[str] | None) -> list[Curve]:

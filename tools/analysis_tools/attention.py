@@ -9,44 +9,12 @@ query's place, and a column for each layer of the pixel decoder. Without --at an
 segments, the largest first.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import torch
-from mmengine.config import DictAction
-from PIL import Image
-
-from mmseg_oneformer.analysis.attention import Looks, query_at, segment_queries, watched
-from mmseg_oneformer.apis import OneFormerInferencer, PhotoLogits
-from mmseg_oneformer.datasets.images import read_photo
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.files import atomic_path
-from mmseg_oneformer.models.mask_resize import resize_masks
-from mmseg_oneformer.tasks import TASKS
-from mmseg_oneformer.visualization import Segment, draw_segments, grid
-from mmseg_oneformer.visualization.attention import draw_heat, draw_points
-from mmseg_oneformer.visualization.samples import display_names
-from mmseg_oneformer.visualization.text import widest_place
-
-MOST = 8
-"""Segments that are drawn unless queries are chosen."""
-
-
-class Chosen(NamedTuple):
-    """A query to draw."""
-
-    query: int
-    mask: np.ndarray
-    """(H, W) bool."""
-    label: int
-    score: float
-    place: tuple[int, int]
-    """(x, y) in pixels of the photo: where its points are drawn."""
+from mmseg_oneformer_cli import TASKS, add_options_argument, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -62,8 +30,41 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--height', type=int, default=240, help='of each picture in pixels (default: %(default)s)')
     parser.add_argument('--out-dir', default='work_dirs/attention', help='folder of the PNGs (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    add_options_argument(parser)
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from mmseg_oneformer.analysis.attention import Looks, query_at, segment_queries, watched
+    from mmseg_oneformer.apis import OneFormerInferencer, PhotoLogits
+    from mmseg_oneformer.datasets.images import read_photo
+    from mmseg_oneformer.files import atomic_path
+    from mmseg_oneformer.models.mask_resize import resize_masks
+    from mmseg_oneformer.visualization import Segment, draw_segments, grid
+    from mmseg_oneformer.visualization.attention import draw_heat, draw_points
+    from mmseg_oneformer.visualization.samples import display_names
+    from mmseg_oneformer.visualization.text import widest_place
+
+MOST = 8
+"""Segments that are drawn unless queries are chosen."""
+
+
+class Chosen(NamedTuple):
+    """A query to draw."""
+
+    query: int
+    mask: np.ndarray
+    """(H, W) bool."""
+    label: int
+    score: float
+    place: tuple[int, int]
+    """(x, y) in pixels of the photo: where its points are drawn."""
 
 
 def choose(photo: PhotoLogits, args: argparse.Namespace) -> list[Chosen]:

@@ -11,20 +11,22 @@ printed is the median of the runs, with the fastest and the slowest; memory is t
 was in use before. SUBCOMMAND --help explains each.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import sys
 from collections.abc import Sequence
 
-from mmseg_oneformer.analysis.benchmark import attention, data, exported, infer, postprocess, train
-from mmseg_oneformer.analysis.benchmark import eval as eval_
-from mmseg_oneformer.analysis.benchmark.report import markdown_report, write_into
-from mmseg_oneformer.analysis.benchmark.rows import format_rows, write_rows
-from mmseg_oneformer.analysis.benchmark.settings import add_common_arguments, apply_common_arguments, context
-from mmseg_oneformer.analysis.benchmark.scaling import scaling_tables
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.evaluation.tables import format_table
+from mmseg_oneformer_cli import cli_errors, loading
+
+with loading(__name__, None):  # Each subcommand brings its own flags.
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmseg_oneformer.analysis.benchmark import attention, data, exported, infer, postprocess, train
+    from mmseg_oneformer.analysis.benchmark import eval as eval_
+    from mmseg_oneformer.analysis.benchmark.report import markdown_report, write_into
+    from mmseg_oneformer.analysis.benchmark.rows import format_rows, write_rows
+    from mmseg_oneformer.analysis.benchmark.scaling import scaling_tables
+    from mmseg_oneformer.analysis.benchmark.settings import add_common_arguments, apply_common_arguments, context
+    from mmseg_oneformer.evaluation.tables import format_table
 
 COMMANDS = {
     'infer': infer,
@@ -37,7 +39,7 @@ COMMANDS = {
 }
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True)

@@ -3,32 +3,13 @@
 python tools/analysis_tools/browse_dataset.py CONFIG --output-dir work_dirs/browse --num 8
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from mmdet.structures import DetDataSample
-from mmengine.config import Config, DictAction
-from mmengine.registry import DATASETS, init_default_scope
-from PIL import Image, ImageDraw
-from tqdm import tqdm
-
-from mmseg_oneformer.apis.registry import read_config
-from mmseg_oneformer.datasets import MixedDataset, target_masks
-from mmseg_oneformer.datasets.base import SegmentationDataset
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.files import atomic_path
-from mmseg_oneformer.tasks import TASKS
-from mmseg_oneformer.visualization import Segment, class_colors, draw_segments, enlarge, instance_color, panel
-from mmseg_oneformer.visualization.text import font
-
-LINE = 24
-"""Height of a line of text in pixels."""
+from mmseg_oneformer_cli import add_options_argument, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -40,8 +21,30 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--num', type=int, default=8, help='samples to draw (default: %(default)s)')
     parser.add_argument('--pass', dest='pass_number', type=int, default=0, help='another pass, other augmentation')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    add_options_argument(parser)
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    import numpy as np
+    from mmdet.structures import DetDataSample
+    from mmengine.config import Config
+    from mmengine.registry import DATASETS, init_default_scope
+    from PIL import Image, ImageDraw
+    from tqdm import tqdm
+
+    from mmseg_oneformer.apis.registry import read_config
+    from mmseg_oneformer.datasets import MixedDataset, target_masks
+    from mmseg_oneformer.datasets.base import SegmentationDataset
+    from mmseg_oneformer.files import atomic_path
+    from mmseg_oneformer.tasks import TASKS
+    from mmseg_oneformer.visualization import Segment, class_colors, draw_segments, enlarge, instance_color, panel
+    from mmseg_oneformer.visualization.text import font
+
+LINE = 24
+"""Height of a line of text in pixels."""
 
 
 def datasets_by_task(cfg: Config) -> dict[str, SegmentationDataset | MixedDataset]:

@@ -9,45 +9,46 @@ data, and their annotation is a further column. Written are index.html, the most
 and comparison.json.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-from mmengine.registry import DATASETS, init_default_scope
-from mmengine.structures import BaseDataElement
-from tqdm import tqdm
-
-from mmseg_oneformer.analysis.comparison import Gallery, compare_photo, draw_compared
-from mmseg_oneformer.analysis.comparison.page import describe_quality
-from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult, find_config
-from mmseg_oneformer.apis.registry import read_config
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.evaluation.tables import format_table
-from mmseg_oneformer.tasks import TASKS, check_tasks
+from mmseg_oneformer_cli import add_options_argument, add_tasks_argument, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('models', nargs=2, metavar=('FIRST', 'SECOND'), help='names of models, or config files')
+    parser.add_argument('models', nargs=2, metavar='MODEL', help='FIRST and SECOND: names of models, or config files')
     parser.add_argument('--weights', nargs=2, metavar='FILE', help='checkpoints of both (default: by the names)')
     parser.add_argument('--names', nargs=2, metavar='TEXT', help='above the columns (default: what tells them apart)')
     photos = parser.add_mutually_exclusive_group(required=True)
     photos.add_argument('--photos', nargs='+', metavar='INPUT', help='photos and folders of photos')
     photos.add_argument('--data', metavar='CONFIG', help='the test data of this config, with its annotation')
-    parser.add_argument('--tasks', nargs='+', metavar='TASK', default=TASKS, help=f'which of {", ".join(TASKS)}')
+    add_tasks_argument(parser)
     parser.add_argument('--num', type=int, metavar='N', help='the first N photos of --data (default: all)')
     parser.add_argument('--shown', type=int, default=30, metavar='N', help='photos on the page (default: %(default)s)')
     parser.add_argument('--score-thr', type=float, default=0.5, help='instances below are left out (%(default)s)')
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--out-dir', default='work_dirs/compared', help='folder of the page (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override --data')
+    add_options_argument(parser, 'override --data')
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmengine.registry import DATASETS, init_default_scope
+    from mmengine.structures import BaseDataElement
+    from tqdm import tqdm
+
+    from mmseg_oneformer.analysis.comparison import Gallery, compare_photo, draw_compared
+    from mmseg_oneformer.analysis.comparison.page import describe_quality
+    from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult, find_config
+    from mmseg_oneformer.apis.registry import read_config
+    from mmseg_oneformer.evaluation.tables import format_table
 
 
 def column_names(args: argparse.Namespace) -> tuple[str, str]:
@@ -78,7 +79,7 @@ def load_models(args: argparse.Namespace) -> list[OneFormerInferencer]:
 
 
 def answered(
-    models: Sequence[OneFormerInferencer], args: argparse.Namespace, tasks: Sequence[str]
+    models: Sequence[OneFormerInferencer], args: argparse.Namespace
 ) -> Iterator[tuple[list[OneFormerResult], BaseDataElement | None]]:
     """Yield both models' answers about each photo, and the annotation if there is one.
 
@@ -86,7 +87,7 @@ def answered(
         ValueError: ``--num`` is no number of photos.
     """
     if args.data is None:
-        streams = [model.stream(args.photos, tasks, progress=False) for model in models]
+        streams = [model.stream(args.photos, args.tasks, progress=False) for model in models]
         for answers in zip(*streams):
             yield list(answers), None
         return
@@ -97,17 +98,17 @@ def answered(
         raise ValueError(f'--num is {args.num}; give 1 or more, or leave it out for all photos.')
     for index in range(min(len(data), args.num or len(data))):
         truth = data[index]['data_samples']
-        yield [model(truth.img_path, tasks, progress=False)[0] for model in models], truth
+        yield [model(truth.img_path, args.tasks, progress=False)[0] for model in models], truth
 
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare."""
     args = parse_args(argv)
-    tasks, names, models = check_tasks(args.tasks), column_names(args), load_models(args)
+    names, models = column_names(args), load_models(args)
     gallery = Gallery(names, args.shown)
-    for answers, truth in tqdm(answered(models, args, tasks), desc='comparing', unit='photo'):
-        compared = compare_photo(answers, tasks, truth, args.score_thr)
+    for answers, truth in tqdm(answered(models, args), desc='comparing', unit='photo'):
+        compared = compare_photo(answers, args.tasks, truth, args.score_thr)
         draw = partial(draw_compared, answers, names, truth=truth, score_thr=args.score_thr)
         gallery.add(answers[0].source.file_name, compared, draw)
     page, summary = gallery.write(Path(args.out_dir)), gallery.summary()

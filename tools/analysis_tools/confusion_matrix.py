@@ -7,35 +7,23 @@ python tools/analysis_tools/confusion_matrix.py CONFIG CHECKPOINT --kind panopti
 Writes confusion_<kind>.json (counts of all classes) and confusion_<kind>.png, and prints what is confused most.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from mmengine.config import Config
-from mmengine.dist import is_main_process
-from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
-from mmengine.registry import DATASETS, init_default_scope
-from mmengine.runner import Runner
-from tqdm import tqdm
+from mmseg_oneformer_cli import add_common_arguments, cli_errors, loading
 
-from mmseg_oneformer.apis import find_config, resolve_weights
-from mmseg_oneformer.engine.cli import add_common_arguments, cli_errors, prepare_config
-from mmseg_oneformer.evaluation import for_testing
-from mmseg_oneformer.evaluation.confusion import KINDS, keep_classes, most_confused
-from mmseg_oneformer.evaluation.saved_answers import SavedAnswers
-from mmseg_oneformer.evaluation.tables import format_table
-from mmseg_oneformer.models.checkpoint import load_weights
-from mmseg_oneformer.visualization.matrix import NORMALIZE, save_matrix
+KINDS = ('semantic', 'panoptic')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line.
+
+    Raises:
+        ValueError: Two sources of answers are given.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument(
@@ -44,17 +32,45 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='a file, an https address or the name of a model (default: the published weights)',
     )
     parser.add_argument('--predictions', metavar='FOLDER', help='answers on disk, instead of a checkpoint')
-    parser.add_argument('--kind', nargs='+', choices=list(KINDS), default=list(KINDS), help='(default: both)')
+    parser.add_argument('--kind', nargs='+', choices=KINDS, default=KINDS, help='(default: both)')
     parser.add_argument('--token', metavar='TASK', help="make the answers from this task's token")
     parser.add_argument('--out-dir', metavar='FOLDER', help='where to write (default: the work dir)')
     parser.add_argument('--classes', nargs='+', metavar='NAME', help='draw these only; the others become one')
     parser.add_argument(
-        '--normalize', choices=NORMALIZE, default='truth', help='what the picture shows shares of (default: truth)'
+        '--normalize',
+        choices=('truth', 'prediction', 'none'),
+        default='truth',
+        help='what the picture shows shares of (default: truth)',
     )
     parser.add_argument('--color-theme', default='Blues', metavar='NAME', help="one of matplotlib's (default: Blues)")
     parser.add_argument('--number', type=int, default=10, help='of pairs that are printed (default: 10)')
     add_common_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.predictions and args.checkpoint:
+        raise ValueError('give either a checkpoint or --predictions, not both.')
+    return args
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    import numpy as np
+    from mmengine.config import Config
+    from mmengine.dist import is_main_process
+    from mmengine.evaluator import Evaluator
+    from mmengine.model import is_model_wrapper
+    from mmengine.registry import DATASETS, init_default_scope
+    from mmengine.runner import Runner
+    from tqdm import tqdm
+
+    from mmseg_oneformer.apis import find_config, resolve_weights
+    from mmseg_oneformer.engine.cli import prepare_config
+    from mmseg_oneformer.evaluation import for_testing
+    from mmseg_oneformer.evaluation.confusion import keep_classes, most_confused
+    from mmseg_oneformer.evaluation.saved_answers import SavedAnswers
+    from mmseg_oneformer.evaluation.tables import format_table
+    from mmseg_oneformer.models.checkpoint import load_weights
+    from mmseg_oneformer.visualization.matrix import save_matrix
 
 
 def count_by_model(cfg: Config, args: argparse.Namespace, metrics: list[dict[str, Any]]) -> None:
@@ -96,8 +112,6 @@ def describe(content: Mapping[str, Any], number: int) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Count, draw and print."""
     args = parse_args(argv)
-    if args.predictions and args.checkpoint:
-        raise ValueError('give either a checkpoint or --predictions, not both.')
     cfg = prepare_config(args)
     folder = Path(args.out_dir or cfg.work_dir)
     files = {kind: folder / f'confusion_{kind}.json' for kind in args.kind}

@@ -8,8 +8,6 @@ Not counted: post-processing, and the text branch, which inference does not have
 real, which takes half a minute for Swin-L.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import json
 from collections import Counter
@@ -17,14 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
-
-from mmseg_oneformer.analysis.flops import Size, crop_size, mean_operations, photo_inputs
-from mmseg_oneformer.analysis.skeleton import one_task_skeleton
-from mmseg_oneformer.models.skeleton import count_parameters
-from mmseg_oneformer.apis.registry import read_config
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.evaluation.tables import format_table
+from mmseg_oneformer_cli import add_options_argument, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -37,8 +28,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--photos', nargs='+', type=Path, metavar='FOLDER', help='mean over the photos right in these, at test size'
     )
     parser.add_argument('--json', action='store_true', help='print JSON')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    add_options_argument(parser)
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmengine.config import Config
+
+    from mmseg_oneformer.analysis.flops import Size, crop_size, mean_operations, photo_inputs
+    from mmseg_oneformer.analysis.skeleton import one_task_skeleton
+    from mmseg_oneformer.models.skeleton import count_parameters
+    from mmseg_oneformer.apis.registry import read_config
+    from mmseg_oneformer.evaluation.tables import format_table
 
 
 def images_of(args: argparse.Namespace, cfg: Config) -> Counter[Size]:

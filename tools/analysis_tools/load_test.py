@@ -7,8 +7,6 @@ Starts tools/serve.py once for each --max-batch, and asks them in turn from this
 Exit status: 0 if every request was answered, 1 if some were lost, 2 for a wrong command.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import json
 import shlex
@@ -18,12 +16,42 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
-from mmseg_oneformer.analysis.benchmark.report import write_into
-from mmseg_oneformer.analysis.benchmark.settings import machine
-from mmseg_oneformer.analysis.load import Load, measure, read_photos, start_server
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.evaluation.tables import format_table
-from mmseg_oneformer.files import write_atomic
+from mmseg_oneformer_cli import add_tasks_argument, cli_errors, loading
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Raises:
+        ValueError: A number makes no sense.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='of tools/serve.py')
+    parser.add_argument('--weights', metavar='FILE', help='of tools/serve.py')
+    parser.add_argument('--device', default='cpu', help='of tools/serve.py (default: %(default)s)')
+    parser.add_argument('--photos', type=Path, required=True, metavar='FOLDER', help='its first 50 photos are sent')
+    add_tasks_argument(parser, 'asked for')
+    parser.add_argument('--clients', type=int, default=16, help='that ask at the same time (default: %(default)s)')
+    parser.add_argument('--requests', type=int, default=500, help='to each service (default: %(default)s)')
+    parser.add_argument(
+        '--max-batch', type=int, nargs='+', default=[1, 4], help='a service for each of these (default: %(default)s)'
+    )
+    parser.add_argument('--out', metavar='FILE', help='write the figures as JSON, a list')
+    parser.add_argument('--into', metavar='PAGE', help='put the table between the marks of this page')
+    args = parser.parse_args(argv)
+    if min(args.clients, args.requests, *args.max_batch) < 1:
+        raise ValueError('--clients, --requests and --max-batch are 1 or more; correct them.')
+    return args
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmseg_oneformer.analysis.benchmark.report import write_into
+    from mmseg_oneformer.analysis.benchmark.settings import machine
+    from mmseg_oneformer.analysis.load import Load, measure, read_photos, start_server
+    from mmseg_oneformer.evaluation.tables import format_table
+    from mmseg_oneformer.files import write_atomic
 
 SERVE = Path(__file__).resolve().parents[1] / 'serve.py'
 HEADER = [
@@ -41,31 +69,11 @@ HEADER = [
 ]
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='of tools/serve.py')
-    parser.add_argument('--weights', metavar='FILE', help='of tools/serve.py')
-    parser.add_argument('--device', default='cpu', help='of tools/serve.py (default: %(default)s)')
-    parser.add_argument('--photos', type=Path, required=True, metavar='FOLDER', help='its first 50 photos are sent')
-    parser.add_argument('--tasks', default='semantic,instance,panoptic', help='asked for (default: %(default)s)')
-    parser.add_argument('--clients', type=int, default=16, help='that ask at the same time (default: %(default)s)')
-    parser.add_argument('--requests', type=int, default=500, help='to each service (default: %(default)s)')
-    parser.add_argument(
-        '--max-batch', type=int, nargs='+', default=[1, 4], help='a service for each of these (default: %(default)s)'
-    )
-    parser.add_argument('--out', metavar='FILE', help='write the figures as JSON, a list')
-    parser.add_argument('--into', metavar='PAGE', help='put the table between the marks of this page')
-    return parser.parse_args(argv)
-
-
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, write; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse_args(argv)
-    if min(args.clients, args.requests, *args.max_batch) < 1:
-        raise ValueError('--clients, --requests and --max-batch are 1 or more; correct them.')
     photos = read_photos(args.photos)
     given = ['--weights', args.weights] if args.weights else []
     command = [sys.executable, str(SERVE), '--model', args.model, *given, '--device', args.device, '--port', '0']
@@ -76,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stack.enter_context(start_server(f'max-batch {size}', [*command, '--max-batch', str(size)]))
             for size in args.max_batch
         ]
-        loads = measure(servers, photos, args.clients, args.requests, f'?tasks={args.tasks}')
+        loads = measure(servers, photos, args.clients, args.requests, f'?tasks={",".join(args.tasks)}')
     cells = [_cells(load) for load in loads]
     print(format_table(HEADER, cells))
     context = {

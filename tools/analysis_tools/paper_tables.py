@@ -7,20 +7,13 @@ python tools/analysis_tools/paper_tables.py --table 1 2 3 --flops --format markd
 A results.json fills the cells of its model; several seeds give mean ± standard deviation (number of runs).
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer.analysis.measured import find_results
-from mmseg_oneformer.analysis.paper import load_paper, select
-from mmseg_oneformer.analysis.report import fill_table, format_json, format_tables
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.files import write_atomic
+from mmseg_oneformer_cli import cli_errors, loading
 
 RESULTS = Path('work_dirs')
-PHOTOS = (Path('data/coco_mini/train2017'), Path('data/coco_mini/val2017'))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,6 +40,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--format', choices=['text', 'markdown', 'json'], default='text', help='(default: text)')
     parser.add_argument('--out', metavar='FILE', help='write to this file instead of the terminal')
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmseg_oneformer.analysis.measured import find_results
+    from mmseg_oneformer.analysis.paper import load_paper, select
+    from mmseg_oneformer.analysis.report import fill_table, format_json, format_tables
+    from mmseg_oneformer.files import write_atomic
+
+PHOTOS = (Path('data/coco_mini/train2017'), Path('data/coco_mini/val2017'))
 
 
 @cli_errors

@@ -3,38 +3,44 @@
 python tools/analysis_tools/print_config.py CONFIG [--cfg-options key=value ...]
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from mmseg_oneformer.apis.registry import read_config
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.files import atomic_path
-from mmseg_oneformer.models.checkpoint import for_inference
+from mmseg_oneformer_cli import add_options_argument, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line.
+
+    Raises:
+        ValueError: A file of another kind is to be written.
+    """
     parser = argparse.ArgumentParser(description='Print a config after inheritance and overrides.')
     parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument(
         '--for-inference', action='store_true', help='without the text branch, as test and infer see it'
     )
     parser.add_argument('--save-path', type=Path, help='write to this .py, .json or .yml file as well')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides')
-    return parser.parse_args(argv)
+    add_options_argument(parser, 'overrides')
+    args = parser.parse_args(argv)
+    if args.save_path is not None and args.save_path.suffix not in ('.py', '.json', '.yml', '.yaml'):
+        raise ValueError(f'--save-path has to end in .py, .json or .yml, not as {args.save_path}.')
+    return args
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmseg_oneformer.apis.registry import read_config
+    from mmseg_oneformer.files import atomic_path
+    from mmseg_oneformer.models.checkpoint import for_inference
 
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Print."""
     args = parse_args(argv)
-    if args.save_path is not None and args.save_path.suffix not in ('.py', '.json', '.yml', '.yaml'):
-        raise ValueError(f'--save-path has to end in .py, .json or .yml, not as {args.save_path}.')
     cfg = read_config(args.config, args.cfg_options)
     if args.for_inference:
         cfg = for_inference(cfg)

@@ -6,24 +6,11 @@ A row for each token, a column for each answer; the diagonal is what the model i
 decoder run once a photo. Metrics under each token: tools/test.py CONFIG CHECKPOINT --token-matrix.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-from PIL import Image
-
-from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult
-from mmseg_oneformer.datasets.images import read_photo
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.evaluation.tables import format_table
-from mmseg_oneformer.files import atomic_path
-from mmseg_oneformer.tasks import TASKS
-from mmseg_oneformer.visualization import draw_tokens
-
-HEADER = ('token', 'semantic', 'instances', 'panoptic')
+from mmseg_oneformer_cli import add_options_argument, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,8 +23,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--score-thr', type=float, default=0.5, help='instances below are left out (%(default)s)')
     parser.add_argument('--height', type=int, default=360, help='of each picture in pixels (default: %(default)s)')
     parser.add_argument('--out-dir', default='work_dirs/tokens', help='folder of the PNGs (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    add_options_argument(parser)
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from PIL import Image
+
+    from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult
+    from mmseg_oneformer.datasets.images import read_photo
+    from mmseg_oneformer.evaluation.tables import format_table
+    from mmseg_oneformer.files import atomic_path
+    from mmseg_oneformer.tasks import TASKS
+    from mmseg_oneformer.visualization import draw_tokens
+
+HEADER = ('token', 'semantic', 'instances', 'panoptic')
 
 
 def describe(answer: OneFormerResult, score_thr: float) -> tuple[str, str, str]:

@@ -8,26 +8,34 @@ python tools/dataset_converters/image_list.py data/cityscapes/leftImg8bit/test \
 The photos are those of a JSON with "images", or all in a folder; categories are copied from a panoptic JSON.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.files import write_atomic
-from mmseg_oneformer.preparation.image_list import image_list
+from mmseg_oneformer_cli import cli_errors, loading
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', type=Path, metavar='FOLDER_OR_JSON', help='the photos')
+    parser.add_argument('--categories', type=Path, required=True, metavar='JSON', help='panoptic JSON of another split')
+    parser.add_argument('--out', type=Path, required=True, metavar='JSON', help='what is written')
+    return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmseg_oneformer.files import write_atomic
+    from mmseg_oneformer.preparation.image_list import image_list
 
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the JSON and say how many photos it lists."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', type=Path, metavar='FOLDER_OR_JSON', help='the photos')
-    parser.add_argument('--categories', type=Path, required=True, metavar='JSON', help='panoptic JSON of another split')
-    parser.add_argument('--out', type=Path, required=True, metavar='JSON', help='what is written')
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     content = image_list(args.source, args.categories)
     write_atomic(args.out, json.dumps(content))
     print(f'{args.out}: {len(content["images"])} photos')

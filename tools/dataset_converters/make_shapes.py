@@ -5,19 +5,15 @@ python tools/dataset_converters/make_shapes.py --out data/shapes
 A complete data set with the same settings is left as it is.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import time
 from collections.abc import Sequence
 
-from mmseg_oneformer.datasets.shapes import write_shapes
-from mmseg_oneformer.engine.cli import cli_errors
+from mmseg_oneformer_cli import cli_errors, loading
 
 
-@cli_errors
-def main(argv: Sequence[str] | None = None) -> None:
-    """Draw what the command line asks for and say what was done."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default='data/shapes', help='folder to make (default: %(default)s)')
     parser.add_argument('--train', type=int, default=4000, help='training pictures (default: %(default)s)')
@@ -25,7 +21,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--size', type=int, default=96, help='height and width in pixels (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='another seed draws other pictures (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='replace shapes that were drawn with other settings')
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmseg_oneformer.datasets.shapes import write_shapes
+
+
+@cli_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw what the command line asks for and say what was done."""
+    args = parse_args(argv)
     start = time.perf_counter()
     drawn = write_shapes(**vars(args))
     if drawn:

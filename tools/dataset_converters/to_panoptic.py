@@ -17,27 +17,73 @@ What nothing covers is void (id 0). Objects that nothing is left of are dropped;
 A long list of classes can be read from a file, one a line: --stuff @stuff.txt. An interrupted run goes on where it was.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmengine
+from mmseg_oneformer_cli import cli_errors, loading
 
-from mmseg_oneformer.apis.registry import config_root
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.files import write_atomic
-from mmseg_oneformer.preparation.formats import CocoFormat, InstanceIdFormat, LabelmeFormat, VocFormat, YoloFormat
-from mmseg_oneformer.preparation.own_config import own_config
-from mmseg_oneformer.preparation.own_data import Format, Written, write_panoptic
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line: one subcommand a format."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, fromfile_prefix_chars='@'
+    )
+    formats = parser.add_subparsers(dest='format', required=True, metavar='FORMAT')
+    coco = add_format(formats, 'coco', 'COCO instance JSON: its categories are things', 'the instance JSON', 255)
+    add_format(formats, 'voc', 'Pascal VOC', 'folder with SegmentationObject/ and SegmentationClass/', 255)
+    labelme = add_format(formats, 'labelme', 'labelme: one JSON a photo', 'folder of the JSONs')
+    yolo = add_format(formats, 'yolo', 'YOLO segmentation: one text file a photo', 'folder of the text files', 255)
+    ids = add_format(formats, 'cityscapes-ids', 'PNGs of class * 1000 + number', 'folder of the PNGs', 0)
+    for sub in (coco, yolo):
+        sub.add_argument('--semantic', type=Path, help='folder of semantic PNGs, named like the photos')
+    yolo.add_argument('--names', nargs='+', required=True, help='class names in their order, or a data.yaml')
+    labelme.add_argument('--ignore', nargs='+', default=[], metavar='LABEL', help='labels to leave out')
+    ids.add_argument('--photo-suffix', default='', help='what names of photos end with, such as _leftImg8bit')
+    ids.add_argument('--ids-suffix', default='', help='what names of PNGs end with, such as _gtFine_instanceIds')
+    return parser.parse_args(argv)
+
+
+def add_format(
+    formats: argparse._SubParsersAction, name: str, about: str, annotations: str, void: int | None = None
+) -> argparse.ArgumentParser:
+    """A subcommand with the arguments that all formats have; ``void`` is the default of --void, None: no such flag."""
+    sub = formats.add_parser(name, help=about, description=about, fromfile_prefix_chars='@')
+    sub.add_argument('annotations', type=Path, help=annotations)
+    sub.add_argument('--images', type=Path, required=True, help='folder of the photos')
+    sub.add_argument('--out', type=Path, required=True, help='folder to write into')
+    sub.add_argument('--name', default='train', help='of the split; in the names of the files (default: %(default)s)')
+    sub.add_argument(
+        '--things', nargs='+', default=[], metavar='NAME[=VALUE]', help='countable classes and their values'
+    )
+    sub.add_argument('--stuff', nargs='+', default=[], metavar='NAME[=VALUE]', help='other classes and their values')
+    if void is not None:
+        sub.add_argument(
+            '--void', nargs='+', type=int, default=[void], metavar='VALUE', help=f'ignored values (default: {void})'
+        )
+    sub.add_argument('--list', type=Path, help='text file of the photos to take, one name without suffix a line')
+    sub.add_argument('--jobs', type=int, help='processes (default: one a core)')
+    sub.add_argument('--config-out', type=Path, metavar='FILE', help='write a config that trains on the result')
+    return sub
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    import mmengine
+
+    from mmseg_oneformer.apis.registry import config_root
+    from mmseg_oneformer.files import write_atomic
+    from mmseg_oneformer.preparation.formats import CocoFormat, InstanceIdFormat, LabelmeFormat, VocFormat, YoloFormat
+    from mmseg_oneformer.preparation.own_config import own_config
+    from mmseg_oneformer.preparation.own_data import Format, Written, write_panoptic
 
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert what the command line names, say what came of it and give a config."""
-    args = build_parser().parse_args(argv)
+    args = parse_args(argv)
     only = args.list and [line.strip() for line in args.list.read_text().splitlines() if line.strip()]
     settings = {key: str(value) for key, value in sorted(vars(args).items()) if key not in ('jobs', 'config_out')}
     written = write_panoptic(read_format(args), args.images, args.out, args.name, only, args.jobs, settings)
@@ -94,49 +140,6 @@ def give_config(written: Written, out: Path, path: Path | None) -> None:
     else:
         path = Path(os.path.relpath(config_root())) / 'oneformer/own/oneformer_r50_1xb4-10k_own.py'
         print(f'A config, which --config-out would write:\n\n{own_config(path, train, val)}')
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """One subcommand a format."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, fromfile_prefix_chars='@'
-    )
-    formats = parser.add_subparsers(dest='format', required=True, metavar='FORMAT')
-    coco = add_format(formats, 'coco', 'COCO instance JSON: its categories are things', 'the instance JSON', 255)
-    add_format(formats, 'voc', 'Pascal VOC', 'folder with SegmentationObject/ and SegmentationClass/', 255)
-    labelme = add_format(formats, 'labelme', 'labelme: one JSON a photo', 'folder of the JSONs')
-    yolo = add_format(formats, 'yolo', 'YOLO segmentation: one text file a photo', 'folder of the text files', 255)
-    ids = add_format(formats, 'cityscapes-ids', 'PNGs of class * 1000 + number', 'folder of the PNGs', 0)
-    for sub in (coco, yolo):
-        sub.add_argument('--semantic', type=Path, help='folder of semantic PNGs, named like the photos')
-    yolo.add_argument('--names', nargs='+', required=True, help='class names in their order, or a data.yaml')
-    labelme.add_argument('--ignore', nargs='+', default=[], metavar='LABEL', help='labels to leave out')
-    ids.add_argument('--photo-suffix', default='', help='what names of photos end with, such as _leftImg8bit')
-    ids.add_argument('--ids-suffix', default='', help='what names of PNGs end with, such as _gtFine_instanceIds')
-    return parser
-
-
-def add_format(
-    formats: argparse._SubParsersAction, name: str, about: str, annotations: str, void: int | None = None
-) -> argparse.ArgumentParser:
-    """A subcommand with the arguments that all formats have; ``void`` is the default of --void, None: no such flag."""
-    sub = formats.add_parser(name, help=about, description=about, fromfile_prefix_chars='@')
-    sub.add_argument('annotations', type=Path, help=annotations)
-    sub.add_argument('--images', type=Path, required=True, help='folder of the photos')
-    sub.add_argument('--out', type=Path, required=True, help='folder to write into')
-    sub.add_argument('--name', default='train', help='of the split; in the names of the files (default: %(default)s)')
-    sub.add_argument(
-        '--things', nargs='+', default=[], metavar='NAME[=VALUE]', help='countable classes and their values'
-    )
-    sub.add_argument('--stuff', nargs='+', default=[], metavar='NAME[=VALUE]', help='other classes and their values')
-    if void is not None:
-        sub.add_argument(
-            '--void', nargs='+', type=int, default=[void], metavar='VALUE', help=f'ignored values (default: {void})'
-        )
-    sub.add_argument('--list', type=Path, help='text file of the photos to take, one name without suffix a line')
-    sub.add_argument('--jobs', type=int, help='processes (default: one a core)')
-    sub.add_argument('--config-out', type=Path, metavar='FILE', help='write a config that trains on the result')
-    return sub
 
 
 if __name__ == '__main__':

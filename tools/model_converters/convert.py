@@ -9,28 +9,13 @@ address, or the name of a model. Its form is recognised. OUT: .safetensors or .p
 reference code), a folder for hf (transformers).
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
-import torch
-from torch import Tensor
-
-from mmseg_oneformer.apis import find_config, resolve_weights
-from mmseg_oneformer.apis.registry import read_config
-from mmseg_oneformer.conversion import BUFFERS, FORMS, from_ours, read_file
-from mmseg_oneformer.conversion.fit import fit_to_model
-from mmseg_oneformer.conversion.hub_config import check_hub_config
-from mmseg_oneformer.conversion.output import check_network, check_target, write_hub_folder, write_ours, write_reference
-from mmseg_oneformer.conversion.report import format_report
-from mmseg_oneformer.datasets.metainfo import metainfo_of
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.models.checkpoint import convert, describe_conversion
+from mmseg_oneformer_cli import add_options_argument, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('input', metavar='IN', help='file, folder, https address, or name of a model')
     parser.add_argument('out', metavar='OUT', help='what to write')
     parser.add_argument('--model', metavar='NAME_OR_CONFIG', required=True, help='the model whose weights they are')
-    parser.add_argument('--to', choices=sorted(FORMS), default='mm', help='form of OUT (default: mm, ours)')
+    parser.add_argument('--to', choices=('hf', 'mm', 'shi'), default='mm', help='form of OUT (default: mm, ours)')
     parser.add_argument(
         '--reset-classifier', action='store_true', help='start a new class head unless the file names the same classes'
     )
@@ -51,8 +36,32 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='keep the text branch, which training needs (default but for hf)',
     )
     text.add_argument('--no-text', dest='text', action='store_false', help='leave it out (default for hf)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    add_options_argument(parser)
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmengine.config import Config
+    import torch
+    from torch import Tensor
+
+    from mmseg_oneformer.apis import find_config, resolve_weights
+    from mmseg_oneformer.apis.registry import read_config
+    from mmseg_oneformer.conversion import BUFFERS, FORMS, from_ours, read_file
+    from mmseg_oneformer.conversion.fit import fit_to_model
+    from mmseg_oneformer.conversion.hub_config import check_hub_config
+    from mmseg_oneformer.conversion.output import (
+        check_network,
+        check_target,
+        write_hub_folder,
+        write_ours,
+        write_reference,
+    )
+    from mmseg_oneformer.conversion.report import format_report
+    from mmseg_oneformer.datasets.metainfo import metainfo_of
+    from mmseg_oneformer.models.checkpoint import convert, describe_conversion
 
 
 def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[str, Any]:

@@ -8,30 +8,13 @@ taken as it is. What is printed at the end is the model's entry for a metafile.y
 fills in its scores.
 """
 
-import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
-
 import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.registry import MODELS, init_default_scope
-from torch import nn
-
-from mmseg_oneformer.apis.registry import find_config, read_config
-from mmseg_oneformer.apis.zoo import format_entry, metafile_entry
-from mmseg_oneformer.engine.cli import cli_errors
-from mmseg_oneformer.evaluation import versions
-from mmseg_oneformer.files import file_digest
-from mmseg_oneformer.models.checkpoint import (
-    TEXT_PREFIXES,
-    check_fit,
-    for_inference,
-    load_weights,
-    read_checkpoint,
-    save_safetensors,
-)
+from mmseg_oneformer_cli import cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,6 +35,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--results', metavar='FILE', help='scores (default: results.json beside the checkpoint)')
     parser.add_argument('--note', default='', help='how it was made: command, machine, time')
     return parser.parse_args(argv)
+
+
+with loading(__name__, parse_args):
+    import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
+
+    from mmengine.registry import MODELS, init_default_scope
+    from torch import nn
+
+    from mmseg_oneformer.apis.registry import find_config, read_config
+    from mmseg_oneformer.apis.zoo import format_entry, metafile_entry
+    from mmseg_oneformer.evaluation import versions
+    from mmseg_oneformer.files import file_digest
+    from mmseg_oneformer.models.checkpoint import (
+        TEXT_PREFIXES,
+        check_fit,
+        for_inference,
+        load_weights,
+        read_checkpoint,
+        save_safetensors,
+    )
 
 
 def load_chosen(model: nn.Module, path: str, ema: str | None) -> tuple[dict[str, Any], str]:

@@ -1,0 +1,33 @@
+"""The command lines of ``tools/``: what they share, and what can be answered before anything slow is imported.
+
+Beside the package and not in it: importing ``mmseg_oneformer`` brings PyTorch and OpenMMLab, which takes seconds, and
+nobody should wait that long for ``--help`` or for the news of a misspelt flag. Only the standard library is imported
+here.
+"""
+
+from .arguments import (
+    DTYPES,
+    TASKS,
+    add_common_arguments,
+    add_model_arguments,
+    add_options_argument,
+    add_speed_arguments,
+    add_tasks_argument,
+    add_token_argument,
+)
+from .manners import TRACEBACK, cli_errors, describe_mistake, loading
+
+__all__ = [
+    'DTYPES',
+    'TASKS',
+    'TRACEBACK',
+    'add_common_arguments',
+    'add_model_arguments',
+    'add_options_argument',
+    'add_speed_arguments',
+    'add_tasks_argument',
+    'add_token_argument',
+    'cli_errors',
+    'describe_mistake',
+    'loading',
+]

@@ -1,0 +1,109 @@
+"""Flags that several tools have. Names that come from the package stand here again, and a test compares them."""
+
+import argparse
+from typing import Any
+
+TASKS = ('semantic', 'instance', 'panoptic')
+DTYPES = ('fp32', 'bf16', 'fp16')
+
+
+class _Options(argparse.Action):
+    """KEY=VALUE pairs, read as mmengine's ``DictAction`` reads them; mmengine is imported only where there are any."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        """Store the pairs as a dict.
+
+        Raises:
+            ValueError: A word is no pair.
+        """
+        for value in values:
+            if '=' not in value:
+                raise ValueError(f'{flag} takes KEY=VALUE, and {value!r} is none; write each pair without blanks.')
+        from mmengine.config import DictAction
+
+        DictAction(self.option_strings, self.dest)(parser, namespace, values, flag)
+
+
+class _Tasks(argparse.Action):
+    """Tasks with blanks or commas between them."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        """Store the tasks as a tuple without repetitions; an unknown one is a ValueError."""
+        names = [name for name in ','.join(values).split(',') if name]
+        setattr(namespace, self.dest, tuple(dict.fromkeys(_check_task(name) for name in names or [''])))
+
+
+class _Token(argparse.Action):
+    """A task."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        """Store the task; an unknown one is a ValueError."""
+        setattr(namespace, self.dest, _check_task(values))
+
+
+def _check_task(name: str) -> str:
+    if name not in TASKS:
+        raise ValueError(f'unknown task {name!r}: choose from {", ".join(TASKS)}')
+    return name
+
+
+def add_options_argument(parser: argparse.ArgumentParser, about: str = 'override the config') -> None:
+    """Add ``--cfg-options``, a dict or None."""
+    parser.add_argument('--cfg-options', nargs='+', action=_Options, metavar='KEY=VALUE', help=about)
+
+
+def add_tasks_argument(parser: argparse.ArgumentParser, about: str = 'to answer') -> None:
+    """Add ``--tasks``, a tuple of ``TASKS``: by default all of them."""
+    parser.add_argument(
+        '--tasks',
+        nargs='+',
+        action=_Tasks,
+        metavar='TASK',
+        default=TASKS,
+        help=f'{about}: {", ".join(TASKS)} (default: all)',
+    )
+
+
+def add_token_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--token``, one of ``TASKS`` or None."""
+    parser.add_argument('--token', action=_Token, metavar='TASK', help="make all answers from this task's token")
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that training and testing share with all OpenMMLab tools."""
+    parser.add_argument('--work-dir', help='folder for logs and results (default: work_dirs/<config name>)')
+    add_options_argument(
+        parser,
+        'settings that override the config, such as train_dataloader.batch_size=4 or "key=[a,b]" (no blanks)',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='who started the processes'
+    )
+    parser.add_argument('--seed', type=int, help='seed of everything random (default: the one of the config)')
+    parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms where there are any')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--traceback', action='store_true', help='show the traceback of a mistake too')
+
+
+def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of all tools that answer images."""
+    parser.add_argument(
+        '--dtype', choices=DTYPES, help='number format of the network; fp16 on a GPU only (default: fp32)'
+    )
+    parser.add_argument(
+        '--compile', action='store_true', help='compile the network: slow first images; for GPUs, slower on CPUs'
+    )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of tools that load one model for use, beside ``--model``."""
+    parser.add_argument('--weights', metavar='FILE', help='a checkpoint, or its https address (default: by the name)')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
+    add_speed_arguments(parser)
+    add_options_argument(parser)
