@@ -50,7 +50,7 @@ class Server:
         return response.status, json.loads(content) if kind == 'application/json' else content, response.headers
 
     def predict(self, body, **query):
-        return self.ask('POST', f'/predict?{urlencode(query)}', body)[:2]
+        return self.ask('POST', f'/predict?{urlencode(query, doseq=True)}', body)[:2]
 
     def health(self):
         return self.ask('GET', '/health')[1]
@@ -180,10 +180,19 @@ def test_predict__only_what_was_asked_for(server, photos):
 
 
 @pytest.mark.parametrize(
+    'tasks', ['panoptic,semantic', 'panoptic, semantic', 'panoptic semantic', ['panoptic', 'semantic']]
+)
+def test_predict__tasks_in_every_spelling(server, photos, tasks):
+    status, sent = server.predict(photos[2].read_bytes(), tasks=tasks)
+    assert status == 200 and sent.keys() == {'model', 'width', 'height', 'panoptic', 'semantic'}
+
+
+@pytest.mark.parametrize(
     ('query', 'message'),
     [
         ({'tasks': 'panoptic,depth'}, "tasks is 'panoptic,depth': unknown task 'depth': choose from semantic"),
-        ({'tasks': ''}, 'unknown task'),
+        ({'tasks': ''}, 'no task was asked for: choose from semantic'),
+        ({'tasks': ','}, 'no task was asked for'),
         ({'token': 'all'}, "token is 'all': Input should be 'semantic', 'instance' or 'panoptic'; see /docs"),
         ({'score_thr': '1.5'}, "score_thr is '1.5': Input should be less than or equal to 1"),
         ({'overlap_thr': 'nan'}, "overlap_thr is 'nan'"),

@@ -135,10 +135,11 @@ def _routes(name: str) -> APIRouter:
             Query(ge=0, le=1, description="least share of a panoptic segment that is not covered; the config's"),
         ] = None,
     ) -> Response:
+        asked = ','.join(request.query_params.getlist('tasks') or [tasks])  # Of a repeated one FastAPI takes the last.
         try:
-            chosen = check_tasks(tasks.split(','))
+            chosen = check_tasks(asked.replace(',', ' ').split())
         except ValueError as error:
-            raise RefusedError(422, f'The parameter tasks is {tasks!r}: {error}, separated by commas.') from None
+            raise RefusedError(422, f'The parameter tasks is {asked!r}: {error}, separated by commas.') from None
         given = {'object_mask_thr': object_mask_thr, 'overlap_thr': overlap_thr}
         options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
 
