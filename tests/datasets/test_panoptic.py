@@ -144,9 +144,14 @@ def spoil_category_ids(toy):
     toy.content['categories'][0]['id'] = 2
 
 
+def spoil_name(toy):
+    toy.content['categories'][0]['name'] = 'cat\r'
+
+
 @pytest.mark.parametrize(
     ('spoil', 'message'),
     [
+        (spoil_name, r"the class name 'cat\\r' has a line break"),
         (spoil_category, r'segment 900000 of 1\.png has category 77'),
         (spoil_twice, r'segment 7 of 1\.png appears twice'),
         (spoil_zero, 'has the id of void'),

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
 
-from ..datasets.metainfo import metainfo_of
+from ..datasets.metainfo import check_class_names, metainfo_of
 from .registry import read_config
 
 __all__ = ['choose_device', 'dataset_meta_of', 'image_pipeline', 'model_config', 'model_name']
@@ -80,6 +80,7 @@ def _check_names(meta: dict[str, Any]) -> None:
     classes, palette, numbers = meta['classes'], meta.get('palette') or (), meta.get('category_ids')
     if not all(isinstance(name, str) for name in classes):
         raise ValueError('The classes are no names; correct dataset_meta of the weights, or metainfo of the config.')
+    check_class_names(classes, 'dataset_meta of the weights, or metainfo of the config')
     colors = () if isinstance(palette, str) else palette  # mmdet's metas may say 'random'
     if colors and (len(colors) < len(classes) or not all(_is_color(one) for one in colors)):
         raise ValueError(f'The palette is not {len(classes)} colours of three numbers; correct or remove it.')

@@ -15,6 +15,7 @@ from mmengine.dataset import BaseDataset
 
 from ..tasks import TASKS
 from .images import image_fault
+from .metainfo import check_class_names
 from .randomness import keyed_randomness
 from .relabel import label_map
 from .transforms.targets import SampleTask
@@ -59,6 +60,7 @@ class SegmentationDataset(BaseDataset):
                 if isinstance(step, SampleTask):
                     step.probs_for(self.tasks, self.task_probs, self.name)
         super().full_init()
+        check_class_names(self._metainfo['classes'], self.name)
 
     def tasks_of(self, key: int | tuple[int, int]) -> tuple[str, ...]:
         """Tasks that sample ``key`` can be asked for."""

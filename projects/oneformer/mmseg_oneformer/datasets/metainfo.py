@@ -1,6 +1,7 @@
 """What a data set's config says about its classes, without its files."""
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.registry import DATASETS
@@ -15,3 +16,18 @@ def metainfo_of(dataset: Mapping[str, Any]) -> dict[str, Any]:
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     return dict(DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True}).metainfo)
+
+
+def check_class_names(names: Iterable[str], source: str) -> None:
+    """Raise a ValueError for a name that cannot be written in one line: pictures, tables and logs could not show it.
+
+    Args:
+        names: Of the classes.
+        source: What they are from, for the message.
+    """
+    for name in names:
+        # Control characters (line breaks, a terminal's escapes), halves of characters, separators of lines.
+        if any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name):
+            raise ValueError(
+                f'{source}: the class name {ascii(name)[:80]} has a line break or a control character; correct it.'
+            )
