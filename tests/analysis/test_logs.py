@@ -121,6 +121,7 @@ def test_draw_curves__panels_by_kind():
     figure = Figure()
     draw_curves(figure, [('a', 'loss', steps, curve, flat), ('b', 'other', steps, curve, curve)], 'title')
     top, bottom = figure.axes
+    assert (top.get_ylabel(), bottom.get_ylabel(), bottom.get_xlabel()) == ('loss', '', 'iteration')
     assert [line.get_ydata().tolist() for line in top.lines] == [[1, 5, 3], [3, 3, 3]]
     assert [text.get_text() for text in top.get_legend().get_texts()] == ['a']
     assert [line.get_ydata().tolist() for line in bottom.lines] == [[1, 5, 3]]

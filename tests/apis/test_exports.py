@@ -78,6 +78,13 @@ def test_geojson__valid_geometry_and_the_exact_pixels(result):
             assert polygon.exterior.is_ccw and not any(ring.is_ccw for ring in polygon.interiors)
 
 
+def test_geojson__regions_of_the_semantic_answer(result):
+    features = result.to_geojson('semantic')['features']
+    for feature, label in zip(features, np.unique(result.semantic).tolist(), strict=True):
+        assert feature['properties']['name'] == CLASSES[label]
+        assert np.array_equal(pixels_inside(shape(feature['geometry']), result.size), result.semantic == label)
+
+
 def test_geojson__instances_may_overlap(result):
     features = result.to_geojson('instance')['features']
     for feature, mask in zip(features, result.instances.masks, strict=True):

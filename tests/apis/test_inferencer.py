@@ -78,7 +78,7 @@ def test_call__colours_matter(infer, make_photo):
 
 def test_call__batch_of_equal_sizes_equals_single(infer, make_photo):
     photos = [make_photo(seed=seed) for seed in range(3)]
-    for together, alone in zip(answers(infer, photos, batch_size=2, progress=False), photos):
+    for together, alone in zip(answers(infer, photos, batch_size=2, progress=False), photos, strict=True):
         assert torch.equal(together.pred_sem_seg.sem_seg, answers(infer, alone)[0].pred_sem_seg.sem_seg)
 
 

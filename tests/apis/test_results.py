@@ -63,6 +63,7 @@ def test_result__arrays_and_names(result):
     sure = result.instances[result.instances.scores >= 0.5]
     assert (len(sure), sure.names, sure.masks.shape) == (3, ['car', 'dog', 'car'], (3, *SIZE))
     assert np.array_equal(sure[1].masks[0], DOG.numpy())
+    assert sure[[]].masks.shape == (0, *SIZE)
     assert [segment.name for segment in result.panoptic.segments] == ['sky', 'car', 'dog', 'car']
     assert np.array_equal(result.panoptic.mask(result.panoptic.segments[3]), RING.numpy())
     assert np.array_equal(result.panoptic.labels == -1, result.panoptic.void)
@@ -189,6 +190,14 @@ def test_compare__by_hand():
     first, second = agreement.regions
     assert (first.area, first.box, first.semantic, first.instance) == (3, (0, 0, 3, 1), 'car', 'none')
     assert (second.area, second.panoptic) == (2, 'car')
+
+
+def test_compare__the_first_class_is_one_like_others():
+    road = np.array([[1, 1]])
+    car = np.array([[True, False]])
+    agreement = compare(road, [(0, car)], road, ~np.ones_like(car), ('car', 'road'), smallest=1)
+    assert agreement.instance_panoptic.tolist() == [[True, False]]
+    assert [area.instance for area in agreement.regions] == ['car']
 
 
 def test_compare__points_at_errors():

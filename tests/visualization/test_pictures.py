@@ -94,6 +94,14 @@ def test_draw_instances__overlaps_are_painted_once():
     assert contrasts[1] > 0.8 * contrasts[0] > 20
 
 
+@pytest.mark.parametrize('isthing', [False, True])
+def test_draw_panoptic__borders_are_lighter_than_what_they_enclose(isthing):
+    info = [{'id': k, 'category_id': 0, 'isthing': isthing} for k in (1000, 2000)]
+    picture = draw_panoptic(photo(500, 600), halves(500, 600, left=1000, right=2000), info, CLASSES).astype(int)
+    inside, border = picture[30, [150, 450]].sum(-1), picture[30, 296:304].sum(-1)
+    assert border.max() > inside.max() + 60
+
+
 def test_draw_panoptic__no_segments():
     picture = draw_panoptic(photo(), halves(), [], CLASSES)
     assert np.ptp(picture) == 0
