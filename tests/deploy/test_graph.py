@@ -7,7 +7,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mmseg_oneformer.apis.registry import read_config
 from mmseg_oneformer.deploy.formats import FORMATS
-from mmseg_oneformer.deploy.graph import OneFormerGraph, example_inputs, trace
+from mmseg_oneformer.deploy.graph import EXAMPLE_SIZE, OneFormerGraph, example_inputs, trace
 from mmseg_oneformer.deploy.swin import traceable_swin
 from mmseg_oneformer.models.checkpoint import for_inference
 
@@ -92,20 +92,38 @@ def test_trace__a_backbone_that_cannot_be_traced(small, size, cure):
         trace(OneFormerGraph(model).eval(), size)
 
 
+@pytest.mark.parametrize('window', [7, 12])
+def test_trace__example_has_several_windows_along_each_side(window):
+    for stride in (4, 8, 16, 32):
+        rows, columns = (-(-side // stride // window) for side in EXAMPLE_SIZE)
+        assert 1 < rows < columns
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     'name', [SWIN, 'oneformer_r50_8xb2-160k_ade20k-512x512', 'oneformer_convnext-l_8xb2-160k_ade20k-640x640']
 )
-def test_onnx__any_size_and_number(small, name, tmp_path):
+def test_formats__any_size_and_number(small, name, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')
     graph = OneFormerGraph(small(name)).eval()
-    FORMATS['onnx'](trace(graph), tmp_path / 'model.onnx')
+    program = trace(graph)
+    for kind, file in (('onnx', 'model.onnx'), ('torch', 'model.pt2')):
+        FORMATS[kind](program, tmp_path / file)
     session = onnxruntime.InferenceSession(tmp_path / 'model.onnx', providers=['CPUExecutionProvider'])
-    for batch, size, tasks in ((1, (64, 64), 3), (3, (160, 224), 1), (1, (224, 448), 2)):
+    assert [value.shape for value in (*session.get_inputs(), *session.get_outputs())] == [
+        ['batch', 3, 'height', 'width'],
+        ['tasks'],
+        ['batch', 'tasks', graph.head.num_queries, graph.head.num_classes + 1],
+        ['batch', 'tasks', graph.head.num_queries, 'height/4', 'width/4'],
+    ]
+    network = torch.export.load(tmp_path / 'model.pt2').module()
+    for batch, size, tasks in ((1, (64, 64), 3), (3, (160, 224), 1), (1, (224, 448), 2), (1, (64, 800), 1)):
         image, task = example_inputs(size, batch, tasks)
-        found = session.run(None, {'image': image.numpy(), 'task': task.numpy()})
         with torch.no_grad():
             expected = graph(image, task)
-        for ours, theirs in zip(found, expected, strict=True):
+            by_torch = network(image, task)
+        by_onnx = session.run(None, {'image': image.numpy(), 'task': task.numpy()})
+        for ours, again, theirs in zip(by_onnx, by_torch, expected, strict=True):
             # Rounding moves the gaze of a query here and there: not all are close.
             assert (np.abs(ours - theirs.numpy()) < 0.01).mean() > 0.97
+            assert ((again - theirs).abs() < 0.01).float().mean() > 0.97

@@ -4,6 +4,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from ..models.masked_decoder import mask_logits
 from ..tasks import TASKS
@@ -16,6 +17,13 @@ DIVISOR = 32
 
 LEAST_SIDE = 64
 """Pixels: the last level of a smaller image would be one position, which PyTorch traces as a constant."""
+
+EXAMPLE_SIZE = (416, 800)
+"""Height and width that a graph of any size is traced with.
+
+No level of a Swin has a single window along a side of it, or as many along both: AOTInductor would simplify indices by
+that, and read beyond its arrays at other sizes.
+"""
 
 
 class OneFormerGraph(nn.Module):
@@ -92,17 +100,23 @@ def trace(graph: OneFormerGraph, size: tuple[int, int] | None = None) -> Exporte
         raise ValueError(f'Height and width are multiples of {DIVISOR} from {LEAST_SIDE} on, not {size}.')
     sides = {2: DIVISOR * Dim('height_32nds', min=2), 3: DIVISOR * Dim('width_32nds', min=2)}
     free = {} if size else {0: Dim('batch', min=1), **sides}
-    inputs = (part.to(graph.mean.device) for part in example_inputs(size or (96, 128), batch=1 if size else 2))
+    inputs = (part.to(graph.mean.device) for part in example_inputs(size or EXAMPLE_SIZE, batch=1 if size else 2))
     try:
-        with traceable_swin(), torch.no_grad():
-            return torch.export.export(
+        # Oblivious: whether a map is contiguous is not asked, for that ties the graph to sizes that answer alike.
+        oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+        with traceable_swin(), torch.no_grad(), oblivious:
+            program = torch.export.export(
                 graph, tuple(inputs), dynamic_shapes=(free, {0: Dim('tasks', min=1, max=3)}), strict=False
             )
     except Exception as error:  # A tracer meets the whole of Python: there is no list of what it raises.
-        reason = str(error).strip().splitlines()[0].rstrip('.')
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
         what, cure = (
             ('at this size', 'use Swin, ResNet or ConvNeXt')
             if size
             else ('at any size', 'try a fixed size (--size H W)')
         )
         raise ValueError(f'{type(graph.backbone).__name__} cannot be exported {what} ({reason}); {cure}.') from error
+    for part in program.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, GraphModule) else ():
+            node.meta.pop('stack_trace', None)  # All formats would write it: paths of this machine.
+    return program

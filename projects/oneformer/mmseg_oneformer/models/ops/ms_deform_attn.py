@@ -217,7 +217,9 @@ class MSDeformAttn(nn.Module):
             locations = (offsets / scale + reference[:, :, None, None, None].to(exact)).movedim(2, -1)
         logits = self.attention_weights(query).unflatten(2, (self.num_heads, -1))
         # On CPUs 10 times as fast as along a last axis of 12, moving the axis there and back included.
-        weights = logits.transpose(0, 3).contiguous().softmax(0).transpose(0, 3).unflatten(3, by_point[1:])
+        # A clone, as contiguous() asks whether the batch is one image, and ties exported graphs to the answer.
+        moved = logits.transpose(0, 3).clone(memory_format=torch.contiguous_format)
+        weights = moved.softmax(0).transpose(0, 3).unflatten(3, by_point[1:])
         with torch.autocast(query.device.type, enabled=False):
             out = ms_deform_attn(value, shapes, locations, weights.to(exact))
         return self.output_proj(out.to(query.dtype))
