@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.registry import TRANSFORMS
+from PIL import Image
 
 from mmseg_oneformer.analysis.benchmark.peers.plain_postprocess import (
     plain_instances,
@@ -18,7 +19,7 @@ from mmseg_oneformer.analysis.benchmark.peers.plain_postprocess import (
 )
 from mmseg_oneformer.analysis.benchmark.planted import planted_logits
 from mmseg_oneformer.deploy import oneformer_numpy
-from mmseg_oneformer.deploy.oneformer_numpy import Size, instances, panoptic, preprocess, semantic
+from mmseg_oneformer.deploy.oneformer_numpy import Size, instances, panoptic, preprocess, read_photo, semantic
 from mmseg_oneformer.models.postprocess import ImageSize, panoptic_segments
 
 SIZES = [
@@ -155,6 +156,50 @@ def test_preprocess__fits_into_a_fixed_size():
 def test_preprocess__refuses_what_is_no_photo(photo):
     with pytest.raises(ValueError, match='uint8 RGB'):
         preprocess(photo, META)
+
+
+def photo_files(folder):
+    """Write one small photo in the forms that cameras and programs give it."""
+    rng = np.random.default_rng(0)
+    rgb = Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8))
+    grey = rgb.convert('L')
+    transparent = rgb.copy()
+    transparent.putalpha(grey)
+    for name, photo in {
+        'rgb.png': rgb,
+        'rgba.png': transparent,
+        'grey.png': grey,
+        'bits.png': rgb.convert('1'),
+        'palette.png': rgb.quantize(16),
+        'grey16.png': Image.fromarray(rng.integers(0, 2**16, (6, 9), dtype=np.uint16)),
+        'rgb.tif': rgb,
+        'rgb.webp': rgb,
+    }.items():
+        photo.save(folder / name)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        rgb.save(folder / f'turned{orientation}.jpg', exif=exif)
+    rgb.save(folder / 'turned6.png', exif=Image.open(folder / 'turned6.jpg').getexif())
+    return sorted(folder.iterdir())
+
+
+def test_read_photo__equals_the_pipeline(tmp_path):
+    load = TRANSFORMS.build({'type': 'LoadImageFromFile'})
+    files = photo_files(tmp_path)
+    assert len(files) == 17
+    for path in files:
+        photo = read_photo(path)
+        assert photo.dtype == np.uint8
+        assert np.array_equal(photo, load({'img_path': str(path)})['img'][:, :, ::-1]), path.name
+
+
+def test_read_photo__refuses_what_is_none(tmp_path):
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / 'heights.tif')
+    (tmp_path / 'cut.png').write_bytes(photo_files(tmp_path)[0].read_bytes()[:50])
+    for name, reason in (('heights.tif', 'no known range'), ('cut.png', ''), ('missing.png', 'No such file')):
+        with pytest.raises(ValueError, match=f'{name} is no photo that can be read: .*{reason}'):
+            read_photo(tmp_path / name)
 
 
 def test_module__needs_numpy_alone(tmp_path):

@@ -1,15 +1,19 @@
 """tools/export.py: what it writes answers as PyTorch does, alone; and what it refuses."""
 
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.deploy import formats
 from mmseg_oneformer.deploy.formats import deployment_meta, write_folder
 from mmseg_oneformer.deploy.oneformer_numpy import OneFormer
 from mmseg_oneformer.deploy.verify import compare_with_torch, drawn_photos
@@ -71,6 +75,37 @@ def test_export__without_a_compiler_says_so(call_tool, monkeypatch, tmp_path, ca
     assert not list(tmp_path.iterdir())
 
 
+def test_onnx__more_weights_than_a_file_holds(monkeypatch, tmp_path):
+    monkeypatch.setattr(formats, 'LARGEST_ONNX', 2**20)
+    program = SimpleNamespace(state_dict={'weight': np.zeros(2**18, np.float32)})
+    with pytest.raises(ValueError, match='an ONNX file holds less than 2; use --format torch'):
+        formats.FORMATS['onnx'](program, tmp_path / 'model.onnx')
+
+
+@pytest.mark.parametrize('moment', ['graph', 'copy'])
+def test_write_folder__an_interrupted_one_is_not_taken_for_whole(moment, infer, monkeypatch, tmp_path):
+    """Broken off, a folder is as it was, or has no model.json."""
+
+    def write(program, path):
+        path.write_text(program)
+        if moment == 'graph' and program == 'new':
+            raise KeyboardInterrupt
+
+    meta = deployment_meta(infer.cfg, infer.model, infer.dataset_meta)
+    monkeypatch.setitem(formats.FORMATS, 'torch', write)
+    for program in ('old', 'new', 'newest'):
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(formats, 'trace', lambda graph, size, program=program: program)
+            if moment == 'copy' and program == 'new':
+                patch.setattr(shutil, 'copyfile', Mock(side_effect=KeyboardInterrupt))
+            write_folder('torch', infer.model, meta, tmp_path)
+        whole = (tmp_path / 'model.json').exists()
+        graph = (tmp_path / 'model.pt2').read_text()
+        expected = {'graph': ('old', True), 'copy': ('new', False)}[moment] if program == 'new' else (program, True)
+        assert (graph, whole) == expected
+        assert len(list(tmp_path.iterdir())) == 2 + whole
+
+
 @pytest.fixture(scope='module')
 def exported(infer, tmp_path_factory):
     """A folder with the shipped model for one size, which is quicker to trace than one for all."""
@@ -86,7 +121,8 @@ def test_onnx__plain_operators(exported):
 
     assert sorted(path.name for path in exported.iterdir()) == ['model.json', 'model.onnx', 'oneformer_numpy.py']
     graph = onnx.load(exported / 'model.onnx')
-    onnx.checker.check_model(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    assert (graph.ir_version, graph.opset_import[0].version) == (10, 20)  # As docs/deployment.md says.
     assert {node.domain for node in graph.graph.node} == {''}
     assert not graph.functions
     assert [one.name for one in graph.graph.input] == ['image', 'task']
@@ -121,7 +157,19 @@ runpy.run_path(sys.argv[0], run_name='__main__')
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith('panoptic: ') and len(result.stdout) > 15
     refused = answer('README.md')
-    assert refused.returncode == 1 and refused.stderr.startswith('error: cannot identify image file'), refused.stderr
+    assert refused.returncode == 1 and 'README.md is no photo that can be read' in refused.stderr, refused.stderr
+    assert refused.stderr.startswith('error: ') and refused.stderr.count('\n') == 1
+
+
+def test_onnx__says_nothing_of_this_machine(exported):
+    assert str(ROOT).encode() not in (exported / 'model.onnx').read_bytes()
+
+
+def test_onnx__a_damaged_graph_is_refused(exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / 'damaged')
+    (folder / 'model.onnx').write_bytes((exported / 'model.onnx').read_bytes()[:-5000])
+    with pytest.raises(ValueError, match=r'model\.onnx cannot be loaded .*; export the model again'):
+        OneFormer(folder)
 
 
 def test_onnx__is_timed_beside_pytorch(exported, call_tool, tmp_path, capsys):

@@ -23,7 +23,24 @@ from .graph import DIVISOR, LEAST_SIDE, OneFormerGraph, trace
 __all__ = ['FORMATS', 'check_format', 'deployment_meta', 'write_folder']
 
 
+AXES = (
+    ('batch', '', 'height', 'width'),
+    ('tasks',),
+    ('batch', 'tasks', '', ''),
+    ('batch', 'tasks', '', 'height/4', 'width/4'),
+)
+"""Names of the axes of the graph's inputs and outputs where they are free."""
+
+LARGEST_ONNX = 2**31
+"""Bytes: an ONNX file is one protobuf message, which has to be smaller."""
+
+
 def _write_onnx(program: ExportedProgram, path: Path) -> None:
+    weights = sum(tensor.nbytes for tensor in program.state_dict.values())
+    if weights > 0.99 * LARGEST_ONNX:  # Leaves room for the graph.
+        raise ValueError(
+            f'The weights take {weights / 2**30:.1f} GiB, and an ONNX file holds less than 2; use --format torch.'
+        )
     logging.getLogger('onnxscript').setLevel(logging.ERROR)  # It warns of each constant that it leaves as it is.
     exported = torch.onnx.export(
         program,
@@ -36,11 +53,17 @@ def _write_onnx(program: ExportedProgram, path: Path) -> None:
     proto = exported.model_proto
     # What the exporter believes about shapes inside: it gives one name to sizes that differ, and onnxruntime warns.
     del proto.graph.value_info[:]
+    for value, names in zip((*proto.graph.input, *proto.graph.output), AXES, strict=True):
+        for axis, name in zip(value.type.tensor_type.shape.dim, names):
+            if axis.dim_param:
+                axis.dim_param = name
     path.write_bytes(proto.SerializeToString())
 
 
 def _write_program(program: ExportedProgram, path: Path) -> None:
-    torch.export.save(program, path)
+    program.example_inputs = None  # Noise, and megabytes of it.
+    with path.open('wb') as file:  # Else the temporary name is all over the archive.
+        torch.export.save(program, file)
 
 
 def _write_compiled(program: ExportedProgram, path: Path) -> None:

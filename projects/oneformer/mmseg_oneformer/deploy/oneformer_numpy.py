@@ -5,9 +5,9 @@ This file is complete: ``tools/export.py`` puts a copy of it beside the graph, a
 
     python folder/oneformer_numpy.py photo.jpg semantic instance panoptic      # prints what is in the photo
 
-    from oneformer_numpy import OneFormer
+    from oneformer_numpy import OneFormer, read_photo
     model = OneFormer('folder')
-    answers = model(rgb, tasks=('panoptic',))       # rgb: (H, W, 3) uint8
+    answers = model(read_photo('photo.jpg'), tasks=('panoptic',))       # or any (H, W, 3) uint8 RGB
 
 The answers equal those of the PyTorch model up to the rounding of the network's own output. Photos are answered tile by
 tile, so that memory does not grow with pixels times queries; in most tiles all classes and queries but a few are out of
@@ -70,12 +70,22 @@ class OneFormer:
     Args:
         folder: Has a graph and ``model.json``.
         providers: Of onnxruntime, such as ``['CUDAExecutionProvider']``; by default the CPU.
+
+    Raises:
+        FileNotFoundError: If the folder is not a whole one.
+        ValueError: If its graph cannot be loaded.
     """
 
     def __init__(self, folder: str | Path, providers: list[str] | None = None) -> None:
         self.meta = json.loads((Path(folder) / 'model.json').read_text(encoding='utf-8'))
         graph = str(Path(folder) / GRAPHS[self.meta['format']])
-        self.run = _onnx_runner(graph, providers) if self.meta['format'] == 'onnx' else _torch_runner(graph, self.meta)
+        load = _load_onnx if self.meta['format'] == 'onnx' else _load_torch
+        try:
+            self.run = load(graph, self.meta, providers)
+        except ImportError:
+            raise
+        except Exception as error:  # Each library has its own.
+            raise ValueError(f'{graph} cannot be loaded ({error}); export the model again.') from error
 
     def __call__(self, rgb: np.ndarray, tasks: tuple[str, ...] = TASKS) -> dict[str, Any]:
         """Answer a photo (H, W, 3) uint8 RGB; 'semantic', 'instance' and 'panoptic' as the three functions below.
@@ -98,14 +108,14 @@ Runner = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Image (B, 3, H, W) and tasks (T,) to class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4)."""
 
 
-def _onnx_runner(graph: str, providers: list[str] | None) -> Runner:
+def _load_onnx(graph: str, meta: dict[str, Any], providers: list[str] | None) -> Runner:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(graph, providers=providers or ['CPUExecutionProvider'])
     return lambda image, task: tuple(session.run(None, {'image': image, 'task': task}))
 
 
-def _torch_runner(graph: str, meta: dict[str, Any]) -> Runner:
+def _load_torch(graph: str, meta: dict[str, Any], providers: list[str] | None) -> Runner:
     import torch
 
     network: Any
@@ -120,6 +130,27 @@ def _torch_runner(graph: str, meta: dict[str, Any]) -> Runner:
         return classes.cpu().numpy(), masks.cpu().numpy()
 
     return run
+
+
+def read_photo(path: str | Path) -> np.ndarray:
+    """Read a photo as (H, W, 3) uint8 RGB, turned as its EXIF orientation says; alpha is dropped, 16 bits become 8.
+
+    Raises:
+        ValueError: If it cannot be read, or its values have no known range (32 bits, floating point).
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            sixteen_bits = file.mode.startswith('I;16') or (file.mode, file.format) == ('I', 'PNG')
+            image = ImageOps.exif_transpose(file)
+            if sixteen_bits:  # Pillow would cut at 255.
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.mode in ('I', 'F'):
+                raise ValueError(f'values of the mode {image.mode} have no known range')
+            return np.asarray(image.convert('RGB'))
+    except Exception as error:  # Plugins raise whatever broken files make them raise.
+        raise ValueError(f'{path} is no photo that can be read: {error}.') from error
 
 
 def preprocess(rgb: np.ndarray, meta: dict[str, Any]) -> tuple[np.ndarray, Size]:
@@ -386,14 +417,10 @@ def describe(answers: dict[str, Any], meta: dict[str, Any]) -> str:
 
 
 if __name__ == '__main__':
-    from PIL import Image, ImageOps
-
     if len(sys.argv) < 2:
         sys.exit('usage: python oneformer_numpy.py PHOTO [TASK ...]')
-    model = OneFormer(Path(__file__).parent)
     try:
-        with Image.open(sys.argv[1]) as file:
-            photo = np.asarray(ImageOps.exif_transpose(file).convert('RGB'))
-        print(describe(model(photo, tuple(sys.argv[2:]) or TASKS), model.meta))
-    except (OSError, ValueError) as error:  # Pillow's are OSErrors, and name the file.
+        model = OneFormer(Path(__file__).parent)
+        print(describe(model(read_photo(sys.argv[1]), tuple(sys.argv[2:]) or TASKS), model.meta))
+    except (OSError, ValueError, ImportError) as error:
         sys.exit(f'error: {error}')
