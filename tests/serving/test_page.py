@@ -416,6 +416,13 @@ def test_sample__is_answered_well(page):
     assert listed(page) == {'sky', 'grass', 'water', 'ball', 'cone'}
 
 
+def test_names__cannot_turn_our_words_round(page, scene_png):
+    """Some marks of right-to-left scripts reverse what is behind them."""
+    page.set_input_files('#file', {'name': '<b>\u202egnp.exe\u2067.png', 'mimeType': 'image/png', 'buffer': scene_png})
+    settle(page)
+    page.wait_for_function('() => document.querySelector("#status").textContent.startsWith("<b>gnp.exe.png, 96")')
+
+
 def test_progress__is_shown_while_the_network_runs(page, scene_png, infer, monkeypatch):
     go_on, run = threading.Event(), infer.logits
     monkeypatch.setattr(infer, 'logits', lambda *args: go_on.wait(60) and run(*args))

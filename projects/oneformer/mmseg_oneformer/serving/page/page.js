@@ -56,6 +56,9 @@ async function busy(what, work) {
 
 let sending = null;
 
+// Without the marks that would turn the words around it.
+const nameOf = (file) => file.name.replace(/[\u202a-\u202e\u2066-\u2069]/g, '');
+
 async function open(file) {
   if (!state.model) return;
   sending?.abort();
@@ -63,7 +66,7 @@ async function open(file) {
   await busy('Running the network', async () => {
     const { max_bytes: limit } = state.model;
     if (file.size > limit) {
-      throw new Refusal(`${file.name || 'The file'} has ${(file.size / 1e6).toFixed(1)} MB; at most ${limit / 1e6} MB are taken.`, 413);
+      throw new Refusal(`${nameOf(file) || 'The file'} has ${(file.size / 1e6).toFixed(1)} MB; at most ${limit / 1e6} MB are taken.`, 413);
     }
     const start = performance.now();
     state.file = file;
@@ -73,7 +76,7 @@ async function open(file) {
     if (signal.aborted) return;
     Object.assign(state, { photo, picture, seconds, hidden: new Set(), answers: new Map() });
     document.body.dataset.state = 'photo';
-    $('status').textContent = `${file.name || 'photo'}, ${photo.width} × ${photo.height} pixels. Answered in ${seconds.toPrecision(2)} s, by one run of the network.`;
+    $('status').textContent = `${nameOf(file) || 'photo'}, ${photo.width} × ${photo.height} pixels. Answered in ${seconds.toPrecision(2)} s, by one run of the network.`;
     await load();
   });
 }
