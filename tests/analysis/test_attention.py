@@ -1,12 +1,17 @@
 """Attention that is computed again is the network's own, and its pictures show it."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from mmseg_oneformer.analysis.attention import query_at, segment_queries, watched
-from mmseg_oneformer.models.mask_resize import ImageSize
+from mmseg_oneformer import visualization
+from mmseg_oneformer.analysis.attention import DeformableAttention, query_at, segment_queries, watched
+from mmseg_oneformer.apis.results import Panoptic, PanopticSegment
+from mmseg_oneformer.models.mask_resize import ImageSize, resize_masks
+from mmseg_oneformer.visualization import attention
 from mmseg_oneformer.visualization.attention import LEVEL_COLORS, cells_of, draw_heat, draw_points
 
 SHIPPED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
@@ -117,6 +122,73 @@ def test_draw_points__in_the_colour_of_their_level():
     assert picture[round(28 * scale), round(4 * scale)].tolist() == [255, 255, 255]
     drawn = (picture[: round(26 * scale)] == LEVEL_COLORS[0]).all(-1)
     assert not drawn.any()
+
+
+def test_draw_points__the_small_ones_on_top_and_shares_of_the_levels(monkeypatch):
+    captions = []
+    monkeypatch.setattr(attention, '_with_caption', lambda canvas, parts: captions.append(parts) or canvas)
+    locations, weights = np.full((2, 3, 1, 2), 16.0), np.array([[[0.1], [0.6], [0.3]], [[0.1], [0.8], [0.1]]])
+    picture = draw_points(np.zeros((32, 32, 3), np.uint8), (2, 2), locations, weights, ('1/32', '1/16', '1/8'))
+    assert tuple(picture[240, 240].tolist()) in (LEVEL_COLORS[0], LEVEL_COLORS[2])
+    assert [text for text, _ in captions[0]] == ['1/32 10%', '1/16 70%', '1/8 20%']
+
+
+def test_segment_queries__by_score_times_mask():
+    classes = torch.tensor([[4.0, 0.0, 0.0], [1.2, 0.0, 0.0]])  # 0.96 and 0.62 sure of class 0
+    masks = torch.stack([torch.full((2, 2), 1.0), torch.full((2, 2), 3.0)])  # 0.73 and 0.95
+    photo = SimpleNamespace(
+        class_logits={'panoptic': classes},
+        mask_logits={'panoptic': masks},
+        test_cfg=SimpleNamespace(object_mask_thr=0.3),
+        size=ImageSize((8, 8), (8, 8), (8, 8)),
+    )
+    segment = PanopticSegment(0, 0, 'disc', True, 0.9)
+    answer = SimpleNamespace(panoptic=Panoptic(np.zeros((8, 8), np.int32), (segment,)))
+    assert segment_queries(photo, answer, 'panoptic') == {0: 0}
+
+
+@pytest.fixture
+def drawn_pages(monkeypatch):
+    """Titles of the rows of each page, and position and locations of each picture of points, as the tool draws them."""
+    titles, points, grid = [], [], visualization.grid
+    monkeypatch.setattr(visualization, 'grid', lambda rows, height: titles.append(list(rows)) or grid(rows, height))
+    monkeypatch.setattr(
+        attention,
+        'draw_points',
+        lambda image, position, locations, *rest: points.append((position, locations)) or image,
+    )
+    return SimpleNamespace(titles=titles, points=points)
+
+
+def test_tool__points_are_in_pixels_of_the_photo(call_tool, photo, tmp_path, monkeypatch, drawn_pages):
+    """Where every position looks at itself, the points are where the query was asked about."""
+
+    def at_itself(look, tokens):
+        centers = look.reference[list(tokens), None, None, None]
+        return centers.expand(-1, 4, 3, 4, -1), torch.full((len(tokens), 4, 3, 4), 1 / 12)
+
+    monkeypatch.setattr(DeformableAttention, 'points', at_itself)
+    cv2.imwrite(str(tmp_path / 'wide.png'), cv2.resize(photo, (97, 72)))  # the network sees a fifth of padding
+    common = (tmp_path / 'wide.png', '--model', SHIPPED, '--device', 'cpu')
+    for place in ((90, 60), (5, 10), (50, 70)):
+        drawn_pages.points.clear()
+        assert call_tool(TOOL, *common, '--at', *place) == 0
+        for position, locations in drawn_pages.points:
+            assert position == place and np.abs(locations - place).max() < 4  # cells of 8 x 72 / 96 pixels
+        assert len(drawn_pages.points) == 2
+
+
+def test_tool__largest_segment_first_and_the_token_by_name(call_tool, shapes, seen, shipped, photo, drawn_pages):
+    common = (TOOL, shapes.photos[0], '--model', SHIPPED, '--device', 'cpu')
+    assert call_tool(*common, '--queries', 3, 19) == 0
+    assert drawn_pages.titles[0] == drawn_pages.titles[1] == ['query 3', 'query 19 (token)']
+    assert call_tool(*common) == 0
+    (logits,) = shipped.logits([shipped.prepare(photo)], ['panoptic'])
+    found = segment_queries(logits, logits.answer('panoptic'), 'panoptic').values()
+    masks = resize_masks(logits.mask_logits['panoptic'][list(found)], logits.size) >= 0
+    order = torch.argsort(-masks.sum((1, 2)), stable=True).tolist()
+    expected = [list(found)[k] for k in order]
+    assert [int(title.split()[1]) for title in drawn_pages.titles[2]] == expected != list(found)
 
 
 def test_tool__draws_segments_pixels_and_queries(call_tool, shapes, tmp_path, capsys):

@@ -13,7 +13,9 @@ from mmengine.structures import InstanceData, PixelData
 
 from mmseg_oneformer.analysis.comparison import Compared, Gallery, Region, compare_photo, differences
 from mmseg_oneformer.analysis.comparison.differences import best_labels, find_regions, instances_differ
+from mmseg_oneformer.analysis.comparison.records import draw_annotation, draw_compared
 from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult, find_weights
+from mmseg_oneformer.evaluation.ground_truth import PanopticTruth
 from mmseg_oneformer.evaluation.matching import match_segments
 from mmseg_oneformer.visualization.boxes import COLOR, draw_boxes
 
@@ -133,12 +135,37 @@ def test_compare_photo__quality_where_the_truth_is_known():
     assert compare_photo((right, wrong), ('panoptic',))[0].qualities is None
 
 
+def test_draw_compared__each_answer_under_its_name(monkeypatch):
+    monkeypatch.setattr('mmseg_oneformer.analysis.comparison.records.panel', lambda pictures, height: pictures)
+    labels = np.full(SIZE, 2)
+    labels[5:20, 10:30] = 1
+    first, second = result(), result(semantic=labels)
+    first.image[:] = (200, 100, 0)
+    (compared,) = compare_photo((first, second), ('semantic',))
+    pictures = draw_compared((first, second), ('one', 'two'), compared)
+    assert list(pictures) == ['photo', 'one', 'two']
+    assert pictures['photo'][-1, -1].tolist() == [0, 100, 200]
+    for name, answer in (('one', first), ('two', second)):
+        expected = draw_boxes(answer.plot('semantic'), [(10, 5, 30, 20)], SIZE)
+        assert (pictures[name] == expected).all()
+    assert (pictures['one'] != pictures['two']).any()
+
+
+def test_draw_annotation__a_crowd_is_no_instance():
+    photo, cat = np.full((*SIZE, 3), 90, np.uint8), square(10, 10, 20, 30)
+    pictures = []
+    for is_crowd in (True, False):
+        truth = PanopticTruth(cat.astype(np.int64), [{'label': 0, 'isthing': True, 'iscrowd': is_crowd}])
+        pictures.append(draw_annotation(photo, truth, 'instance', META))
+    assert np.ptp(pictures[0]) == 0 < np.ptp(pictures[1])
+
+
 def test_boxes__around_the_place_in_an_enlarged_picture():
-    picture = draw_boxes(np.zeros((480, 720, 3), np.uint8), [(20, 10, 40, 30)], (40, 60))
+    picture = draw_boxes(np.zeros((480, 540, 3), np.uint8), [(20, 10, 40, 30)], (40, 60))
     rows, columns = np.nonzero((picture == COLOR).all(-1))
     assert abs(rows.min() - 120) < 8 and abs(rows.max() - 360) < 8
-    assert abs(columns.min() - 240) < 8 and abs(columns.max() - 480) < 8
-    assert (picture[200:340, 300:460] == 0).all()
+    assert abs(columns.min() - 180) < 8 and abs(columns.max() - 360) < 8
+    assert (picture[200:340, 240:340] == 0).all()
 
 
 def test_gallery__keeps_the_most_different(tmp_path):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mmseg_oneformer.analysis.logs import available_keys, find_curves, read_run, smooth, train_time
+from mmseg_oneformer.analysis.curves import in_panels
+from mmseg_oneformer.analysis.logs import Curve, available_keys, find_curves, read_run, smooth, train_time
 from mmseg_oneformer.visualization.curves import draw_curves, panel_of
 
 TOOL = 'analysis_tools/analyze_logs.py'
@@ -111,6 +112,13 @@ def test_train_time__needs_two_steps(tmp_path):
     write(tmp_path, '20260101_000000', [training(1)])
     with pytest.raises(ValueError, match='has logged 1 times of iterations; log more often'):
         train_time(read_run(tmp_path))
+
+
+@pytest.mark.parametrize('measured', [True, False])
+def test_in_panels__measured_quality_is_never_averaged(measured):
+    curve = Curve('x', np.arange(3), np.array([1.0, 5.0, 3.0]), measured)
+    ((_, _, _, values, smoothed),) = in_panels([('x', curve)], window=3)
+    assert np.array_equal(values, smoothed) == measured
 
 
 def test_draw_curves__panels_by_kind():

@@ -1,7 +1,9 @@
 """One photo in every form in which it may be handed in: the same pixels, the same answers."""
 
 import io
+import struct
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -243,6 +245,12 @@ def test_urls__redirects_only_within_the_web(web, scene, tmp_path):
         handler.redirect_request(request, None, 302, 'Found', {}, 'http://a.org/photo')
 
 
+def promising(png, side):
+    """A PNG whose header says that it has ``side`` x ``side`` pixels."""
+    header = png[12:16] + struct.pack('>II', side, side) + png[24:29]
+    return png[:12] + header + struct.pack('>I', zlib.crc32(header)) + png[33:]
+
+
 def test_urls__bounds(web, scene, monkeypatch):
     photo, never = as_file(scene[0]), threading.Event()
     web.pages |= {
@@ -252,6 +260,7 @@ def test_urls__bounds(web, scene, monkeypatch):
         '/cut': (200, {}, photo[: len(photo) // 2]),
         '/short': (200, {'Content-Length': str(len(photo))}, photo[:50]),
         '/gone': (404, {}, b''),
+        '/bomb': (200, {}, promising(photo, 30_000)),
     }
     with pytest.raises(ValueError, match=r'more than 0\.001 MB'):
         fetch_photo(f'{web.url}/photo', max_bytes=1000)
@@ -261,6 +270,8 @@ def test_urls__bounds(web, scene, monkeypatch):
     for page, sentence in (('text', 'is no photo'), ('short', 'broke off'), ('gone', '404'), ('cut', 'damaged')):
         with pytest.raises(ValueError, match=sentence):
             fetch_photo(f'{web.url}/{page}')
+    with pytest.raises(ValueError, match='more than 200 megapixels'):
+        fetch_photo(f'{web.url}/bomb')
     monkeypatch.setattr(urls, 'MAX_PIXELS', 5000)
     with pytest.raises(ValueError, match='megapixels'):
         fetch_photo(f'{web.url}/photo')

@@ -62,6 +62,28 @@ def test_validation_pictures__the_first_photos_at_every_validation(runner, tmp_p
     assert 'pred_sem_seg' in found[0]  # the metrics come later
 
 
+def test_validation_pictures__what_the_visualizer_is_given(tmp_path):
+    (sample,) = samples(tmp_path, 1)
+    sample.set_metainfo({'img_path': str(tmp_path / 'blue.png')})
+    cv2.imwrite(sample.img_path, np.full((4, 4, 3), (250, 100, 0), np.uint8))
+    given = []
+    visualizer = SimpleNamespace(
+        add_datasample=lambda name, photo, one, **options: given.append((name, photo, options))
+    )
+    validate(ValidationPictures(score_thr=0.7), SimpleNamespace(visualizer=visualizer, iter=30), [[sample]])
+    ((name, photo, options),) = given
+    assert name == 'val0_blue' and photo[0, 0].tolist() == [0, 100, 250]
+    assert options == {'pred_score_thr': 0.7, 'step': 30}
+
+
+def test_pictures__by_one_of_several_processes(runner, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmseg_oneformer.engine.picture_hooks.is_main_process', lambda: False)
+    validate(ValidationPictures(), runner, [list(samples(tmp_path, 1))])
+    write_log(runner.work_dir, '20260101_000000', [training(1)])
+    CurvesPicture().after_train(runner)
+    assert names(tmp_path) == [] and not (Path(runner.work_dir) / 'curves.png').exists()
+
+
 @pytest.mark.parametrize('trouble', ['no photo', 'full disk'])
 def test_validation_pictures__trouble_is_no_end_of_a_training(runner, tmp_path, monkeypatch, trouble):
     found = list(samples(tmp_path, 2))

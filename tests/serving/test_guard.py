@@ -42,7 +42,17 @@ def test_host__missing_is_refused():
     assert ask()[0] == 403
 
 
-@pytest.mark.parametrize('origin', ['https://evil.example', 'null', 'http://localhost:8001', 'http://localhost', ''])
+@pytest.mark.parametrize(
+    'origin',
+    [
+        'https://evil.example',
+        'null',
+        'http://localhost:8001',
+        'http://localhost',
+        'http://localhost:8000.evil.example',
+        '',
+    ],
+)
 @pytest.mark.parametrize('local', [True, False])
 def test_post__of_another_origin_is_refused(origin, local):
     assert ask('POST', local, host='localhost:8000', origin=origin)[0] == 403

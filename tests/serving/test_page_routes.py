@@ -12,8 +12,17 @@ from PIL import Image
 from mmseg_oneformer.apis.photo_logits import PhotoLogits
 from mmseg_oneformer.datasets.drawing import draw_scene
 from mmseg_oneformer.serving.kept_photos import KeptPhotos
-from mmseg_oneformer.serving.page_answers import MAX_PIXELS, page_answer, page_picture, page_size
+from mmseg_oneformer.serving.page_answers import (
+    MAX_PIXELS,
+    _Found,
+    _picked,
+    _shades,
+    page_answer,
+    page_picture,
+    page_size,
+)
 from mmseg_oneformer.tasks import TASKS
+from mmseg_oneformer.visualization import instance_color
 
 
 @pytest.fixture(scope='module')
@@ -97,6 +106,17 @@ def test_answers__colors_are_those_of_the_pictures_to_download(looked_at):
         assert np.median(cosine) > 0.9, segment['name']
 
 
+def test_answers__things_have_their_shades_from_left_to_right():
+    def thing(column, score):
+        mask = np.zeros((4, 9), bool)
+        mask[:, column] = True
+        return _Found(0, True, score, mask)
+
+    color = (200, 30, 60)
+    found = [thing(6, 0.9), thing(3, 0.8), thing(0, 0.1)]  # the last one may be hidden by the slider
+    assert _shades(found, [color]) == [instance_color(color, k) for k in (1, 0, 2)]
+
+
 def test_answers__large_photos_come_smaller(infer):
     big = cv2.resize(draw_scene(96, np.random.default_rng(4)).image, (1700, 1300))
     result = infer.logits([infer.prepare(big)])[0].answer('semantic')
@@ -106,6 +126,12 @@ def test_answers__large_photos_come_smaller(infer):
     sampled = cv2.resize(result.semantic.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     assert (names == np.array(result.classes, object)[sampled]).mean() > 0.99
     assert Image.open(io.BytesIO(page_picture(result.image))).size == (width, height)
+    striped = np.zeros((1300, 1700, 3), np.uint8)
+    striped[:, ::2] = 255
+    drawn = np.array(Image.open(io.BytesIO(page_picture(striped))))
+    assert ((drawn > 20) & (drawn < 235)).mean() > 0.5  # all pixels have a part in it
+    rows, columns = _picked((1300, 1700))
+    assert (rows[0, 0], rows[-1, 0], columns[0, 0], columns[0, -1]) == (0, 1299, 0, 1699)
     assert page_size((72, 96)) == (72, 96)
 
 
@@ -139,10 +165,25 @@ def test_files__the_zip_has_all_and_they_are_the_apis(server, photo, looked_at):
     assert (
         coco['annotations'][0]['file_name'] == 'garden_panoptic.png' and coco['images'][0]['file_name'] == 'garden.png'
     )
+    assert (coco['images'][0]['width'], coco['images'][0]['height']) == (96, 72)
     assert [one['name'] for one in coco['categories']] == list(result.classes)
     instances = json.loads(archive.read('garden_instance.json'))
     assert len(instances) == (result.instances.scores >= 0.3).sum() > 0
     assert json.loads(archive.read('garden_instance_labelme.json'))['imagePath'] == 'garden.png'
+
+
+def test_files__follow_the_threshold(server, photo, looked_at):
+    result = looked_at.answer(TASKS)
+
+    def file(form, threshold):
+        return server.ask(f'/api/photos/{photo["id"]}/files/instance/{form}?score_thr={threshold}').body
+
+    for threshold in (0, 0.5, 1):
+        assert file('labelme', threshold)['shapes'] == result.to_labelme('instance', threshold)['shapes']
+        assert json.loads(file('geojson', threshold)) == result.to_geojson('instance', threshold)
+        picture = np.array(Image.open(io.BytesIO(file('picture', threshold))))
+        assert (picture == result.plot('instance', threshold)).all()
+    assert len({len(result.to_labelme('instance', threshold)['shapes']) for threshold in (0, 0.5, 1)}) == 3
 
 
 @pytest.mark.parametrize(

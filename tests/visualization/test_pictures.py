@@ -11,6 +11,7 @@ from mmseg_oneformer.visualization import (
     panel,
     token_panel,
 )
+from mmseg_oneformer.visualization.colors import lighten
 from mmseg_oneformer.visualization.overlay import SHORT_SIDE
 from mmseg_oneformer.visualization.text import TextLayer, widest_place
 
@@ -111,6 +112,12 @@ def test_pictures__input_unchanged():
     image = photo(500, 600)
     draw_semantic(image, halves(500, 600), CLASSES)
     assert (image == 120).all()
+
+
+def test_lighten__mixes_with_white_or_black():
+    assert [lighten((100, 200, 0), amount) for amount in (0.2, 1, -0.75)] == [
+        (131, 211, 51), (255, 255, 255), (25, 50, 0),
+    ]  # fmt: skip
 
 
 def test_instance_color__first_is_the_class_colour_and_all_differ():
