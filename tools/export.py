@@ -41,13 +41,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
-    import cv2
     import numpy as np
 
     from mmseg_oneformer.apis import OneFormerInferencer
     from mmseg_oneformer.apis.model_file import write_model_file
     from mmseg_oneformer.deploy.formats import check_format, deployment_meta, write_folder
-    from mmseg_oneformer.deploy.oneformer_numpy import OneFormer, Runner
+    from mmseg_oneformer.deploy.oneformer_numpy import OneFormer, Runner, read_photo
     from mmseg_oneformer.deploy.verify import compare_with_torch, drawn_photos, format_comparisons, network_runner
 
 
@@ -57,15 +56,7 @@ def read_photos(paths: Sequence[str]) -> Iterable[np.ndarray]:
     Raises:
         ValueError: If one cannot be read.
     """
-    if not paths:
-        return drawn_photos()
-    photos = []
-    for path in paths:
-        photo = cv2.imread(path)
-        if photo is None:
-            raise ValueError(f'{path} is no photo that can be read; give the path of an image.')
-        photos.append(photo)
-    return photos
+    return [np.ascontiguousarray(read_photo(path)[:, :, ::-1]) for path in paths] if paths else drawn_photos()
 
 
 @cli_errors

@@ -1,6 +1,7 @@
 """A .safetensors file that is a whole model: read without running anything of it."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -21,12 +22,12 @@ def model_file(tiny_model, tmp_path):
     return path, infer
 
 
-def rewrite(path, change):
-    """Change the config text inside of a file."""
+def rewrite(path, change, key=KEY):
+    """Change the config text, or another part of the description, inside of a file."""
     with safe_open(path, framework='pt') as file:
         meta = json.loads(file.metadata()['meta'])
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    meta[KEY] = change(meta[KEY])
+    meta[key] = change(meta[key])
     save_file(state, path, {'meta': json.dumps(meta)})
 
 
@@ -80,6 +81,40 @@ def test_model_file__what_is_no_config_is_a_sentence(model_file, change):
     rewrite(path, lambda text: f'{text}\n{change}\n')
     with pytest.raises(ValueError, match='is refused: it'):
         OneFormerInferencer(path, device='cpu')
+
+
+@pytest.mark.parametrize(
+    'dataset_meta, sentence',
+    [
+        (None, 'Neither the weights nor the config'),
+        ({'classes': 3}, 'are no list'),
+        ({'classes': 'abc'}, 'are no list'),
+    ],
+)
+def test_model_file__classes_that_are_none_are_a_sentence(model_file, dataset_meta, sentence):
+    path, _ = model_file
+    rewrite(path, lambda _: dataset_meta, 'dataset_meta')
+    with pytest.raises(ValueError, match=sentence):
+        OneFormerInferencer(path, device='cpu')
+
+
+@pytest.mark.parametrize('queries', [-1, 10**17])
+def test_model_file__a_network_that_cannot_be_is_a_sentence(model_file, queries):
+    path, _ = model_file
+    rewrite(path, lambda text: re.sub(r'num_queries=\d+', f'num_queries={queries}', text))
+    with pytest.raises(ValueError, match=r'The model of .*tiny\.safetensors cannot be built'):
+        OneFormerInferencer(path, device='cpu')
+
+
+def test_model_file__damaged_ones_are_a_sentence(model_file):
+    path, _ = model_file
+    whole = path.read_bytes()
+    header = b'{"__metadata__":{"meta":"' + b'[' * 99999 + b'"}}'
+    giant, nested = (2**62).to_bytes(8, 'little') + whole[8:], len(header).to_bytes(8, 'little') + header
+    for content in (b'', whole[:5], whole[:300], whole[:-1], whole + b'x', bytes(9999), giant, nested):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match='is no whole safetensors file'):
+            OneFormerInferencer(path, device='cpu')
 
 
 @pytest.mark.parametrize('line', ['import os', "x = open('/etc/passwd').read()", 'x = [1][0]', "x = '{{$HOME:}}'"])

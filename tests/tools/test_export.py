@@ -1,6 +1,7 @@
 """tools/export.py: what it writes answers as PyTorch does, alone; and what it refuses."""
 
 import contextlib
+import errno
 import json
 import shutil
 import subprocess
@@ -80,6 +81,21 @@ def test_onnx__more_weights_than_a_file_holds(monkeypatch, tmp_path):
     program = SimpleNamespace(state_dict={'weight': np.zeros(2**18, np.float32)})
     with pytest.raises(ValueError, match='an ONNX file holds less than 2; use --format torch'):
         formats.FORMATS['onnx'](program, tmp_path / 'model.onnx')
+
+
+@pytest.mark.parametrize(
+    'error, sentence',
+    [
+        (OSError(errno.ENOSPC, 'No space left on device'), 'written .No space left on device.; make room'),
+        (RuntimeError('No kernel\nframe #0'), r'written as torch \(No kernel\); choose another --format'),
+    ],
+)
+def test_write_folder__errors_are_sentences(error, sentence, infer, monkeypatch, tmp_path):
+    monkeypatch.setattr(formats, 'trace', lambda graph, size: None)
+    monkeypatch.setitem(formats.FORMATS, 'torch', Mock(side_effect=error))
+    with pytest.raises(ValueError, match=sentence):
+        write_folder('torch', infer.model, {}, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('moment', ['graph', 'copy'])

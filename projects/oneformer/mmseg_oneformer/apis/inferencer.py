@@ -20,8 +20,7 @@ import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from tqdm import tqdm
 
 from ..datasets.images import image_fault
@@ -29,7 +28,7 @@ from ..models.checkpoint import for_inference, load_weights
 from ..models.precision import check_dtype, use_dtype
 from ..tasks import TASKS, check_task, check_tasks
 from ..visualization.colors import Color, palette_colors
-from .model_loading import choose_device, dataset_meta_of, image_pipeline, model_config, model_name
+from .model_loading import build_model, choose_device, dataset_meta_of, image_pipeline, model_config, model_name
 from .overlap import read_ahead, write_behind
 from .photo_logits import PhotoLogits
 from .results import AnswerWriter, OneFormerResult, VideoWriter
@@ -101,7 +100,7 @@ class OneFormerInferencer:
             )
         self.cfg = for_inference(cfg)
         with DefaultScope.overwrite_default_scope(self.cfg.get('default_scope', 'mmdet')):
-            self.model = revert_sync_batchnorm(MODELS.build(self.cfg.model))
+            self.model = build_model(self.cfg)
             meta = load_weights(self.model, weights)
             self.dataset_meta = dataset_meta_of(self.cfg, meta, self.model)
             self._load, self._prepare = image_pipeline(self.cfg)

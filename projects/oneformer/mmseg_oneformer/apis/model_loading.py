@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import TRANSFORMS
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, TRANSFORMS
 
 from ..datasets.metainfo import check_class_names, metainfo_of
 from .registry import read_config
 
-__all__ = ['choose_device', 'dataset_meta_of', 'image_pipeline', 'model_config', 'model_name']
+__all__ = ['build_model', 'choose_device', 'dataset_meta_of', 'image_pipeline', 'model_config', 'model_name']
 
 
 def model_name(model: str | os.PathLike[str] | Config) -> str:
@@ -43,6 +44,19 @@ def model_config(model: str | os.PathLike[str] | Config, options: dict[str, Any]
     return cfg
 
 
+def build_model(cfg: Config) -> Any:
+    """Return the model of a config, for one process.
+
+    Raises:
+        ValueError: If there is no such network, or no memory for it: configs come in files, too.
+    """
+    try:
+        return revert_sync_batchnorm(MODELS.build(cfg.model))
+    except (RuntimeError, MemoryError) as error:
+        reason = (str(error).strip() or 'too large').splitlines()[0].rstrip('.')
+        raise ValueError(f'The model of {model_name(cfg)} cannot be built ({reason}); correct its config.') from error
+
+
 def image_pipeline(cfg: Config) -> tuple[Callable[[dict], dict], Callable[[dict], dict]]:
     """Return the config's image loader and what follows it in its test pipeline."""
     steps = cfg.test_dataloader.dataset.pipeline  # What tools/test.py and mmdet use; mmseg reads cfg.test_pipeline.
@@ -62,10 +76,12 @@ def dataset_meta_of(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, 
     if not isinstance(stored, dict):
         raise ValueError(f'The dataset_meta of the weights is a {type(stored).__name__} and no dict; write them again.')
     found = {key.lower(): value for key, value in stored.items()}
-    if 'classes' not in found and cfg.get('test_dataloader') is not None:
+    if 'classes' not in found and 'type' in (cfg.get('test_dataloader') or {}).get('dataset', {}):
         found = metainfo_of(cfg.test_dataloader.dataset)
     if 'classes' not in found:
         raise ValueError("Neither the weights nor the config name the classes; add metainfo to the config's data set.")
+    if not isinstance(found['classes'], list | tuple):
+        raise ValueError('The classes are no list; correct dataset_meta of the weights, or metainfo of the config.')
     if len(found['classes']) != model.head.num_classes:
         raise ValueError(
             f'The weights name {len(found["classes"])} classes and the model has {model.head.num_classes}; '

@@ -4,6 +4,7 @@ Every file appears whole or not at all, and ``model.json`` last: a folder that h
 """
 
 import importlib.util
+import io
 import json
 import logging
 import shutil
@@ -62,8 +63,9 @@ def _write_onnx(program: ExportedProgram, path: Path) -> None:
 
 def _write_program(program: ExportedProgram, path: Path) -> None:
     program.example_inputs = None  # Noise, and megabytes of it.
-    with path.open('wb') as file:  # Else the temporary name is all over the archive.
-        torch.export.save(program, file)
+    archive = io.BytesIO()  # PyTorch would name the archive's folders by the path, and crash on a full disk.
+    torch.export.save(program, archive)
+    path.write_bytes(archive.getbuffer())
 
 
 def _write_compiled(program: ExportedProgram, path: Path) -> None:
@@ -111,16 +113,24 @@ def write_folder(
         size: As for :func:`trace`.
 
     Raises:
-        ValueError: If the backbone cannot be traced.
+        ValueError: If the backbone cannot be traced, or the folder not be written.
     """
     program = trace(OneFormerGraph(model).eval(), size)
-    with atomic_path(folder / oneformer_numpy.GRAPHS[name]) as path:
-        FORMATS[name](program, path)
-        (folder / 'model.json').unlink(missing_ok=True)  # That of an older graph.
-    with atomic_path(folder / 'oneformer_numpy.py') as path:
-        shutil.copyfile(oneformer_numpy.__file__, path)
     device = str(model.data_preprocessor.mean.device)
-    write_atomic(folder / 'model.json', json.dumps({'format': name, 'device': device, **meta}, indent=2) + '\n')
+    try:
+        with atomic_path(folder / oneformer_numpy.GRAPHS[name]) as path:
+            FORMATS[name](program, path)
+            (folder / 'model.json').unlink(missing_ok=True)  # That of an older graph.
+        with atomic_path(folder / 'oneformer_numpy.py') as path:
+            shutil.copyfile(oneformer_numpy.__file__, path)
+        write_atomic(folder / 'model.json', json.dumps({'format': name, 'device': device, **meta}, indent=2) + '\n')
+    except OSError as error:
+        raise ValueError(
+            f'{folder} cannot be written ({error.strerror}); make room or choose another place.'
+        ) from error
+    except RuntimeError as error:  # Of PyTorch's exporters and compilers.
+        reason = str(error).strip().partition('\n')[0].rstrip('.')
+        raise ValueError(f'The graph cannot be written as {name} ({reason}); choose another --format.') from error
 
 
 def deployment_meta(
