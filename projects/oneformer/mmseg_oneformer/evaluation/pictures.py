@@ -10,6 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.structures import BaseDataElement
 
 from ..files import atomic_path
+from ..visualization import draw_sample, draw_tokens
 
 
 @HOOKS.register_module()
@@ -33,8 +34,6 @@ class SavePictures(Hook):
         outputs: Sequence[BaseDataElement] | Mapping[str, Sequence[BaseDataElement]] | None = None,
     ) -> None:
         """Draw one batch."""
-        from ..visualization import draw_sample, draw_tokens
-
         dataset_meta = runner.test_dataloader.dataset.metainfo
         if isinstance(outputs, Mapping):
             for samples in zip(*outputs.values()):

@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 
 from ..apis.results import OneFormerResult
-from ..visualization import instance_color
-from ..visualization.colors import Color
+from ..visualization.colors import Color, shades
 from ..visualization.samples import display_names
 
 __all__ = ['LEAST_SCORE', 'page_answer', 'page_picture', 'page_size']
@@ -63,10 +62,10 @@ def page_answer(result: OneFormerResult, task: str) -> dict[str, Any]:
         has ``runs`` of its own instead, 1 inside.
     """
     found = [one for one in _FIND[task](result, *_picked(result.size)) if one.mask.any()]
-    names, shades = display_names(result.classes), _shades(found, result.colors)
+    names, colors = display_names(result.classes), _colors(found, result.colors)
     segments: list[dict[str, Any]] = [
         {'name': names[one.label], 'label': one.label, 'score': one.score, 'color': color, 'area': one.mask.mean()}
-        for one, color in zip(found, shades, strict=True)
+        for one, color in zip(found, colors, strict=True)
     ]
     if task == 'instance':
         for segment, one in zip(segments, found, strict=True):
@@ -118,20 +117,8 @@ def _panoptic(result: OneFormerResult, rows: np.ndarray, columns: np.ndarray) ->
 _FIND = {'semantic': _semantic, 'instance': _instances, 'panoptic': _panoptic}
 
 
-def _shades(found: Sequence[_Found], colors: Sequence[Color]) -> list[Color]:
-    """Return the colour of each: the things of a class have their shades from left to right.
-
-    By place, as in the pictures to download, so that an object has one colour in all answers.
-    """
-    shades, count = [colors[one.label] for one in found], dict.fromkeys((one.label for one in found), 0)
-    things = [k for k, one in enumerate(found) if one.is_thing]
-    for k in sorted(things, key=lambda k: ((found[k].score or 0) < SURE, _center(found[k].mask))):
-        label = found[k].label
-        shades[k] = instance_color(colors[label], count[label])
-        count[label] += 1
-    return shades
-
-
-def _center(mask: np.ndarray) -> float:
-    """Return the mean column of a mask (h, w) bool that is not empty."""
-    return float(np.average(np.arange(mask.shape[1]), weights=mask.sum(0)))
+def _colors(found: Sequence[_Found], colors: Sequence[Color]) -> list[Color]:
+    """Return the colour of each, that of the pictures to download."""
+    things = {k for k, one in enumerate(found) if one.is_thing}
+    unsure = {k for k in things if (found[k].score or 0) < SURE}
+    return shades([one.label for one in found], [one.mask for one in found], things, colors, unsure)

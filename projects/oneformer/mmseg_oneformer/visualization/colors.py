@@ -1,8 +1,10 @@
 """Colours of classes, and shades of them for the instances of one class."""
 
 import colorsys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 Color = tuple[int, int, int]
 """Red, green, blue, each 0-255."""
@@ -51,11 +53,44 @@ def instance_color(color: Color, index: int) -> Color:
     return _from_hls(hue, light, min(1.0, max(saturation, 0.55)) if saturation > 0.08 else saturation)
 
 
+def shades(
+    labels: Sequence[int],
+    masks: Sequence[np.ndarray],
+    things: Container[int],
+    colors: Sequence[Color],
+    unsure: Container[int] = (),
+) -> list[Color]:
+    """Return the colour of each segment of a photo: stuff has its class's, the things of a class have shades of it.
+
+    Shades go from left to right and not by score or query, so that an object has one colour in all answers about a
+    photo.
+
+    Args:
+        labels: (n,) class indices.
+        masks: n masks (H, W) bool.
+        things: Which of the n are things.
+        colors: Of the classes.
+        unsure: Which of the n get the shades that the others leave over.
+    """
+    found, count = [colors[label] for label in labels], dict.fromkeys(labels, 0)
+    for k in sorted(range(len(labels)), key=lambda k: (k in unsure, _center(masks[k]))):
+        if k in things:
+            found[k] = instance_color(colors[labels[k]], count[labels[k]])
+            count[labels[k]] += 1
+    return found
+
+
 def lighten(color: Color, amount: float) -> Color:
     """Mix a colour with white, for ``amount`` in [0, 1], or with black, for ``amount`` in [-1, 0]."""
     target = 255 if amount > 0 else 0
     red, green, blue = (round(value + (target - value) * abs(amount)) for value in color)
     return red, green, blue
+
+
+def _center(mask: np.ndarray) -> float:
+    """Return the mean column of a mask (H, W) bool."""
+    pixels = mask.sum(0)
+    return float((pixels * np.arange(len(pixels))).sum() / max(1, pixels.sum()))
 
 
 def _from_hls(hue: float, light: float, saturation: float) -> Color:

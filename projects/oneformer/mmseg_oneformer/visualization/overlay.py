@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ..run_lengths import decode_mask
-from .colors import Color, class_colors, instance_color, lighten
+from .colors import Color, class_colors, lighten, shades
 from .text import TextLayer
 
 Array = np.ndarray
@@ -75,12 +75,11 @@ def draw_instances(
     Returns:
         The picture, at least :data:`SHORT_SIDE` pixels high and wide.
     """
-    colors, segments = class_colors(len(classes), palette), []
+    found = []
     for label, score, given in zip(labels, scores, masks):
         if score >= score_thr and (mask := decode_mask(given)).any():
-            text = f'{classes[int(label)]} {score:.0%}'
-            segments.append((int(label), Segment(mask, text, colors[int(label)], True)))
-    return draw_segments(image, _shaded(segments))
+            found.append((int(label), mask, f'{classes[int(label)]} {score:.0%}', True))
+    return draw_segments(image, _shaded(found, class_colors(len(classes), palette)))
 
 
 def draw_panoptic(
@@ -102,11 +101,11 @@ def draw_panoptic(
     Returns:
         The picture, at least :data:`SHORT_SIDE` pixels high and wide.
     """
-    colors, segments = class_colors(len(classes), palette), []
-    for info in segments_info:
-        label = info['category_id']
-        segments.append((label, Segment(ids == info['id'], classes[label], colors[label], bool(info['isthing']))))
-    return draw_segments(image, _shaded(segments))
+    found = [
+        (info['category_id'], ids == info['id'], classes[info['category_id']], bool(info['isthing']))
+        for info in segments_info
+    ]
+    return draw_segments(image, _shaded(found, class_colors(len(classes), palette)))
 
 
 def draw_segments(image: Array, segments: Sequence[Segment]) -> Array:
@@ -154,23 +153,14 @@ def enlarge(image: Array) -> tuple[Array, float]:
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), scale
 
 
-def _shaded(segments: Sequence[tuple[int, Segment]]) -> list[Segment]:
-    """Give the things of a class, a list of (class, segment), their shades from left to right.
-
-    By place and not by score or query, so that an object has one colour in all answers about a photo.
-    """
-    count: dict[int, int] = {}
-    for label, segment in sorted(segments, key=lambda one: _center(one[1].mask)):
-        if segment.is_thing:
-            segment.color = instance_color(segment.color, count.get(label, 0))
-            count[label] = count.get(label, 0) + 1
-    return [segment for _, segment in segments]
-
-
-def _center(mask: Array) -> float:
-    """Return the mean column of a mask (H, W) bool."""
-    pixels = mask.sum(0)
-    return float((pixels * np.arange(len(pixels))).sum() / max(1, pixels.sum()))
+def _shaded(found: Sequence[tuple[int, Array, str, bool]], colors: Sequence[Color]) -> list[Segment]:
+    """Return segments, given by class, mask, text and whether they are things, in their colours."""
+    labels, masks = [label for label, *_ in found], [mask for _, mask, *_ in found]
+    things = {k for k, (*_, is_thing) in enumerate(found) if is_thing}
+    return [
+        Segment(mask, text, color, is_thing)
+        for (_, mask, text, is_thing), color in zip(found, shades(labels, masks, things, colors), strict=True)
+    ]
 
 
 def _enlarge_mask(mask: Array, size: tuple[int, int], scale: float) -> Array:

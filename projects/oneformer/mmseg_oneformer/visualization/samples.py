@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from mmengine.structures import BaseDataElement
 
+from .colors import palette_colors
 from .overlay import draw_instances, draw_panoptic, draw_semantic, enlarge
 from .panel import panel, token_panel
 
@@ -35,8 +36,7 @@ def draw_answers(
     Returns:
         Pictures (H', W', 3) uint8 RGB by task, in the order semantic, instance, panoptic.
     """
-    classes, palette = display_names(dataset_meta['classes']), dataset_meta.get('palette')
-    palette = None if isinstance(palette, str) else palette  # mmdet's metas may say 'random'.
+    classes, palette = display_names(dataset_meta['classes']), palette_colors(dataset_meta)
     pictures = {}
     if 'pred_sem_seg' in sample:
         pictures['semantic'] = draw_semantic(image, _numpy(sample.pred_sem_seg.sem_seg[0]), classes, palette)
@@ -58,9 +58,7 @@ def draw_truth(image: Array, sample: BaseDataElement, dataset_meta: Mapping[str,
         {'id': index, 'category_id': segment['label'], 'isthing': segment['isthing']}
         for index, segment in enumerate(sample.segments_info, start=1)
     ]
-    palette = dataset_meta.get('palette')
-    palette = None if isinstance(palette, str) else palette
-    classes = display_names(dataset_meta['classes'])
+    classes, palette = display_names(dataset_meta['classes']), palette_colors(dataset_meta)
     return draw_panoptic(image, _numpy(sample.gt_panoptic_seg.sem_seg[0]), segments, classes, palette)
 
 

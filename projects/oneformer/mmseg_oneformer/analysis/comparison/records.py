@@ -9,7 +9,7 @@ from mmengine.structures import BaseDataElement
 
 from ...apis import OneFormerResult
 from ...evaluation.ground_truth import PanopticTruth, panoptic_truth
-from ...visualization import draw_panoptic, draw_semantic, enlarge, panel
+from ...visualization import draw_panoptic, draw_semantic, enlarge, palette_colors, panel
 from ...visualization.boxes import draw_boxes
 from ...visualization.samples import display_names
 from .differences import Region, differences
@@ -95,8 +95,7 @@ def draw_compared(
 
 def draw_annotation(photo: np.ndarray, truth: PanopticTruth, task: str, meta: Mapping[str, Any]) -> np.ndarray:
     """Draw what a task should answer, (H', W', 3) uint8 RGB, from a panoptic annotation."""
-    classes, palette = display_names(meta['classes']), meta.get('palette')
-    palette = None if isinstance(palette, str) else palette
+    classes, palette = display_names(meta['classes']), palette_colors(meta)
     if task == 'semantic':
         return draw_semantic(photo, truth_labels(truth), classes, palette)
     wanted = [

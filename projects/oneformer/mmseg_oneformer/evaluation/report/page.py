@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from ...files import atomic_path, write_atomic
+from ...visualization.colors import palette_colors
 from ...visualization.errors import draw_errors
 from ...visualization.overlay import draw_panoptic, enlarge
 from ...visualization.samples import display_names
@@ -99,8 +100,7 @@ def draw_views(shown: Shown, dataset_meta: Mapping[str, Any]) -> dict[str, np.nd
         photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
         gt_map, pred_map = (cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT) for ids in (gt_map, pred_map))
     classes, things = display_names(dataset_meta['classes']), set(dataset_meta['thing_ids'])
-    palette = dataset_meta.get('palette')
-    palette = None if isinstance(palette, str) else palette
+    palette = palette_colors(dataset_meta)
     pictures = {'photo': enlarge(photo)[0]}
     for view, side, ids in (('annotation', 'annotated', gt_map), ('answer', 'predicted', pred_map)):
         table = [
