@@ -11,7 +11,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
-from mmseg_oneformer.analysis.comparison import Compared, Gallery, Region, compare_photo, differences
+from mmseg_oneformer.analysis.comparison import Compared, DifferingRegion, Gallery, compare_photo, differences
 from mmseg_oneformer.analysis.comparison.differences import best_labels, find_regions, instances_differ
 from mmseg_oneformer.analysis.comparison.records import draw_annotation, draw_compared
 from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult, find_weights
@@ -58,7 +58,7 @@ def test_semantic__pixels_of_another_class():
     labels[5:20, 10:30] = 1
     found = differences(result(), result(semantic=labels), 'semantic')
     assert (found.mask == (labels == 1)).all() and found.share == pytest.approx(15 * 20 / 2400)
-    assert found.regions == (Region((10, 5, 30, 20), pytest.approx(0.125), 'sky', 'dog'),)
+    assert found.regions == (DifferingRegion((10, 5, 30, 20), pytest.approx(0.125), 'sky', 'dog'),)
 
 
 def test_panoptic__an_object_is_not_another_of_its_class():
@@ -175,7 +175,7 @@ def test_gallery__keeps_the_most_different(tmp_path):
         drawn.append(one)
         return np.full((20, 30, 3), 7, np.uint8)
 
-    region = Region((0, 0, 9, 9), 0.1, '<b>cat</b>', 'dog')
+    region = DifferingRegion((0, 0, 9, 9), 0.1, '<b>cat</b>', 'dog')
     for share in (0.1, 0.3, 0.05, 0.2, 0.2):
         gallery.add(f'<{share}>.jpg', [Compared('panoptic', share, (region,), (50.0, None))], draw)
     page = gallery.write(tmp_path).read_text()

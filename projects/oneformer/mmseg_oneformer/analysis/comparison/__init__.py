@@ -1,15 +1,16 @@
 """Two models side by side: where their answers about the same photos differ, and a page of it."""
 
-from .differences import Difference, Region, differences
+from .compared import Compared, compare_photo
+from .differences import Difference, DifferingRegion, differences
 from .gallery import Gallery
 from .page import comparison_page
-from .records import Compared, compare_photo, draw_compared
+from .pictures import draw_compared
 
 __all__ = [
     'Compared',
     'Difference',
+    'DifferingRegion',
     'Gallery',
-    'Region',
     'compare_photo',
     'comparison_page',
     'differences',

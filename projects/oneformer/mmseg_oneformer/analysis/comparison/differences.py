@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from ...apis import OneFormerResult, Panoptic
+from ...apis.results.areas import Box, connected_areas
 from ...apis.results.regions import regions
 
 Array = np.ndarray
@@ -24,10 +25,10 @@ THINNEST, SMALLEST = 0.02, 0.002
 """A region with a box is nowhere thinner than this share of the short side or 5 pixels; and its share of the pixels."""
 
 
-class Region(NamedTuple):
+class DifferingRegion(NamedTuple):
     """A connected area in which two answers differ."""
 
-    box: tuple[int, int, int, int]
+    box: Box
     """Left, top, right, bottom in pixels, right and bottom one past the last."""
     share: float
     """Of the photo's pixels, in 0..1."""
@@ -41,7 +42,7 @@ class Difference(NamedTuple):
 
     mask: Array
     """(H, W) bool."""
-    regions: tuple[Region, ...]
+    regions: tuple[DifferingRegion, ...]
     """The largest first."""
 
     @property
@@ -125,7 +126,7 @@ def best_labels(masks: Sequence[Mask], size: tuple[int, int]) -> Array:
     return labels
 
 
-def find_regions(mask: Array, labels: tuple[Array, Array], classes: Sequence[str]) -> list[Region]:
+def find_regions(mask: Array, labels: tuple[Array, Array], classes: Sequence[str]) -> list[DifferingRegion]:
     """Return the regions of a mask (H, W) bool that are worth a box, the largest first.
 
     Args:
@@ -136,24 +137,15 @@ def find_regions(mask: Array, labels: tuple[Array, Array], classes: Sequence[str
     side = max(5, round(THINNEST * min(mask.shape)))
     kernel = np.ones((side, side), np.uint8)
     opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel)
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
     found = []
-    for k in sorted(range(1, count), key=lambda k: -stats[k, cv2.CC_STAT_AREA]):
-        left, top, width, height, area = stats[k].tolist()
-        share = area / mask.size
-        if share >= SMALLEST:
-            window = np.s_[top : top + height, left : left + width]
-            inside = parts[window] == k
-            names = [_most(values[window][inside], classes) for values in labels]
-            found.append(Region((left, top, left + width, top + height), share, *names))
+    for area in connected_areas(opened.astype(bool)):
+        share = area.size / mask.size
+        if share < SMALLEST:
+            break
+        names = (area.usual_class(one, classes, missing='nothing') for one in labels)
+        found.append(DifferingRegion(area.box, share, *names))
     return found
 
 
 def _iou(one: Array, other: Array) -> float:
     return float((one & other).sum() / max(1, (one | other).sum()))
-
-
-def _most(labels: Array, classes: Sequence[str]) -> str:
-    """Return the name of the most frequent class of (n,) indices."""
-    label = int(np.bincount(labels + 1).argmax()) - 1
-    return 'nothing' if label < 0 else classes[label]

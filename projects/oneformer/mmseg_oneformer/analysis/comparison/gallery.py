@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from ...files import write_atomic
+from .compared import Compared
 from .page import comparison_page
 from .quality import mean
-from .records import Compared
 
 
 class Gallery:

@@ -10,8 +10,8 @@ from html import escape
 from typing import Any
 
 from ...evaluation.report.assets import STYLE as BASE
+from .compared import Compared
 from .quality import QUALITIES
-from .records import Compared
 
 STYLE = (
     BASE

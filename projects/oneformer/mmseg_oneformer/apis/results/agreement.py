@@ -7,8 +7,9 @@ is trusted, and worth a label. Users of three separate models have no such check
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
+
+from .areas import Box, connected_areas
 
 __all__ = ['Agreement', 'Disagreement', 'compare']
 
@@ -18,7 +19,7 @@ class Disagreement(NamedTuple):
 
     area: int
     """Pixels."""
-    box: tuple[int, int, int, int]
+    box: Box
     """Left, top, right, bottom in pixels, right and bottom one past the last."""
     semantic: str
     """The class that most of its pixels have; 'void' where there is none."""
@@ -81,25 +82,13 @@ def compare(
     known = panoptic >= 0
     semantic_panoptic = known & (semantic != panoptic)
     instance_panoptic = ~explained | ((covered >= 0) & known & ~(is_thing & explained))
-    differs = (semantic_panoptic | instance_panoptic).astype(np.uint8)
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(differs, connectivity=8)
-    order = sorted(range(1, count), key=lambda k: -stats[k, cv2.CC_STAT_AREA])
     found = []
-    for k in order:
-        left, top, width, height, area = stats[k].tolist()
-        if area < smallest:
+    for area in connected_areas(semantic_panoptic | instance_panoptic):
+        if area.size < smallest:
             break
-        window = np.s_[top : top + height, left : left + width]
-        inside = parts[window] == k
         names = (
-            _most(values[window][inside], classes, missing)
-            for values, missing in ((semantic, 'void'), (covered, 'none'), (panoptic, 'void'))
+            area.usual_class(labels, classes, missing)
+            for labels, missing in ((semantic, 'void'), (covered, 'none'), (panoptic, 'void'))
         )
-        found.append(Disagreement(area, (left, top, left + width, top + height), *names))
+        found.append(Disagreement(area.size, area.box, *names))
     return Agreement(semantic_panoptic, instance_panoptic, float(1 - known.mean()), tuple(found))
-
-
-def _most(labels: np.ndarray, classes: Sequence[str], missing: str) -> str:
-    """Return the name of the most frequent class of (n,) indices."""
-    label = int(np.bincount(labels + 1).argmax()) - 1
-    return missing if label < 0 else classes[label]

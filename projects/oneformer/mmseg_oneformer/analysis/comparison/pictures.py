@@ -1,7 +1,6 @@
-"""Two models' answers about one photo: numbers and pictures."""
+"""Two models' answers about one photo as pictures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,55 +11,11 @@ from ...evaluation.ground_truth import PanopticTruth, panoptic_truth
 from ...visualization import draw_panoptic, draw_semantic, enlarge, palette_colors, panel
 from ...visualization.boxes import draw_boxes
 from ...visualization.samples import display_names
-from .differences import Region, differences
-from .quality import quality, truth_labels
+from .compared import Compared
+from .quality import truth_labels
 
 HEIGHT = 400
 """Of each picture on a page, in pixels."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One task's answers about one photo."""
-
-    task: str
-    share: float
-    """Of the pixels that differ, in 0..1."""
-    regions: tuple[Region, ...]
-    qualities: tuple[float | None, float | None] | None
-    """Of both models, 0-100; None without truth."""
-
-
-def compare_photo(
-    answers: Sequence[OneFormerResult],
-    tasks: Sequence[str],
-    truth: BaseDataElement | None = None,
-    score_thr: float = 0.5,
-) -> list[Compared]:
-    """Compare two models' answers about one photo.
-
-    Args:
-        answers: Of the two.
-        tasks: Those to compare; both have answered them.
-        truth: A data sample with a panoptic annotation.
-        score_thr: Instances below count as not found.
-
-    Raises:
-        ValueError: The sample has no panoptic annotation.
-    """
-    first, second = answers
-    known = None if truth is None else annotated(truth)
-    compared = []
-    for task in tasks:
-        difference = differences(first, second, task, score_thr)
-        qualities = None
-        if known is not None:
-            qualities = (
-                quality(first, task, known, len(first.classes)),
-                quality(second, task, known, len(first.classes)),
-            )
-        compared.append(Compared(task, difference.share, difference.regions, qualities))
-    return compared
 
 
 def draw_compared(
@@ -86,7 +41,9 @@ def draw_compared(
     photo = np.ascontiguousarray(first.image[:, :, ::-1])
     pictures = {'photo': enlarge(photo)[0]}
     if truth is not None:
-        pictures['annotation'] = draw_annotation(photo, annotated(truth), compared.task, first.dataset_meta)
+        pictures['annotation'] = draw_annotation(
+            photo, panoptic_truth(truth.to_dict()), compared.task, first.dataset_meta
+        )
     for name, answer in zip(names, answers):
         pictures[name] = answer.plot(compared.task, score_thr)
     boxes = [region.box for region in compared.regions]
@@ -108,8 +65,3 @@ def draw_annotation(photo: np.ndarray, truth: PanopticTruth, task: str, meta: Ma
 def is_object(segment: Mapping[str, Any]) -> bool:
     """Return whether an annotated segment is one object, and not stuff or a crowd."""
     return bool(segment['isthing']) and not segment['iscrowd']
-
-
-def annotated(sample: BaseDataElement) -> PanopticTruth:
-    """Return the panoptic annotation of a data sample; ValueError if it has none."""
-    return panoptic_truth(sample.to_dict())
