@@ -6,11 +6,8 @@ import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from PIL import Image
-
 from ..apis.results import OneFormerResult
-from ..apis.results.exports import coco_categories
+from ..apis.results.exports import class_map, coco_categories, coco_image, encode_png
 from ..tasks import TASKS
 
 __all__ = ['EXPORTS', 'Export', 'archive']
@@ -41,24 +38,17 @@ def archive(result: OneFormerResult, score_thr: float) -> bytes:
     return stream.getvalue()
 
 
-def _png(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(array).save(stream, format='PNG')
-    return stream.getvalue()
-
-
 def _json(content: Any) -> bytes:
     return json.dumps(content).encode()
 
 
 def _class_indices(result: OneFormerResult) -> bytes:
     assert result.semantic is not None
-    return _png(result.semantic.astype(np.uint8 if len(result.classes) <= 256 else np.uint16))
+    return encode_png(class_map(result.semantic, len(result.classes)))
 
 
 def _coco_panoptic(result: OneFormerResult) -> bytes:
-    height, width = result.size
-    image = {'id': 1, 'file_name': result.source.file_name, 'width': width, 'height': height}
+    image = coco_image(1, result.source.file_name, result.size)
     categories = coco_categories(result.dataset_meta)
     return _json({'images': [image], 'annotations': [result.to_coco_panoptic()[1]], 'categories': categories})
 
@@ -69,7 +59,12 @@ def _coco_instances(result: OneFormerResult, score_thr: float) -> bytes:
 
 EXPORTS: Sequence[Export] = (
     Export(
-        'picture', 'Picture', TASKS, '_overlay.png', 'image/png', lambda result, task, thr: _png(result.plot(task, thr))
+        'picture',
+        'Picture',
+        TASKS,
+        '_overlay.png',
+        'image/png',
+        lambda result, task, thr: encode_png(result.plot(task, thr)),
     ),
     Export(
         'labels', 'Class of each pixel', ('semantic',), '.png', 'image/png', lambda result, *_: _class_indices(result)
@@ -80,7 +75,7 @@ EXPORTS: Sequence[Export] = (
         ('panoptic',),
         '.png',
         'image/png',
-        lambda result, *_: _png(result.to_coco_panoptic()[0]),
+        lambda result, *_: encode_png(result.to_coco_panoptic()[0]),
     ),
     Export(
         'coco-panoptic-json',

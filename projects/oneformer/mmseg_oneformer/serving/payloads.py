@@ -4,15 +4,13 @@ The types are the service's OpenAPI description too, so it cannot say something 
 """
 
 import base64
-import io
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..apis.results import OneFormerResult
-from ..apis.results.exports import category_ids
+from ..apis.results.exports import category_ids, class_map, encode_png
 
 __all__ = ['ClassInfo', 'Health', 'Prediction', 'Refusal', 'class_infos', 'prediction']
 
@@ -162,8 +160,7 @@ def prediction(result: OneFormerResult, model: str, score_thr: float) -> Predict
             for info, area in zip(infos, areas)
             if area
         ]
-        dtype = np.uint8 if len(infos) <= 256 else np.uint16
-        sent.semantic = SemanticAnswer(png=_base64_png(result.semantic.astype(dtype)), classes=classes)
+        sent.semantic = SemanticAnswer(png=_base64_png(class_map(result.semantic, len(infos))), classes=classes)
     if result.instances is not None:
         sent.instance = [
             InstanceAnswer(name=names[one['category_id']], **one)
@@ -196,6 +193,4 @@ def class_infos(dataset_meta: Any, colors: Any) -> list[ClassInfo]:
 
 
 def _base64_png(array: np.ndarray) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(array).save(stream, format='PNG')
-    return base64.b64encode(stream.getvalue()).decode()
+    return base64.b64encode(encode_png(array)).decode()

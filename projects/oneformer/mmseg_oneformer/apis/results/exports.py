@@ -21,13 +21,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     'category_ids',
+    'class_map',
     'coco_categories',
+    'coco_image',
     'coco_instances',
     'coco_panoptic',
+    'encode_png',
     'geojson',
     'labelme',
     'supervision_detections',
 ]
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """Return a PNG of (H, W, 3) uint8 RGB, or of (H, W) uint8, uint16 or bool."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format='PNG')
+    return stream.getvalue()
+
+
+def class_map(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return class indices (H, W) as a grey picture: uint8, or uint16 for more than 256 classes."""
+    return labels.astype(np.uint8 if num_classes <= 256 else np.uint16)
+
+
+def coco_image(image_id: int, file_name: str, size: tuple[int, int]) -> dict[str, Any]:
+    """Return COCO's entry of an image of ``size`` (height, width)."""
+    return {'id': image_id, 'file_name': file_name, 'width': size[1], 'height': size[0]}
 
 
 def coco_panoptic(
@@ -195,12 +215,11 @@ def _polygon_shape(outline: Outline) -> dict[str, Any]:
 def _mask_shape(mask: np.ndarray) -> dict[str, Any]:
     """Return labelme's mask: its two corner pixels, and a PNG of what is between them."""
     left, top, width, height = _box(mask)
-    stream = io.BytesIO()
-    Image.fromarray(mask[top : top + height, left : left + width]).save(stream, format='PNG')
+    inside = mask[top : top + height, left : left + width]
     return {
         'shape_type': 'mask',
         'points': [[left, top], [left + width - 1, top + height - 1]],
-        'mask': base64.b64encode(stream.getvalue()).decode(),
+        'mask': base64.b64encode(encode_png(inside)).decode(),
     }
 
 

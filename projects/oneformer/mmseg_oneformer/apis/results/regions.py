@@ -9,7 +9,7 @@ from mmengine.structures import BaseDataElement
 from ...run_lengths import decode_mask
 from ...tasks import check_task
 
-__all__ = ['FIELDS', 'Region', 'present_classes', 'regions']
+__all__ = ['FIELDS', 'Region', 'check_answered', 'present_classes', 'regions']
 
 FIELDS = {'semantic': 'pred_sem_seg', 'instance': 'pred_instances', 'panoptic': 'pred_panoptic_seg'}
 """Where each task's answer is in a data sample."""
@@ -42,8 +42,7 @@ def regions(
     Raises:
         ValueError: If there is no such task, or it was not answered.
     """
-    if FIELDS[check_task(task)] not in sample:
-        raise ValueError(f'The {task} answer was not asked for; add {task!r} to the tasks of the call.')
+    check_answered(sample, task)
     answer = sample.get(FIELDS[task])
     classes, things = dataset_meta['classes'], set(dataset_meta.get('thing_ids', ()))
     if task == 'instance':
@@ -59,6 +58,12 @@ def regions(
         for info in answer.segments_info:
             label = info['category_id']
             yield Region(labels == info['id'], label, classes[label], bool(info['isthing']), float(info['score']))
+
+
+def check_answered(sample: BaseDataElement, task: str) -> None:
+    """Raise a ValueError if there is no such task, or a data sample has no answer to it."""
+    if FIELDS[check_task(task)] not in sample:
+        raise ValueError(f'The {task} answer was not asked for; add {task!r} to the tasks of the call.')
 
 
 def present_classes(labels: np.ndarray) -> list[int]:

@@ -24,7 +24,7 @@ from ..sources import Source
 from . import exports
 from .agreement import Agreement, compare
 from .answers import Instances, Panoptic, PanopticSegment, tally
-from .regions import FIELDS, present_classes, regions
+from .regions import FIELDS, check_answered, present_classes, regions
 from .writer import AnswerWriter
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class OneFormerResult:
         rgb = np.ascontiguousarray(self.image[:, :, ::-1])
         if task is None:
             return draw_sample(rgb, self.sample, self.dataset_meta, score_thr)
-        self._require(task)
+        check_answered(self.sample, task)
         return draw_answers(rgb, self.sample, self.dataset_meta, score_thr)[task]
 
     def _repr_jpeg_(self) -> bytes:
@@ -169,7 +169,7 @@ class OneFormerResult:
         Raises:
             ValueError: If the panoptic answer was not asked for.
         """
-        self._require('panoptic')
+        check_answered(self.sample, 'panoptic')
         return exports.coco_panoptic(self.sample.pred_panoptic_seg, self.dataset_meta, image_id, self.source.name)
 
     def to_coco_instances(self, image_id: int = 1) -> list[dict[str, Any]]:
@@ -183,7 +183,7 @@ class OneFormerResult:
         Raises:
             ValueError: If the instances were not asked for.
         """
-        self._require('instance')
+        check_answered(self.sample, 'instance')
         return exports.coco_instances(self.sample.pred_instances, self.dataset_meta, image_id)
 
     def to_labelme(self, task: str = 'panoptic', score_thr: float = 0.5) -> dict[str, Any]:
@@ -234,14 +234,10 @@ class OneFormerResult:
             ValueError: If a task was not answered.
         """
         for task in TASKS:
-            self._require(task)
+            check_answered(self.sample, task)
         assert self.semantic is not None and self.panoptic is not None
         # One mask at a time: those of a 12-megapixel photo together would fill gigabytes.
         masks = ((one.label, one.mask) for one in regions(self.sample, 'instance', self.dataset_meta, score_thr))
         things = [segment.id for segment in self.panoptic.segments if segment.is_thing]
         is_thing = np.isin(self.panoptic.ids, things)
         return compare(self.semantic, masks, self.panoptic.labels, is_thing, self.classes)
-
-    def _require(self, task: str) -> None:
-        if task not in self.tasks:
-            raise ValueError(f'The {task} answer was not asked for; add {task!r} to the tasks of the call.')

@@ -14,7 +14,7 @@ from PIL import Image
 from ...files import atomic_path, write_atomic
 from ...visualization import draw_answers
 from ..sources import Source
-from .exports import coco_categories, coco_instances, coco_panoptic
+from .exports import class_map, coco_categories, coco_image, coco_instances, coco_panoptic
 
 
 class AnswerWriter:
@@ -49,7 +49,6 @@ class AnswerWriter:
         score_thr: float = 0.5,
     ) -> None:
         self.folder, self.score_thr, self.meta = Path(folder), score_thr, dataset_meta
-        self.classes = tuple(dataset_meta['classes'])
         names = [source.name for source in sources]
         numbers = {int(name) for name in names if name.isdecimal()}
         by_number = len(numbers) == len(names)
@@ -84,11 +83,11 @@ class AnswerWriter:
             image: (H, W, 3) uint8 BGR.
             sample: With any of ``pred_sem_seg``, ``pred_instances`` and ``pred_panoptic_seg``, on the CPU.
         """
-        number, (height, width) = self.image_ids[source.name], image.shape[:2]
-        self.images.append({'id': number, 'file_name': source.file_name, 'width': width, 'height': height})
+        number = self.image_ids[source.name]
+        self.images.append(coco_image(number, source.file_name, image.shape[:2]))
         if 'pred_sem_seg' in sample:
-            dtype = np.uint8 if len(self.classes) <= 256 else np.uint16
-            self._save(f'{source.name}_semantic.png', sample.pred_sem_seg.sem_seg[0].numpy().astype(dtype))
+            labels = sample.pred_sem_seg.sem_seg[0].numpy()
+            self._save(f'{source.name}_semantic.png', class_map(labels, len(self.meta['classes'])))
         if 'pred_panoptic_seg' in sample:
             picture, annotation = coco_panoptic(sample.pred_panoptic_seg, self.meta, number, source.name)
             self._save(annotation['file_name'], picture)
