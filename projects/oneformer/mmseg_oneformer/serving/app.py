@@ -10,9 +10,9 @@ Decisions:
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
@@ -23,14 +23,14 @@ from ..apis.photo_logits import PhotoLogits
 from ..tasks import TASKS, check_tasks
 from ..version import __version__
 from .batching import MicroBatcher
+from .docs_page import STYLE, docs_page
 from .payloads import ClassInfo, Health, Prediction, Refusal, class_infos, prediction
-from .reference import STYLE, reference_page
+from .questions import Question
 from .service import Batcher, Service
 from .uploads import DEFAULT_LIMITS, FORMATS, Limits, RefusedError
 
 __all__ = ['create_app']
 
-Task = Literal['semantic', 'instance', 'panoptic']
 LEFT = 499
 """Status in the log of a request whose client left; nginx's number."""
 
@@ -94,7 +94,7 @@ def create_app(
 
     @app.get('/docs', include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        return HTMLResponse(reference_page(app.openapi(), str(request.base_url)))
+        return HTMLResponse(docs_page(app.openapi(), str(request.base_url)))
 
     @app.get('/docs.css', include_in_schema=False)
     async def style() -> Response:
@@ -119,35 +119,24 @@ def _routes(name: str) -> APIRouter:
     )
     async def predict(
         request: Request,
+        question: Annotated[Question, Depends()],
         tasks: Annotated[
             str, Query(description='some of semantic, instance, panoptic, separated by commas')
         ] = ','.join(TASKS),
-        token: Annotated[
-            Task | None, Query(description="make all answers from this task's token; by default each has its own")
-        ] = None,
         score_thr: Annotated[float, Query(ge=0, le=1, description='instances of a lower score are left out')] = 0.5,
-        object_mask_thr: Annotated[
-            float | None,
-            Query(ge=0, le=1, description="least score of a panoptic segment; by default the config's"),
-        ] = None,
-        overlap_thr: Annotated[
-            float | None,
-            Query(ge=0, le=1, description="least share of a panoptic segment that is not covered; the config's"),
-        ] = None,
     ) -> Response:
         asked = ','.join(request.query_params.getlist('tasks') or [tasks])  # Of a repeated one FastAPI takes the last.
         try:
             chosen = check_tasks(asked.replace(',', ' ').split())
         except ValueError as error:
             raise RefusedError(422, f'The parameter tasks is {asked!r}: {error}, separated by commas.') from None
-        given = {'object_mask_thr': object_mask_thr, 'overlap_thr': overlap_thr}
-        options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
 
         def finish(photo: PhotoLogits) -> str:
-            result = photo.answer(chosen, token, mask_format='rle', **options)
+            result = question.answer(photo, chosen, mask_format='rle')
             return prediction(result, name, score_thr).model_dump_json(exclude_none=True)
 
-        content = await request.app.state.service.answer(request, (token,) if token else chosen, finish)
+        tokens = (question.token,) if question.token else chosen
+        content = await request.app.state.service.answer(request, tokens, finish)
         return Response(content, media_type='application/json')
 
     @router.get(

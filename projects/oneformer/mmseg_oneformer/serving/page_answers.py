@@ -57,7 +57,7 @@ def page_answer(result: OneFormerResult, task: str) -> dict[str, Any]:
 
     Returns:
         ``segments``: for each ``name``, ``label``, ``score`` (0..1; null for the semantic answer), ``color`` (red,
-        green, blue) and ``area`` (share of the photo). And ``runs``, :func:`run_lengths` of a map (h, w) of
+        green, blue) and ``area`` (share of the photo). And ``runs``, :func:`pixel_runs` of a map (h, w) of
         :func:`page_size` whose pixels are segment numbers from 1, 0 for none. Instances overlap, the best first: each
         has ``runs`` of its own instead, 1 inside.
     """
@@ -69,15 +69,15 @@ def page_answer(result: OneFormerResult, task: str) -> dict[str, Any]:
     ]
     if task == 'instance':
         for segment, one in zip(segments, found, strict=True):
-            segment['runs'] = run_lengths(one.mask)
+            segment['runs'] = pixel_runs(one.mask)
         return {'segments': segments}
     numbers = np.zeros(page_size(result.size), np.int32)
     for number, one in enumerate(found, start=1):
         numbers[one.mask] = number
-    return {'segments': segments, 'runs': run_lengths(numbers)}
+    return {'segments': segments, 'runs': pixel_runs(numbers)}
 
 
-def run_lengths(array: np.ndarray) -> list[int]:
+def pixel_runs(array: np.ndarray) -> list[int]:
     """Return value, length, value, length, ... of the runs of equal pixels of a map (h, w), line by line."""
     flat = array.reshape(-1)
     starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))

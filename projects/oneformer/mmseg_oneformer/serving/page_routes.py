@@ -13,25 +13,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import cv2
 import numpy as np
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 
 from ..apis.inferencer import OneFormerInferencer
 from ..apis.photo_logits import PhotoLogits
-from ..apis.results import OneFormerResult
 from ..datasets.drawing import draw_scene
 from ..tasks import TASKS
 from .kept_photos import KeptPhotos
 from .page_answers import LEAST_SCORE, page_answer, page_picture, page_size
 from .page_exports import EXPORTS, archive
+from .questions import Question, Task
 from .uploads import Limits
 
 __all__ = ['add_page']
@@ -40,8 +40,7 @@ FILES = Path(__file__).parent / 'page'
 KEPT_BYTES = 1_000_000_000
 SAMPLE_SIZE, SAMPLE_SEED = 480, 1
 """Of the drawn picture that the page offers."""
-Task = Literal['semantic', 'instance', 'panoptic']
-Share = Annotated[float | None, Query(ge=0, le=1)]
+Asked = Annotated[Question, Depends()]
 Score = Annotated[float, Query(ge=0, le=1)]
 Made = TypeVar('Made')
 
@@ -117,58 +116,27 @@ def _photos(kept: KeptPhotos) -> APIRouter:
         return Response(await work(lambda: page_picture(photo.image)), media_type='image/png')
 
     @router.get('/{photo_id}/answers/{task}')
-    async def answer(
-        photo_id: str, task: Task, token: Task | None = None, object_mask_thr: Share = None, overlap_thr: Share = None
-    ) -> Response:
-        ask = _question(find(photo_id), task, token, object_mask_thr, overlap_thr)
-        content = await work(lambda: json.dumps(page_answer(ask(), task)))
+    async def answer(photo_id: str, task: Task, question: Asked) -> Response:
+        photo = find(photo_id)
+        content = await work(lambda: json.dumps(page_answer(question.answer(photo, task), task)))
         return Response(content, media_type='application/json')
 
     @router.get('/{photo_id}/files/all')
-    async def everything(
-        photo_id: str,
-        score_thr: Score = 0.5,
-        token: Task | None = None,
-        object_mask_thr: Share = None,
-        overlap_thr: Share = None,
-    ) -> Response:
+    async def everything(photo_id: str, question: Asked, score_thr: Score = 0.5) -> Response:
         photo = find(photo_id)
-        ask = _question(photo, TASKS, token, object_mask_thr, overlap_thr)
-        content = await work(lambda: archive(ask(), score_thr))
+        content = await work(lambda: archive(question.answer(photo, TASKS), score_thr))
         return _download(content, 'application/zip', f'{photo.source.name}.zip')
 
     @router.get('/{photo_id}/files/{task}/{form}')
-    async def file(
-        photo_id: str,
-        task: Task,
-        form: str,
-        score_thr: Score = 0.5,
-        token: Task | None = None,
-        object_mask_thr: Share = None,
-        overlap_thr: Share = None,
-    ) -> Response:
+    async def file(photo_id: str, task: Task, form: str, question: Asked, score_thr: Score = 0.5) -> Response:
         photo = find(photo_id)
         export = next((one for one in EXPORTS if one.form == form and task in one.tasks), None)
         if export is None:
             raise HTTPException(404, f'The {task} answer cannot be had as {form}.')
-        ask = _question(photo, task, token, object_mask_thr, overlap_thr)
-        content = await work(lambda: export.make(ask(), task, score_thr))
+        content = await work(lambda: export.make(question.answer(photo, task), task, score_thr))
         return _download(content, export.media_type, f'{photo.source.name}_{task}{export.suffix}')
 
     return router
-
-
-def _question(
-    photo: PhotoLogits,
-    tasks: str | tuple[str, ...],
-    token: str | None,
-    object_mask_thr: float | None,
-    overlap_thr: float | None,
-) -> Callable[[], OneFormerResult]:
-    """Return a function that answers; thresholds that are None are the model's."""
-    given = {'object_mask_thr': object_mask_thr, 'overlap_thr': overlap_thr}
-    thresholds = {key: value for key, value in given.items() if value is not None}
-    return lambda: photo.answer(tasks, token, **thresholds)
 
 
 def _safe_names(name: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-__all__ = ['STYLE', 'reference_page']
+__all__ = ['STYLE', 'docs_page']
 
 STYLE = """
 :root { color-scheme: light dark; --faint: light-dark(#5b6472, #9aa4b2); --line: light-dark(#d9dde3, #363c46);
@@ -23,7 +23,7 @@ a { color: light-dark(#2457c5, #8ab0ff); }
 """
 
 
-def reference_page(openapi: Mapping[str, Any], url: str) -> str:
+def docs_page(openapi: Mapping[str, Any], url: str) -> str:
     """Return an HTML page, without scripts, of an OpenAPI description; its style is ``STYLE`` at ``docs.css``.
 
     Args:
