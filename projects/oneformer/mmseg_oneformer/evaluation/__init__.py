@@ -9,12 +9,11 @@ from .panoptic_quality import PanopticQuality, PQStatistics, pq_statistics
 from .per_class import class_numbers, format_classes
 from .pictures import SavePictures
 from .report import SegmentReport
-from .results import OWN, format_results, own_token_metrics, versions, write_results
+from .results import format_results, own_token_metrics, versions, write_results
 from .submission import FormatAnswers
 from .token_matrix import TokenMatrixLoop, split_tokens
 
 __all__ = [
-    'OWN',
     'CityscapesAP',
     'ConfusionMatrix',
     'FormatAnswers',

@@ -26,7 +26,7 @@ class Question:
     ] = None
     overlap_thr: Annotated[
         float | None,
-        Query(ge=0, le=1, description="least share of a panoptic segment that is not covered; the config's"),
+        Query(ge=0, le=1, description="least share of its mask that a panoptic segment has to win; the config's"),
     ] = None
 
     def answer(self, photo: PhotoLogits, tasks: str | Sequence[str], **options: Any) -> OneFormerResult:
