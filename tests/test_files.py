@@ -3,7 +3,7 @@ import os
 import pytest
 from mmengine.fileio import get_file_backend
 
-from mmseg_oneformer.files import atomic_path, write_atomic
+from mmseg_oneformer.files import atomic_path, check_writable, shorten, write_atomic
 
 
 def test_atomic_path__a_failure_leaves_the_old_file(tmp_path):
@@ -34,3 +34,34 @@ def test_library_backend__a_kill_while_writing_leaves_the_old_file(tmp_path, mon
         backend.put(b'new', str(tmp_path / 'iter_1.pth'))
     assert (tmp_path / 'iter_1.pth').read_bytes() == b'old'
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.txt', 'iter_1.pth']
+
+
+def test_atomic_path__long_names_and_names_of_errors(tmp_path):
+    name = '字' * 80 + '.json'
+    write_atomic(tmp_path / name, 'new')
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    (tmp_path / 'a.json').mkdir()
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / 'b.json'):
+        pass  # Nothing is written.
+    assert caught.value.filename == str(tmp_path / 'b.json')
+
+
+def test_shorten__cuts_bytes_at_the_border_of_a_character():
+    assert shorten('a_0001') == 'a_0001'
+    assert shorten('ä' * 80) == 'ä' * 80
+    assert shorten('字' * 80) == '字' * 53
+    assert shorten('x' * 200 + '_7') == 'x' * 158 + '_7'
+    undecodable = 'caf\udce9'  # as Python reads the name of a file that is no UTF-8
+    assert shorten(undecodable) == undecodable
+
+
+def test_check_writable__says_before_the_work_what_writing_would_say(tmp_path, monkeypatch):
+    check_writable(tmp_path / 'new/folder/a.json')
+    (tmp_path / 'a.json').touch()
+    check_writable(tmp_path / 'a.json')
+    assert [path.name for path in tmp_path.iterdir()] == ['a.json']
+    with pytest.raises(NotADirectoryError, match=r'a\.json/b'):
+        check_writable(tmp_path / 'a.json/b')
+    monkeypatch.setattr(os, 'access', lambda path, mode: path != tmp_path)  # root may write everywhere
+    with pytest.raises(PermissionError, match=r'new/b\.json'):
+        check_writable(tmp_path / 'new/b.json')

@@ -53,7 +53,7 @@ with loading(__name__, parse_args):
         open_source,
         report_dict,
     )
-    from mmseg_oneformer.files import write_atomic
+    from mmseg_oneformer.files import check_writable, write_atomic
 
 
 def describe_fixes(fixes: Fixes | None) -> str:
@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ValueError(f'--jobs must be at least 1, got {jobs}.')
     if args.fix:
         fixed_paths(args.panoptic_json)  # Before the work, not after it.
+    if args.json is not None:
+        check_writable(args.json)
     cfg = read_config(args.config) if args.config is not None else None
     source = open_source(args.panoptic_json, cfg, args.images, args.segs)
     val = open_source(args.val, cfg, args.val_images, need_maps=False) if args.val is not None else None

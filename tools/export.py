@@ -48,6 +48,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.deploy.formats import check_format, deployment_meta, write_folder
     from mmseg_oneformer.deploy.oneformer_numpy import OneFormer, Runner, read_photo
     from mmseg_oneformer.deploy.verify import compare_with_torch, drawn_photos, format_comparisons, network_runner
+    from mmseg_oneformer.files import check_writable
 
 
 def read_photos(paths: Sequence[str]) -> Iterable[np.ndarray]:
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError('A file of weights has no size; leave out --size.')
     if single != (out.suffix == '.safetensors') or (not single and out.is_file()):
         raise ValueError(f'--out is {"a .safetensors file" if single else "a folder"} for this format, not {out}.')
+    check_writable(out)
     photos = None if args.verify is None else read_photos(args.verify)
     infer = OneFormerInferencer(args.model, args.weights, args.device)
     meta = deployment_meta(infer.cfg, infer.model, infer.dataset_meta, size)

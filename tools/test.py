@@ -61,6 +61,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.engine.cli import prepare_config
     from mmseg_oneformer.engine.memory import keep_freed_memory
     from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_answers
+    from mmseg_oneformer.files import check_writable
 
 
 @cli_errors
@@ -75,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         format_answers(args, cfg, checkpoint)
         return
     out = Path(args.out or Path(cfg.work_dir) / 'results.json')
+    for path in filter(None, (out, args.report, args.show_dir)):
+        check_writable(path)
     results = evaluate(
         cfg,
         checkpoint,

@@ -14,6 +14,8 @@ from mmseg_oneformer.apis.sources import _unique_names, collect_sources
         (['a.jpg', 'A.jpg'], ['a_jpg', 'A_jpg-2']),
         (['a.jpg', 'a.jpg', 'a_jpg.png'], ['a_jpg', 'a_jpg-2', 'a_jpg-3']),
         (['x/a.jpg', 'y/a.jpg', 'x_a.jpg'], ['x_a_jpg', 'y_a', 'x_a_jpg-2']),
+        # Names of files have 255 bytes, and more is put around these.
+        ([f'{number}{"字" * 70}.jpg' for number in (1, 2)], ['字' * 52 + '_jpg', '字' * 52 + '_jpg-2']),
     ],
 )
 def test_unique_names__clashes(file_names, names):

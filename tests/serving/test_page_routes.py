@@ -228,6 +228,7 @@ def test_other_sites__cannot_ask(server, scene_png, infer):
         ('', 'photo'),
         ('...', 'photo'),
         ('Gr%C3%BC%C3%9Fe.png', 'Grüße'),
+        ('%E5%AD%97' * 80 + '.png', '字' * 52),  # names of files have 255 bytes
         ('a%0d%0ab.png', 'a__b'),
     ],
 )

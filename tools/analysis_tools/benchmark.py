@@ -27,6 +27,7 @@ with loading(__name__, None):  # Each subcommand brings its own flags.
     from mmseg_oneformer.analysis.benchmark.scaling import scaling_tables
     from mmseg_oneformer.analysis.benchmark.settings import add_common_arguments, apply_common_arguments, context
     from mmseg_oneformer.evaluation.tables import format_table
+    from mmseg_oneformer.files import check_writable
 
 COMMANDS = {
     'infer': infer,
@@ -69,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(report, end='') if args.into is None else write_into(args.into, report)
         return
     apply_common_arguments(args)
+    if args.out is not None:
+        check_writable(args.out)
     rows = COMMANDS[args.command].run(args)
     print(format_rows(rows))
     for header, cells in scaling_tables(rows):

@@ -13,7 +13,11 @@ from mmseg_oneformer_cli import add_options_argument, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line.
+
+    Raises:
+        ValueError: A number makes no sense.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument(
@@ -22,7 +26,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--num', type=int, default=8, help='samples to draw (default: %(default)s)')
     parser.add_argument('--pass', dest='pass_number', type=int, default=0, help='another pass, other augmentation')
     add_options_argument(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.num < 1:
+        raise ValueError(f'--num is {args.num}; give 1 or more.')
+    return args
 
 
 with loading(__name__, parse_args):

@@ -49,6 +49,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult, find_config
     from mmseg_oneformer.apis.registry import read_config
     from mmseg_oneformer.evaluation.tables import format_table
+    from mmseg_oneformer.files import check_writable
 
 
 def column_names(args: argparse.Namespace) -> tuple[str, str]:
@@ -105,6 +106,7 @@ def answered(
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare."""
     args = parse_args(argv)
+    check_writable(args.out_dir)
     names, models = column_names(args), load_models(args)
     gallery = Gallery(names, args.shown)
     for answers, truth in tqdm(answered(models, args), desc='comparing', unit='photo'):

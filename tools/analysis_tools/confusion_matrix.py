@@ -69,6 +69,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.evaluation.confusion import keep_classes, most_confused
     from mmseg_oneformer.evaluation.saved_answers import SavedAnswers
     from mmseg_oneformer.evaluation.tables import format_table
+    from mmseg_oneformer.files import check_writable
     from mmseg_oneformer.models.checkpoint import load_weights
     from mmseg_oneformer.visualization.matrix import save_matrix
 
@@ -114,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = prepare_config(args)
     folder = Path(args.out_dir or cfg.work_dir)
+    check_writable(folder)
     files = {kind: folder / f'confusion_{kind}.json' for kind in args.kind}
     metrics = [{'type': 'ConfusionMatrix', 'kind': kind, 'out': str(path)} for kind, path in files.items()]
     (count_saved if args.predictions else count_by_model)(cfg, args, metrics)

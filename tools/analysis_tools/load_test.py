@@ -51,7 +51,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.analysis.benchmark.settings import machine
     from mmseg_oneformer.analysis.load import Load, measure, read_photos, start_server
     from mmseg_oneformer.evaluation.tables import format_table
-    from mmseg_oneformer.files import write_atomic
+    from mmseg_oneformer.files import check_writable, write_atomic
 
 SERVE = Path(__file__).resolve().parents[1] / 'serve.py'
 HEADER = [
@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, write; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse_args(argv)
+    if args.out is not None:
+        check_writable(args.out)
     photos = read_photos(args.photos)
     given = ['--weights', args.weights] if args.weights else []
     command = [sys.executable, str(SERVE), '--model', args.model, *given, '--device', args.device, '--port', '0']

@@ -48,7 +48,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.analysis.measured import find_results
     from mmseg_oneformer.analysis.paper import load_paper, select
     from mmseg_oneformer.analysis.report import fill_table, format_json, format_tables
-    from mmseg_oneformer.files import write_atomic
+    from mmseg_oneformer.files import check_writable, write_atomic
 
 PHOTOS = (Path('data/coco_mini/train2017'), Path('data/coco_mini/val2017'))
 
@@ -57,6 +57,8 @@ PHOTOS = (Path('data/coco_mini/train2017'), Path('data/coco_mini/val2017'))
 def main(argv: Sequence[str] | None = None) -> None:
     """Print."""
     args = parse_args(argv)
+    if args.out is not None:
+        check_writable(args.out)
     tables = select(load_paper(), args.table, args.columns, args.ours)
     results = find_results(args.results or [folder for folder in (RESULTS,) if folder.is_dir()])
     photos = args.photos or [folder for folder in PHOTOS if folder.is_dir()]

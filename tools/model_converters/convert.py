@@ -61,6 +61,7 @@ with loading(__name__, parse_args):
     )
     from mmseg_oneformer.conversion.report import format_report
     from mmseg_oneformer.datasets.metainfo import metainfo_of
+    from mmseg_oneformer.files import check_writable
     from mmseg_oneformer.models.checkpoint import convert, describe_conversion
 
 
@@ -110,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Convert."""
     args = parse_args(argv)
     check_target(Path(args.out), args.to)
+    check_writable(args.out)
     cfg = read_config(args.model, args.cfg_options)
     if cfg.get('model', {}).get('type') != 'OneFormer':
         raise ValueError(f'{args.model} is no OneFormer; tools/infer.py --list shows the names of those that are.')

@@ -36,7 +36,7 @@ BLOCK = 1 << 20
 
 
 class DownloadError(ConnectionError):
-    """A file could not be had; the message says why, and ``final`` whether another attempt is useless."""
+    """A file could not be had; the message says why and not which, and ``final`` whether another attempt is useless."""
 
     def __init__(self, reason: str, final: bool = False) -> None:
         super().__init__(reason)
@@ -58,11 +58,6 @@ def check_url(url: str) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise DownloadError(f'{url} is refused, only {" and ".join(SCHEMES)} addresses are read', final=True)
-
-
-def _host(url: str) -> str:
-    """Return what a message says of an address: what hosts of large files redirect to is hundreds of letters long."""
-    return urllib.parse.urlsplit(url).hostname or url
 
 
 def download(url: str, path: str | os.PathLike[str], progress: bool = True) -> None:
@@ -117,7 +112,7 @@ def _fetch(url: str, target: Path, progress: bool) -> None:
             start = _begins_at(response, start, state, part)
             size = None if response.length is None else start + response.length
             if size is None and not response.chunked:
-                raise DownloadError(f'{_host(response.url)} does not say how long the file is', final=True)
+                raise DownloadError('the server does not say how long the file is', final=True)
             _check_room(target.parent, size, start)
             if not start:
                 part.unlink(missing_ok=True)  # Before the new state is written, which does not describe the old bytes.
@@ -156,24 +151,24 @@ def _connect(url: str, start: int, state: Mapping[str, Any]) -> http.client.HTTP
         if error.code == 416 and start:  # What we have is longer than what there is.
             return _connect(url, 0, state)
         temporary = error.code in (408, 425, 429) or error.code >= 500
-        raise DownloadError(f'{_host(url)} answers {error.code} {error.reason}', final=not temporary) from error
+        raise DownloadError(f'the server answers {error.code} {error.reason}', final=not temporary) from error
     except urllib.error.URLError as error:
         lost = isinstance(error.reason, ConnectionResetError)
-        raise DownloadError(f'{_host(url)} cannot be reached ({error.reason})', final=not lost) from error
+        raise DownloadError(f'the server cannot be reached ({error.reason})', final=not lost) from error
     except (OSError, http.client.HTTPException) as error:
-        raise DownloadError(f'{_host(url)} does not answer ({error or type(error).__name__})') from error
+        raise DownloadError(f'the server does not answer ({error or type(error).__name__})') from error
 
 
 def _begins_at(response: http.client.HTTPResponse, start: int, state: Mapping[str, Any], part: Path) -> int:
     """Return at which byte the answer begins: at ``start``, or at 0 if the server sends the whole file."""
     if response.headers.get_content_type() == 'text/html':
-        raise DownloadError(f'{_host(response.url)} answers with a web page and no checkpoint', final=True)
+        raise DownloadError('the server answers with a web page and no checkpoint', final=True)
     if response.status != 206:
         return 0
     same = _validator(response.headers) in (None, state.get('validator'))
     if not start or not same or not response.headers.get('Content-Range', '').startswith(f'bytes {start}-'):
         part.unlink(missing_ok=True)  # The server does not mind If-Range: only a new beginning is safe.
-        raise DownloadError(f'{_host(response.url)} sends another part than the one asked for')
+        raise DownloadError('the server sends another part than the one asked for')
     return start
 
 
@@ -205,11 +200,11 @@ def _copy(response: http.client.HTTPResponse, part: Path, start: int, size: int 
             os.fsync(file.fileno())
         arrived = file.tell()
     if size is not None and arrived != size:
-        raise DownloadError(f'{_host(response.url)} broke off after {arrived} of {size} bytes')
+        raise DownloadError(f'the server broke off after {arrived} of {size} bytes')
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read(BLOCK)
     except (OSError, http.client.HTTPException) as error:
-        raise DownloadError(f'{_host(response.url)} broke off ({error or type(error).__name__})') from error
+        raise DownloadError(f'the server broke off ({error or type(error).__name__})') from error

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ..files import shorten
 from .pixels import array_to_bgr, check_array, check_pillow, check_tensor, pillow_to_bgr, tensor_to_bgr
 from .urls import check_photo_url, fetch_photo, is_url
 
@@ -191,9 +192,9 @@ def _unique_names(file_names: Sequence[str]) -> list[str]:
     """
     plain = [Path(file_name) for file_name in file_names]
     forms = [
-        [path.stem for path in plain],
-        ['_'.join(path.with_suffix('').parts) for path in plain],
-        ['_'.join((*path.with_suffix('').parts, path.suffix.removeprefix('.'))) for path in plain],
+        [shorten(path.stem) for path in plain],
+        [shorten('_'.join(path.with_suffix('').parts)) for path in plain],
+        [shorten('_'.join((*path.with_suffix('').parts, path.suffix.removeprefix('.')))) for path in plain],
     ]
     names = forms[0]
     for form in forms[1:]:

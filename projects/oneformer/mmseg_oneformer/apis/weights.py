@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
-from ..files import file_digest, write_atomic
+from ..files import file_digest, shorten, write_atomic
 from .download import DownloadError, check_url, download
 from .model_file import is_model_file
 from .registry import find_config, list_models, weights_root
@@ -116,13 +116,13 @@ def _download(model: ZooModel, path: Path) -> None:
         try:
             download(url, path)
         except DownloadError as error:
-            reasons.append(str(error))
+            reasons.append(f'{url} ({error})')
             continue
         _check_published(model, path)
         return
     raise ConnectionError(
-        f'The weights of {model.name} could not be downloaded: {"; ".join(reasons)}; get {model.urls[0]} by other '
-        f'means and put it at {path}, or give the path of its weights.'
+        f'The weights of {model.name} could not be downloaded: {", ".join(reasons)}; get the file by other means and '
+        f'put it at {path}, or give the path of its weights.'
     )
 
 
@@ -143,7 +143,7 @@ def _check_published(model: ZooModel, path: Path) -> None:
 def _from_url(url: str, fetch: bool) -> Path:
     """Return the cached copy of any address."""
     check_url(url)
-    name = re.sub(r'[^\w.-]', '_', urllib.parse.urlsplit(url).path.rpartition('/')[2])
+    name = shorten(re.sub(r'[^\w.-]', '_', urllib.parse.urlsplit(url).path.rpartition('/')[2]))
     path = cache_root() / 'urls' / f'{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}'
     if not path.is_file():
         if not fetch:

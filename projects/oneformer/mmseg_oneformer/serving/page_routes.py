@@ -27,6 +27,7 @@ from fastapi.staticfiles import StaticFiles
 from ..apis.inferencer import OneFormerInferencer
 from ..apis.photo_logits import PhotoLogits
 from ..datasets.drawing import draw_scene
+from ..files import shorten
 from ..tasks import TASKS
 from .kept_photos import KeptPhotos
 from .page_answers import LEAST_SCORE, page_answer, page_picture, page_size
@@ -141,7 +142,8 @@ def _photos(kept: KeptPhotos) -> APIRouter:
 
 def _safe_names(name: str) -> dict[str, str]:
     """Return name and file name of a photo that a stranger named: they become names of files and parts of JSON."""
-    file_name = re.sub(r'[^\w.()+ -]', '_', PurePosixPath(name.replace('\\', '/')).name)[-80:].strip('. ') or 'photo'
+    plain = re.sub(r'[^\w.()+ -]', '_', PurePosixPath(name.replace('\\', '/')).name)
+    file_name = shorten(plain).strip('. ') or 'photo'
     return {'file_name': file_name, 'name': PurePosixPath(file_name).stem}
 
 
