@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -89,6 +90,15 @@ def test_patience__with_those_who_ask_or_read_no_more(start):
         unread.recv(1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(SOON) == 0  # with patience it would wait an hour for the reader
+
+
+def test_refusal__reaches_who_is_still_sending(start):
+    """urllib asks for the connection to be closed, and sends all of its body before it reads."""
+    process = start()
+    with urllib.request.urlopen(f'http://127.0.0.1:{process.port}/', bytes(30_000_000), timeout=SOON) as answer:
+        assert answer.read() == b'xx'
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(SOON) == 0 and 'Traceback' not in process.stderr.read()
 
 
 def test_log__a_line_a_request_that_cannot_be_forged(start):

@@ -395,3 +395,7 @@ def test_command__says_what_is_not_installed(call_tool, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'fastapi', None)
     assert call_tool('serve.py', '--model', MODEL) == 2
     assert "fastapi is not installed; run: pip install -e '.[serve]'" in capsys.readouterr().err
+
+
+def test_health__by_head_too(server):
+    assert server.ask('HEAD', '/health')[:2] == (200, b'')

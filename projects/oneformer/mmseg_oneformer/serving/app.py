@@ -159,6 +159,10 @@ def _routes(name: str) -> APIRouter:
             batches=service.batcher.batches,
         )
 
+    @router.head('/health', include_in_schema=False)  # as some balancers ask
+    async def alive() -> Response:
+        return Response()
+
     @router.get(
         '/classes',
         summary='The classes that the model knows',

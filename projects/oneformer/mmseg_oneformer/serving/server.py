@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cv2
+import h11
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -22,6 +23,8 @@ IDLE_SECONDS = 75
 """That a connection is kept open for a next request: longer than proxies keep theirs (nginx: 60)."""
 STOP_SECONDS = 30
 """For answers that are under way when the service is stopped."""
+LINGER_SECONDS = 20
+"""For a client that is still sending when it is refused, until it reads why."""
 LOGGED_BYTES = 300
 """Of a request's address in the log."""
 MAX_CONNECTIONS = 500
@@ -114,13 +117,14 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request, not forever."""
-        super().connection_made(transport)
+        super().connection_made(_LingeringTransport(transport, self))  # type: ignore[arg-type]
         self._watch()
 
     def data_received(self, data: bytes) -> None:
         """Wait for the rest, not forever."""
-        super().data_received(data)
-        self._watch()
+        if not self.transport.is_closing():
+            super().data_received(data)
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
@@ -141,6 +145,31 @@ class BoundedProtocol(H11Protocol):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+
+
+class _LingeringTransport:
+    """A transport that reads on when it is closed amid a body: a reset would reach the client before the answer does.
+
+    Clients that ask for ``Connection: close``, as Python's urllib, are refused in this way.
+    """
+
+    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
+        self._transport, self._protocol, self._closed = transport, protocol, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self._closed or self._transport.is_closing()
+
+    def close(self) -> None:
+        if self._protocol.conn.their_state is not h11.SEND_BODY or self._transport.is_closing():
+            self._transport.close()
+        elif not self._closed:
+            self._closed = True
+            self._transport.write_eof()
+            self._transport.resume_reading()
+            self._protocol.loop.call_later(LINGER_SECONDS, self._transport.abort)
 
 
 class LoggedRequests:
