@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.apis.results import OneFormerResult
+from mmseg_oneformer.apis.results import AnswerWriter, OneFormerResult
 from mmseg_oneformer.apis.results.agreement import compare
 from mmseg_oneformer.apis.sources import Source
 from mmseg_oneformer.datasets.drawing import STUFF, THINGS, draw_scene
@@ -75,8 +75,9 @@ def test_result__what_was_not_asked_for(result):
     assert (result.semantic, result.tasks) == (None, ('instance', 'panoptic'))
     with pytest.raises(ValueError, match="semantic answer was not asked for; add 'semantic'"):
         result.to_geojson('semantic')
-    with pytest.raises(ValueError, match='semantic answer was not asked for'):
-        result.compare()
+    for ask in (result.compare, lambda: result.plot('semantic')):
+        with pytest.raises(ValueError, match='semantic answer was not asked for'):
+            ask()
 
 
 def test_repr__says_what_is_in_the_photo(result):
@@ -165,6 +166,20 @@ def test_save__writes_every_answer(result, tmp_path):
         *('instances.json', 'panoptic.json', 'street_panoptic.png', 'street_semantic.png'),
         *(f'overlays/street_{task}.jpg' for task in ('instance', 'panoptic', 'semantic')),
     }
+
+
+@pytest.mark.parametrize(
+    ('names', 'numbers'),
+    [
+        (('000139', '000285'), (139, 285)),
+        (('7', 'x'), (1, 2)),
+        (('7', '007'), (1, 2)),  # one number, two photos
+        (('b', 'a'), (1, 2)),
+    ],
+)
+def test_writer__numbers_of_images(tmp_path, names, numbers):
+    writer = AnswerWriter(tmp_path, [Source(name, f'{name}.jpg') for name in names], META)
+    assert writer.image_ids == dict(zip(names, numbers, strict=True))
 
 
 def test_compare__planted_contradictions(result):

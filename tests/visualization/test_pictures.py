@@ -7,6 +7,7 @@ from mmseg_oneformer.visualization import (
     draw_panoptic,
     draw_semantic,
     enlarge,
+    grid,
     instance_color,
     panel,
     token_panel,
@@ -178,6 +179,13 @@ def test_panel__different_sizes():
 def test_panel__nothing():
     with pytest.raises(ValueError, match='at least one'):
         panel({})
+
+
+def test_grid__a_row_has_its_name_at_the_side():
+    cell = photo(100, 100)
+    one, other = (grid({name: {'title': cell}}) for name in ('one', 'another'))
+    changed = np.nonzero((one != other).any((0, 2)))[0]
+    assert one.shape == other.shape and 0 < changed.min() <= changed.max() < one.shape[1] - 100
 
 
 def test_token_panel__rows_are_tokens():
