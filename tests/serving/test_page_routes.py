@@ -14,9 +14,9 @@ from mmseg_oneformer.datasets.drawing import draw_scene
 from mmseg_oneformer.serving.kept_photos import KeptPhotos
 from mmseg_oneformer.serving.page_answers import (
     MAX_PIXELS,
+    _colors,
     _Found,
     _picked,
-    _shades,
     page_answer,
     page_picture,
     page_size,
@@ -114,7 +114,7 @@ def test_answers__things_have_their_shades_from_left_to_right():
 
     color = (200, 30, 60)
     found = [thing(6, 0.9), thing(3, 0.8), thing(0, 0.1)]  # the last one may be hidden by the slider
-    assert _shades(found, [color]) == [instance_color(color, k) for k in (1, 0, 2)]
+    assert _colors(found, [color]) == [instance_color(color, k) for k in (1, 0, 2)]
 
 
 def test_answers__large_photos_come_smaller(infer):
