@@ -37,6 +37,11 @@ with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
     from mmseg_oneformer.apis.command_line import load_model, warm_up
+    from mmseg_oneformer.serving.app import create_app
+    from mmseg_oneformer.serving.guard import Guard, is_loopback
+    from mmseg_oneformer.serving.page_routes import add_page
+    from mmseg_oneformer.serving.server import listen, run, url_of
+    from mmseg_oneformer.serving.uploads import Limits
 
 WAITING = 8
 """Photos under way at most: people wait for one each."""
@@ -46,16 +51,6 @@ WAITING = 8
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, answer a blank picture, and serve the page."""
     args = parse_args(argv)
-    try:
-        from mmseg_oneformer.serving.app import create_app
-        from mmseg_oneformer.serving.guard import Guard, is_loopback
-        from mmseg_oneformer.serving.page_routes import add_page
-        from mmseg_oneformer.serving.server import listen, run, url_of
-        from mmseg_oneformer.serving.uploads import Limits
-    except ModuleNotFoundError as error:
-        if error.name not in ('fastapi', 'uvicorn', 'starlette', 'anyio', 'pydantic'):
-            raise
-        raise ValueError(f"{error.name} is not installed; run: pip install -e '.[serve]'") from error
     with listen(args.host, args.port) as taken:
         infer = load_model(args)
         warm_up(infer)

@@ -54,7 +54,12 @@ def run(script: str, *arguments: str | Path) -> float:
     start = time.perf_counter()
     # One thread: so small a network gains nothing from more, and beside other work waiting threads cost ten times that.
     environment = {'OMP_NUM_THREADS': '1'} | os.environ
-    code = subprocess.run([sys.executable, *command], env=environment, check=False).returncode
+    with subprocess.Popen([sys.executable, *command], env=environment) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # The tool has got it too, and its workers end with it: a kill would leave them.
+            process.wait()
+            raise
     if code:
         sys.exit(code)
     return time.perf_counter() - start

@@ -56,21 +56,16 @@ with loading(__name__, parse_args):
     import torch
 
     from mmseg_oneformer.apis.command_line import load_model, warm_up
+    from mmseg_oneformer.serving.app import create_app
+    from mmseg_oneformer.serving.guard import Guard, is_loopback
+    from mmseg_oneformer.serving.server import listen, run, url_of
+    from mmseg_oneformer.serving.uploads import Limits
 
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, answer a blank picture, and serve."""
     args = parse_args(argv)
-    try:
-        from mmseg_oneformer.serving.app import create_app
-        from mmseg_oneformer.serving.guard import Guard, is_loopback
-        from mmseg_oneformer.serving.server import listen, run, url_of
-        from mmseg_oneformer.serving.uploads import Limits
-    except ModuleNotFoundError as error:
-        if error.name not in ('fastapi', 'uvicorn', 'starlette', 'anyio', 'pydantic'):
-            raise
-        raise ValueError(f"{error.name} is not installed; run: pip install -e '.[serve]'") from error
     with listen(args.host, args.port) as taken:
         if args.threads is not None:
             torch.set_num_threads(args.threads)

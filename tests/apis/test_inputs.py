@@ -261,13 +261,20 @@ def test_urls__bounds(web, scene, monkeypatch):
         '/short': (200, {'Content-Length': str(len(photo))}, photo[:50]),
         '/gone': (404, {}, b''),
         '/bomb': (200, {}, promising(photo, 30_000)),
+        '/half.jpg': (200, {}, as_file(scene[0], form='JPEG')[:-200]),  # decoders make the rest grey
     }
     with pytest.raises(ValueError, match=r'more than 0\.001 MB'):
         fetch_photo(f'{web.url}/photo', max_bytes=1000)
     with pytest.raises(ValueError, match=r'within 0\.2 seconds'):
         fetch_photo(f'{web.url}/drip', seconds=0.2)
     never.set()
-    for page, sentence in (('text', 'is no photo'), ('short', 'broke off'), ('gone', '404'), ('cut', 'damaged')):
+    for page, sentence in (
+        ('text', 'is no photo'),
+        ('short', 'broke off'),
+        ('gone', '404'),
+        ('cut', 'damaged'),
+        ('half.jpg', 'damaged'),
+    ):
         with pytest.raises(ValueError, match=sentence):
             fetch_photo(f'{web.url}/{page}')
     with pytest.raises(ValueError, match='more than 200 megapixels'):

@@ -47,14 +47,6 @@ def test_demo__mistakes_end_in_a_sentence(call_tool, capsys, options, sentence):
     assert sentence in capsys.readouterr().err
 
 
-def test_demo__without_its_packages_says_how_to_get_them(call_tool, capsys, monkeypatch):
-    for name in ('app', 'page_routes'):
-        monkeypatch.delitem(sys.modules, f'mmseg_oneformer.serving.{name}', raising=False)
-    monkeypatch.setitem(sys.modules, 'fastapi', None)
-    assert call_tool('demo.py', '--model', MODEL) == 2
-    assert capsys.readouterr().err == "error: fastapi is not installed; run: pip install -e '.[serve]'\n"
-
-
 def test_demo__a_taken_port_is_said_before_the_model_is_loaded(call_tool, capsys):
     with listen('127.0.0.1', 0) as taken:
         taken.listen()

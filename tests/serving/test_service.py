@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import runpy
 import socket
 import subprocess
 import sys
@@ -389,12 +390,15 @@ def test_command__mistakes_end_in_a_sentence(call_tool, capsys, args, message):
     assert message in capsys.readouterr().err
 
 
-def test_command__says_what_is_not_installed(call_tool, capsys, monkeypatch):
+@pytest.mark.parametrize('tool', ['serve.py', 'demo.py'])
+def test_command__says_what_is_not_installed(tool, capsys, monkeypatch):
     for name in [name for name in sys.modules if name.startswith('mmseg_oneformer.serving')]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, 'fastapi', None)
-    assert call_tool('serve.py', '--model', MODEL) == 2
-    assert "fastapi is not installed; run: pip install -e '.[serve]'" in capsys.readouterr().err
+    monkeypatch.setattr(sys, 'argv', [tool, '--model', MODEL])
+    with pytest.raises(SystemExit, match='2'):
+        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+    assert capsys.readouterr().err == "error: fastapi is not installed; run: pip install -e '.[serve]'\n"
 
 
 def test_health__by_head_too(server):

@@ -1,6 +1,5 @@
 """Photos from the web, for those who ask for it: over http(s) alone, bounded in bytes, pixels and time, not on disk."""
 
-import io
 import queue
 import re
 import threading
@@ -10,11 +9,10 @@ import urllib.request
 from email.message import Message
 from typing import IO
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from ..version import __version__
+from .encoded import PhotoError, decode_photo
 
 __all__ = ['check_photo_url', 'fetch_photo', 'is_url']
 
@@ -117,20 +115,12 @@ def _reason(error: Exception) -> str:
 
 
 def _decode(content: bytes, url: str) -> np.ndarray:
-    """Decode a photo whose size is looked at before its pixels are, so that a small file cannot fill the memory."""
     try:
-        with Image.open(io.BytesIO(content)) as header:
-            pixels = header.width * header.height
-    except Image.DecompressionBombError:
-        pixels = MAX_PIXELS + 1
-    except Exception as error:  # Plugins raise whatever broken files make them raise.
-        raise ValueError(f'{url} is no photo; give the address of the picture itself.') from error
-    if pixels > MAX_PIXELS:
-        raise ValueError(f'{url} has more than {MAX_PIXELS // 1_000_000} megapixels; save a smaller one as a file.')
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # such as a side of more than a million pixels
-        image = None
-    if image is None:
-        raise ValueError(f'{url} is damaged or of a kind that OpenCV does not read; save the photo as a JPEG.')
-    return image
+        return decode_photo(content, MAX_PIXELS)
+    except PhotoError as error:
+        reason = {
+            'unknown': 'is no photo; give the address of the picture itself',
+            'large': f'has more than {MAX_PIXELS // 1_000_000} megapixels; save a smaller one as a file',
+            'damaged': 'is damaged or of a kind that OpenCV does not read; save the photo as a JPEG',
+        }[error.fault]
+        raise ValueError(f'{url} {reason}.') from None

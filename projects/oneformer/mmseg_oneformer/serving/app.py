@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from ..apis.encoded import FORMATS
 from ..apis.inferencer import OneFormerInferencer
 from ..apis.photo_logits import PhotoLogits
 from ..tasks import TASKS, check_tasks
@@ -27,7 +28,7 @@ from .docs_page import STYLE, docs_page
 from .payloads import ClassInfo, Health, Prediction, Refusal, class_infos, prediction
 from .questions import Question
 from .service import Batcher, Service
-from .uploads import DEFAULT_LIMITS, FORMATS, Limits, RefusedError
+from .uploads import DEFAULT_LIMITS, Limits, RefusedError
 
 __all__ = ['create_app']
 
