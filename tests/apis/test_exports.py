@@ -105,6 +105,20 @@ def test_labelme__polygons_are_the_masks(result):
         assert np.array_equal(mask, result.panoptic.mask(segment))
 
 
+def test_coco_panoptic__grey_classes_do_not_run_out_of_ids():
+    """Shades of grey are few: a hundred or so fit between dark and light."""
+    ids = np.arange(15 * 20).reshape(15, 20) * 1000
+    segments = [{'id': int(k), 'category_id': 0, 'isthing': True, 'score': 0.9} for k in ids.ravel()]
+    meta = {'classes': ('car',), 'thing_ids': (0,), 'palette': [(128, 128, 128)]}
+    result = make_result(ids, segments, np.zeros_like(ids), [], [], [], meta)
+    picture, annotation = result.to_coco_panoptic()
+    assert (
+        len({info['id'] for info in annotation['segments_info']})
+        == 300
+        == len(np.unique(picture.reshape(-1, 3), axis=0))
+    )
+
+
 def test_coco_panoptic__read_by_our_data_set(result, tmp_path):
     picture, annotation = result.to_coco_panoptic(image_id=7)
     height, width = result.size

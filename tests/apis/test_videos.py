@@ -4,16 +4,19 @@ import re
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.apis.sources import Video, collect_sources
+from mmseg_oneformer.apis.results import VideoWriter
+from mmseg_oneformer.apis.sources import Frame, Video, collect_sources
 from mmseg_oneformer.apis.videos import count_images, each_image
 
 FRAMES, FPS = 12, 8
+CAMERA = Video('camera_0', 'camera_0', camera=0)
 
 
 @pytest.fixture(scope='module')
@@ -39,7 +42,7 @@ class FakeCamera:
 
     def __init__(self, index):
         assert isinstance(index, int)
-        self.index, self.shown, self.released = index, 0, False
+        self.index, self.shown, self.released, self.settings = index, 0, False, {}
         FakeCamera.opened.append(self)
 
     def read(self):
@@ -50,7 +53,7 @@ class FakeCamera:
         return -1.0
 
     def set(self, key, value):
-        pass
+        self.settings[key] = value
 
     def release(self):
         self.released = True
@@ -177,9 +180,26 @@ def test_camera__has_no_end(infer, camera, tmp_path):
     results = [next(stream) for _ in range(4)]
     stream.close()
     assert [result.source.name for result in results] == [f'camera_0_{k:06d}' for k in range(4)]
-    assert all(one.released for one in camera)
+    assert all(one.released and one.settings[cv2.CAP_PROP_BUFFERSIZE] == 1 for one in camera)
     frames, fps = video_of_file(tmp_path / 'camera_0_panoptic.mp4')
     assert frames >= 4 and fps == 25, 'leaving is how a camera ends: what was seen is kept'
+
+
+def test_camera__a_mistake_leaves_no_video(infer, camera, tmp_path):
+    with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path, [CAMERA], infer.dataset_meta) as writer:
+        for result in infer.stream(0, 'semantic', max_frames=2, progress=False):
+            writer.add(replace(result.source, frame=Frame(CAMERA, 0, 25)), result.image, result.sample)
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_video_writer__sides_are_even(infer, tmp_path, make_photo):
+    """As the codec wants them: some builds of OpenCV's library refuse others."""
+    (result,) = infer(make_photo(481, 601), 'semantic', channel_order='bgr', progress=False)
+    with VideoWriter(tmp_path, [CAMERA], infer.dataset_meta) as writer:
+        writer.add(replace(result.source, frame=Frame(CAMERA, 0, 25)), result.image, result.sample)
+    frames, _ = video_of(tmp_path / 'camera_0_semantic.mp4')
+    assert [frame.shape for frame in frames] == [(480, 600, 3)]
 
 
 def video_of_file(path):

@@ -146,10 +146,15 @@ def test_preprocess__equals_the_pipeline(shape):
     assert np.allclose(pixels[0, :, height:].swapaxes(0, 2), META['mean'])
 
 
-def test_preprocess__fits_into_a_fixed_size():
-    photo = np.zeros((300, 100, 3), np.uint8)
-    _, size = preprocess(photo, {**META, 'fixed_size': [64, 128]})
-    assert size == ((64, 128), (64, 21), (300, 100))
+@pytest.mark.parametrize(('shape', 'fitted'), [((300, 100), (64, 21)), ((50, 400), (16, 128))])
+def test_preprocess__fits_into_a_fixed_size(shape, fitted):
+    _, size = preprocess(np.zeros((*shape, 3), np.uint8), {**META, 'fixed_size': [64, 128]})
+    assert size == ((64, 128), fitted, shape)
+
+
+def test_panoptic__a_pixel_of_probability_one_half_belongs_to_the_mask():
+    ids, segments = panoptic(np.array([[9.0, 0.0]]), np.zeros((1, 8, 8)), Size((32, 32), (32, 32), (32, 32)), [], 0, 0)
+    assert (ids == 1000).all() and [segment['id'] for segment in segments] == [1000]
 
 
 @pytest.mark.parametrize('photo', [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
