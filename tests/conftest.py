@@ -13,6 +13,8 @@ os.environ.setdefault(
     'OMP_NUM_THREADS', '1'
 )  # Small tensors: threads cost more than they bring, and xdist has its own.
 
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')  # onnxruntime would write to HOME and ask for the network.
+
 from mmengine.config import config  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.visualization import Visualizer  # noqa: E402

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -156,7 +157,7 @@ def test_onnx__task_is_an_input(exported):
         model(photo, ('depth',))
 
 
-def test_onnx__runs_without_torch(exported):
+def test_onnx__runs_without_torch(exported, tmp_path):
     script = """
 import runpy, sys
 for name in ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmseg_oneformer'):
@@ -167,11 +168,14 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 
     def answer(photo):
         command = [sys.executable, '-c', script, str(exported / 'oneformer_numpy.py'), str(ROOT / photo), 'panoptic']
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        env = {name: value for name, value in os.environ.items() if name != 'ORT_DISABLE_TELEMETRY'}
+        env |= {'HOME': str(tmp_path), 'XDG_CACHE_HOME': str(tmp_path)}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
     result = answer('docs/images/quickstart.png')
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith('panoptic: ') and len(result.stdout) > 15
+    assert list(tmp_path.iterdir()) == []  # onnxruntime would keep what it reports to its makers.
     refused = answer('README.md')
     assert refused.returncode == 1 and 'README.md is no photo that can be read' in refused.stderr, refused.stderr
     assert refused.stderr.startswith('error: ') and refused.stderr.count('\n') == 1

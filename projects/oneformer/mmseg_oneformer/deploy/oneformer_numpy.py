@@ -15,6 +15,7 @@ reach and not computed.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,6 +110,9 @@ Runner = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def _load_onnx(graph: str, meta: dict[str, Any], providers: list[str] | None) -> Runner:
+    # Its newer wheels keep a number of this machine in ~/.cache and report each use to Microsoft, unless they are told
+    # otherwise before they are imported.
+    os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
     import onnxruntime
 
     session = onnxruntime.InferenceSession(graph, providers=providers or ['CPUExecutionProvider'])
