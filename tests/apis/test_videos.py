@@ -193,15 +193,6 @@ def test_camera__a_mistake_leaves_no_video(infer, camera, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_video_writer__sides_are_even(infer, tmp_path, make_photo):
-    """As the codec wants them: some builds of OpenCV's library refuse others."""
-    (result,) = infer(make_photo(481, 601), 'semantic', channel_order='bgr', progress=False)
-    with VideoWriter(tmp_path, [CAMERA], infer.dataset_meta) as writer:
-        writer.add(replace(result.source, frame=Frame(CAMERA, 0, 25)), result.image, result.sample)
-    frames, _ = video_of(tmp_path / 'camera_0_semantic.mp4')
-    assert [frame.shape for frame in frames] == [(480, 600, 3)]
-
-
 def video_of_file(path):
     """Frames and rate, by OpenCV's reader itself: the camera of these tests stands in its place."""
     code = (
