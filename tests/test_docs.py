@@ -12,7 +12,12 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'data/README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+PAGES = [
+    ROOT / 'README.md',
+    ROOT / 'data/README.md',
+    ROOT / 'examples/README.md',
+    *sorted((ROOT / 'docs').rglob('*.md')),
+]
 PACKAGE = ROOT / 'projects/oneformer/mmseg_oneformer'
 COMMAND_LINE = ROOT / 'projects/oneformer/mmseg_oneformer_cli'
 LIBRARIES = re.compile(r'MMCV==|No module named|libGL|address already|in the |registry; check|unexpected keyword')

@@ -28,6 +28,7 @@ TOY = ROOT / 'tests/toy'
 PAGES = [
     ROOT / 'README.md',
     ROOT / 'data/README.md',
+    ROOT / 'examples/README.md',
     *sorted((ROOT / 'docs').rglob('*.md')),
     ROOT / 'docs/notebooks/first_steps.ipynb',
 ]

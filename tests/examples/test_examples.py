@@ -12,6 +12,15 @@ from PIL import Image
 EXAMPLES = Path(__file__).resolve().parents[2] / 'examples'
 
 
+def test_readme__names_every_example_and_flags_that_exist():
+    text = (EXAMPLES / 'README.md').read_text()
+    scripts = {path.name: path.read_text() for path in EXAMPLES.glob('*.py')}
+    assert set(re.findall(r'\| \[(\w+\.py)\]', text)) == set(re.findall(r'^python examples/(\S+)', text, re.MULTILINE))
+    assert set(re.findall(r'\| \[(\w+\.py)\]', text)) == set(scripts)
+    for name, rest in re.findall(r'^python examples/(\S+)(.*)', text, re.MULTILINE):
+        assert not [flag for flag in re.findall(r'--[a-z-]+', rest) if f"'{flag}'" not in scripts[name]]
+
+
 @pytest.fixture
 def example(tmp_path, monkeypatch, capsys):
     """Call ``main`` of an example in an empty folder; returns what it printed."""
