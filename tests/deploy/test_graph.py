@@ -1,11 +1,14 @@
 """Graphs of each backbone: which can be traced, and that they answer as the model at other sizes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 
 from mmseg_oneformer.apis.registry import read_config
+from mmseg_oneformer.deploy import formats
 from mmseg_oneformer.deploy.formats import FORMATS
 from mmseg_oneformer.deploy.graph import EXAMPLE_SIZE, OneFormerGraph, example_inputs, trace
 from mmseg_oneformer.deploy.swin import traceable_swin
@@ -127,3 +130,18 @@ def test_formats__any_size_and_number(small, name, tmp_path):
             # Rounding moves the gaze of a query here and there: not all are close.
             assert (np.abs(ours - theirs.numpy()) < 0.01).mean() > 0.97
             assert ((again - theirs).abs() < 0.01).float().mean() > 0.97
+
+
+def test_write_folder__a_new_graph_never_stands_beside_the_description_of_an_old_one(tmp_path, monkeypatch):
+    def full_disk(*args):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(formats, 'trace', lambda graph, size: None)
+    monkeypatch.setattr(formats, 'OneFormerGraph', lambda model: torch.nn.Identity())
+    monkeypatch.setattr(formats.shutil, 'copyfile', full_disk)
+    monkeypatch.setitem(FORMATS, 'onnx', lambda program, path: path.write_bytes(b'new'))
+    (tmp_path / 'model.json').write_text('{}')
+    model = SimpleNamespace(data_preprocessor=SimpleNamespace(mean=torch.zeros(1)))
+    with pytest.raises(ValueError, match='No space left on device'):
+        formats.write_folder('onnx', model, {}, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from mmseg_oneformer.visualization import (
+    Segment,
     class_colors,
     draw_instances,
     draw_panoptic,
+    draw_segments,
     draw_semantic,
     enlarge,
     grid,
@@ -102,6 +104,19 @@ def test_draw_panoptic__borders_are_lighter_than_what_they_enclose(isthing):
     picture = draw_panoptic(photo(500, 600), halves(500, 600, left=1000, right=2000), info, CLASSES).astype(int)
     inside, border = picture[30, [150, 450]].sum(-1), picture[30, 296:304].sum(-1)
     assert border.max() > inside.max() + 60
+
+
+def test_draw_segments__the_smaller_over_the_larger_and_names_of_things_first(monkeypatch):
+    named = []
+    monkeypatch.setattr(TextLayer, 'label', lambda layer, text, *rest: named.append(text))
+    masks = [np.zeros((500, 600), bool) for _ in range(3)]
+    masks[0][:, :], masks[1][100:400, 100:400], masks[2][200:300, 200:300] = True, True, True
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    segments = [Segment(mask, f'{k}', colors[k], k > 0) for k, mask in enumerate(masks)]
+    for order in (segments, segments[::-1]):
+        picture = draw_segments(photo(500, 600), order)
+        assert [picture[250, column].argmax() for column in (50, 150, 250)] == [0, 1, 2]
+    assert named == ['1', '2', '0'] * 2
 
 
 def test_draw_panoptic__no_segments():
