@@ -118,7 +118,7 @@ def test_orientation__of_other_formats(infer, scene, tmp_path, form, options, or
     path = tmp_path / f'photo.{form.lower()}'
     path.write_bytes(as_file(rgb, orientation, form, **options))
     (source,) = collect_sources(Image.open(path))
-    of_file = infer._read(collect_sources(path)[0]).image
+    of_file = infer._load(collect_sources(path)[0]).image
     assert np.array_equal(of_file, source.read())
     assert np.abs(of_file.astype(int) - rgb[:, :, ::-1]).max() <= (8 if form == 'JPEG' else 0)
 

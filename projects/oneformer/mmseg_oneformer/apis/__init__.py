@@ -1,7 +1,8 @@
 """What users call: the inferencer, and models by name."""
 
-from .inferencer import OneFormerInferencer, Prepared
+from .inferencer import OneFormerInferencer
 from .photo_logits import PhotoLogits
+from .prepared import PreparedPhoto
 from .registry import find_config, list_models
 from .results import AnswerWriter, Instances, OneFormerResult, Panoptic, VideoWriter
 from .sources import Frame, Source, Video
@@ -15,7 +16,7 @@ __all__ = [
     'OneFormerResult',
     'Panoptic',
     'PhotoLogits',
-    'Prepared',
+    'PreparedPhoto',
     'Source',
     'Video',
     'VideoWriter',

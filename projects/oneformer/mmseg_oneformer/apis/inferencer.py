@@ -14,42 +14,26 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property, partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from tqdm import tqdm
 
-from ..datasets.images import image_fault
 from ..models.checkpoint import for_inference, load_weights
 from ..models.precision import check_dtype, use_dtype
 from ..tasks import TASKS, check_task, check_tasks
 from ..visualization.colors import Color, palette_colors
-from .model_loading import build_model, choose_device, dataset_meta_of, image_pipeline, model_config, model_name
+from .model_loading import build_model, choose_device, dataset_meta_of, model_config, model_name
 from .overlap import read_ahead, write_behind
 from .photo_logits import PhotoLogits
+from .prepared import PhotoLoader, PreparedPhoto
 from .results import AnswerWriter, OneFormerResult, VideoWriter
 from .sources import Input, Source, Video, collect_sources
 from .videos import count_images, each_image
 from .weights import find_weights, resolve_weights
-
-
-class Prepared(NamedTuple):
-    """One image, ready for the network."""
-
-    source: Source
-    image: np.ndarray
-    """The photo as loaded, (H, W, 3) uint8 BGR."""
-    pixels: torch.Tensor
-    """(3, h, w) uint8, resized."""
-    sample: DetDataSample
-    """Knows the sizes."""
-    network_size: tuple[int, int]
-    """Height and width of the network's input when the image is alone in a batch. Images of one size can share a batch
-    and are answered as each would be alone."""
 
 
 class OneFormerInferencer:
@@ -103,7 +87,7 @@ class OneFormerInferencer:
             self.model = build_model(self.cfg)
             meta = load_weights(self.model, weights)
             self.dataset_meta = dataset_meta_of(self.cfg, meta, self.model)
-            self._load, self._prepare = image_pipeline(self.cfg)
+            self._load = PhotoLoader(self.cfg, self.model.data_preprocessor.pad_size_divisor)
         self.model.cfg, self.model.dataset_meta = self.cfg, self.dataset_meta
         self.model.to(self.device).eval()
         if compile:
@@ -254,7 +238,7 @@ class OneFormerInferencer:
         done: Callable[[int], object],
     ) -> Generator[list[OneFormerResult], None, None]:
         """Answer one batch after the other, while the images of the next are read."""
-        with closing(read_ahead(self._read, sources, batch_size)) as images:
+        with closing(read_ahead(self._load, sources, batch_size)) as images:
             while batch := list(islice(images, batch_size)):
                 loaded = []
                 for source, prepared in batch:
@@ -267,7 +251,7 @@ class OneFormerInferencer:
                 yield self._answer(loaded, options)
                 done(len(batch))
 
-    def prepare(self, photo: np.ndarray) -> Prepared:
+    def prepare(self, photo: np.ndarray) -> PreparedPhoto:
         """Resize one photo for the network: the first half of an answer, in the hands of a service.
 
         Args:
@@ -278,9 +262,9 @@ class OneFormerInferencer:
         """
         (source,) = collect_sources(photo, channel_order='bgr')
         assert isinstance(source, Source)
-        return self._read(source)
+        return self._load(source)
 
-    def logits(self, batch: Sequence[Prepared], tokens: Sequence[str] = TASKS) -> list[PhotoLogits]:
+    def logits(self, batch: Sequence[PreparedPhoto], tokens: Sequence[str] = TASKS) -> list[PhotoLogits]:
         """Send prepared photos through the network, to be answered as often as wished.
 
         Args:
@@ -309,28 +293,7 @@ class OneFormerInferencer:
         names = self.dataset_meta['classes']
         return f'{len(names)} classes: {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}'
 
-    def _read(self, source: Source) -> Prepared:
-        """Load one image and prepare it for the network; ValueError if it cannot be read."""
-        if source.read is not None:
-            array = source.read()
-            shape = array.shape[:2]
-            results: dict[str, Any] = {'img': array, 'img_shape': shape, 'ori_shape': shape, 'img_path': None}
-        else:
-            try:
-                results = self._load({'img_path': str(source.path)})
-            except Exception as error:
-                # The libraries raise assertions and cv2 errors that do not name the file.
-                fault = image_fault(str(source.path))
-                if fault is None:
-                    raise
-                raise ValueError(fault) from error
-        image = results['img']
-        packed = self._prepare({**results, 'img_id': source.name})
-        divisor = self.model.data_preprocessor.pad_size_divisor
-        height, width = (-(-side // divisor) * divisor for side in packed['inputs'].shape[1:])
-        return Prepared(source, image, packed['inputs'], packed['data_samples'], (height, width))
-
-    def _answer(self, batch: Sequence[Prepared], options: Mapping[str, Any]) -> list[OneFormerResult]:
+    def _answer(self, batch: Sequence[PreparedPhoto], options: Mapping[str, Any]) -> list[OneFormerResult]:
         if not batch:
             return []
         tokens = (options['token'],) if options['token'] else options['tasks']

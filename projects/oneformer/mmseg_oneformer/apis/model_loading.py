@@ -1,20 +1,18 @@
-"""What an inferencer is made of: device, config, the two halves of the test pipeline, and the names of the classes."""
+"""What an inferencer is made of: device, config, network, and the names of the classes."""
 
 import os
-from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, TRANSFORMS
+from mmengine.registry import MODELS
 
 from ..datasets.metainfo import check_class_names, metainfo_of
 from .registry import read_config
 
-__all__ = ['build_model', 'choose_device', 'dataset_meta_of', 'image_pipeline', 'model_config', 'model_name']
+__all__ = ['build_model', 'choose_device', 'dataset_meta_of', 'model_config', 'model_name']
 
 
 def model_name(model: str | os.PathLike[str] | Config) -> str:
@@ -55,14 +53,6 @@ def build_model(cfg: Config) -> Any:
     except (RuntimeError, MemoryError) as error:
         reason = (str(error).strip() or 'too large').splitlines()[0].rstrip('.')
         raise ValueError(f'The model of {model_name(cfg)} cannot be built ({reason}); correct its config.') from error
-
-
-def image_pipeline(cfg: Config) -> tuple[Callable[[dict], dict], Callable[[dict], dict]]:
-    """Return the config's image loader and what follows it in its test pipeline."""
-    steps = cfg.test_dataloader.dataset.pipeline  # What tools/test.py and mmdet use; mmseg reads cfg.test_pipeline.
-    if not str(steps[0]['type']).endswith('LoadImageFromFile'):
-        raise ValueError(f'The test pipeline has to begin with LoadImageFromFile, not {steps[0]["type"]}; reorder it.')
-    return TRANSFORMS.build(steps[0]), Compose(steps[1:])
 
 
 def dataset_meta_of(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, Any]:

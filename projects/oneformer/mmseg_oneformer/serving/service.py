@@ -19,8 +19,9 @@ from anyio.to_thread import run_sync
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from ..apis.inferencer import OneFormerInferencer, Prepared
+from ..apis.inferencer import OneFormerInferencer
 from ..apis.photo_logits import PhotoLogits
+from ..apis.prepared import PreparedPhoto
 from ..tasks import TASKS
 from .batching import MicroBatcher
 from .uploads import Limits, RefusedError, decode, receive
@@ -28,7 +29,7 @@ from .uploads import Limits, RefusedError, decode, receive
 __all__ = ['Batcher', 'Service']
 
 Result = TypeVar('Result')
-Batcher = MicroBatcher[tuple[tuple[int, int], tuple[str, ...]], Prepared, PhotoLogits]
+Batcher = MicroBatcher[tuple[tuple[int, int], tuple[str, ...]], PreparedPhoto, PhotoLogits]
 """Its keys are network size and tokens."""
 
 
