@@ -9,12 +9,15 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mmseg_oneformer.apis.registry import read_config
 from mmseg_oneformer.deploy import formats
+from mmseg_oneformer.deploy.dinat import traceable_dinat
 from mmseg_oneformer.deploy.formats import FORMATS
 from mmseg_oneformer.deploy.graph import EXAMPLE_SIZE, OneFormerGraph, example_inputs, trace
 from mmseg_oneformer.deploy.swin import traceable_swin
+from mmseg_oneformer.models.backbones.dinat import NeighborhoodAttention
 from mmseg_oneformer.models.checkpoint import for_inference
 
 SWIN = 'oneformer_swin-t_8xb2-160k_ade20k-512x512'
+DINAT = 'oneformer_dinat-l_8xb2-160k_ade20k-640x640'
 
 
 @pytest.fixture
@@ -46,6 +49,22 @@ def test_swin__traceable_form_is_the_same(small, size):
             found = backbone(image)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('kernel_size', [3, 7])
+@pytest.mark.parametrize('dilation', [1, 2, 5])
+@pytest.mark.parametrize('size', [(1, 1), (3, 4), (8, 9), (14, 37), (41, 70)])
+def test_dinat__traceable_form_is_the_same(kernel_size, dilation, size):
+    """On maps that are smaller than a neighbourhood, than a tile, and of several tiles, whole ones or not."""
+    rng = torch.Generator().manual_seed(0)
+    attention = NeighborhoodAttention(8, 2, kernel_size, dilation)
+    x = torch.randn(2, *size, 8, generator=rng)
+    with torch.no_grad():
+        attention.rpb.normal_(generator=rng)
+        expected = attention(x)
+        with traceable_dinat():
+            found = attention(x)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_graph__answers_as_the_model(small):
@@ -104,7 +123,7 @@ def test_trace__example_has_several_windows_along_each_side(window):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'name', [SWIN, 'oneformer_r50_8xb2-160k_ade20k-512x512', 'oneformer_convnext-l_8xb2-160k_ade20k-640x640']
+    'name', [SWIN, DINAT, 'oneformer_r50_8xb2-160k_ade20k-512x512', 'oneformer_convnext-l_8xb2-160k_ade20k-640x640']
 )
 def test_formats__any_size_and_number(small, name, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')

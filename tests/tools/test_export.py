@@ -190,6 +190,9 @@ def test_onnx__a_damaged_graph_is_refused(exported, tmp_path):
     (folder / 'model.onnx').write_bytes((exported / 'model.onnx').read_bytes()[:-5000])
     with pytest.raises(ValueError, match=r'model\.onnx cannot be loaded .*; export the model again'):
         OneFormer(folder)
+    (folder / 'model.json').unlink()
+    with pytest.raises(FileNotFoundError, match='no whole export'):
+        OneFormer(folder)
 
 
 def test_onnx__is_timed_beside_pytorch(exported, call_tool, tmp_path, capsys):

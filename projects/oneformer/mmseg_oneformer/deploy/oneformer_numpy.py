@@ -78,7 +78,10 @@ class OneFormer:
     """
 
     def __init__(self, folder: str | Path, providers: list[str] | None = None) -> None:
-        self.meta = json.loads((Path(folder) / 'model.json').read_text(encoding='utf-8'))
+        described = Path(folder) / 'model.json'
+        if not described.is_file():
+            raise FileNotFoundError(f'{folder} is no whole export, for it has no model.json; export the model again.')
+        self.meta = json.loads(described.read_text(encoding='utf-8'))
         graph = str(Path(folder) / GRAPHS[self.meta['format']])
         load = _load_onnx if self.meta['format'] == 'onnx' else _load_torch
         try:
