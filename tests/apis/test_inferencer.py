@@ -347,3 +347,10 @@ def test_init__names_of_no_use(tiny_model, tmp_path, change, sentence):
     torch.save(checkpoint, tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=sentence):
         OneFormerInferencer(config, tmp_path / 'other.pth', 'cpu')
+
+
+def test_known_classes__long_names_are_cut(tiny_model):
+    infer = OneFormerInferencer(*tiny_model, device='cpu')
+    assert infer.known_classes == '4 classes: disc, box, sky, grass'
+    infer.dataset_meta['classes'] = ('a' * 40, 'b' * 9999, *'cdefghi')
+    assert infer.known_classes == f'9 classes: {"a" * 40}, {"b" * 37}..., c, d, e, f, g, h, ...'

@@ -290,7 +290,7 @@ class OneFormerInferencer:
     @property
     def known_classes(self) -> str:
         """How many classes the model knows, and the names of the first eight."""
-        names = self.dataset_meta['classes']
+        names = [name if len(name) <= 40 else f'{name[:37]}...' for name in self.dataset_meta['classes']]
         return f'{len(names)} classes: {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}'
 
     def _answer(self, batch: Sequence[PreparedPhoto], options: Mapping[str, Any]) -> list[OneFormerResult]:
