@@ -191,6 +191,12 @@ def test_panel__different_sizes():
     assert panel({'a': photo(50, 60), 'b': photo(100, 30)}, height=40).shape[0] < 120
 
 
+def test_panel__a_very_wide_picture_is_not_blown_up():
+    page = panel({'a': photo(1, 500), 'b': photo(1, 500)}, height=384)
+    assert page.shape[0] < 500 and page.shape[1] < 2 * 8 * 384 + 100
+    assert panel({'a': photo(40, 900)}).shape[1] > 900  # nor made smaller
+
+
 def test_panel__nothing():
     with pytest.raises(ValueError, match='at least one'):
         panel({})

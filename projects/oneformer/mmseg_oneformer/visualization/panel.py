@@ -11,6 +11,8 @@ from .text import font
 Array = np.ndarray
 
 _PAPER, _INK, _FAINT = (255, 255, 255), (28, 32, 40), (108, 116, 128)
+LONGEST = 8
+"""Width over height up to which a picture is enlarged."""
 
 
 def panel(pictures: Mapping[str, Array], columns: int | None = None, height: int | None = None) -> Array:
@@ -98,7 +100,8 @@ def _page(rows: Sequence[Sequence[Array]], titles: Sequence[Sequence[str]], side
         x = gap + side
         for image, name, width in zip(row, names, widths):
             draw.text((x + width / 2, y + top / 2), name, font=font(letters), fill=_INK, anchor='mm')
-            page.paste(Image.fromarray(image), (x + (width - image.shape[1]) // 2, y + top))
+            middle = x + (width - image.shape[1]) // 2, y + top + (height - image.shape[0]) // 2
+            page.paste(Image.fromarray(image), middle)
             x += width + gap
         if text:
             strip = Image.new('RGB', (height, side), _PAPER)
@@ -109,9 +112,11 @@ def _page(rows: Sequence[Sequence[Array]], titles: Sequence[Sequence[str]], side
 
 
 def _to_height(image: Array, height: int) -> Array:
-    """Resize a picture to a height, keeping its proportions."""
-    if image.shape[0] == height:
+    """Resize a picture to a height, keeping its proportions; a very wide one stays lower, else it fills the memory."""
+    scale = height / image.shape[0]
+    if scale > 1:
+        scale = max(1.0, min(scale, LONGEST * height / image.shape[1]))
+    if scale == 1:
         return image
-    width = max(1, round(image.shape[1] * height / image.shape[0]))
-    shrinks = image.shape[0] > height
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
