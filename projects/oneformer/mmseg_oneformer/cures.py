@@ -3,7 +3,8 @@
 Decisions:
 * A cure is applied when its module is imported, which importing this package does not do: nobody pays for what he does
   not use, and it makes no difference whether the library or this package comes first.
-* A cure changes nothing for other models: each does only what the library would have failed at.
+* A cure changes nothing for other models: each does only what the library would have failed at. One exception: weights
+  that are given alone build a OneFormer or nothing, since the library would run whatever the config in them names.
 """
 
 import importlib.util
