@@ -58,6 +58,7 @@ with loading(__name__, parse_args):
     from mmengine.dist import is_main_process
 
     from mmseg_oneformer.apis import find_config, resolve_weights
+    from mmseg_oneformer.apis.model_file import is_model_file
     from mmseg_oneformer.engine.cli import prepare_config
     from mmseg_oneformer.engine.memory import keep_freed_memory
     from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_answers
@@ -68,6 +69,10 @@ with loading(__name__, parse_args):
 def main(argv: Sequence[str] | None = None) -> None:
     """Test."""
     args = parse_args(argv)
+    if is_model_file(args.config):
+        raise ValueError(
+            f'{args.config} is a model and says nothing of data; give a config first, and it as checkpoint.'
+        )
     cfg = prepare_config(args)
     checkpoint = resolve_weights(args.checkpoint or find_config(args.config).stem)
     if not torch.cuda.is_available():

@@ -42,6 +42,7 @@ with loading(__name__, parse_args):
 
     import torch
     from mmengine.config import Config, ConfigDict
+    from mmengine.dist import is_main_process
     from mmengine.runner import Runner
 
     from mmseg_oneformer.datasets.metainfo import metainfo_of
@@ -121,6 +122,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_fine_tuning(cfg, args.fine_tune_from)
     if args.resume is not None:
         set_resume(cfg, args.resume)
+    elif latest_checkpoint(cfg.work_dir) is not None and is_main_process():
+        print(
+            f'{cfg.work_dir} holds a run, whose checkpoints this one replaces: '
+            '--resume goes on with that one, --work-dir keeps both.'
+        )
     Runner.from_cfg(cfg).train()
 
 

@@ -40,6 +40,11 @@ def test_model_file__config_comes_back(model_file):
     assert 'ann_file' not in cfg.test_dataloader.dataset and 'init_cfg' not in cfg.pretty_text
 
 
+def test_model_file__has_no_data_to_measure(model_file, call_tool, capsys):
+    assert call_tool('test.py', model_file[0]) == 2
+    assert 'is a model and says nothing of data; give a config first' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('by_type', ['os.system', 'subprocess.check_output', 'mmengine.load', 'evil.OneFormer'])
 def test_model_file__types_are_registered_ones(model_file, by_type):
     path, _ = model_file

@@ -33,3 +33,9 @@ def test_collect_sources__home_and_relative_paths(tmp_path, monkeypatch):
     sources = collect_sources(['one.jpg', '~/deep/two.jpg', Path('deep')])
     assert [source.file_name for source in sources] == ['one.jpg', 'deep/two.jpg', 'deep/two.jpg']
     assert [source.name for source in sources] == ['one', 'deep_two_jpg', 'deep_two_jpg-2']
+
+
+@pytest.mark.parametrize(('nothing', 'said'), [(None, 'None is no input'), (2.5, '2.5 is no input'), ([], 'No input')])
+def test_collect_sources__nothing_to_answer(nothing, said):
+    with pytest.raises(ValueError, match=said):
+        collect_sources(nothing)

@@ -197,6 +197,7 @@ def test_predict__tasks_in_every_spelling(server, photos, tasks):
         ({'token': 'all'}, "token is 'all': Input should be 'semantic', 'instance' or 'panoptic'; see /docs"),
         ({'score_thr': '1.5'}, "score_thr is '1.5': Input should be less than or equal to 1"),
         ({'overlap_thr': 'nan'}, "overlap_thr is 'nan'"),
+        ({'task': 'panoptic'}, "There is no parameter 'task'; there are tasks, score_thr, token,"),
     ],
 )
 def test_predict__wrong_parameters(server, photos, query, message):

@@ -46,7 +46,7 @@ def test_safetensors__is_the_whole_model(call_tool, infer, tmp_path, capsys):
         (('--format', 'onnx', '--out', 'one.safetensors'), 'a folder'),
         (('--format', 'safetensors', '--size', '64', '64', '--out', 'a.safetensors'), 'has no size'),
         (('--out', 'folder', '--size', '60', '64'), 'multiples of 32'),
-        (('--out', 'folder', '--verify', 'missing.jpg'), 'no photo that can be read'),
+        (('--out', 'folder', '--verify', 'missing.jpg'), 'missing.jpg does not exist'),
     ],
 )
 def test_export__refuses(args, sentence, call_tool, tmp_path, capsys):
@@ -151,7 +151,7 @@ def test_onnx__task_is_an_input(exported):
     photo = np.ascontiguousarray(next(drawn_photos())[:, :, ::-1])
     together = model(photo)
     for task in ('semantic', 'panoptic'):
-        assert np.array_equal(np.asarray(model(photo, (task,))[task][0]), np.asarray(together[task][0]))
+        assert np.array_equal(np.asarray(model(photo, task)[task][0]), np.asarray(together[task][0]))
     assert len(together['panoptic'][1]) > 1
     with pytest.raises(ValueError, match='not depth'):
         model(photo, ('depth',))
@@ -177,7 +177,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
     assert result.stdout.startswith('panoptic: ') and len(result.stdout) > 15
     assert list(tmp_path.iterdir()) == []  # onnxruntime would keep what it reports to its makers.
     refused = answer('README.md')
-    assert refused.returncode == 1 and 'README.md is no photo that can be read' in refused.stderr, refused.stderr
+    assert refused.returncode == 2 and 'README.md is no photo that can be read' in refused.stderr, refused.stderr
     assert refused.stderr.startswith('error: ') and refused.stderr.count('\n') == 1
 
 

@@ -133,6 +133,14 @@ def test_train__resume_from_another_model(call_tool, toy_config, capsys):
     )
 
 
+def test_train__a_second_run_says_what_it_replaces(call_tool, toy_config, capsys):
+    said = []
+    for flags in ((), (), ('--resume',)):
+        assert call_tool('train.py', toy_config, '--work-dir', 'w', *flags) == 0
+        said.append('w holds a run, whose checkpoints this one replaces' in capsys.readouterr().out)
+    assert said == [False, True, False]
+
+
 def test_train__developers_see_the_traceback(call_tool, toy_config):
     with pytest.raises(ValueError, match='base_batch_size'):
         call_tool('train.py', toy_config, '--auto-scale-lr', '--traceback')

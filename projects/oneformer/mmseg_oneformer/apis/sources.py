@@ -10,7 +10,7 @@ import glob
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -92,6 +92,8 @@ def collect_sources(
     """
     if isinstance(inputs, str | os.PathLike | int | np.ndarray | Tensor | Image.Image):
         inputs = [inputs]
+    if not isinstance(inputs, Iterable):
+        raise ValueError(f'{inputs!r} is no input; give photos, folders, videos, arrays, tensors or PIL images.')
     found: list[_Found] = []
     for item in inputs:
         found += _expand(item, channel_order, allow_urls, len(found))

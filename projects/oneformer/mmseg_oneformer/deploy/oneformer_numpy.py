@@ -14,6 +14,7 @@ tile, so that memory does not grow with pixels times queries; in most tiles all 
 reach and not computed.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -91,12 +92,13 @@ class OneFormer:
         except Exception as error:  # Each library has its own.
             raise ValueError(f'{graph} cannot be loaded ({error}); export the model again.') from error
 
-    def __call__(self, rgb: np.ndarray, tasks: tuple[str, ...] = TASKS) -> dict[str, Any]:
+    def __call__(self, rgb: np.ndarray, tasks: str | tuple[str, ...] = TASKS) -> dict[str, Any]:
         """Answer a photo (H, W, 3) uint8 RGB; 'semantic', 'instance' and 'panoptic' as the three functions below.
 
         Raises:
             ValueError: If it is no such photo, or there is no such task.
         """
+        tasks = (tasks,) if isinstance(tasks, str) else tasks
         unknown = sorted(set(tasks) - set(TASKS))
         if unknown or not tasks:
             raise ValueError(f'tasks are some of {", ".join(TASKS)}, not {", ".join(unknown) or "none"}.')
@@ -156,6 +158,8 @@ def read_photo(path: str | Path) -> np.ndarray:
             if image.mode in ('I', 'F'):
                 raise ValueError(f'values of the mode {image.mode} have no known range')
             return np.asarray(image.convert('RGB'))
+    except FileNotFoundError:
+        raise ValueError(f'{path} does not exist; give the path of a photo.') from None
     except Exception as error:  # Plugins raise whatever broken files make them raise.
         raise ValueError(f'{path} is no photo that can be read: {error}.') from error
 
@@ -176,6 +180,8 @@ def preprocess(rgb: np.ndarray, meta: dict[str, Any]) -> tuple[np.ndarray, Size]
     """
     from PIL import Image
 
+    if not isinstance(rgb, np.ndarray):
+        raise ValueError(f'The photo has to be an array, not a {type(rgb).__name__}; read_photo makes one of a file.')
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
         raise ValueError(f'The photo has to be (H, W, 3) uint8 RGB, not {rgb.shape} {rgb.dtype}.')
     original = (rgb.shape[0], rgb.shape[1])
@@ -424,10 +430,13 @@ def describe(answers: dict[str, Any], meta: dict[str, Any]) -> str:
 
 
 if __name__ == '__main__':
-    if len(sys.argv) < 2:
-        sys.exit('usage: python oneformer_numpy.py PHOTO [TASK ...]')
+    parser = argparse.ArgumentParser(description='Print what is in a photo.')
+    parser.add_argument('photo')
+    parser.add_argument('tasks', nargs='*', metavar='task', default=TASKS, help=f'of {", ".join(TASKS)} (default: all)')
+    args = parser.parse_args()
     try:
         model = OneFormer(Path(__file__).parent)
-        print(describe(model(read_photo(sys.argv[1]), tuple(sys.argv[2:]) or TASKS), model.meta))
+        print(describe(model(read_photo(args.photo), tuple(args.tasks)), model.meta))
     except (OSError, ValueError, ImportError) as error:
-        sys.exit(f'error: {error}')
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)

@@ -13,7 +13,7 @@ TEMPLATE = '''"""{title}: {count} classes of own data, made by to_panoptic.py.
 
 Needs: the photos and annotations below.
 Run:   python tools/train.py {path}
-Start from trained weights: --cfg-options load_from=FILE
+Start from trained weights: --fine-tune-from NAME_OR_FILE
 """
 
 _base_ = [

@@ -115,7 +115,7 @@ def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
         return photos
     by_stem = {Path(photo.name).with_suffix('').as_posix(): photo for photo in photos}
     if missing := sorted(set(only) - set(by_stem)):
-        raise ValueError(f'{missing[0]} of the list is no annotated photo; correct the list.')
+        raise ValueError(f'{missing[0]} of the list is no annotated photo; names stand there without their suffix.')
     return [photo for stem, photo in by_stem.items() if stem in only]
 
 

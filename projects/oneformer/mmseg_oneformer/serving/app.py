@@ -10,6 +10,7 @@ Decisions:
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
@@ -32,6 +33,8 @@ from .uploads import DEFAULT_LIMITS, Limits, RefusedError
 
 __all__ = ['create_app']
 
+PARAMETERS = ('tasks', 'score_thr', *(field.name for field in fields(Question)))
+"""Of /predict."""
 LEFT = 499
 """Status in the log of a request whose client left; nginx's number."""
 
@@ -126,6 +129,9 @@ def _routes(name: str) -> APIRouter:
         ] = ','.join(TASKS),
         score_thr: Annotated[float, Query(ge=0, le=1, description='instances of a lower score are left out')] = 0.5,
     ) -> Response:
+        unknown = sorted(set(request.query_params) - set(PARAMETERS))
+        if unknown:  # FastAPI would answer as if it were not there.
+            raise RefusedError(422, f'There is no parameter {unknown[0]!r}; there are {", ".join(PARAMETERS)}.')
         asked = ','.join(request.query_params.getlist('tasks') or [tasks])  # Of a repeated one FastAPI takes the last.
         try:
             chosen = check_tasks(asked.replace(',', ' ').split())
