@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 # The suite's small tensors gain nothing from threads, and the workers of xdist would fight for cores.
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python -m
-LINTED := projects tools tests configs examples docs setup.py
+LINTED := projects benchmarks tools tests configs examples docs setup.py
 
 .PHONY: install install-dev quickstart test test-full lint format docs wheel clean
 
@@ -47,6 +47,7 @@ lint: $(DEV)
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(DEV)
 	$(BIN)/ruff check --fix $(LINTED)

@@ -9,6 +9,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 PACKAGE_ROOT = ROOT / 'projects/oneformer'
+NEED_BENCHMARKS = ('benchmark.py', 'load_test.py')
+"""Tools that run ``benchmarks/``, which compares this code with others' and is for a checkout."""
 
 
 def read_version() -> str:
@@ -34,7 +36,8 @@ class BuildWithConfigsAndTools(build_py):
         package = Path(self.build_lib) / 'mmseg_oneformer'
         for folder in ('configs', 'tools'):  # openmim's `mim train` and `mim test` run the tools.
             shutil.rmtree(package / folder, ignore_errors=True)  # A file that was removed must not live on in build/.
-            shutil.copytree(ROOT / folder, package / folder, ignore=shutil.ignore_patterns('__pycache__'))
+            left_out = shutil.ignore_patterns('__pycache__', *NEED_BENCHMARKS)
+            shutil.copytree(ROOT / folder, package / folder, ignore=left_out)
         shutil.copy(ROOT / 'model-index.yml', package)  # By it openmim finds the models of an installed package.
 
 
@@ -46,7 +49,7 @@ CITYSCAPES = ['cityscapesScripts']  # Its own metrics; the preparation of the da
 SERVE = ['fastapi>=0.110', 'uvicorn>=0.27']
 EXPORT = ['onnx', 'onnxscript', 'onnxruntime']
 DOCS = ['sphinx>=8', 'myst-nb', 'furo', 'sphinx-copybutton']
-CHECKS = ['pytest>=8', 'pytest-xdist', 'ruff', 'mypy', 'build']
+CHECKS = ['pytest>=8', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'build']
 PEERS = ['transformers>=4.50', 'supervision>=0.25', 'tensorboard', 'shapely', 'playwright']  # What tests compare with.
 DEV = [*CHECKS, *PEERS, *SERVE, *EXPORT, *DOCS]
 

@@ -22,7 +22,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-from mmseg_oneformer.apis import find_config
+from mmseg_oneformer.zoo.configs import find_config
 from mmseg_oneformer.datasets.shapes import write_shapes
 from mmseg_oneformer_cli import cli_errors
 

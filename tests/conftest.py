@@ -4,9 +4,12 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 os.environ.setdefault(
@@ -22,6 +25,7 @@ from torch.distributed import TCPStore  # noqa: E402
 
 import mmseg_oneformer  # noqa: E402, F401  (first: makes the OpenMMLab wheels importable)
 from mmseg_oneformer.visualization import OneFormerVisualizer  # noqa: E402
+from mmseg_oneformer.zoo import download  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ROOT / 'tests/toy'
@@ -49,6 +53,42 @@ def toy_module(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path_factory):
+    """No test sees what the developer has downloaded."""
+    monkeypatch.setenv('MMSEG_ONEFORMER_CACHE', str(tmp_path_factory.mktemp('cache')))
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tmp_path_factory):
+    """Paths of the config and of the weights of a tiny model, which are random but sure of themselves."""
+    return toy_module('tiny_model').write_tiny_model(tmp_path_factory.mktemp('tiny'))
+
+
+@pytest.fixture
+def make_photo():
+    """A function that draws a colourful photo (H, W, 3) BGR."""
+
+    def make(height=50, width=70, seed=0):
+        rng = np.random.default_rng(seed)
+        coarse = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+        return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+    return make
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A web server: ``rules`` says how it behaves, ``requests`` is what it was asked, (path, range)."""
+    server = toy_module('web_server').start_server()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setattr(download, 'SCHEMES', ('http',))
+    monkeypatch.setattr(download.time, 'sleep', lambda seconds: None)
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope='session')

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from mmseg_oneformer.apis.registry import config_root
+from mmseg_oneformer.zoo.configs import config_root
 
 FOLDER = config_root() / 'oneformer/ablations'
 CITYSCAPES = 'cityscapes/oneformer_swin-l_8xb2-90k_cityscapes-512x1024'

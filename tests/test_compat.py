@@ -11,7 +11,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 
 from mmseg_oneformer import compat
-from mmseg_oneformer.safe_load import is_plain_config, safe_load
+from mmseg_oneformer.safe.load import is_plain_config, safe_load
 
 OWNED = []
 

@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
+from mmseg_oneformer.checkpoints.checkpoint import for_inference
 from mmseg_oneformer.datasets.shapes import write_shapes
-from mmseg_oneformer.models.checkpoint import for_inference
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {path.stem: path for path in sorted((ROOT / 'configs').rglob('*.py')) if '_base_' not in path.parts}

@@ -63,7 +63,7 @@ def test_pages__flags_exist(page):
         scripts = [ROOT / re.sub(r'(?:dist|slurm)_(\w+)\.sh', r'\1.py', tool) for tool in tools]
         known = common + ''.join(script.read_text() for script in scripts)
         if 'benchmark.py' in line:  # each subcommand has its own
-            known += ''.join(path.read_text() for path in (PACKAGE / 'analysis/benchmark').glob('*.py'))
+            known += ''.join(path.read_text() for path in (ROOT / 'benchmarks').glob('*.py'))
         assert not [flag for flag in re.findall(r'(?<!\S)`?(--[a-z][a-z-]+)', line) if f"'{flag}'" not in known], line
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_oneformer.apis import find_weights, list_models
-from mmseg_oneformer.apis.registry import config_root
+from mmseg_oneformer.zoo.configs import config_root, list_models
+from mmseg_oneformer.zoo.weights import find_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,7 +55,8 @@ def test_wheel__has_every_config_and_all_shipped_weights(wheel):
     assert {f'mmseg_oneformer/weights/{name}' for name in shipped} <= names
     assert 'mmseg_oneformer_cli/arguments.py' in names  # The tools begin with it.
     assert {'mmseg_oneformer/py.typed', 'mmseg_oneformer/model-index.yml'} <= names
-    assert not [name for name in names if name.startswith(('tests', 'tools')) or '__pycache__' in name]
+    assert not [name for name in names if name.startswith(('tests', 'tools', 'benchmarks')) or '__pycache__' in name]
+    assert not [name for name in names if name.endswith(('/benchmark.py', '/load_test.py'))]
 
 
 @pytest.mark.slow

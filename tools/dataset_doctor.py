@@ -41,7 +41,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
-    from mmseg_oneformer.apis.registry import read_config
     from mmseg_oneformer.datasets.doctor import (
         Fixes,
         available_cores,
@@ -54,6 +53,7 @@ with loading(__name__, parse_args):
         report_dict,
     )
     from mmseg_oneformer.files import check_writable, write_atomic
+    from mmseg_oneformer.zoo.configs import read_config
 
 
 def describe_fixes(fixes: Fixes | None) -> str:

@@ -44,7 +44,7 @@ with loading(__name__, parse_args):
     import numpy as np
 
     from mmseg_oneformer.apis import OneFormerInferencer
-    from mmseg_oneformer.apis.model_file import write_model_file
+    from mmseg_oneformer.checkpoints.model_file import write_model_file
     from mmseg_oneformer.deploy.formats import check_format, deployment_meta, write_folder
     from mmseg_oneformer.deploy.oneformer_numpy import OneFormer, Runner, read_photo
     from mmseg_oneformer.deploy.verify import compare_with_torch, drawn_photos, format_comparisons, network_runner

@@ -72,9 +72,9 @@ with loading(__name__, parse_args):
 
     from mmseg_oneformer.apis import OneFormerResult, Source
     from mmseg_oneformer.apis.command_line import load_model
-    from mmseg_oneformer.apis.weights import cache_root, weights_states
-    from mmseg_oneformer.apis.zoo import format_zoo, markdown_zoo
+    from mmseg_oneformer.evaluation.zoo_tables import format_zoo, markdown_zoo
     from mmseg_oneformer.files import write_atomic
+    from mmseg_oneformer.zoo.weights import cache_root, weights_states
 
 
 @cli_errors

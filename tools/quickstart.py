@@ -35,12 +35,13 @@ with loading(__name__, parse_args):
     import cv2
 
     from mmseg_oneformer.apis import OneFormerInferencer
-    from mmseg_oneformer.apis import find_config, find_weights
     from mmseg_oneformer.evaluation import format_results, own_token_metrics
     from mmseg_oneformer.evaluation.results import HEADLINES
     from mmseg_oneformer.files import write_atomic
     from mmseg_oneformer.tasks import TASKS
     from mmseg_oneformer.visualization import draw_sample, draw_tokens
+    from mmseg_oneformer.zoo.configs import find_config
+    from mmseg_oneformer.zoo.weights import find_weights
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 DATA = Path('data/shapes')

@@ -57,12 +57,13 @@ with loading(__name__, parse_args):
     from mmengine.config import Config
     from mmengine.dist import is_main_process
 
-    from mmseg_oneformer.apis import find_config, resolve_weights
-    from mmseg_oneformer.apis.model_file import is_model_file
     from mmseg_oneformer.engine.cli import prepare_config
-    from mmseg_oneformer.engine.memory import keep_freed_memory
     from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_answers
     from mmseg_oneformer.files import check_writable
+    from mmseg_oneformer.memory import keep_freed_memory
+    from mmseg_oneformer.zoo.configs import find_config
+    from mmseg_oneformer.zoo.model_file import is_model_file
+    from mmseg_oneformer.zoo.weights import resolve_weights
 
 
 @cli_errors

@@ -48,7 +48,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.datasets.metainfo import metainfo_of
     from mmseg_oneformer.engine.cli import prepare_config
     from mmseg_oneformer.engine.hooks import latest_checkpoint
-    from mmseg_oneformer.engine.memory import keep_freed_memory
+    from mmseg_oneformer.memory import keep_freed_memory
     from mmseg_oneformer.models.fine_tuning import FINE_TUNING, is_fine_tuning
 
 

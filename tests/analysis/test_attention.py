@@ -11,8 +11,8 @@ from mmseg_oneformer import visualization
 from mmseg_oneformer.analysis.attention import DeformableAttention, query_at, segment_queries, watched
 from mmseg_oneformer.apis.results import Panoptic, PanopticSegment
 from mmseg_oneformer.models.mask_resize import ImageSize, resize_masks
-from mmseg_oneformer.visualization import attention
-from mmseg_oneformer.visualization.attention import LEVEL_COLORS, cells_of, draw_heat, draw_points
+from mmseg_oneformer.visualization import attention_maps as attention
+from mmseg_oneformer.visualization.attention_maps import LEVEL_COLORS, cells_of, draw_heat, draw_points
 
 SHIPPED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 TOOL = 'analysis_tools/attention.py'

@@ -14,10 +14,11 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg_oneformer.analysis.comparison import Compared, DifferingRegion, Gallery, compare_photo, differences
 from mmseg_oneformer.analysis.comparison.differences import best_labels, find_regions, instances_differ
 from mmseg_oneformer.analysis.comparison.pictures import draw_annotation, draw_compared
-from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult, find_weights
+from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult
 from mmseg_oneformer.evaluation.ground_truth import PanopticTruth
 from mmseg_oneformer.evaluation.matching import match_segments
 from mmseg_oneformer.visualization.boxes import COLOR, draw_boxes
+from mmseg_oneformer.zoo.weights import find_weights
 
 SHIPPED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 TOOL = 'analysis_tools/compare_models.py'

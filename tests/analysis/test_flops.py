@@ -16,9 +16,8 @@ from mmseg_oneformer.analysis.flops import (
     reference_answers,
     reference_masks,
 )
-from mmseg_oneformer.analysis.skeleton import one_task_skeleton
-from mmseg_oneformer.apis.registry import read_config
-from mmseg_oneformer.models.skeleton import count_parameters
+from mmseg_oneformer.models.skeleton import count_parameters, one_task_skeleton
+from mmseg_oneformer.zoo.configs import read_config
 
 SHAPES = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 

@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmseg_oneformer.analysis.operations import REST, OperationCounter
-from mmseg_oneformer.analysis.skeleton import one_task_skeleton, pretending
-from mmseg_oneformer.apis.registry import read_config
 from mmseg_oneformer.models.backbones import dinat
 from mmseg_oneformer.models.layers import Attention
 from mmseg_oneformer.models.ops.ms_deform_attn import ms_deform_attn, ms_deform_attn_plain
+from mmseg_oneformer.models.skeleton import one_task_skeleton, pretending
+from mmseg_oneformer.zoo.configs import read_config
 
 
 def count(function, *arguments):

@@ -5,10 +5,9 @@ import re
 import pytest
 
 from mmseg_oneformer.analysis.paper import METRICS, load_paper, select
-from mmseg_oneformer.analysis.skeleton import one_task_skeleton
-from mmseg_oneformer.apis.registry import config_root, find_config, read_config
-from mmseg_oneformer.apis.zoo import read_zoo
-from mmseg_oneformer.models.skeleton import count_parameters
+from mmseg_oneformer.models.skeleton import count_parameters, one_task_skeleton
+from mmseg_oneformer.zoo.configs import config_root, find_config, read_config
+from mmseg_oneformer.zoo.metafile import read_zoo
 
 TABLES = {table.number: table for table in load_paper()}
 ROWS = [(table, row) for table in TABLES.values() for row in table.rows]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmseg_oneformer.analysis.flops import Flops
-from mmseg_oneformer.analysis.report import flops_cells
+from mmseg_oneformer.analysis.paper_tables import flops_cells
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / 'data/coco_mini/val2017'

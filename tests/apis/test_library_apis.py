@@ -12,8 +12,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result_pyplot
 
 from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.checkpoints.checkpoint import for_inference
 from mmseg_oneformer.datasets.shapes import ShapesPanoptic
-from mmseg_oneformer.models.checkpoint import for_inference
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.apis.registry import read_config
+from mmseg_oneformer.checkpoints.checkpoint import for_inference
 from mmseg_oneformer.datasets.drawing import draw_scene
-from mmseg_oneformer.models.checkpoint import for_inference
 from mmseg_oneformer.tasks import TASKS
+from mmseg_oneformer.zoo.configs import read_config
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 AGREEMENT = 0.995

@@ -8,7 +8,7 @@ import pytest
 
 from mmseg_oneformer import tasks
 from mmseg_oneformer.analysis.curves import USUAL
-from mmseg_oneformer.conversion import FORMS
+from mmseg_oneformer.checkpoints.conversion.convert import FORMS
 from mmseg_oneformer.deploy.formats import FORMATS
 from mmseg_oneformer.evaluation.confusion import KINDS
 from mmseg_oneformer.models import precision

@@ -11,7 +11,7 @@ from pycocotools import mask as mask_api
 
 from mmseg_oneformer.datasets import InstanceDataset, PanopticDataset, SampleTask, SemanticDataset, TaskTargets
 from mmseg_oneformer.datasets.relabel import label_map, relabelled
-from mmseg_oneformer.datasets.transforms.kinds import instance_segments
+from mmseg_oneformer.datasets.transforms.annotation_loading import instance_segments
 from mmseg_oneformer.tasks import TASKS
 
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticIds')]

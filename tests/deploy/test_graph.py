@@ -7,14 +7,14 @@ import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 
-from mmseg_oneformer.apis.registry import read_config
+from mmseg_oneformer.checkpoints.checkpoint import for_inference
 from mmseg_oneformer.deploy import formats
 from mmseg_oneformer.deploy.dinat import traceable_dinat
 from mmseg_oneformer.deploy.formats import FORMATS
 from mmseg_oneformer.deploy.graph import EXAMPLE_SIZE, OneFormerGraph, example_inputs, trace
 from mmseg_oneformer.deploy.swin import traceable_swin
 from mmseg_oneformer.models.backbones.dinat import NeighborhoodAttention
-from mmseg_oneformer.models.checkpoint import for_inference
+from mmseg_oneformer.zoo.configs import read_config
 
 SWIN = 'oneformer_swin-t_8xb2-160k_ade20k-512x512'
 DINAT = 'oneformer_dinat-l_8xb2-160k_ade20k-640x640'

@@ -12,12 +12,8 @@ import torch.nn.functional as F
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 
-from mmseg_oneformer.analysis.benchmark.peers.plain_postprocess import (
-    plain_instances,
-    plain_panoptic_segments,
-    plain_semantic_map,
-)
-from mmseg_oneformer.analysis.benchmark.planted import planted_logits
+from benchmarks.peers.plain_postprocess import plain_instances, plain_panoptic_segments, plain_semantic_map
+from benchmarks.planted import planted_logits
 from mmseg_oneformer.deploy import oneformer_numpy
 from mmseg_oneformer.deploy.oneformer_numpy import Size, instances, panoptic, preprocess, read_photo, semantic
 from mmseg_oneformer.models.postprocess import ImageSize, panoptic_segments

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmseg_oneformer.apis import find_config
+from mmseg_oneformer.zoo.configs import find_config
 
 ROOT = Path(__file__).resolve().parents[2]
 

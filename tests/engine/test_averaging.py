@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmseg_oneformer.apis import OneFormerInferencer, find_config
-from mmseg_oneformer.models.checkpoint import read_checkpoint
+from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.checkpoints.checkpoint import read_checkpoint
+from mmseg_oneformer.zoo.configs import find_config
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'

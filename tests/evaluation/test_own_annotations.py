@@ -15,8 +15,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
 
-from mmseg_oneformer.apis.registry import find_config
 from mmseg_oneformer.evaluation import evaluate
+from mmseg_oneformer.zoo.configs import find_config
 
 NAMES = {
     'ade20k': 'oneformer_r50_8xb2-160k_ade20k-512x512',

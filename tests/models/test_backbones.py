@@ -1,4 +1,4 @@
-"""ConvNeXt against timm, DiNAT's attention against a dense one; conversion/ compares whole models with transformers."""
+"""ConvNeXt against timm, DiNAT's attention against a dense one; tests/checkpoints compares with transformers."""
 
 import pytest
 import timm

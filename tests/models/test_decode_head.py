@@ -8,10 +8,11 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from mmseg_oneformer.apis import OneFormerInferencer, find_config
+from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.checkpoints.checkpoint import for_inference
 from mmseg_oneformer.datasets.drawing import draw_scene
 from mmseg_oneformer.models import OneFormerDecodeHead
-from mmseg_oneformer.models.checkpoint import for_inference
+from mmseg_oneformer.zoo.configs import find_config
 
 NAME = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 NUM_CLASSES = 7

@@ -8,13 +8,13 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from mmseg_oneformer.apis import find_config
-from mmseg_oneformer.conversion import from_ours
+from mmseg_oneformer.checkpoints.checkpoint import TRAINING_ONLY, for_inference
+from mmseg_oneformer.checkpoints.conversion.convert import from_ours
 from mmseg_oneformer.datasets.metainfo import metainfo_of
 from mmseg_oneformer.datasets.shapes import ShapesPanoptic
 from mmseg_oneformer.models import OneFormer, fine_tuning
-from mmseg_oneformer.models.checkpoint import TEXT_PREFIXES, for_inference
 from mmseg_oneformer.models.fine_tuning import fine_tune
+from mmseg_oneformer.zoo.configs import find_config
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 NAMES = ShapesPanoptic.METAINFO['classes']
@@ -98,7 +98,7 @@ def test_fine_tune__classes_of_a_model_by_name(build, save, told, monkeypatch):
     """A published file names no classes; the model it is asked for by does."""
     source = build(1)
     path = save(source, 'shi')
-    monkeypatch.setattr('mmseg_oneformer.apis.weights.resolve_weights', lambda checkpoint: path)
+    monkeypatch.setattr('mmseg_oneformer.models.fine_tuning.resolve_weights', lambda checkpoint: path)
     for names, kept in ((NAMES, True), ([f'{name} of clay' for name in NAMES], False)):
         initial = copied_and_initial(build(2), source, MODEL, names)
         assert initial == (set() if kept else CLASS_HEAD)
@@ -108,7 +108,7 @@ def test_fine_tune__classes_of_a_model_by_name(build, save, told, monkeypatch):
 def test_fine_tune__weights_for_inference_start_the_text_branch_afresh(build, save, told):
     source, model = build(1, inference=True), build(2)
     initial = copied_and_initial(model, source, save(source))
-    assert initial == {key for key in model.state_dict() if key.startswith(TEXT_PREFIXES)}
+    assert initial == {key for key in model.state_dict() if key.startswith(TRAINING_ONLY)}
     assert 'started the text branch afresh (' in told[-1]
 
 

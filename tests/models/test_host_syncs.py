@@ -6,8 +6,8 @@ from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmseg_oneformer.analysis.benchmark.planted import planted_logits
-from mmseg_oneformer.analysis.pretended_gpu import READS, PretendedTensor, counted_waits, move
+from benchmarks.planted import planted_logits
+from benchmarks.pretended_gpu import READS, PretendedTensor, counted_waits, move
 from mmseg_oneformer.models.oneformer import TEST_CFG
 from mmseg_oneformer.models.postprocess import ImageSize, to_data_sample
 from mmseg_oneformer.tasks import TASKS

@@ -239,7 +239,7 @@ def downloads(monkeypatch, dinat_file):
         asked.append(str(source))
         return dinat_file[0]
 
-    monkeypatch.setattr('mmseg_oneformer.apis.weights.resolve_weights', resolve)
+    monkeypatch.setattr('mmseg_oneformer.models.backbones.initial_weights.resolve_weights', resolve)
     return asked
 
 
@@ -270,7 +270,7 @@ def test_backbone_files__have_the_name_of_the_same_file_in_timm(monkeypatch):
     def offline(source):
         raise ConnectionError(f'{source} could not be downloaded.')
 
-    monkeypatch.setattr('mmseg_oneformer.apis.weights.resolve_weights', offline)
+    monkeypatch.setattr('mmseg_oneformer.models.backbones.initial_weights.resolve_weights', offline)
     with pytest.raises(ConnectionError, match=r'downloaded\. The same .*=timm://convnext_large\.fb_in22k_ft_in1k_384'):
         BackboneWeights('convnext_large_22k_1k_384')(build('convnext'))
     with pytest.raises(ConnectionError, match=r'could not be downloaded\.$'):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from mmseg_oneformer.analysis.skeleton import pretending
 from mmseg_oneformer.models.ops import ms_deform_attn_cpu
 from mmseg_oneformer.models.ops.ms_deform_attn import MSDeformAttn, ms_deform_attn, ms_deform_attn_plain
+from mmseg_oneformer.models.skeleton import pretending
 
 DOUBLE = {'rtol': 1e-11, 'atol': 1e-11}
 SHAPES = {

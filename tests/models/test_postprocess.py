@@ -7,12 +7,8 @@ import torch
 import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 
-from mmseg_oneformer.analysis.benchmark.peers.plain_postprocess import (
-    plain_instances,
-    plain_panoptic_segments,
-    plain_semantic_scores,
-)
-from mmseg_oneformer.analysis.benchmark.planted import planted_logits
+from benchmarks.peers.plain_postprocess import plain_instances, plain_panoptic_segments, plain_semantic_scores
+from benchmarks.planted import planted_logits
 from mmseg_oneformer.models.postprocess import (
     ImageSize,
     instances,

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from mmseg_oneformer.apis.registry import config_root
+from mmseg_oneformer.zoo.configs import config_root
 
 transformers = pytest.importorskip('transformers')
 CLASSES, QUERIES, WIDTHS = 5, 20, (96, 192, 384, 768)

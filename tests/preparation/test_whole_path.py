@@ -5,8 +5,7 @@ import math
 
 import pytest
 
-from mmseg_oneformer.apis import find_config
-from mmseg_oneformer.apis.registry import read_config
+from mmseg_oneformer.zoo.configs import find_config, read_config
 
 MODELS = {
     'ade20k': 'oneformer_r50_8xb2-160k_ade20k-512x512',

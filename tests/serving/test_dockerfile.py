@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_oneformer.apis.weights import find_weights
+from mmseg_oneformer.zoo.weights import find_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / 'Dockerfile').read_text()

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmseg_oneformer.analysis.load import Server, measure, read_photos, start_server
+from benchmarks.service_load import Server, measure, read_photos, start_server
 
 SECONDS = 0.02
 TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis_tools/load_test.py'
@@ -128,7 +128,7 @@ def test_tool__table_json_and_page(known, photos, tmp_path, monkeypatch, capsys)
         commands.append(command)
         yield known(ways=('busy',) if '4' in command[-1:] else ())[0]._replace(name=name)
 
-    monkeypatch.setattr('mmseg_oneformer.analysis.load.start_server', started)
+    monkeypatch.setattr('benchmarks.service_load.start_server', started)
     page = tmp_path / 'page.md'
     page.write_text('before\n<!-- report of benchmark.py -->\nold\n<!-- end of the report -->\nafter\n')
     places = ['--out', tmp_path / 'load.json', f'--into={page}']

@@ -11,7 +11,6 @@ from PIL import Image
 
 from mmseg_oneformer.apis.photo_logits import PhotoLogits
 from mmseg_oneformer.datasets.drawing import draw_scene
-from mmseg_oneformer.serving.kept_photos import KeptPhotos
 from mmseg_oneformer.serving.page_answers import (
     MAX_PIXELS,
     _colors,
@@ -21,6 +20,7 @@ from mmseg_oneformer.serving.page_answers import (
     page_picture,
     page_size,
 )
+from mmseg_oneformer.serving.photo_cache import KeptPhotos
 from mmseg_oneformer.tasks import TASKS
 from mmseg_oneformer.visualization import instance_color
 

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmseg_oneformer.sweep import FAILED, FINISHED, RUNNING, WAITING, Launch, deal_devices, execute, run_here, state_of
+from mmseg_oneformer.sweep import (
+    FAILED,
+    FINISHED,
+    RUNNING,
+    WAITING,
+    Launch,
+    deal_devices,
+    execute,
+    run_here,
+    state_of,
+)
 from mmseg_oneformer.sweep.execute import forgive, is_locked, last_error, read_state, run_lock
 from mmseg_oneformer.sweep.local import job_environment
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from mmseg_oneformer.analysis.benchmark.settings import context
-from mmseg_oneformer.apis.registry import read_config
+from benchmarks.settings import context
+from mmseg_oneformer.zoo.configs import read_config
 
 TOOL = 'analysis_tools/benchmark.py'
 SWIN = 'oneformer_swin-t_8xb2-160k_ade20k-512x512'
@@ -17,7 +17,7 @@ def measure(call_tool, small_models, tmp_path, capsys, monkeypatch):
     """Run a subcommand on a narrow model, once, at 64 pixels; returns rows by name and what was printed."""
     # For the rest of the process, which has other tests to run.
     for module in ('infer', 'train'):
-        monkeypatch.setattr(f'mmseg_oneformer.analysis.benchmark.{module}.keep_freed_memory', lambda: True)
+        monkeypatch.setattr(f'benchmarks.{module}.keep_freed_memory', lambda: True)
     # transformers wants a text encoder as wide as the queries.
     wide = {'model.head.channels': 64, 'model.text_mapper.width': 64}
     options = small_models.command_line(small_models.small_model(read_config(SWIN)) | wide)

@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from mmseg_oneformer import launch
-from mmseg_oneformer.apis import find_weights
+from mmseg_oneformer.zoo.weights import find_weights
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 

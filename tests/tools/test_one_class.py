@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_oneformer.apis import OneFormerInferencer, find_config
+from mmseg_oneformer.apis import OneFormerInferencer
 from mmseg_oneformer.datasets.drawing import draw_scene
+from mmseg_oneformer.zoo.configs import find_config
 
 CONFIG = """
 _base_ = {base!r}

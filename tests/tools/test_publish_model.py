@@ -6,11 +6,12 @@ import yaml
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmseg_oneformer.apis import OneFormerInferencer, find_config
-from mmseg_oneformer.apis.zoo import read_zoo
+from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.checkpoints.checkpoint import read_checkpoint
 from mmseg_oneformer.datasets.shapes import ShapesPanoptic
 from mmseg_oneformer.files import file_digest
-from mmseg_oneformer.models.checkpoint import read_checkpoint
+from mmseg_oneformer.zoo.configs import find_config
+from mmseg_oneformer.zoo.metafile import read_zoo
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 TOOL = 'model_converters/publish_model.py'

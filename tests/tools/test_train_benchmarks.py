@@ -6,7 +6,7 @@ import math
 import pytest
 from mmengine.config import Config
 
-from mmseg_oneformer.apis.registry import find_config
+from mmseg_oneformer.zoo.configs import find_config
 
 BENCHMARKS = ('ade20k', 'cityscapes', 'coco', 'mapillary')
 FAST = {  # one a family of backbones, each on other data

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmseg_oneformer.apis.registry import config_root
+from mmseg_oneformer.zoo.configs import config_root
 
 CONFIG = """
 _base_ = [

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_oneformer.apis import find_config, find_weights
+from mmseg_oneformer.zoo.configs import find_config
+from mmseg_oneformer.zoo.weights import find_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'

@@ -14,20 +14,22 @@ was in use before. SUBCOMMAND --help explains each.
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmseg_oneformer_cli import cli_errors, loading
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ stands beside the package, not in it
 
 with loading(__name__, None):  # Each subcommand brings its own flags.
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
-    from mmseg_oneformer.analysis.benchmark import attention, data, exported, infer, postprocess, train
-    from mmseg_oneformer.analysis.benchmark import eval as eval_
-    from mmseg_oneformer.analysis.benchmark.report import markdown_report, write_into
-    from mmseg_oneformer.analysis.benchmark.rows import format_rows, write_rows
-    from mmseg_oneformer.analysis.benchmark.scaling import scaling_tables
-    from mmseg_oneformer.analysis.benchmark.settings import add_common_arguments, apply_common_arguments, context
-    from mmseg_oneformer.evaluation.tables import format_table
+    from benchmarks import data, deformable_attention, eval as eval_, exported, infer, postprocess, train
+    from benchmarks.performance_page import markdown_report, write_into
+    from benchmarks.rows import format_rows, write_rows
+    from benchmarks.scaling import scaling_tables
+    from benchmarks.settings import add_common_arguments, apply_common_arguments, context
     from mmseg_oneformer.files import check_writable
+    from mmseg_oneformer.text_table import format_table
 
 COMMANDS = {
     'infer': infer,
@@ -35,7 +37,7 @@ COMMANDS = {
     'postprocess': postprocess,
     'data': data,
     'eval': eval_,
-    'attention': attention,
+    'attention': deformable_attention,
     'exported': exported,
 }
 

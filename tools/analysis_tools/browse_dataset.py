@@ -42,13 +42,13 @@ with loading(__name__, parse_args):
     from PIL import Image, ImageDraw
     from tqdm import tqdm
 
-    from mmseg_oneformer.apis.registry import read_config
     from mmseg_oneformer.datasets import MixedDataset, target_masks
     from mmseg_oneformer.datasets.base import SegmentationDataset
     from mmseg_oneformer.files import atomic_path
     from mmseg_oneformer.tasks import TASKS
     from mmseg_oneformer.visualization import Segment, class_colors, draw_segments, enlarge, instance_color, panel
     from mmseg_oneformer.visualization.text import font
+    from mmseg_oneformer.zoo.configs import read_config
 
 LINE = 24
 """Height of a line of text in pixels."""

@@ -46,10 +46,10 @@ with loading(__name__, parse_args):
 
     from mmseg_oneformer.analysis.comparison import Gallery, compare_photo, draw_compared
     from mmseg_oneformer.analysis.comparison.page import describe_quality
-    from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult, find_config
-    from mmseg_oneformer.apis.registry import read_config
-    from mmseg_oneformer.evaluation.tables import format_table
+    from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult
     from mmseg_oneformer.files import check_writable
+    from mmseg_oneformer.text_table import format_table
+    from mmseg_oneformer.zoo.configs import find_config, read_config
 
 
 def column_names(args: argparse.Namespace) -> tuple[str, str]:

@@ -63,15 +63,16 @@ with loading(__name__, parse_args):
     from mmengine.runner import Runner
     from tqdm import tqdm
 
-    from mmseg_oneformer.apis import find_config, resolve_weights
+    from mmseg_oneformer.checkpoints.checkpoint import load_weights
     from mmseg_oneformer.engine.cli import prepare_config
     from mmseg_oneformer.evaluation import for_testing
     from mmseg_oneformer.evaluation.confusion import keep_classes, most_confused
     from mmseg_oneformer.evaluation.saved_answers import SavedAnswers
-    from mmseg_oneformer.evaluation.tables import format_table
     from mmseg_oneformer.files import check_writable
-    from mmseg_oneformer.models.checkpoint import load_weights
+    from mmseg_oneformer.text_table import format_table
     from mmseg_oneformer.visualization.matrix import save_matrix
+    from mmseg_oneformer.zoo.configs import find_config
+    from mmseg_oneformer.zoo.weights import resolve_weights
 
 
 def count_by_model(cfg: Config, args: argparse.Namespace, metrics: list[dict[str, Any]]) -> None:

@@ -38,10 +38,9 @@ with loading(__name__, parse_args):
     from mmengine.config import Config
 
     from mmseg_oneformer.analysis.flops import Size, crop_size, mean_operations, photo_inputs
-    from mmseg_oneformer.analysis.skeleton import one_task_skeleton
-    from mmseg_oneformer.models.skeleton import count_parameters
-    from mmseg_oneformer.apis.registry import read_config
-    from mmseg_oneformer.evaluation.tables import format_table
+    from mmseg_oneformer.models.skeleton import count_parameters, one_task_skeleton
+    from mmseg_oneformer.text_table import format_table
+    from mmseg_oneformer.zoo.configs import read_config
 
 
 def images_of(args: argparse.Namespace, cfg: Config) -> Counter[Size]:

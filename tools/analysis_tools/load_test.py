@@ -47,11 +47,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
-    from mmseg_oneformer.analysis.benchmark.report import write_into
-    from mmseg_oneformer.analysis.benchmark.settings import machine
-    from mmseg_oneformer.analysis.load import Load, measure, read_photos, start_server
-    from mmseg_oneformer.evaluation.tables import format_table
+    from benchmarks.performance_page import write_into
+    from benchmarks.service_load import Load, measure, read_photos, start_server
+    from benchmarks.settings import machine
     from mmseg_oneformer.files import check_writable, write_atomic
+    from mmseg_oneformer.text_table import format_table
 
 SERVE = Path(__file__).resolve().parents[1] / 'serve.py'
 HEADER = [

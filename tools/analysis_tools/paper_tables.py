@@ -45,9 +45,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
-    from mmseg_oneformer.analysis.measured import find_results
     from mmseg_oneformer.analysis.paper import load_paper, select
-    from mmseg_oneformer.analysis.report import fill_table, format_json, format_tables
+    from mmseg_oneformer.analysis.paper_tables import fill_table, format_json, format_tables
+    from mmseg_oneformer.analysis.results_cells import find_results
     from mmseg_oneformer.files import check_writable, write_atomic
 
 PHOTOS = (Path('data/coco_mini/train2017'), Path('data/coco_mini/val2017'))

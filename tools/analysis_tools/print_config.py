@@ -32,9 +32,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
-    from mmseg_oneformer.apis.registry import read_config
+    from mmseg_oneformer.checkpoints.checkpoint import for_inference
     from mmseg_oneformer.files import atomic_path
-    from mmseg_oneformer.models.checkpoint import for_inference
+    from mmseg_oneformer.zoo.configs import read_config
 
 
 @cli_errors

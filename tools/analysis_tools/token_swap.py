@@ -34,9 +34,9 @@ with loading(__name__, parse_args):
 
     from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult
     from mmseg_oneformer.datasets.images import read_photo
-    from mmseg_oneformer.evaluation.tables import format_table
     from mmseg_oneformer.files import atomic_path
     from mmseg_oneformer.tasks import TASKS
+    from mmseg_oneformer.text_table import format_table
     from mmseg_oneformer.visualization import draw_tokens
 
 HEADER = ('token', 'semantic', 'instances', 'panoptic')

@@ -73,11 +73,11 @@ with loading(__name__, parse_args):
 
     import mmengine
 
-    from mmseg_oneformer.apis.registry import config_root
     from mmseg_oneformer.files import write_atomic
     from mmseg_oneformer.preparation.formats import CocoFormat, InstanceIdFormat, LabelmeFormat, VocFormat, YoloFormat
     from mmseg_oneformer.preparation.own_config import own_config
     from mmseg_oneformer.preparation.own_data import Format, Written, write_panoptic
+    from mmseg_oneformer.zoo.configs import config_root
 
 
 @cli_errors

@@ -47,22 +47,23 @@ with loading(__name__, parse_args):
     import torch
     from torch import Tensor
 
-    from mmseg_oneformer.apis import find_config, resolve_weights
-    from mmseg_oneformer.apis.registry import read_config
-    from mmseg_oneformer.conversion import BUFFERS, FORMS, from_ours, read_file
-    from mmseg_oneformer.conversion.fit import fit_to_model
-    from mmseg_oneformer.conversion.hub_config import check_hub_config
-    from mmseg_oneformer.conversion.output import (
+    from mmseg_oneformer.checkpoints.checkpoint import convert, describe_conversion
+    from mmseg_oneformer.checkpoints.conversion.convert import BUFFERS, FORMS, from_ours
+    from mmseg_oneformer.checkpoints.conversion.hub_config import check_hub_config
+    from mmseg_oneformer.checkpoints.conversion.output import (
         check_network,
         check_target,
         write_hub_folder,
         write_ours,
         write_reference,
     )
-    from mmseg_oneformer.conversion.report import format_report
+    from mmseg_oneformer.checkpoints.conversion.summary import format_report
+    from mmseg_oneformer.checkpoints.files import read_file
     from mmseg_oneformer.datasets.metainfo import metainfo_of
     from mmseg_oneformer.files import check_writable
-    from mmseg_oneformer.models.checkpoint import convert, describe_conversion
+    from mmseg_oneformer.models.compatibility import fit_to_model
+    from mmseg_oneformer.zoo.configs import find_config, read_config
+    from mmseg_oneformer.zoo.weights import resolve_weights
 
 
 def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[str, Any]:

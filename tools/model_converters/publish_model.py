@@ -43,18 +43,18 @@ with loading(__name__, parse_args):
     from mmengine.registry import MODELS, init_default_scope
     from torch import nn
 
-    from mmseg_oneformer.apis.registry import find_config, read_config
-    from mmseg_oneformer.apis.zoo import format_entry, metafile_entry
-    from mmseg_oneformer.evaluation import versions
-    from mmseg_oneformer.files import file_digest
-    from mmseg_oneformer.models.checkpoint import (
-        TEXT_PREFIXES,
+    from mmseg_oneformer.checkpoints.checkpoint import (
+        TRAINING_ONLY,
         check_fit,
         for_inference,
         load_weights,
         read_checkpoint,
         save_safetensors,
     )
+    from mmseg_oneformer.evaluation import versions
+    from mmseg_oneformer.evaluation.zoo_tables import format_entry, metafile_entry
+    from mmseg_oneformer.files import file_digest
+    from mmseg_oneformer.zoo.configs import find_config, read_config
 
 
 def load_chosen(model: nn.Module, path: str, ema: str | None) -> tuple[dict[str, Any], str]:
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f'The checkpoint holds averaged weights and those of the last step; published are: {ema}.')
     published = write_published(out, config.stem, model.state_dict(), description, args.half)
     trained = {key: parameter.numel() for key, parameter in model.named_parameters() if parameter.requires_grad}
-    parameters = sum(size for key, size in trained.items() if not key.startswith(TEXT_PREFIXES))
+    parameters = sum(size for key, size in trained.items() if not key.startswith(TRAINING_ONLY))
     scores = read_scores(args, published)
     print(f'{published}: {published.stat().st_size / 1e6:.2f} MB, {sum(trained.values()):,} parameters\n')
     print(format_entry(metafile_entry(config, cfg, parameters, published.name, meta.get('iter'), scores)))

@@ -9,8 +9,8 @@ from . import compat
 compat.setup()
 
 from . import models, datasets, evaluation, engine, visualization  # noqa: E402, I001
-from .models import checkpoint  # noqa: E402, F401  (registers the safe reader)
-from .cures import CURES, AfterImport  # noqa: E402
+from .checkpoints import checkpoint  # noqa: E402, F401  (registers the safe reader)
+from .libraries.inferencers import CURES, AfterImport  # noqa: E402
 from .version import __version__  # noqa: E402
 
 AfterImport(CURES).install()

@@ -4,7 +4,7 @@ Decisions:
 * mmdet and mmseg import ``mmcv.ops`` at import time, and the official wheel of mmcv (``mmcv-lite``) has no compiled
   operators. A placeholder for the compiled module stands in while ``mmcv.ops`` is imported and is removed again: left
   in place it makes mmengine's test for compiled operators fail.
-* Every loader of the libraries reads through ours (``safe_load``), whatever the library does itself.
+* Every loader of the libraries reads through ours (``safe.load``), whatever the library does itself.
 * ``mmengine``, ``mmcv``, ``mmdet`` and ``mmseg`` may be the official wheels or the maintained ``onedl-*`` forks, which
   have the same import names.
 """
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 
 from .files import write_atomic
-from .safe_load import checkpoint_types
+from .safe.load import checkpoint_types
 
 HAS_TRITON = importlib.util.find_spec('triton') is not None
 """Triton comes with PyTorch's builds for GPUs."""

@@ -21,8 +21,8 @@ from ..apis.sources import IMAGE_SUFFIXES
 from ..datasets.transforms.resize import shortest_edge_size
 from ..models.masked_decoder import blocked_positions, mask_logits
 from ..models.oneformer import OneFormer
+from ..models.skeleton import pretending
 from .operations import OperationCounter, Operations
-from .skeleton import pretending
 
 Size = tuple[int, int]
 """Height and width in pixels; of the network's input, multiples of 32."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import mmengine
 
-from ..apis.registry import config_root
 from ..tasks import TASKS
+from ..zoo.configs import config_root
 
 MULTI_SCALE = 'mIoU_ms'
 """The column of results from several views of a photo."""

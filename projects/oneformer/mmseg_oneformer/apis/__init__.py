@@ -1,12 +1,12 @@
 """What users call: the inferencer, and models by name."""
 
+from ..zoo.configs import find_config, list_models
+from ..zoo.weights import find_weights, resolve_weights
 from .inferencer import OneFormerInferencer
 from .photo_logits import PhotoLogits
-from .prepared import PreparedPhoto
-from .registry import find_config, list_models
+from .preprocessing import PreparedPhoto
 from .results import AnswerWriter, Instances, OneFormerResult, Panoptic, VideoWriter
 from .sources import Frame, Source, Video
-from .weights import find_weights, resolve_weights
 
 __all__ = [
     'AnswerWriter',

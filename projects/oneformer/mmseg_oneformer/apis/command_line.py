@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 import torch
 
-from ..engine.memory import keep_freed_memory
+from ..memory import keep_freed_memory
 from .inferencer import OneFormerInferencer
 
 __all__ = ['load_model', 'warm_up']

@@ -22,18 +22,18 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from tqdm import tqdm
 
-from ..models.checkpoint import for_inference, load_weights
+from ..checkpoints.checkpoint import for_inference, load_weights
 from ..models.precision import check_dtype, use_dtype
 from ..tasks import TASKS, check_task, check_tasks
 from ..visualization.colors import Color, palette_colors
+from ..zoo.weights import find_weights, resolve_weights
 from .model_loading import build_model, choose_device, dataset_meta_of, model_config, model_name
-from .overlap import read_ahead, write_behind
 from .photo_logits import PhotoLogits
-from .prepared import PhotoLoader, PreparedPhoto
+from .pipelining import read_ahead, write_behind
+from .preprocessing import PhotoLoader, PreparedPhoto
 from .results import AnswerWriter, OneFormerResult, VideoWriter
 from .sources import Input, Source, Video, collect_sources
 from .videos import count_images, each_image
-from .weights import find_weights, resolve_weights
 
 
 class OneFormerInferencer:

@@ -10,7 +10,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS
 
 from ..datasets.metainfo import check_class_names, metainfo_of
-from .registry import read_config
+from ..zoo.configs import read_config
 
 __all__ = ['build_model', 'choose_device', 'dataset_meta_of', 'model_config', 'model_name']
 

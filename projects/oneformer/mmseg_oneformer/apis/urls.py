@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 
 from ..version import __version__
-from .encoded import PhotoError, decode_photo
+from .untrusted_images import PhotoError, decode_photo
 
 __all__ = ['check_photo_url', 'fetch_photo', 'is_url']
 

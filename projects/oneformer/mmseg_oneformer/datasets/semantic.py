@@ -8,7 +8,7 @@ from mmengine.registry import DATASETS
 
 from ..visualization.colors import class_colors
 from .base import SegmentationDataset
-from .transforms.kinds import SemanticValues
+from .transforms.annotation_loading import SemanticValues
 
 __all__ = ['SemanticDataset']
 

@@ -8,8 +8,8 @@ from mmengine.config import Config, ConfigDict
 
 from mmseg_oneformer_cli import TRACEBACK
 
-from ..apis.registry import find_config, read_config
 from ..launch import init_distributed
+from ..zoo.configs import find_config, read_config
 
 
 def prepare_config(args: argparse.Namespace) -> Config:

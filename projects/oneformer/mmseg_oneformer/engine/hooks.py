@@ -14,10 +14,10 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
+from ..checkpoints.checkpoint import check_fit
 from ..datasets.base import SegmentationDataset
 from ..files import write_atomic
 from ..models import Mask2FormerBaseline, OneFormer
-from ..models.checkpoint import check_fit
 
 METRIC_TASKS = {'PanopticQuality': 'panoptic', 'InstanceAP': 'instance', 'MeanIoU': 'semantic', 'IoUMetric': 'semantic'}
 """Annotation that a metric compares with, by the name of its class."""

@@ -19,9 +19,9 @@ from mmengine.registry import METRICS
 
 from ..datasets.cityscapes import LABEL_IDS, CityscapesPanoptic
 from ..run_lengths import decode_mask
+from ..text_table import format_table
 from .ground_truth import describe
 from .mean_iou import mean_of_seen
-from .tables import format_table
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 SMALLEST = 100

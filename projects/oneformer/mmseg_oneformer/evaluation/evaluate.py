@@ -11,7 +11,7 @@ from mmengine.device import get_device
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from ..models.checkpoint import for_inference, load_weights
+from ..checkpoints.checkpoint import for_inference, load_weights
 from ..models.precision import check_dtype, use_dtype
 from ..models.test_time_views import TestTimeViews
 from ..tasks import TASKS, check_task, check_tasks

@@ -19,8 +19,8 @@ from pycocotools import mask as mask_api
 from torch import Tensor
 
 from ..run_lengths import encode_masks
+from ..text_table import format_table
 from .ground_truth import PanopticTruth, check_file, describe, panoptic_truth, read_instance_truth
-from .tables import format_table
 
 STATISTICS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')  # the first six numbers of COCOeval, in its order
 IOU_TYPES = {'segm': '', 'bbox': 'box_'}  # what is compared -> what stands before the names

@@ -13,8 +13,8 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from ..datasets.transforms.packing import ignore_index
+from ..text_table import format_table
 from .ground_truth import describe, to_map
-from .tables import format_table
 
 
 class ClassAreas(NamedTuple):

@@ -11,9 +11,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from ..text_table import format_table
 from .ground_truth import describe, panoptic_truth, to_map
 from .matching import match_segments
-from .tables import format_table
 
 
 class PQStatistics(NamedTuple):

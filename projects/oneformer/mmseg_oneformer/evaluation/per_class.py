@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .tables import format_table, plain_number
+from ..text_table import format_table, plain_number
 
 ClassNumbers = Mapping[str, Mapping[str, float | None]]
 """Numbers 0-100 by class and name; None is not measured."""

@@ -11,8 +11,8 @@ from typing import Any
 from mmengine.dist import is_main_process
 
 from ..files import file_digest, write_atomic
+from ..text_table import format_table, plain_number
 from .per_class import ClassNumbers
-from .tables import format_table, plain_number
 
 OWN = 'own'
 """Stands for the paper's rule: every answer from its own token (PQ panoptic, AP instance, mIoU semantic)."""

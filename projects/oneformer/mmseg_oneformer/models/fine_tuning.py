@@ -11,8 +11,10 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..checkpoints.checkpoint import TRAINING_ONLY, check_fit, read_checkpoint
 from ..datasets.metainfo import metainfo_of
-from .checkpoint import TEXT_PREFIXES, check_fit, read_checkpoint
+from ..zoo.configs import list_models, read_config
+from ..zoo.weights import resolve_weights
 
 FINE_TUNING = 'FineTuneFrom'
 """``init_cfg.type`` of a model that starts from a checkpoint. Its other keys are the arguments of ``fine_tune``."""
@@ -44,8 +46,6 @@ def fine_tune(
         FileNotFoundError: There is no such file.
         ValueError: Anything else than class head and text branch differs; the model is as it was.
     """
-    from ..apis.weights import resolve_weights  # here, since it imports the models
-
     path = resolve_weights(checkpoint)
     content = read_checkpoint(path)
     own, state = model.state_dict(), content['state_dict']
@@ -54,7 +54,7 @@ def fine_tune(
     if reason is not None:
         state = {key: value for key, value in state.items() if not key.startswith(CLASS_HEADS)}
     heads = {} if reason is None else {key: value for key, value in own.items() if key.startswith(CLASS_HEADS)}
-    one_sided = {key for key in own.keys() ^ (state.keys() | heads.keys()) if key.startswith(TEXT_PREFIXES)}
+    one_sided = {key for key in own.keys() ^ (state.keys() | heads.keys()) if key.startswith(TRAINING_ONLY)}
     check_fit(
         {key: value for key, value in own.items() if key not in one_sided},
         {key: value for key, value in {**state, **heads}.items() if key not in one_sided},
@@ -69,8 +69,6 @@ def fine_tune(
 
 def _classes_of_model(checkpoint: str | os.PathLike[str]) -> Sequence[str] | None:
     """Return the classes of a model that weights are asked for by name, since a published file does not have them."""
-    from ..apis.registry import list_models, read_config  # here, since they import the models
-
     if str(checkpoint) not in list_models():
         return None
     return metainfo_of(read_config(checkpoint).test_dataloader.dataset).get('classes')
@@ -99,7 +97,7 @@ def _log(path: object, copied: list[str], initial: list[str], unused: int, reaso
         parts.append(f'reset the class head ({reason})')
     elif copied:
         parts.append(f'its class head among them{"" if has_names else " (it does not name its classes)"}')
-    text = [key for key in initial if key.startswith(TEXT_PREFIXES) and not key.startswith(CLASS_HEADS)]
+    text = [key for key in initial if key.startswith(TRAINING_ONLY) and not key.startswith(CLASS_HEADS)]
     if text:
         parts.append(f'started the text branch afresh ({len(text)} tensors that are not in the file)')
     if unused:

@@ -9,8 +9,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from mmseg_oneformer.tasks import TASKS, check_task, check_tasks
-
+from ..tasks import TASKS, check_task, check_tasks
 from .backbones.initial_weights import load_initial_weights
 from .criterion import Targets
 from .fine_tuning import fine_tune, is_fine_tuning

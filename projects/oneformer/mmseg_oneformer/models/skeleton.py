@@ -1,12 +1,17 @@
 """Models without numbers: names, shapes and types of all tensors, built in a moment and without memory."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.overrides import TorchFunctionMode
+
+from ..checkpoints.checkpoint import for_inference
 
 
 class _RealSchedules(TorchFunctionMode):
@@ -28,6 +33,23 @@ def build_skeleton(model: ConfigDict | dict) -> nn.Module:
         return MODELS.build(model)
 
 
+def one_task_skeleton(cfg: Config) -> nn.Module:
+    """Build the model of ``cfg`` as it answers one task: without the text branch, without values, for evaluation."""
+    cfg = for_inference(cfg)
+    cfg.model.test_cfg = ConfigDict((cfg.model.get('test_cfg') or {}) | {'tasks': ('panoptic',)})
+    return build_skeleton(cfg.model).eval()
+
+
 def count_parameters(model: nn.Module) -> int:
     """Return the number of trainable numbers; frozen batch norms, buffers in the reference code, do not count."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+@contextmanager
+def pretending() -> Iterator[None]:
+    """Give every tensor made inside a shape, a dtype and the CPU as its device, and no memory.
+
+    The meta device would not do, as autocast does not know it.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        yield

@@ -9,8 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_oneformer.tasks import CONTEXT_LENGTH, PROMPT_TOKENS, TASKS, check_task
-
+from ..tasks import CONTEXT_LENGTH, PROMPT_TOKENS, TASKS, check_task
 from .layers import MLP
 
 

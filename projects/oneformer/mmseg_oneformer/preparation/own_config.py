@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from pprint import pformat
 
-from ..apis.registry import config_root
+from ..zoo.configs import config_root
 
 __all__ = ['own_config']
 

@@ -19,9 +19,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from ..apis.encoded import FORMATS
 from ..apis.inferencer import OneFormerInferencer
 from ..apis.photo_logits import PhotoLogits
+from ..apis.untrusted_images import FORMATS
 from ..tasks import TASKS, check_tasks
 from ..version import __version__
 from .batching import MicroBatcher

@@ -29,9 +29,9 @@ from ..apis.photo_logits import PhotoLogits
 from ..datasets.drawing import draw_scene
 from ..files import shorten
 from ..tasks import TASKS
-from .kept_photos import KeptPhotos
 from .page_answers import LEAST_SCORE, page_answer, page_picture, page_size
 from .page_exports import EXPORTS, archive
+from .photo_cache import KeptPhotos
 from .questions import Question, Task
 from .uploads import Limits
 

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from ..apis.inferencer import OneFormerInferencer
 from ..apis.photo_logits import PhotoLogits
-from ..apis.prepared import PreparedPhoto
+from ..apis.preprocessing import PreparedPhoto
 from ..tasks import TASKS
 from .batching import MicroBatcher
 from .uploads import Limits, RefusedError, decode, receive

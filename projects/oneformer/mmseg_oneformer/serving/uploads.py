@@ -6,7 +6,7 @@ import numpy as np
 from anyio import fail_after
 from fastapi import Request
 
-from ..apis.encoded import PhotoError, decode_photo
+from ..apis.untrusted_images import PhotoError, decode_photo
 
 __all__ = ['DEFAULT_LIMITS', 'Limits', 'RefusedError', 'decode', 'receive']
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from mmengine.config import DictAction
 
-from ..apis.registry import find_config, read_config
 from ..files import write_atomic
+from ..zoo.configs import find_config, read_config
 
 NO_OPTIONS = 'default'
 """Folder of runs of a config as it is."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..evaluation.results import HEADLINES, OWN, own_token_metrics
-from ..evaluation.tables import format_number, format_table
+from ..text_table import format_number, format_table
 from .cluster import job_of
 from .execute import FAILED, FINISHED, RUNNING, WAITING, read_state, state_of
 from .plan import Run

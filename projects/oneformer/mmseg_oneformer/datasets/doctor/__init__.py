@@ -2,9 +2,9 @@
 
 from .examine import Examination, examine
 from .fixing import Fixes, fix, fixed_paths
-from .report import counts_by_severity, format_report, report_dict
 from .rules import RULES, Finding, Rule, rules_table
 from .source import Source, open_source
+from .summary import counts_by_severity, format_report, report_dict
 from .workers import available_cores
 
 __all__ = [

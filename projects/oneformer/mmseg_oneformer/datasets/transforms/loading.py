@@ -10,7 +10,7 @@ from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
 from ..relabel import relabelled
-from .kinds import decode_classes, instance_segments, semantic_segments
+from .annotation_loading import decode_classes, instance_segments, semantic_segments
 
 __all__ = ['LoadPanopticIds', 'check_size', 'decode_ids', 'table_index_map']
 

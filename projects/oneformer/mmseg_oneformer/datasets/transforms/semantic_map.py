@@ -5,7 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
-from .kinds import decode_classes
+from .annotation_loading import decode_classes
 from .loading import check_size
 from .packing import ignore_index
 

@@ -16,7 +16,9 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import get_torchvision_models
 from torch import Tensor, nn
 
-from mmseg_oneformer.conversion.reference import REFERENCE
+from ...checkpoints.checkpoint import read_checkpoint
+from ...checkpoints.conversion.reference import REFERENCE
+from ...zoo.weights import resolve_weights
 
 SWIN_FILES = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0'
 CONVNEXT_FILES = 'https://dl.fbaipublicfiles.com/convnext'
@@ -138,10 +140,6 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
         FileNotFoundError: There is no such file.
         ConnectionError: The weights cannot be downloaded.
     """
-    # The rooms next door import models.
-    from mmseg_oneformer.apis.weights import resolve_weights
-    from mmseg_oneformer.models.checkpoint import read_checkpoint
-
     scheme, _, name = checkpoint.rpartition('://')
     alternative = None
     if scheme == 'timm':

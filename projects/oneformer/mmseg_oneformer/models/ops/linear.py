@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks.wrappers import Linear as MmcvLinear
 from torch import Tensor, nn
 
-from mmseg_oneformer.compat import is_exporting
+from ...compat import is_exporting
 
 ONEDNN_IS_FASTER = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == 'AVX512'
 MIN_PRODUCTS = 2**20

@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmseg_oneformer.compat import HAS_TRITON, compiled_ms_deform_attn, is_exporting
-
+from ...compat import HAS_TRITON, compiled_ms_deform_attn, is_exporting
 from . import ms_deform_attn_cpu
 from .linear import Linear, linear
 

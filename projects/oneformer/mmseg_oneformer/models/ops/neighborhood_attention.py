@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmseg_oneformer.compat import natten_operators
+from ...compat import natten_operators
 
 TILE = 8
 CHUNK = {'cpu': 2**20, 'cuda': 2**24}

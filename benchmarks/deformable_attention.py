@@ -1,0 +1,142 @@
+"""Multi-scale deformable attention alone: our operator, forward and with its gradients, against other forms of it.
+
+Queries and values are the pixel decoder's: every position of the levels at strides 32, 16 and 8 of an image looks at
+4 points a level around itself, for each of 8 heads. The gradients and results of both sides are compared first.
+
+--against plain:    one grid_sample a level, as code without an operator of its own has it.
+--against compiled: the same by torch.compile.
+--against mmcv:     mmcv's compiled operator, on a GPU and for fp32.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmseg_oneformer.compat import compiled_ms_deform_attn
+from mmseg_oneformer.models.ops.ms_deform_attn import (
+    Shapes,
+    ms_deform_attn_mmcv,
+    ms_deform_attn_own,
+    ms_deform_attn_plain,
+)
+from mmseg_oneformer.models.pixel_decoder import pixel_centres
+
+from .measure import compare
+from .models import DTYPES
+from .rows import Row, make_row
+
+HEADS, DEPTH, POINTS = 8, 32, 4
+SPREAD = 2.0
+"""Standard deviation of the points around their query, in pixels of the level."""
+SAME = {'fp32': 1e-3, 'fp16': 1e-2, 'bf16': 5e-2}
+"""Relative difference above which two forms do not compute the same. Locations set it: a point on a pixel's centre has
+a slope to either side, and the forms may round to different ones."""
+
+Form = Callable[[Tensor, Shapes, Tensor, Tensor], Tensor]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this subcommand."""
+    parser.add_argument(
+        '--size', type=int, nargs='+', default=[512, 1024], metavar='PIXELS', help='sides of images (default: 512 1024)'
+    )
+    parser.add_argument('--batch', type=int, nargs='+', default=[1, 2], help='images at a time (default: 1 2)')
+    parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='of the values (default: %(default)s)')
+    parser.add_argument(
+        '--against', nargs='+', choices=('plain', 'compiled', 'mmcv'), default=['plain'], help='default: plain'
+    )
+
+
+def run(args: argparse.Namespace) -> list[Row]:
+    """Measure; returns rows 'forward' and 'forward-backward' for every size, batch and peer.
+
+    Raises:
+        ValueError: A setting makes no sense, a peer is not there, or both sides do not compute the same.
+    """
+    if any(side < 32 or side % 32 for side in args.size) or min(args.batch) < 1:
+        raise ValueError(f'--size {args.size} --batch {args.batch}: give multiples of 32, and 1 or more images.')
+    peers = {name: _peer(name, args) for name in args.against}
+    rows = []
+    for side in args.size:
+        for batch in args.batch:
+            inputs = attention_inputs(side, batch, DTYPES[args.dtype], args.device)
+            for name, form in peers.items():
+                rows += _measure(form, name, inputs, f'{side}x{side}' + f', batch {batch}' * (batch > 1), args)
+    return rows
+
+
+def attention_inputs(side: int, batch: int, dtype: torch.dtype, device: str) -> tuple[Tensor, Shapes, Tensor, Tensor]:
+    """Return value, shapes, locations and weights of a layer of the pixel decoder, as ``ms_deform_attn`` takes them."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(side // stride, side // stride) for stride in (32, 16, 8)]
+    reference = torch.cat([pixel_centres(shape, torch.empty(())) for shape in shapes])
+    tokens = len(reference)
+    size = torch.tensor([(w, h) for h, w in shapes]).T[:, None, :, None]  # (2, 1, levels, 1)
+    offsets = SPREAD * torch.randn(batch, tokens, 2, HEADS, len(shapes), POINTS, generator=generator)
+    locations = (reference[:, :, None, None, None] + offsets / size).movedim(2, -1)
+    weights = torch.rand(batch, tokens, HEADS, len(shapes) * POINTS, generator=generator).softmax(-1)
+    value = torch.randn(batch, tokens, HEADS, DEPTH, generator=generator).to(device, dtype)
+    return value, shapes, locations.to(device), weights.unflatten(3, (len(shapes), POINTS)).to(device)
+
+
+def _peer(name: str, args: argparse.Namespace) -> Form:
+    if name == 'mmcv' and (args.dtype != 'fp32' or not args.device.startswith('cuda')):
+        raise ValueError('--against mmcv is for --device cuda and --dtype fp32; choose plain or compiled.')
+    if name == 'mmcv' and compiled_ms_deform_attn() is None:
+        raise ValueError('mmcv has no compiled operators; install a build of mmcv that has, or choose another peer.')
+    form: Form = {'mmcv': ms_deform_attn_mmcv}.get(name, _exact_plain)
+    return torch.compile(form, dynamic=False) if name == 'compiled' else form
+
+
+def _exact_plain(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    """The plain form, which samples values of half precision in fp32."""
+    return ms_deform_attn_plain(value.to(locations.dtype), shapes, locations, weights).to(value.dtype)
+
+
+def _own(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    """Our operator; the CPU's has no half precision either."""
+    exact = value if value.is_cuda else value.to(locations.dtype)
+    return ms_deform_attn_own(exact, shapes, locations, weights).to(value.dtype)
+
+
+def _measure(peer: Form, name: str, inputs: tuple[Any, ...], size: str, args: argparse.Namespace) -> list[Row]:
+    value, shapes, locations, weights = inputs
+
+    def forward(form: Form) -> Callable[[], Tensor]:
+        def call() -> Tensor:
+            with torch.no_grad():
+                return form(value, shapes, locations, weights)
+
+        return call
+
+    def both(form: Form) -> Callable[[], list[Tensor]]:
+        def call() -> list[Tensor]:
+            leaves = [x.detach().requires_grad_() for x in (value, locations, weights)]
+            out = form(leaves[0], shapes, *leaves[1:])
+            out.backward(torch.ones_like(out))
+            return [out.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
+        return call
+
+    _check_equal(both(_own)(), both(peer)(), name, size, args.dtype)
+    facts = {'device': args.device, 'dtype': args.dtype, 'size': size, 'peer': name}
+    return [
+        make_row(row, compare(way(_own), way(peer), args.device, args.runs, args.warmup), **facts)
+        for row, way in (('forward', forward), ('forward-backward', both))
+    ]
+
+
+def _check_equal(ours: Sequence[Tensor], theirs: Sequence[Tensor], peer: str, size: str, dtype: str) -> None:
+    """Print how far both sides agree.
+
+    Raises:
+        ValueError: They do not compute the same.
+    """
+    parts = ('result', 'gradients of values', 'of locations', 'of weights')
+    apart = [((a - b).float().norm() / b.float().norm()).item() for a, b in zip(ours, theirs, strict=True)]
+    print(f'{size} against {peer}: relative difference', ', '.join(f'{p} {d:.0e}' for p, d in zip(parts, apart)))
+    if not max(apart) <= SAME[dtype]:
+        raise ValueError(f'At {size} our operator and {peer} do not compute the same; ratios would mean nothing.')

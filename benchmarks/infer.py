@@ -1,0 +1,171 @@
+"""Inference: network and post-processing of one answer and of all three, and where the time goes.
+
+The network has random weights, the same on both sides where both are OneFormer. Random weights keep no segments, so
+post-processing is timed on logits of the same shapes with --segments planted in them. Every answer has the size of the
+network's input. First it is checked how far both sides agree.
+
+--against transformers: Hugging Face's port with our weights and its own post-processing, one pass for each task.
+--against mask2former:  mmdet's Mask2Former with our backbone and our post-processing, one pass for all tasks.
+--against fp32:         ours in fp32 and not compiled: what --dtype and --compile bring.
+"""
+
+import argparse
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from mmseg_oneformer.checkpoints.checkpoint import for_inference
+from mmseg_oneformer.memory import keep_freed_memory
+from mmseg_oneformer.models.precision import network_precision
+from mmseg_oneformer.tasks import TASKS
+
+from .measure import compare
+from .models import Setting, add_model_arguments, build, number_format, read_model, settings
+from .peers.hub import transformers_side
+from .peers.mask2former import mask2former_side
+from .planted import planted_logits
+from .rows import Row, make_row
+from .sides import Logits, Side, answers, our_side
+from .stages import Part, no_part, split, write_trace
+from .syncs import count_syncs, describe_syncs
+
+SAME = 0.02
+"""Relative difference of fp32 logits above which two networks do not compute the same: an attention mask may flip where
+a logit is nearly 0, and then a query looks at another pixel."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this subcommand."""
+    add_model_arguments(parser, batch=1, segments=30)
+    parser.add_argument('--against', choices=('transformers', 'mask2former', 'fp32'), help='measure this beside ours')
+    parser.add_argument(
+        '--task', choices=TASKS, default='panoptic', help='of the row one-answer (default: %(default)s)'
+    )
+
+
+def run(args: argparse.Namespace) -> list[Row]:
+    """Measure; returns rows 'one-answer', 'three-answers' and, without a peer, their parts.
+
+    Raises:
+        ValueError: A setting makes no sense, or both sides do not compute the same.
+    """
+    chosen = settings(args)
+    if args.device == 'cpu':
+        keep_freed_memory()
+    return [row for ending, setting in chosen.items() for row in _measure(args, setting, ending)]
+
+
+def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Row]:
+    cfg = for_inference(read_model(args, setting))
+    model = build(cfg.model).to(args.device).eval()
+    images = torch.randn(setting.batch, 3, *setting.size, generator=torch.Generator().manual_seed(0)).to(args.device)
+    planted = _plant(cfg, setting, args.device)
+    peer = None if args.against is None else _PEERS[args.against](cfg, model, setting.size)
+    if args.compile:
+        model.compile_network()
+    ours = our_side(model, setting.size)
+
+    def bind(side: Side, dtype: str) -> Callable[..., list[object]]:
+        def call(tasks: Sequence[str], part: Part = no_part) -> list[object]:
+            with torch.inference_mode(), network_precision(torch.device(args.device), dtype):
+                return answers(side, images, planted, tasks, part)
+
+        return call
+
+    our_call = bind(ours, args.dtype)
+    peer_call = None if peer is None else bind(peer, 'fp32' if args.against == 'fp32' else args.dtype)
+    if peer is not None and args.against != 'mask2former':
+        with torch.inference_mode():
+            print(agreement(ours, peer, images, planted, args.dtype))
+    modules = _modules(model, args.compile)
+    rows = []
+    facts = {'device': args.device, 'dtype': number_format(args), 'size': setting.size_text}
+    for name, tasks in (('one-answer', (args.task,)), ('three-answers', TASKS)):
+        theirs = None if peer_call is None else partial(peer_call, tasks)
+        measured = compare(partial(our_call, tasks), theirs, args.device, args.runs, args.warmup)
+        rows.append(make_row(name + ending, measured, **facts, peer=args.against))
+        if args.against is None and not ending:
+            parts = split(partial(our_call, tasks), modules, args.device, args.runs)
+            rows += [make_row(f'{name}/{part}', measured, **facts) for part, measured in parts.items()]
+    if args.trace is not None:
+        write_trace(partial(our_call, TASKS), modules, args.device, args.trace)
+    if args.syncs:
+        print(_syncs(model, ours, images, planted))
+    return rows
+
+
+def _syncs(model: Any, side: Side, images: Tensor, planted: Logits) -> str:
+    def call() -> None:
+        on_gpu = [tensor.cpu().to('cuda', non_blocking=True) for tensor in (images, *planted)]
+        answers(side, on_gpu[0], Logits(*on_gpu[1:]), TASKS)
+
+    return describe_syncs('three-answers', count_syncs(model, call))
+
+
+def agreement(ours: Side, peer: Side, images: Tensor, planted: Logits, dtype: str) -> str:
+    """Compare the logits of two OneFormers with the same weights, and their semantic answers; return a sentence.
+
+    Raises:
+        ValueError: They differ in fp32 by more than rounding explains.
+    """
+    with network_precision(images.device, dtype):
+        pairs = [
+            (mine, their)
+            for my_tasks, their_tasks in zip(ours.network(images, TASKS), peer.network(images, TASKS))
+            for my_logits, their_logits in zip(my_tasks, their_tasks)
+            for mine, their in zip(my_logits, their_logits)
+        ]
+    worst = max(float((mine - their).abs().max() / their.abs().max()) for mine, their in pairs)
+    if dtype == 'fp32' and worst > SAME:
+        raise ValueError(
+            f'our logits differ from those of {peer.name} by {worst:.1e}; a ratio of times would say nothing.'
+        )
+    mine, their = ours.answer('semantic', planted), peer.answer('semantic', planted)
+    equal = (_classes(mine) == _classes(their)).float().mean()
+    return (
+        f'same weights: the logits of all tasks differ by {worst:.1e} of the largest at most, the semantic answers to '
+        f'planted logits agree on {100 * float(equal):.2f} % of the pixels'
+    )
+
+
+def _classes(answer: object) -> Tensor:
+    return answer if isinstance(answer, Tensor) else answer.pred_sem_seg.sem_seg[0]  # type: ignore[attr-defined]
+
+
+def _plant(cfg: Config, setting: Setting, device: str) -> Logits:
+    head = cfg.model.head
+    queries = head.get('num_queries', 150)
+    if setting.segments > queries:
+        raise ValueError(f'--segments is {setting.segments} and the model has {queries} queries; plant fewer.')
+    size = setting.size[0] // 4, setting.size[1] // 4
+    # Classes stand in any order; that as many are things is what counts.
+    logits = planted_logits(size, queries, head.num_classes, len(cfg.model.thing_ids), setting.segments)
+    return Logits(*(part.to(device) for part in logits))
+
+
+def _modules(model: Any, is_compiled: bool) -> dict[str, nn.Module]:
+    """Return the parts to time; what is compiled is one part, since a hook inside would cut it in two."""
+    if is_compiled:
+        return {'backbone': model.backbone, 'head': model.head}
+    return {
+        'backbone': model.backbone,
+        'pixel decoder': model.head.pixel_decoder,
+        'query initialiser': model.head.query_initializer,
+        'decoder': model.head.decoder,
+    }
+
+
+def _ours_in_fp32(cfg: Config, ours: Any, size: tuple[int, int]) -> Side:
+    return our_side(copy.deepcopy(ours), size, 'ours in fp32')
+
+
+_PEERS: dict[str, Callable[[Config, Any, tuple[int, int]], Side]] = {
+    'transformers': transformers_side,
+    'mask2former': mask2former_side,
+    'fp32': _ours_in_fp32,
+}

@@ -1,0 +1,58 @@
+"""Inference taken apart into what both sides of a comparison have: a network, and what makes answers of its logits."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
+from torch import Tensor
+
+from mmseg_oneformer.models.postprocess import ImageSize, to_data_sample
+
+from .stages import Part, no_part
+
+
+class Logits(NamedTuple):
+    """What a network says about one image."""
+
+    classes: Tensor  # (N, K+1)
+    masks: Tensor  # (N, h, w)
+
+
+class Side(NamedTuple):
+    """A model to measure."""
+
+    name: str
+    network: Callable[[Tensor, Sequence[str]], Sequence[Sequence[Logits]]]
+    """Logits of every image for every task, of images (B, 3, H, W) and T tasks."""
+    answer: Callable[[str, Logits], object]
+    """The answer to one task for one image."""
+
+
+def our_side(model: Any, size: tuple[int, int], name: str = 'ours') -> Side:
+    """Return our model as a side; answers have the ``size`` of the network's input."""
+    test_cfg, thing_ids = ConfigDict(model.test_cfg), model.thing_ids
+
+    def network(images: Tensor, tasks: Sequence[str]) -> list[list[Logits]]:
+        classes, masks = model.answer_logits(images, tasks)
+        return [[Logits(*pair) for pair in zip(*image)] for image in zip(classes, masks)]
+
+    def answer(task: str, logits: Logits) -> DetDataSample:
+        sample = DetDataSample()
+        to_data_sample(sample, task, *logits, ImageSize(size, size, size), thing_ids, test_cfg)
+        return sample
+
+    return Side(name, network, answer)
+
+
+def answers(side: Side, images: Tensor, planted: Logits, tasks: Sequence[str], part: Part = no_part) -> list[object]:
+    """Answer tasks for images: run the network, then make the answers of the ``planted`` logits.
+
+    Random weights keep no segment, so what the network says is not what is answered; shapes and types are the same.
+    """
+    side.network(images, tasks)
+    made = []
+    for task in tasks:
+        with part(f'{task} answer'):
+            made += [side.answer(task, planted) for _ in images]
+    return made

@@ -1,0 +1,1 @@
+"""Files of weights in any published form: read, recognised, converted both ways, written."""

@@ -1,0 +1,188 @@
+"""Files of weights: what is in one of any public form, without its wrappers; and safetensors to be written."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..files import atomic_path
+from ..safe.load import drop_active_configs, safe_load
+from .conversion.convert import AVERAGING, form_of
+
+WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'ema_state_dict', 'model_ema', 'ema', 'params')
+"""Where a checkpoint keeps its state dict; the first that is there counts."""
+
+PREFIXES = ('module.', '_orig_mod.', 'ema_model.', 'model_ema.', 'ema.', 'model.')
+"""What wrappers of the model (DDP, compile, averaging) put before every key."""
+
+HUB_FILES = ('model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json')
+"""Names of the weights in a folder of transformers, the best first."""
+
+SHARDS = ('.safetensors', '.bin')
+"""What the parts that an index names end in."""
+
+
+def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a checkpoint; its names stay as they are.
+
+    Args:
+        path: A ``.safetensors``, ``.pth``, ``.bin`` or ``.pkl`` file, an index of several (``.index.json``), or a
+            folder of transformers with any of these; ``~`` is expanded.
+        map_location: Device of the tensors, as for ``torch.load``.
+
+    Returns:
+        The checkpoint; 'state_dict' and 'meta' are always there, other entries only where the file is a checkpoint of
+        mmengine's.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is broken, or holds something else than tensors and plain values.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        path = _weights_in(path)
+    if path.name.endswith('.index.json'):
+        return {'state_dict': without_prefix(_read_shards(path, map_location)), 'meta': {}}
+    return unwrap(_read_content(path, map_location), path)
+
+
+def unwrap(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the checkpoint that ``content`` is or holds, with 'state_dict' and 'meta'.
+
+    Args:
+        content: What was read.
+        source: File or address, for messages.
+
+    Raises:
+        ValueError: There is no state dict in it.
+    """
+    checkpoint = _bare(content, source)
+    return {**checkpoint, 'state_dict': without_prefix(checkpoint['state_dict'])}
+
+
+def _bare(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
+    """Do what ``unwrap`` does, but leave the names of the tensors as they are."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f'{source} holds a {type(content).__name__} and no state dict; give a checkpoint.')
+    found = next((name for name in WRAPPERS if _is_state(content.get(name))), None)
+    if found == 'state_dict':
+        meta = content.get('meta')
+        return {**content, 'meta': meta if isinstance(meta, Mapping) else {}}
+    if found is not None or _is_state(content):
+        return {'state_dict': content if found is None else content[found], 'meta': {}}
+    held = ', '.join(map(str, list(content)[:5])) or 'nothing'
+    raise ValueError(f'{source} holds no state dict, only {held}; give a checkpoint.')
+
+
+def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a OneFormer's state dict without prefixes of wrappers; any other state dict as it is."""
+    stripped = dict(state)
+    for _ in PREFIXES:
+        if form_of(stripped) is not None:
+            break
+        keys = [key for key in stripped if key not in AVERAGING]
+        prefix = next((prefix for prefix in PREFIXES if keys and all(key.startswith(prefix) for key in keys)), None)
+        if prefix is None:
+            break
+        stripped = {key.removeprefix(prefix): stripped[key] for key in keys}
+    if any(key.startswith('pixel_level_module.') for key in stripped):  # transformers' body without its losses
+        stripped = {f'model.{key}': value for key, value in stripped.items()}
+    return dict(state) if form_of(stripped) is None else stripped
+
+
+def write_safetensors(
+    path: str | os.PathLike[str], state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a ``.safetensors`` file, whole or not at all; shared ones as often as they are named.
+
+    Raises:
+        OSError: The disk is full, or another fault of writing.
+    """
+    with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        try:
+            save_file(separate(state), temporary, {'format': 'pt', **(metadata or {})})
+        except SafetensorError as error:
+            raise OSError(f'{path} cannot be written ({error}); make room or choose another place.') from error
+        temporary.chmod(mode)  # safetensors makes a file that only its owner can read.
+
+
+def separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors on the CPU, each alone in its storage: a part of another one would take all of it along."""
+    owners: set[int] = set()
+    alone = {}
+    for key, tensor in state.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage()
+        if storage.nbytes() != tensor.nbytes or (tensor.nbytes and storage.data_ptr() in owners):
+            tensor = tensor.clone()
+        owners.add(storage.data_ptr())
+        alone[key] = tensor
+    return alone
+
+
+def _is_state(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items())
+    )
+
+
+def _read_content(path: Path, map_location: Any) -> Any:
+    """Return what is in one file of weights, wrappers and all."""
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path, map_location)
+    return safe_load(path, map_location)
+
+
+def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
+    try:
+        # The file is opened on the CPU: map_location may be a function or a dict, which safetensors does not know.
+        with safe_open(path, framework='pt') as file:
+            meta = json.loads((file.metadata() or {}).get('meta', '{}'))
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
+    if isinstance(map_location, str | torch.device):
+        state = {key: tensor.to(map_location) for key, tensor in state.items()}
+    checkpoint = {'state_dict': state, 'meta': meta}
+    drop_active_configs(checkpoint, path)
+    return checkpoint
+
+
+def _read_shards(path: Path, map_location: Any) -> dict[str, Tensor]:
+    """Read the files that an index of transformers names; all of them lie beside it."""
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+    try:
+        names = set(json.loads(path.read_text())['weight_map'].values())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f'{path} is no index of weights; get it again.') from error
+    if not names:
+        raise ValueError(f'{path} names no files; get it again.')
+    for name in names:
+        # Only weights: an index that names itself, or its folder, would be read for ever.
+        if not isinstance(name, str) or Path(name).name != name or Path(name).suffix not in SHARDS:
+            raise ValueError(f'{path} names {name!r}, which is no file of weights beside it; get it again.')
+    state: dict[str, Tensor] = {}
+    for name in sorted(names):
+        # Prefixes are those of all files together: one alone may lack the names that tell.
+        state |= _bare(_read_content(path.parent / name, map_location), path.parent / name)['state_dict']
+    return state
+
+
+def _weights_in(folder: Path) -> Path:
+    for name in HUB_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f'{folder} has no weights; it should hold one of {", ".join(HUB_FILES)}.')

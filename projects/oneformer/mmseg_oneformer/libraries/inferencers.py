@@ -1,0 +1,135 @@
+"""Cures for the inference classes of mmengine and mmdet, so that they work with our models as they are.
+
+Decisions:
+* A cure is applied when its module is imported, which importing this package does not do: nobody pays for what he does
+  not use, and it makes no difference whether the library or this package comes first.
+* A cure changes nothing for other models: each does only what the library would have failed at. One exception: weights
+  that are given alone build a OneFormer or nothing, since the library would run whatever the config in them names.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..run_lengths import decode_mask
+from ..zoo.model_file import read_stored_config
+from .named_models import PREFIX, is_our_name, read_named_config
+
+Cure = Callable[[Any], None]
+
+
+class AfterImport(MetaPathFinder):
+    """Calls a function once with each module of ``cures``, right after the module has been imported.
+
+    Args:
+        cures: A function for each module's name.
+    """
+
+    def __init__(self, cures: Mapping[str, Cure]) -> None:
+        self.cures = dict(cures)
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        """Return the module's own spec, its loader followed by the cure; None for all other modules."""
+        cure = self.cures.pop(fullname, None)  # Popped: the search below asks all finders, this one too.
+        spec: ModuleSpec | None = None if cure is None else importlib.util.find_spec(fullname)
+        if cure is None or spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_and_cure(module: Any) -> None:
+            execute(module)
+            cure(module)
+
+        spec.loader.exec_module = execute_and_cure  # type: ignore[method-assign]
+        return spec
+
+    def install(self) -> None:
+        """Cure what is imported already, and wait for the rest."""
+        for name in [name for name in self.cures if name in sys.modules]:
+            self.cures.pop(name)(sys.modules[name])
+        sys.meta_path.insert(0, self)
+
+
+def cure_base_inferencer(module: Any) -> None:
+    """Let ``DetInferencer`` and ``MMSegInferencer`` take our models by name, and weights alone that can run nothing.
+
+    They run the config text that is in weights alone, and build whatever it names, ``os.system`` too.
+    """
+    inferencer = module.BaseInferencer
+    look_up, init_model = inferencer._load_model_from_metafile, inferencer._init_model
+
+    def load_model_from_metafile(self: Any, model: str) -> tuple[Any, str]:
+        if not is_our_name(model):
+            return look_up(self, model)
+        # An address and not a file: nothing is downloaded where the caller has weights of his own.
+        return read_named_config(model), f'{PREFIX}{model}'
+
+    def _init_model(self: Any, cfg: Any, weights: str | None, *args: Any, **kwargs: Any) -> Any:
+        if not cfg and weights is not None:
+            cfg.update(read_stored_config(weights)._cfg_dict)
+        return init_model(self, cfg, weights, *args, **kwargs)
+
+    inferencer._load_model_from_metafile, inferencer._init_model = load_model_from_metafile, _init_model
+
+
+def cure_det_inferencer(module: Any) -> None:
+    """Let mmdet's ``DetInferencer`` return panoptic answers without panopticapi, and instances as run-length codes."""
+    if module.id2rgb is None:
+        module.id2rgb, module.VOID = ids_to_rgb, 0
+    encode, to_dict = module.encode_mask_results, module.DetInferencer.pred2dict
+
+    def encode_mask_results(masks: Sequence[Any]) -> list[dict]:
+        return [dict(mask) if isinstance(mask, Mapping) else encode([mask])[0] for mask in masks]
+
+    def pred2dict(self: Any, data_sample: Any, *args: Any, **kwargs: Any) -> dict:
+        found = data_sample.get('pred_instances')
+        # Where all boxes are zero, mmdet makes them from the masks, which it takes to be a tensor.
+        if found is not None and isinstance(found.get('masks'), list) and not found.bboxes.any():
+            found.masks = dense_masks(found.masks, data_sample.ori_shape[:2])
+        return to_dict(self, data_sample, *args, **kwargs)
+
+    module.encode_mask_results, module.DetInferencer.pred2dict = encode_mask_results, pred2dict
+
+
+def cure_det_visualizer(module: Any) -> None:
+    """Let mmdet's ``DetLocalVisualizer`` draw a panoptic answer without segments, and run-length codes."""
+    visualizer = module.DetLocalVisualizer
+    draw_instances, draw_panoptic = visualizer._draw_instances, visualizer._draw_panoptic_seg
+
+    def _draw_instances(self: Any, image: np.ndarray, instances: Any, *args: Any) -> np.ndarray:
+        if isinstance(instances.get('masks'), list):
+            instances = instances.clone()
+            instances.masks = dense_masks(instances.masks, image.shape[:2])
+        return draw_instances(self, image, instances, *args)
+
+    def _draw_panoptic_seg(self: Any, image: np.ndarray, panoptic_seg: Any, classes: Any, palette: Any) -> np.ndarray:
+        if (panoptic_seg.sem_seg == len(classes)).all():  # Void everywhere.
+            return image
+        return draw_panoptic(self, image, panoptic_seg, classes, palette)
+
+    visualizer._draw_instances, visualizer._draw_panoptic_seg = _draw_instances, _draw_panoptic_seg
+
+
+def ids_to_rgb(ids: np.ndarray) -> np.ndarray:
+    """Return ids (H, W) as a picture (H, W, 3) uint8 with id = R + 256 G + 65536 B, as in COCO's PNGs."""
+    return np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], axis=-1).astype(np.uint8)
+
+
+def dense_masks(codes: Sequence[Mapping[str, Any]], size: Sequence[int]) -> torch.Tensor:
+    """Return run-length codes of an image of ``size`` (H, W) as masks (n, H, W) bool."""
+    masks = [torch.from_numpy(decode_mask(code)) for code in codes]
+    return torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool)
+
+
+CURES: Mapping[str, Cure] = {
+    'mmengine.infer.infer': cure_base_inferencer,
+    'mmdet.apis.det_inferencer': cure_det_inferencer,
+    'mmdet.visualization.local_visualizer': cure_det_visualizer,
+}

@@ -1,0 +1,1 @@
+"""Bytes from strangers, read without running what is in them."""

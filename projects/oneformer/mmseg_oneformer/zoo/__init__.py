@@ -1,0 +1,1 @@
+"""What can be had by name: configs, published scores, and weights that are shipped, cached or downloaded."""

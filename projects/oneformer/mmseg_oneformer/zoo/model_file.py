@@ -1,0 +1,147 @@
+"""One ``.safetensors`` file that is a whole model: weights, config and class names.
+
+Decisions:
+* The config is text of plain literals. It is parsed and never run, and mmengine, which runs such texts, does not know
+  the name it is stored under.
+* mmengine's registries import any dotted name that a ``type`` may be, ``subprocess.run`` too. From a file only types
+  that are registered are taken; of the libraries' only parts of networks and steps of pipelines, since some whole
+  detectors (those that learn from a teacher) run a config file whose path they are given.
+* Only what inference needs is stored: the model without initialisation, and the steps from a photo to the network.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, TRANSFORMS, Registry
+from mmengine.runner.checkpoint import CheckpointLoader
+from safetensors import SafetensorError, safe_open
+
+from ..safe.load import parse_plain_config
+
+__all__ = ['is_model_file', 'read_model_config', 'read_stored_config', 'without_sources']
+
+KEY = 'config_text'
+"""Where the config is in the description of the weights."""
+
+LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
+PARTS = re.compile(
+    r'mmcv\.(cnn|ops|transforms)\.|mmengine\.model\.base_model\.|mm(det|seg|pretrain)\.('
+    r'models\.(backbones\.(?!vpd|timm_backbone)|layers\.|data_preprocessors?\.|utils\.)|'
+    r'datasets\.transforms\.(transforms|formatting)$)'
+)
+"""Modules of the libraries whose classes open no file that a config names; some of mmseg's losses do, a pickle too."""
+
+SOURCES = ('init_cfg', 'pretrained', 'backend_args', 'file_client_args', '_scope_')
+"""Settings that a file cannot have. One storage of mmengine imports from a folder that it is told."""
+
+
+def is_model_file(path: str | os.PathLike[str]) -> bool:
+    """Return whether ``path`` is a file that may be a whole model."""
+    return Path(path).suffix == '.safetensors' and Path(path).is_file()
+
+
+def read_model_config(path: str | os.PathLike[str]) -> Config:
+    """Return the config that a file of :func:`~..checkpoints.model_file.write_model_file` holds.
+
+    Raises:
+        ValueError: If the file is broken, holds weights alone, or a config that is more than settings.
+    """
+    try:
+        with safe_open(path, framework='pt') as file:
+            text = json.loads((file.metadata() or {}).get('meta', '{}')).get(KEY)
+    except (SafetensorError, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
+    if not isinstance(text, str):
+        raise ValueError(f'{path} holds weights alone; give the name or the config of its model, and it as weights.')
+    return _checked(text, path)
+
+
+def read_stored_config(weights: str) -> Config:
+    """Return the config that lies in weights, for the inferencers of mmdet and mmseg: what inference needs of it.
+
+    Args:
+        weights: File or address of a checkpoint of mmengine's Runner, or of a whole model.
+
+    Raises:
+        ValueError: If there is none, or it is more than settings of a OneFormer.
+    """
+    checkpoint = CheckpointLoader.load_checkpoint(weights, 'cpu')
+    hub = checkpoint.get('message_hub')
+    infos = [hub.get('runtime_info') if isinstance(hub, dict) else None, checkpoint['meta']]
+    found = (info.get(key) for info in infos if isinstance(info, dict) for key in ('cfg', KEY))
+    text = next((text for text in found if isinstance(text, str)), None)
+    if text is None:
+        raise ValueError(f'{weights} holds no config; give the name or the config of its model, and it as weights.')
+    cfg = _checked(text, weights)
+    # Of the data set mmdet wants its colours only, and those of the checkpoint do.
+    cfg.test_dataloader.dataset.update(type='mmdet.BaseDetDataset', ann_file='')
+    cfg.visualizer = {'type': 'OneFormerVisualizer', 'name': 'visualizer'}
+    return cfg
+
+
+def _checked(text: str, path: str | os.PathLike[str]) -> Config:
+    """Return what inference needs of a config's text.
+
+    Raises:
+        ValueError: If it is more than settings.
+    """
+    try:
+        settings = parse_plain_config(text)
+        steps = settings['test_dataloader']['dataset']['pipeline']
+        parts = without_sources(
+            {
+                'default_scope': settings.get('default_scope', 'mmdet'),
+                'model': settings['model'],
+                'test_dataloader': {'dataset': {'pipeline': steps}},
+                'test_pipeline': settings.get('test_pipeline', steps),
+            }
+        )
+        if not steps or not all(isinstance(part, dict) and 'type' in part for part in (parts['model'], *steps)):
+            raise ValueError('it has no model or no pipeline')
+        known = {name for registry in (MODELS, TRANSFORMS) for name in _registered(registry)}
+        strange = sorted({str(kind) for kind in _types(parts) if str(kind) not in known})
+        if parts['default_scope'] not in LIBRARIES:  # mmengine imports it.
+            raise ValueError(f'its default_scope is {parts["default_scope"]!r}')
+        if strange:
+            raise ValueError(f'nothing that a file may ask for is registered as {", ".join(strange)}')
+        return Config(parts, text, filename=str(path))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(
+            f'The config in {path} is refused: {error}; give the name or the config of its model, and it as weights.'
+        ) from error
+
+
+def without_sources(value: Any) -> Any:
+    """Return the config without what names files, addresses and storages to read from, or packages to import."""
+    if isinstance(value, dict):
+        return {key: without_sources(part) for key, part in value.items() if key not in SOURCES}
+    if isinstance(value, list | tuple):
+        return type(value)(without_sources(part) for part in value)
+    return value
+
+
+def _types(value: Any) -> Iterator[Any]:
+    """Yield every ``type`` of a nested config."""
+    if isinstance(value, dict):
+        if 'type' in value:
+            yield value['type']
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _types(part)
+
+
+def _registered(registry: Registry) -> Iterator[str]:
+    """Yield every name that a file may use in a registry and those below it, with and without the library's."""
+    registry.import_from_location()
+    for name, kind in registry.module_dict.items():
+        module = getattr(kind, '__module__', '')
+        if module.partition('.')[0] not in LIBRARIES or PARTS.match(module):
+            yield from (name, f'{registry.scope}.{name}')
+    for child in registry.children.values():
+        yield from _registered(child)
