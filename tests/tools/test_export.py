@@ -221,7 +221,7 @@ def test_verify__sees_a_damaged_graph(exported, infer):
 
 
 def test_export__says_when_the_answers_differ(call_tool, monkeypatch, capsys, tmp_path):
-    from mmseg_oneformer.zoo import model_file
+    from mmseg_oneformer.checkpoints import model_file
 
     write = model_file.save_safetensors
 
