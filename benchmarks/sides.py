@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
 from torch import Tensor
 
-from mmseg_oneformer.models.postprocess import ImageSize, to_data_sample
+from mmseg_oneformer.models.postprocess import ImageSize
 
 from .stages import Part, no_part
 
@@ -31,15 +30,14 @@ class Side(NamedTuple):
 
 def our_side(model: Any, size: tuple[int, int], name: str = 'ours') -> Side:
     """Return our model as a side; answers have the ``size`` of the network's input."""
-    test_cfg, thing_ids = ConfigDict(model.test_cfg), model.thing_ids
 
     def network(images: Tensor, tasks: Sequence[str]) -> list[list[Logits]]:
-        classes, masks = model.answer_logits(images, tasks)
+        classes, masks = model.predict_logits(images, tasks)
         return [[Logits(*pair) for pair in zip(*image)] for image in zip(classes, masks)]
 
     def answer(task: str, logits: Logits) -> DetDataSample:
         sample = DetDataSample()
-        to_data_sample(sample, task, *logits, ImageSize(size, size, size), thing_ids, test_cfg)
+        model.post_process.write(sample, task, *logits, ImageSize(size, size, size))
         return sample
 
     return Side(name, network, answer)

@@ -34,18 +34,26 @@ def one_task(task, metric=None, best=None):
     return changes | tasks | metrics | {'default_hooks.checkpoint.save_best': best}
 
 
+TERMS = 'model.criterion.auxiliary'
+NO_CONTRAST = {f'{TERMS}.ContrastiveLoss.{key}': None for key in ('type', 'level', 'weight')}
+QUERIES = f'{TERMS}.QueryClassification'
+CLASSIFICATION = {f'{QUERIES}.type': 'QueryClassification', f'{QUERIES}.weight': 1.0}
+
 CHANGES = {
     'table4_no-task-token': (CITYSCAPES, {'model.head.use_task_token': False}),
     'table4_no-text-context': (CITYSCAPES, {'model.text_mapper.num_context': 0}),
     'table4_zero-query-init': (CITYSCAPES, {'model.head.query_initializer.start': 'zeros'}),
-    'table5_query-classification': (CITYSCAPES, {'model.criterion.contrastive': 'classification'}),
-    'table5_no-contrastive': (CITYSCAPES, {'model.criterion.contrastive': None}),
+    'table5_query-classification': (
+        CITYSCAPES,
+        NO_CONTRAST | CLASSIFICATION,
+    ),
+    'table5_no-contrastive': (CITYSCAPES, NO_CONTRAST),
     'table6_class-and-type': (CITYSCAPES, {TEMPLATE: 'photo_type'}),
     'table6_class-only': (CITYSCAPES, {TEMPLATE: 'name'}),
     **{f'table-i_{n}-queries': (COCO, {'model.head.num_queries': n}) for n in (100, 120, 200)},
     **{f'table-ii_{n}-context': (ADE20K, {'model.text_mapper.num_context': n}) for n in (0, 8, 32)},
-    'table-iii_no-contrastive': (COCO, {'model.criterion.contrastive': None}),
-    'table-iii_contrastive-weight-1': (COCO, {'model.criterion.contrastive_weight': 1.0}),
+    'table-iii_no-contrastive': (COCO, NO_CONTRAST),
+    'table-iii_contrastive-weight-1': (COCO, {f'{TERMS}.ContrastiveLoss.weight': 1.0}),
     'table-iv_panoptic-only': (ADE20K, one_task('panoptic')),
     'table-iv_instance-only': (ADE20K, one_task('instance', 'InstanceAP', 'AP')),
     'table-iv_semantic-only': (ADE20K, one_task('semantic', 'MeanIoU', 'mIoU')),

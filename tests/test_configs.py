@@ -136,7 +136,8 @@ def test_published__what_all_share(read, name):
     assert optim.paramwise_cfg.get('backbone_norm_decay', False) == ('convnext' in name)
     assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 16
     assert (criterion.class_weight, criterion.mask_weight, criterion.dice_weight) == (2.0, 5.0, 5.0)
-    assert (criterion.contrastive_weight, criterion.no_object_weight, criterion.num_points) == (0.5, 0.1, 12544)
+    assert criterion.auxiliary == [dict(type='ContrastiveLoss', level='image', weight=0.5)]
+    assert (criterion.no_object_weight, criterion.num_points) == (0.1, 12544)
     text = cfg.model.text_mapper
     assert (text.num_context, text.width, text.num_layers) == (16, 256, 6)
     assert (cfg.model.head.decoder.num_layers, cfg.model.head.pixel_decoder.num_layers) == (9, 6)

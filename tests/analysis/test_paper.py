@@ -74,8 +74,7 @@ def test_paper__columns_agree_with_the_configs():
         if 'context' in said:
             assert said['context'] == cfg.model.text_mapper.num_context
         if 'weight' in said:
-            contrastive = cfg.model.criterion.contrastive is not None
-            assert said['weight'] == (cfg.model.criterion.contrastive_weight if contrastive else 0)
+            assert said['weight'] == sum(term.weight for term in cfg.model.criterion.auxiliary)
         if 'params' in said:
             if row.config not in parameters:
                 parameters[row.config] = count_parameters(one_task_skeleton(cfg))

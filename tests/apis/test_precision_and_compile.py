@@ -79,10 +79,10 @@ def test_network__is_one_graph(small_models, backbone, dtype):
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(for_inference(cfg).model).eval()
     model.test_cfg.dtype = dtype
-    compiled = torch.compile(model.answer_logits, backend='eager', fullgraph=True)
+    compiled = torch.compile(model.predict_logits, backend='eager', fullgraph=True)
     images = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
-        for ours, plain in zip(compiled(images, TASKS), model.answer_logits(images, TASKS), strict=True):
+        for ours, plain in zip(compiled(images, TASKS), model.predict_logits(images, TASKS), strict=True):
             assert ours.dtype == torch.float32
             torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
 

@@ -126,7 +126,7 @@ def test_our_side__answers_are_those_of_predict(cfg, model):
     side = our_side(model, (64, 96))
     with torch.inference_mode():
         ((semantic, panoptic), _) = side.network(images, ('semantic', 'panoptic'))
-        classes, masks = model.answer_logits(images[:1], ('panoptic',))
+        classes, masks = model.predict_logits(images[:1], ('panoptic',))
     assert torch.allclose(panoptic.classes, classes[0, 0], atol=1e-4) and isinstance(semantic, Logits)
     assert torch.allclose(panoptic.masks, masks[0, 0], atol=1e-4)
     assert side.answer('semantic', semantic).pred_sem_seg.sem_seg.shape == (1, 64, 96)

@@ -74,7 +74,7 @@ def test_graph__answers_as_the_model(small):
     with torch.no_grad():
         ours = OneFormerGraph(model).eval()(image, task[[2, 0]])
         normalised = (image - model.data_preprocessor.mean) / model.data_preprocessor.std
-        theirs = model.answer_logits(normalised, ('panoptic', 'semantic'))
+        theirs = model.predict_logits(normalised, ('panoptic', 'semantic'))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 

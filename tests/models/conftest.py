@@ -75,6 +75,12 @@ def quiet(fresh_logger):
     MMLogger.get_current_instance().setLevel('WARNING')
 
 
+@pytest.fixture(name='tiny_config')
+def make_tiny_config():
+    """The function that returns the tiny model's config with changes."""
+    return tiny_config
+
+
 @pytest.fixture
 def build():
     """Build the tiny model, initialised, with a fixed seed."""

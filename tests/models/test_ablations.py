@@ -16,14 +16,14 @@ SWITCHES = {
     'context 8': {'text_mapper__num_context': 8},
     'context 16': {'text_mapper__num_context': 16, 'head__num_queries': 40},
     'context 32': {'text_mapper__num_context': 32, 'head__num_queries': 40},
-    'contrast of queries': {'criterion__contrastive': 'query'},
-    'query classification': {'criterion__contrastive': 'classification'},
-    'no contrastive loss': {'criterion__contrastive': None},
+    'contrast of queries': {'criterion__auxiliary': [{'type': 'ContrastiveLoss', 'level': 'query'}]},
+    'query classification': {'criterion__auxiliary': [{'type': 'QueryClassification'}]},
+    'no contrastive loss': {'criterion__auxiliary': []},
     'fewer queries': {'head__num_queries': 6},
     'as the paper': {
         'head__task_token': {'kind': 'linear'},
         'head__query_initializer__values': 'features',
-        'criterion__contrastive': 'query',
+        'criterion__auxiliary': [{'type': 'ContrastiveLoss', 'level': 'query'}],
     },
 }
 
@@ -97,21 +97,21 @@ def test_text_mapper__context_length(build, make_batch, number):
     assert number == 0 or mapper.context.weight.shape == (number, 32)
 
 
-@pytest.mark.parametrize('contrastive', ['classification', None])
-def test_contrastive__off_leaves_no_text_branch(build, make_batch, losses, contrastive):
+@pytest.mark.parametrize('auxiliary', [[{'type': 'QueryClassification'}], []], ids=['classification', 'none'])
+def test_contrastive__off_leaves_no_text_branch(build, make_batch, losses, auxiliary):
     """The config's text mapper isn't built, since nothing would train it."""
-    model = build(criterion__contrastive=contrastive)
+    model = build(criterion__auxiliary=auxiliary)
     assert model.text_mapper is None
     named = losses(model, make_batch())
     assert 'loss_contrastive' not in named
-    assert ('loss_query_cls' in named) == (contrastive == 'classification')
+    assert ('loss_query_cls' in named) == bool(auxiliary)
 
 
 def test_contrastive__weight(build, make_batch, losses):
     values = []
     for weight in (0.5, 2.0):
         torch.manual_seed(1)
-        model = build(criterion__contrastive_weight=weight)
+        model = build(criterion__auxiliary=[{'type': 'ContrastiveLoss', 'weight': weight}])
         values.append(losses(model, make_batch())['loss_contrastive'])
     torch.testing.assert_close(values[1], 4 * values[0])
 
@@ -122,7 +122,7 @@ def test_contrastive__weight(build, make_batch, losses):
         ({'head__task_token': {'kind': 'mean'}}, "'mlp'"),
         ({'head__query_initializer__start': 'token'}, "'task' or 'zeros'"),
         ({'head__query_initializer__values': 'keys'}, "'position'"),
-        ({'criterion__contrastive': 'pixel'}, "'image'"),
+        ({'criterion__auxiliary': [{'type': 'ContrastiveLoss', 'level': 'pixel'}]}, "'image'"),
         ({'text_mapper__num_context': 12}, 'num_context'),
     ],
 )

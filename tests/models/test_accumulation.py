@@ -35,12 +35,12 @@ def largest_difference(build, make_batch, num_targets, **changes):
     return max((whole[name] - parts[name]).abs().max() for name in start) / change
 
 
-@pytest.mark.parametrize('contrastive', [None, 'classification'])
-def test_two_images_in_turn__equal_two_at_once_with_as_many_targets(build, make_batch, contrastive):
-    assert largest_difference(build, make_batch, (3, 3), criterion__contrastive=contrastive) < 1e-10
+@pytest.mark.parametrize('auxiliary', [[], [{'type': 'QueryClassification'}]], ids=['none', 'classification'])
+def test_two_images_in_turn__equal_two_at_once_with_as_many_targets(build, make_batch, auxiliary):
+    assert largest_difference(build, make_batch, (3, 3), criterion__auxiliary=auxiliary) < 1e-10
 
 
-@pytest.mark.parametrize(('num_targets', 'contrastive'), [((4, 1), None), ((3, 3), 'image')])
-def test_two_images_in_turn__differ_by_normalisation_and_contrast(build, make_batch, num_targets, contrastive):
+@pytest.mark.parametrize(('num_targets', 'auxiliary'), [((4, 1), []), ((3, 3), [{'type': 'ContrastiveLoss'}])])
+def test_two_images_in_turn__differ_by_normalisation_and_contrast(build, make_batch, num_targets, auxiliary):
     """As the page says: so that nobody has to find out."""
-    assert largest_difference(build, make_batch, num_targets, criterion__contrastive=contrastive) > 1e-3
+    assert largest_difference(build, make_batch, num_targets, criterion__auxiliary=auxiliary) > 1e-3

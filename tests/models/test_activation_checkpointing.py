@@ -120,7 +120,7 @@ def test_with_cp__leaves_inference_alone(build_pair, make_batch, monkeypatch):
     images = torch.randn(1, 3, 64, 64)
     monkeypatch.setattr('mmseg_oneformer.models.activation_checkpointing.checkpoint', None)
     with torch.no_grad():
-        expected, actual = (model.eval().answer_logits(images, ('panoptic',)) for model in (plain, checkpointed))
+        expected, actual = (model.eval().predict_logits(images, ('panoptic',)) for model in (plain, checkpointed))
     assert all(torch.equal(one, other) for one, other in zip(expected, actual, strict=True))
 
 

@@ -6,11 +6,14 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch.testing import assert_close
 
-from mmseg_oneformer.models import criterion as criterion_module
-from mmseg_oneformer.models.criterion import OneFormerCriterion, Targets
-from mmseg_oneformer.models.head import HeadOutput
+from mmseg_oneformer.models.losses import OneFormerCriterion, Targets, matcher
+from mmseg_oneformer.models.losses.matcher import CostWeights, point_matcher
+from mmseg_oneformer.models.masked_decoder import Predictions
 
 K, N, C, P = 4, 6, 8, 40
+DOUBLE = {'class_weight': 4, 'mask_weight': 10, 'dice_weight': 10}
+DOUBLE_CONTRASTIVE = {'type': 'ContrastiveLoss', 'weight': 1}
+CLASSIFICATION = {'type': 'QueryClassification'}
 
 
 def make_case(num_targets, layers=3, seed=0, dtype=torch.float64):
@@ -20,7 +23,7 @@ def make_case(num_targets, layers=3, seed=0, dtype=torch.float64):
         return torch.randn(*shape, generator=generator, dtype=dtype).requires_grad_()
 
     batch = len(num_targets)
-    output = HeadOutput(
+    output = Predictions(
         randn(layers, batch, 1, N, K + 1), randn(layers, batch, 1, N, C), randn(batch, C, 5, 7), randn(batch, 1, N, C)
     )
     index_map = torch.full((batch, 20, 28), -1, dtype=torch.int16)
@@ -29,7 +32,7 @@ def make_case(num_targets, layers=3, seed=0, dtype=torch.float64):
         if count:
             index_map[b] = torch.randint(-1, count, (20, 28), generator=generator)
         labels.append(torch.randint(K, (count,), generator=generator))
-    return output, Targets(index_map, labels), randn(batch, N, C)
+    return output, Targets(index_map, labels, ['panoptic'] * batch), randn(batch, N, C)
 
 
 class RecordedDraw:
@@ -150,11 +153,11 @@ def test_criterion__names_and_number_of_losses(golden):
 
 def test_match__in_chunks_of_layers(monkeypatch):
     output, targets, _ = make_case((3, 2), layers=5)
-    criterion = OneFormerCriterion(num_classes=K, num_points=P)
-    arguments = output.class_logits[:, :, 0], output.mask_embed[:, :, 0], output.mask_features, targets
-    whole = criterion.match(*arguments, RecordedDraw())
-    monkeypatch.setattr(criterion_module, 'CHUNK', 2 * N * P)
-    for got, wanted in zip(criterion.match(*arguments, RecordedDraw()), whole, strict=True):
+    layers = output.class_logits[:, :, 0], output.mask_embed[:, :, 0]
+    batch = output.mask_features, targets.index_map, targets.labels, CostWeights(), P
+    whole = point_matcher(*batch, RecordedDraw())(*layers)
+    monkeypatch.setattr(matcher, 'CHUNK', 2 * N * P)
+    for got, wanted in zip(point_matcher(*batch, RecordedDraw())(*layers), whole, strict=True):
         assert torch.equal(got, wanted)
 
 
@@ -184,9 +187,8 @@ def test_criterion__weights_scale_losses():
     output, targets, texts = make_case((3, 2))
     plain = OneFormerCriterion(num_classes=K, num_points=P)(output, targets, texts, RecordedDraw())
     # all matching costs are doubled together, so the matches stay
-    double = OneFormerCriterion(
-        num_classes=K, num_points=P, class_weight=4, mask_weight=10, dice_weight=10, contrastive_weight=1
-    )(output, targets, texts, RecordedDraw())
+    criterion = OneFormerCriterion(num_classes=K, num_points=P, **DOUBLE, auxiliary=[DOUBLE_CONTRASTIVE])
+    double = criterion(output, targets, texts, RecordedDraw())
     for name, value in plain.items():
         assert_close(double[name], 2 * value)
 
@@ -198,16 +200,15 @@ def test_criterion__contrastive_needs_texts():
 
 
 def test_criterion__query_classification_is_matched_like_a_layer():
-    """Table 6: a linear classifier on the queries before the decoder, at the costs of class and first masks."""
+    """Table 5: a linear classifier on the queries before the decoder, at the costs of class and first masks."""
     torch.manual_seed(0)
     output, targets, _ = make_case((3, 2))
-    criterion = OneFormerCriterion(num_classes=K, channels=C, num_points=P, contrastive='classification').double()
+    criterion = OneFormerCriterion(num_classes=K, channels=C, num_points=P, auxiliary=[CLASSIFICATION]).double()
     draw = RecordedDraw()
     losses = criterion(output, targets, None, draw)
-    extra = HeadOutput(
-        criterion.query_classifier(output.queries)[None], output.mask_embed[:1], output.mask_features, output.queries
-    )
-    plain = OneFormerCriterion(num_classes=K, num_points=P, contrastive=None)
+    logits = F.linear(output.queries, *criterion.query_classifier.parameters())[None]
+    extra = Predictions(logits, output.mask_embed[:1], output.mask_features, output.queries)
+    plain = OneFormerCriterion(num_classes=K, num_points=P, auxiliary=[])
     expected = plain(extra, targets, None, lambda *shape: draw.draws[0] if shape[1] == P else torch.rand(*shape[:2], 2))
     assert_close(losses['loss_query_cls'], 0.5 * expected['loss_cls'])
     assert 'loss_contrastive' not in losses
@@ -215,3 +216,52 @@ def test_criterion__query_classification_is_matched_like_a_layer():
     gradient = torch.autograd.grad(losses['loss_query_cls'], (output.mask_embed, output.queries), allow_unused=True)
     assert gradient[0] is None or not gradient[0].any()
     assert gradient[1].any()
+
+
+class FirstTask(torch.nn.Module):
+    """A term of a stranger: how far the first class's logits are from the number of panoptic images."""
+
+    name = 'first_task'
+
+    def __init__(self, num_classes, weight=1.0):
+        super().__init__()
+        self.num_classes, self.loss_weight = num_classes, weight
+        self.offset = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, inputs):
+        panoptic = sum(task == 'panoptic' for task in inputs.targets.tasks)
+        value = (inputs.class_logits[-1, ..., 0].mean() + self.offset - panoptic).abs()
+        return {'loss_first_task': self.loss_weight * value}
+
+
+def test_auxiliary__a_term_of_ones_own():
+    output, targets, _ = make_case((3, 2))
+    criterion = OneFormerCriterion(num_classes=K, num_points=P, auxiliary=[{'type': FirstTask, 'weight': 2.0}])
+    losses = criterion(output, targets, None)
+    expected = 2 * (output.class_logits[-1, :, 0, :, 0].mean() - 2).abs()
+    assert_close(losses['loss_first_task'], expected)
+    assert criterion.first_task.num_classes == K and not criterion.reads_texts
+    assert [*criterion.state_dict()] == ['first_task.offset']
+
+
+def test_auxiliary__two_of_one_name():
+    with pytest.raises(ValueError, match='called contrastive_loss'):
+        OneFormerCriterion(num_classes=K, auxiliary=[{'type': 'ContrastiveLoss'}] * 2)
+
+
+@pytest.mark.parametrize(
+    ('old', 'cure'),
+    [
+        ({'contrastive': None}, r'auxiliary=\[\]\)'),
+        ({'contrastive': 'query'}, r"\[dict\(type='ContrastiveLoss', level='query', weight=0.5\)\]"),
+        ({'contrastive_weight': 1.0}, r"\[dict\(type='ContrastiveLoss', level='image', weight=1.0\)\]"),
+        (
+            {'contrastive': 'classification', 'contrastive_weight': 0.2},
+            r"contrastive and criterion.contrastive_weight .*\[dict\(type='QueryClassification', weight=0.4\)\]",
+        ),
+        ({'contrastiv': 'query'}, 'no option contrastiv'),
+    ],
+)
+def test_criterion__options_of_earlier_versions_get_a_cure(old, cure):
+    with pytest.raises(ValueError, match=cure):
+        OneFormerCriterion(num_classes=K, **old)

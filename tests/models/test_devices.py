@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmseg_oneformer.models import criterion
-from mmseg_oneformer.models.criterion import Targets
-from mmseg_oneformer.models.matcher import Matches
+from mmseg_oneformer.models.losses import Targets, matcher
+from mmseg_oneformer.models.losses.matcher import Matches
 from mmseg_oneformer.models.postprocess import ImageSize, resize_masks, tight_boxes
 from mmseg_oneformer.models.text_mapper import TextList, tokenize
 from mmseg_oneformer.tasks import TASKS
@@ -16,9 +15,9 @@ SWITCHES = {
     'as the paper': {
         'head__task_token': {'kind': 'linear'},
         'head__query_initializer__values': 'features',
-        'criterion__contrastive': 'query',
+        'criterion__auxiliary': [{'type': 'ContrastiveLoss', 'level': 'query'}],
     },
-    'query classification': {'criterion__contrastive': 'classification'},
+    'query classification': {'criterion__auxiliary': [{'type': 'QueryClassification'}]},
     'task token off': {'head__use_task_token': False},
 }
 TEXTS = [TextList(('a photo with a dog',), (2,), 'a semantic photo'), TextList((), (), 'a panoptic photo')]
@@ -47,7 +46,7 @@ def match_in_order(costs):
 
 @pytest.mark.parametrize('switch', SWITCHES)
 def test_model__every_tensor_is_on_the_gpu(build, monkeypatch, switch):
-    monkeypatch.setattr(criterion, 'match', match_in_order)
+    monkeypatch.setattr(matcher, 'match', match_in_order)
     model = build(**SWITCHES[switch])
     for text in (*TEXTS[0].texts, TEXTS[0].filler, TEXTS[1].filler):
         tokenize(text)  # remembered: it looks at values
@@ -56,7 +55,7 @@ def test_model__every_tensor_is_on_the_gpu(build, monkeypatch, switch):
         features = model.extract_feat(torch.empty(2, 3, 64, 96, device='cuda'))
         output = model.head(features, [('semantic',), ('panoptic',)], every_layer=True)
         labels = [torch.zeros(count, dtype=torch.int64, device='cuda') for count in (3, 0)]
-        targets = Targets(torch.zeros(2, 64, 96, dtype=torch.int16, device='cuda'), labels)
+        targets = Targets(torch.zeros(2, 64, 96, dtype=torch.int16, device='cuda'), labels, TASKS[:2])
         text_queries = None if model.text_mapper is None else model.text_mapper(TEXTS)
         losses = model.criterion(output, targets, text_queries)
         answers = model.head(features, [TASKS] * 2, every_layer=False)

@@ -113,10 +113,10 @@ def test_fine_tune__weights_for_inference_start_the_text_branch_afresh(build, sa
 
 
 def test_fine_tune__ablation_without_contrastive_loss_and_with_classifier(build, save, told):
-    source, model = build(1), build(2, **{'model.criterion.contrastive': None})
+    source, model = build(1), build(2, **{'model.criterion.auxiliary': []})
     assert copied_and_initial(model, source, save(source)) == set()
     assert 'tensors of a text branch that this model does not have' in told[-1]
-    with_classifier = build(3, **{'model.criterion.contrastive': 'classification'})
+    with_classifier = build(3, **{'model.criterion.auxiliary': [{'type': 'QueryClassification'}]})
     assert copied_and_initial(with_classifier, source, save(source)) == {
         'criterion.query_classifier.weight',
         'criterion.query_classifier.bias',

@@ -5,13 +5,14 @@ import torch
 from mmengine.registry import MODELS
 from torch.testing import assert_close
 
-from mmseg_oneformer.models.contrastive_loss import ContrastiveLoss
-from mmseg_oneformer.models.criterion import OneFormerCriterion, Targets, mask_cross_entropy, mask_dice
 from mmseg_oneformer.models.layers import sine_position_encoding
+from mmseg_oneformer.models.losses import OneFormerCriterion, Targets
+from mmseg_oneformer.models.losses.contrastive import ContrastiveLoss
+from mmseg_oneformer.models.losses.matcher import CostWeights, Matches, match, matching_cost, point_matcher
+from mmseg_oneformer.models.losses.points import sample, sample_targets, uncertain_points
+from mmseg_oneformer.models.losses.set_losses import SetLosses, class_loss, mask_cross_entropy, mask_dice
 from mmseg_oneformer.models.masked_decoder import blocked_positions
-from mmseg_oneformer.models.matcher import CostWeights, Matches, match, matching_cost
 from mmseg_oneformer.models.ops.ms_deform_attn import MSDeformAttn, ms_deform_attn
-from mmseg_oneformer.models.points import sample, sample_targets, uncertain_points
 from mmseg_oneformer.models.text_mapper import tokenize
 from mmseg_oneformer.tasks import CONTEXT_LENGTH, FILLERS, PROMPT_TOKENS, TASKS
 
@@ -59,7 +60,7 @@ def test_contrastive_loss__golden(case, golden):
     assert_close(loss.logit_scale.item(), golden['contrastive']['init_log_scale'], rtol=1e-7, atol=0)
     with torch.no_grad():
         loss.logit_scale.fill_(expected['log_scale'])
-    value = loss(queries, texts)
+    value = loss.compare(queries, texts)
     value.backward()
     assert_close(value.item(), expected['loss_unweighted'], **FP32)
     for name, tensor in {'queries': queries, 'texts': texts, 'log_scale': loss.logit_scale}.items():
@@ -92,13 +93,11 @@ def test_class_loss__golden(golden):
         torch.tensor(values['pred_logits']),
         torch.tensor(values['target_class_per_query (3 = no object)']),
     )
-    criterion = OneFormerCriterion(
-        num_classes=values['K'], no_object_weight=values['no_object_weight'], contrastive=None
-    )
     image, query = (expected < values['K']).nonzero(as_tuple=True)
     labels = [expected[b][expected[b] < values['K']] for b in range(2)]
     target = torch.cat([torch.arange(len(part)) for part in labels])
-    loss = criterion.class_loss(logits[None], labels, Matches(image, torch.zeros_like(image), query, target))
+    matches = Matches(image, torch.zeros_like(image), query, target)
+    loss = class_loss(logits[None], labels, matches, values['no_object_weight'])
     assert_close(loss, torch.tensor([values['loss_ce_unweighted']]), **FP32)
 
 
@@ -111,7 +110,7 @@ def toy_matching(golden):
     index_map = torch.full((1, 4, 4), -1, dtype=torch.int16)
     for m, mask in enumerate(torch.tensor(values['gt_masks'])):
         index_map[0][mask == 1] = m
-    return embed, masks[None], Targets(index_map, [torch.tensor(values['gt_labels'])])
+    return embed, masks[None], Targets(index_map, [torch.tensor(values['gt_labels'])], ['panoptic'])
 
 
 def test_match__golden(golden, toy_matching):
@@ -126,8 +125,10 @@ def test_match__golden(golden, toy_matching):
     )
     assert_close(cost[0], torch.tensor(values['cost']), **FP32)
 
-    criterion = OneFormerCriterion(num_classes=3, num_points=6, contrastive=None)
-    for matches in (match([cost]), criterion.match(classes, embed, features, targets, lambda *_: points)):
+    match_layers = point_matcher(
+        features, targets.index_map, targets.labels, CostWeights(2, 5, 5), 6, lambda *_: points
+    )
+    for matches in (match([cost]), match_layers(classes, embed)):
         assert matches.query.tolist() == values['query_idx']
         assert matches.target.tolist() == values['target_idx']
 
@@ -147,9 +148,9 @@ def test_mask_losses__golden_points(golden, toy_matching):
     for row, expected in zip(chosen.tolist(), values['final_points_xy'], strict=True):  # in any order
         assert_close(torch.tensor(sorted(row)), torch.tensor(sorted(expected)), **FP32)
 
-    criterion = OneFormerCriterion(num_classes=3, num_points=4, mask_weight=1, dice_weight=1, contrastive=None)
+    set_losses = SetLosses(CostWeights(mask=1, dice=1), 0.1, num_points=4, oversample=3.0, importance=0.75)
     zero = torch.zeros_like(query)
-    mask, dice = criterion.mask_losses(
+    mask, dice = set_losses.mask_losses(
         embed,
         features,
         targets,
@@ -224,7 +225,8 @@ def test_counts__golden(golden):
     criterion = OneFormerCriterion(num_classes=150)
     assert count(mapper) + count(criterion) == params['training_only_total']
     points = golden['counts']['points']
-    assert criterion.num_points == points['num']
-    assert int(criterion.num_points * criterion.oversample) == points['oversampled']
+    losses = criterion.set_losses
+    assert losses.num_points == points['num']
+    assert int(losses.num_points * losses.oversample) == points['oversampled']
     assert int(criterion.num_points * criterion.importance) == points['uncertain']
     assert len(build({'type': 'MaskedDecoder', 'num_classes': 2}).layers) == golden['counts']['decoder_layers']

@@ -3,13 +3,11 @@
 import pytest
 import torch
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.planted import planted_logits
 from benchmarks.pretended_gpu import READS, PretendedTensor, counted_waits, move
-from mmseg_oneformer.models.oneformer import TEST_CFG
-from mmseg_oneformer.models.postprocess import ImageSize, to_data_sample
+from mmseg_oneformer.models.postprocess import ImageSize, PostProcessor, complete_test_cfg
 from mmseg_oneformer.tasks import TASKS
 
 
@@ -29,9 +27,17 @@ def training_waits(model, batch):
 
 
 @pytest.mark.parametrize('num_targets', [(3, 2), (0, 5, 1), (0,)], ids=str)
-@pytest.mark.parametrize('contrastive', ['image', 'query', 'classification'])
-def test_training_step__waits_for_the_matching_and_for_the_log(build, make_batch, num_targets, contrastive):
-    waits, logged = training_waits(build(criterion__contrastive=contrastive), make_batch(num_targets))
+@pytest.mark.parametrize(
+    'auxiliary',
+    [
+        {'type': 'ContrastiveLoss', 'level': 'image'},
+        {'type': 'ContrastiveLoss', 'level': 'query'},
+        {'type': 'QueryClassification'},
+    ],
+    ids=['image', 'query', 'classification'],
+)
+def test_training_step__waits_for_the_matching_and_for_the_log(build, make_batch, num_targets, auxiliary):
+    waits, logged = training_waits(build(criterion__auxiliary=[auxiliary]), make_batch(num_targets))
     assert places(waits) == [('copy to the host', 'models/matcher.py'), ('copy to the host', 'models/oneformer.py')]
     assert {value.device.type for value in logged.values()} == {'cpu'}
 
@@ -75,7 +81,7 @@ def test_network__answers_without_a_wait(build):
     move(model)
     with counted_waits() as waits, torch.no_grad():
         images = torch.randn(2, 3, 64, 96).to('cuda', non_blocking=True)
-        class_logits, mask_logits = model.answer_logits(images, TASKS)
+        class_logits, mask_logits = model.predict_logits(images, TASKS)
         assert class_logits.is_cuda and mask_logits.is_cuda
     assert waits == []
 
@@ -84,10 +90,10 @@ def answer_waits(task, num_segments, mask_format='dense'):
     """Waits of one answer for an image, until it is on the host."""
     class_logits, mask_logits = planted_logits((64, 64), 60, 20, 12, num_segments)
     sample, size = DetDataSample(), ImageSize((256, 256), (256, 256), (300, 280))
-    test_cfg = ConfigDict(TEST_CFG | {'max_per_image': 60, 'mask_format': mask_format})
+    test_cfg = complete_test_cfg({'mask_format': mask_format}, 60)
     with counted_waits() as waits, torch.inference_mode():
         logits = PretendedTensor(class_logits), PretendedTensor(mask_logits)
-        to_data_sample(sample, task, *logits, size, tuple(range(12)), test_cfg)
+        PostProcessor(range(12), test_cfg).write(sample, task, *logits, size)
         sample.cpu()
     return places(waits)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 from pycocotools import mask as mask_api
 
-from mmseg_oneformer.models.postprocess import ImageSize, instance, instances, tiles, to_data_sample
+from mmseg_oneformer.models.postprocess import ImageSize, PostProcessor, instance, instances, tiles
 from mmseg_oneformer.run_lengths import decode_mask
 
 SIZES = [
@@ -51,11 +51,11 @@ def test_instances__codes_equal_dense_masks(size, working_elements, monkeypatch)
 @pytest.mark.parametrize('mask_format, pixels, is_dense', [
     ('auto', 64 * 96, True), ('auto', 64 * 96 - 1, False), ('rle', 10**9, False), ('dense', 0, True),
 ])  # fmt: skip
-def test_to_data_sample__mask_format(mask_format, pixels, is_dense, monkeypatch):
+def test_post_processor__mask_format(mask_format, pixels, is_dense, monkeypatch):
     monkeypatch.setattr(instance, 'LARGE_PHOTO', pixels)
     sample = BaseDataElement()
     test_cfg = SimpleNamespace(object_mask_thr=0.8, overlap_thr=0.8, max_per_image=8, mask_format=mask_format)
-    to_data_sample(sample, 'instance', *random_logits(0, SIZES[0]), SIZES[0], (0, 1), test_cfg)
+    PostProcessor((0, 1), test_cfg).write(sample, 'instance', *random_logits(0, SIZES[0]), SIZES[0])
     assert isinstance(sample.pred_instances.masks, torch.Tensor if is_dense else list)
     assert len(sample.pred_instances) == len(sample.pred_instances.masks) > 0
 
@@ -81,7 +81,7 @@ import mmseg_oneformer
 import resource, torch
 from mmengine.config import ConfigDict
 from mmengine.structures import BaseDataElement
-from mmseg_oneformer.models.postprocess import ImageSize, to_data_sample
+from mmseg_oneformer.models.postprocess import ImageSize, PostProcessor
 planted, size = 40, ImageSize((800, 1088), (800, 1067), (3000, 4000))
 masks, logits = torch.full((3, 250, 200, 272), -8.0), torch.full((3, 250, 134), -4.0)
 logits[:, :, 133] = 9.0
@@ -95,7 +95,7 @@ def megabytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 peaks = [megabytes()]
 for index, task in enumerate(('instance', 'semantic', 'panoptic')):
-    to_data_sample(sample, task, logits[index], masks[index], size, range(80), test_cfg)
+    PostProcessor(range(80), test_cfg).write(sample, task, logits[index], masks[index], size)
     peaks.append(megabytes())
 print(len(sample.pred_instances), len(sample.pred_panoptic_seg.segments_info), peaks[1] - peaks[0], peaks[3] - peaks[0])
 """

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from mmseg_oneformer.models.layers import Attention
-from mmseg_oneformer.models.matcher import CostWeights, match, matching_cost
+from mmseg_oneformer.models.losses.matcher import CostWeights, match, matching_cost
+from mmseg_oneformer.models.losses.points import random_points, sample, sample_targets, uncertain_points
 from mmseg_oneformer.models.ops.ms_deform_attn import MSDeformAttn, ms_deform_attn
-from mmseg_oneformer.models.points import random_points, sample, sample_targets, uncertain_points
 
 DOUBLE = {'rtol': 1e-10, 'atol': 1e-10}
 

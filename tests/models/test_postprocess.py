@@ -11,6 +11,7 @@ from benchmarks.peers.plain_postprocess import plain_instances, plain_panoptic_s
 from benchmarks.planted import planted_logits
 from mmseg_oneformer.models.postprocess import (
     ImageSize,
+    PostProcessor,
     instances,
     panoptic_segments,
     resize_masks,
@@ -19,7 +20,6 @@ from mmseg_oneformer.models.postprocess import (
     semantic_scores,
     tight_boxes,
     tiles,
-    to_data_sample,
 )
 
 GOLDEN = json.loads((Path(__file__).parents[1] / 'data/golden.json').read_text())
@@ -252,10 +252,10 @@ def test_tight_boxes__edges():
 
 
 @pytest.mark.parametrize('task', ['semantic', 'instance', 'panoptic'])
-def test_to_data_sample__only_the_task(task):
+def test_post_processor__only_the_task(task):
     sample = BaseDataElement()
     test_cfg = SimpleNamespace(object_mask_thr=0.8, overlap_thr=0.8, max_per_image=8, mask_format='auto')
-    to_data_sample(sample, task, *golden_case(), (0, 1), test_cfg)
+    PostProcessor((0, 1), test_cfg).write(sample, task, *golden_case())
     names = {'semantic': 'pred_sem_seg', 'instance': 'pred_instances', 'panoptic': 'pred_panoptic_seg'}
     assert sample.keys() == [names[task]]
     answer = sample.get(names[task])
@@ -265,9 +265,9 @@ def test_to_data_sample__only_the_task(task):
         assert [s['id'] for s in answer.segments_info] == [1000, 1002, 1001]
 
 
-def test_to_data_sample__wrong_task():
+def test_post_processor__wrong_task():
     with pytest.raises(ValueError, match='depth'):
-        to_data_sample(BaseDataElement(), 'depth', *golden_case(), (0, 1), None)
+        PostProcessor((0, 1), None).write(BaseDataElement(), 'depth', *golden_case())
 
 
 def test_answers__half_precision_input():

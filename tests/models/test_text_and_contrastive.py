@@ -7,8 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from torch.testing import assert_close
 
-from mmseg_oneformer.models import contrastive_loss
-from mmseg_oneformer.models.contrastive_loss import ContrastiveLoss
+from mmseg_oneformer.models.losses import ContrastiveLoss, contrastive
 from mmseg_oneformer.models.text_mapper import TextList, tokenize
 from mmseg_oneformer.tasks import CONTEXT_LENGTH
 
@@ -72,24 +71,24 @@ def test_contrastive_loss__hand_case():
 
     forth = sum(cross_entropy(rows[i], i) for i in range(2)) / 2
     back = sum(cross_entropy([rows[0][j], rows[1][j]], j) for j in range(2)) / 2
-    assert_close(loss(queries, texts).item(), forth + back)
+    assert_close(loss.compare(queries, texts).item(), forth + back)
 
 
 def test_contrastive_loss__query_level_hand_case():
     """Every query against every text: one image with two orthogonal pairs is two rows."""
     loss = ContrastiveLoss('query', temperature=0.5)
     queries = texts = torch.tensor([[[4.0, 0.0], [0.0, 1.0]]])
-    assert_close(loss(queries, texts).item(), 2 * math.log(1 + math.exp(-2)))
-    assert_close(loss(queries, texts.flip(1)).item(), 2 * math.log(1 + math.exp(2)))
+    assert_close(loss.compare(queries, texts).item(), 2 * math.log(1 + math.exp(-2)))
+    assert_close(loss.compare(queries, texts.flip(1)).item(), 2 * math.log(1 + math.exp(2)))
 
 
 def test_contrastive_loss__one_image_is_zero_with_one_warning(monkeypatch):
     said = []
-    monkeypatch.setattr(contrastive_loss, 'print_log', lambda message, *_, **__: said.append(message))
-    contrastive_loss.warn_of_single_row.cache_clear()
+    monkeypatch.setattr(contrastive, 'print_log', lambda message, *_, **__: said.append(message))
+    contrastive.warn_of_single_row.cache_clear()
     loss = ContrastiveLoss()
     queries, texts = torch.randn(1, 3, 4, requires_grad=True), torch.randn(1, 3, 4, requires_grad=True)
-    value = loss(queries, texts) + loss(queries, texts)
+    value = loss.compare(queries, texts) + loss.compare(queries, texts)
     value.backward()
     assert value.item() == 0
     assert len(said) == 1
@@ -104,7 +103,7 @@ def test_contrastive_loss__scale_is_bounded():
     with torch.no_grad():
         loss.logit_scale.fill_(9.0)
     queries, texts = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]]])
-    assert_close(loss(queries, texts).item(), 200.0)
+    assert_close(loss.compare(queries, texts).item(), 200.0)
 
 
 def test_contrastive_loss__refuses_unknown_level():

@@ -15,8 +15,8 @@ PARTS = {  # targets of rank 0's images, of rank 1's
 }
 SWITCHES = {
     'default': {},
-    'query': {'criterion__contrastive': 'query'},
-    'classification': {'criterion__contrastive': 'classification'},
+    'query': {'criterion__auxiliary': [{'type': 'ContrastiveLoss', 'level': 'query'}]},
+    'classification': {'criterion__auxiliary': [{'type': 'QueryClassification'}]},
     'activation checkpointing': {
         'head__pixel_decoder__with_cp': True,
         'head__query_initializer__with_cp': True,

@@ -28,13 +28,13 @@ MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 def infer():
     """The shipped model; ``infer.passes`` counts how often its network ran."""
     infer = OneFormerInferencer(MODEL, device='cpu')
-    run, infer.passes = infer.model.answer_logits, 0
+    run, infer.passes = infer.model.predict_logits, 0
 
     def counted(*args, **kwargs):
         infer.passes += 1
         return run(*args, **kwargs)
 
-    infer.model.answer_logits = counted
+    infer.model.predict_logits = counted
     return infer
 
 

@@ -7,10 +7,12 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import ConfigDict
 from PIL import Image
 
 from mmseg_oneformer.apis.photo_logits import PhotoLogits
 from mmseg_oneformer.datasets.drawing import draw_scene
+from mmseg_oneformer.models.postprocess import PostProcessor
 from mmseg_oneformer.serving.page_answers import (
     MAX_PIXELS,
     _colors,
@@ -245,7 +247,7 @@ def fake_photo(height, width, storage=None):
     logits = torch.zeros(3, 5, 4) if storage is None else storage
     return PhotoLogits(
         None, np.zeros((height, width, 3), np.uint8), type('Sizes', (), {'img_shape': (1, 1), 'ori_shape': (1, 1)}),
-        TASKS, logits, logits, (1, 1), (), {}, {},
+        TASKS, logits, logits, (1, 1), PostProcessor((), ConfigDict()), {},
     )  # fmt: skip
 
 

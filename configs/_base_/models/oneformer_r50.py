@@ -55,12 +55,11 @@ model = dict(
         class_weight=2.0,
         mask_weight=5.0,
         dice_weight=5.0,
-        contrastive_weight=0.5,
         no_object_weight=0.1,
         num_points=12544,
         oversample=3.0,
         importance=0.75,
-        contrastive='image',
+        auxiliary=[dict(type='ContrastiveLoss', level='image', weight=0.5)],
     ),
     test_cfg=dict(
         tasks=('semantic', 'instance', 'panoptic'),

@@ -10,7 +10,8 @@ model = dict(
         task_token=dict(kind='linear'),  # one linear layer with its own norm
         query_initializer=dict(values='features'),  # queries gather image features, not positions
     ),
-    criterion=dict(contrastive='query'),  # every query against every text
+    # Every query against every text.
+    criterion=dict(auxiliary=[dict(type='ContrastiveLoss', level='query', weight=0.5)]),
 )
 max_iters = 368750
 optim_wrapper = dict(optimizer=dict(weight_decay=0.1), clip_grad=dict(max_norm=0.01, norm_type=2))

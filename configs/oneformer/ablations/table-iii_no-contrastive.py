@@ -7,4 +7,4 @@ Command:    bash tools/dist_train.sh table-iii_no-contrastive 8 --amp
 """
 
 _base_ = '../coco/oneformer_r50_8xb2-50e_coco-1024x1024.py'
-model = dict(criterion=dict(contrastive=None))
+model = dict(criterion=dict(auxiliary=[]))

@@ -7,4 +7,4 @@ Command:    bash tools/dist_train.sh table5_no-contrastive 8 --amp
 """
 
 _base_ = '../cityscapes/oneformer_swin-l_8xb2-90k_cityscapes-512x1024.py'
-model = dict(criterion=dict(contrastive=None))
+model = dict(criterion=dict(auxiliary=[]))

@@ -7,4 +7,4 @@ Command:    bash tools/dist_train.sh table5_query-classification 8 --amp
 """
 
 _base_ = '../cityscapes/oneformer_swin-l_8xb2-90k_cityscapes-512x1024.py'
-model = dict(criterion=dict(contrastive='classification'))
+model = dict(criterion=dict(auxiliary=[dict(type='QueryClassification', weight=1.0)]))

@@ -180,7 +180,7 @@ def segment_queries(photo: PhotoLogits, answer: OneFormerResult, token: str) -> 
     scores, labels = photo.class_logits[token].softmax(-1).max(-1)
     ids, queries = torch.from_numpy(answer.panoptic.ids), {}
     for segment in answer.panoptic.segments:
-        own = ((labels == segment.label) & (scores > photo.test_cfg.object_mask_thr)).nonzero().flatten()
+        own = ((labels == segment.label) & (scores > photo.post_process.test_cfg.object_mask_thr)).nonzero().flatten()
         probs = resize_masks(photo.mask_logits[token][own].float(), photo.size).sigmoid() * scores[own, None, None]
         won = probs.argmax(0).cpu()[ids == segment.id]
         queries[segment.id] = int(own[torch.bincount(won, minlength=len(own)).argmax()])

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..apis.sources import IMAGE_SUFFIXES
 from ..datasets.transforms.resize import shortest_edge_size
-from ..models.masked_decoder import blocked_positions, mask_logits
+from ..models.masked_decoder import blocked_positions
 from ..models.oneformer import OneFormer
 from ..models.skeleton import pretending
 from .operations import OperationCounter, Operations
@@ -114,7 +114,9 @@ def reference_masks(model: OneFormer, size: Size) -> float:
         queries = torch.zeros(1, 1, model.head.num_queries, model.head.channels)
         with OperationCounter() as theirs:
             for layer in range(layers):
-                F.interpolate(mask_logits(queries, features)[:, 0], size=levels[layer % 3], mode='bilinear')
+                F.interpolate(
+                    torch.einsum('btnc,bchw->btnhw', queries, features)[:, 0], size=levels[layer % 3], mode='bilinear'
+                )
         with OperationCounter() as ours:
             resized = [F.interpolate(features, size=level, mode='bilinear').flatten(2) for level in levels]
             for layer in range(layers):

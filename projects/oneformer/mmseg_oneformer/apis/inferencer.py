@@ -274,9 +274,9 @@ class OneFormerInferencer:
         data = {'inputs': [one.pixels for one in batch], 'data_samples': [one.sample for one in batch]}
         with torch.inference_mode():
             data = self.model.data_preprocessor(data, False)
-            class_logits, mask_logits = self.model.answer_logits(data['inputs'], check_tasks(tokens))
+            class_logits, mask_logits = self.model.predict_logits(data['inputs'], check_tasks(tokens))
         padded = (data['inputs'].shape[2], data['inputs'].shape[3])
-        model = (self.model.thing_ids, self.model.test_cfg, self.dataset_meta)
+        model = (self.model.post_process, self.dataset_meta)
         return [
             PhotoLogits(one.source, one.image, sample, tokens, classes, masks, padded, *model)
             for one, sample, classes, masks in zip(batch, data['data_samples'], class_logits, mask_logits, strict=True)

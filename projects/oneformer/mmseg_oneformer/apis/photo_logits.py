@@ -8,7 +8,7 @@ import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
-from ..models.postprocess import ImageSize, to_data_sample
+from ..models.postprocess import ImageSize, PostProcessor
 from ..tasks import TASKS, check_task, check_tasks
 from .results import OneFormerResult
 from .sources import Source
@@ -27,8 +27,7 @@ class PhotoLogits:
         class_logits: (T, N, K+1).
         mask_logits: (T, N, h, w).
         padded: Height and width of the network's input.
-        thing_ids: The classes that are things.
-        test_cfg: Thresholds and ``mask_format``, as of a ``OneFormer``.
+        post_process: That of the model.
         dataset_meta: ``classes`` and what else is known of them.
     """
 
@@ -41,15 +40,14 @@ class PhotoLogits:
         class_logits: Tensor,
         mask_logits: Tensor,
         padded: tuple[int, int],
-        thing_ids: Sequence[int],
-        test_cfg: Any,
+        post_process: PostProcessor,
         dataset_meta: Mapping[str, Any],
     ) -> None:
         self.source, self.image, self.sample = source, image, sample
         self.class_logits = dict(zip(tokens, class_logits, strict=True))
         self.mask_logits = dict(zip(tokens, mask_logits, strict=True))
-        self.size = ImageSize(padded, sample.img_shape[:2], sample.ori_shape[:2])
-        self.thing_ids, self.test_cfg, self.dataset_meta = tuple(thing_ids), test_cfg, dataset_meta
+        self.size = ImageSize.of(sample, padded)
+        self.post_process, self.dataset_meta = post_process, dataset_meta
 
     @torch.inference_mode()
     def answer(
@@ -66,17 +64,13 @@ class PhotoLogits:
         Raises:
             ValueError: If there is no such task or threshold, or the photo was not looked at under the token.
         """
-        unknown = sorted(thresholds.keys() - self.test_cfg.keys())
-        if unknown:
-            raise ValueError(f'There is no threshold {", ".join(unknown)}; see test_cfg in docs/configs.md.')
-        test_cfg = type(self.test_cfg)(self.test_cfg | thresholds)
+        post_process = self.post_process.with_options(**thresholds)
         sample = self.sample.clone()
         for task in check_tasks(tasks):
             used = check_task(token or task)
             if used not in self.class_logits:
                 raise ValueError(f'The photo was not looked at under the {used} token; add it to the tokens.')
-            logits = self.class_logits[used], self.mask_logits[used]
-            to_data_sample(sample, task, *logits, self.size, self.thing_ids, test_cfg)
+            post_process.write(sample, task, self.class_logits[used], self.mask_logits[used], self.size)
         return OneFormerResult(self.source, self.image, _to_cpu(sample), self.dataset_meta)
 
 

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
-from ..models.masked_decoder import mask_logits
 from ..tasks import TASKS
 from .dinat import traceable_dinat
 from .swin import traceable_swin
@@ -55,7 +54,7 @@ class OneFormerGraph(nn.Module):
                 f'The data_preprocessor has to have mean, std, bgr_to_rgb=True and pad_size_divisor={DIVISOR}, for '
                 'they go into the graph; change the config.'
             )
-        self.backbone, self.head = model.backbone, head
+        self.backbone, self.neck, self.head = model.backbone, model.neck, head
         with torch.no_grad():
             tokens = head.task_token([TASKS], head.decoder.norm)[0]  # (3, C)
         self.register_buffer('tokens', tokens)
@@ -63,7 +62,7 @@ class OneFormerGraph(nn.Module):
         self.register_buffer('deviation', preprocessor.std)
 
     def forward(self, image: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        """Answer T tasks for each image.
+        """Predict T tasks for each image.
 
         Args:
             image: (B, 3, H, W) float32 RGB in 0..255, H and W multiples of 32 and at least 64, padded with the mean.
@@ -73,12 +72,14 @@ class OneFormerGraph(nn.Module):
             Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4).
         """
         features = self.backbone((image - self.mean) / self.deviation)
+        if self.neck is not None:
+            features = self.neck(features)
         mask_features, memory = self.head.pixel_decoder(features)
         token = self.tokens[task][None, :, None].expand(image.shape[0], task.shape[0], 1, -1)
         queries = self.head.queries_of(token, mask_features)
         positions = self.head.query_embed.weight
         predictions = self.head.decoder(queries, positions, memory, mask_features, every_layer=False)
-        return predictions.class_logits[-1], mask_logits(predictions.mask_embed[-1], mask_features)
+        return predictions.class_logits[-1], predictions.mask_logits()
 
 
 def example_inputs(size: tuple[int, int], batch: int = 2, tasks: int = 2) -> tuple[Tensor, Tensor]:

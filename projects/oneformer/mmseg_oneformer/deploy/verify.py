@@ -91,7 +91,7 @@ def network_runner(infer: OneFormerInferencer) -> Runner:
     def run(image: np.ndarray, task: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
             pixels = (torch.from_numpy(image).to(infer.device) - preprocessor.mean) / preprocessor.std
-            classes, masks = model.answer_logits(pixels, [TASKS[k] for k in task])
+            classes, masks = model.predict_logits(pixels, [TASKS[k] for k in task])
         return classes.cpu().numpy(), masks.cpu().numpy()
 
     return run
@@ -127,7 +127,7 @@ def _expected(
     class_logits, mask_logits = (torch.from_numpy(part[0]) for part in network_runner(infer)(pixels, np.arange(3)))
     sample = prepared.sample.clone()
     sample.set_metainfo({'img_shape': size.image})
-    own = (infer.model.thing_ids, infer.model.test_cfg, infer.dataset_meta)
+    own = (infer.model.post_process, infer.dataset_meta)
     return PhotoLogits(prepared.source, photo, sample, TASKS, class_logits, mask_logits, size.padded, *own)
 
 

@@ -2,10 +2,10 @@
 
 from .backbones import ConvNeXt, DiNAT
 from .baselines import Mask2FormerBaseline
-from .criterion import OneFormerCriterion
 from .decode_head import OneFormerDecodeHead
 from .head import OneFormerHead
-from .masked_decoder import MaskedDecoder
+from .losses import ContrastiveLoss, LossInputs, OneFormerCriterion, QueryClassification, Targets
+from .masked_decoder import MaskedDecoder, Predictions
 from .oneformer import OneFormer
 from .pixel_decoder import OneFormerPixelDecoder
 from .query_initializer import QueryInitializer
@@ -14,8 +14,10 @@ from .test_time_views import TestTimeViews
 from .text_mapper import TextMapper
 
 __all__ = [
+    'ContrastiveLoss',
     'ConvNeXt',
     'DiNAT',
+    'LossInputs',
     'Mask2FormerBaseline',
     'MaskedDecoder',
     'OneFormer',
@@ -23,7 +25,10 @@ __all__ = [
     'OneFormerDecodeHead',
     'OneFormerHead',
     'OneFormerPixelDecoder',
+    'Predictions',
+    'QueryClassification',
     'QueryInitializer',
+    'Targets',
     'TaskToken',
     'TestTimeViews',
     'TextMapper',

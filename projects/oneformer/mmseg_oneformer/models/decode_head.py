@@ -8,15 +8,20 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from .criterion import Targets
-from .head import HeadOutput
+from .losses import Targets
+from .masked_decoder import Predictions
 from .ops import use_fast_linear
-from .postprocess import ImageSize, semantic_scores
+from .postprocess import ImageSize, PostProcessor, complete_test_cfg
 
 
-@MODELS.register_module()
+@MODELS.register_module(name='OneFormerDecodeHead')
+def build_decode_head(**config: Any) -> 'OneFormerDecodeHead':
+    """Build a :class:`OneFormerDecodeHead` as configs state it, with the faster linear layers."""
+    return use_fast_linear(OneFormerDecodeHead(**config))
+
+
 class OneFormerDecodeHead(BaseModule):
-    """Everything of OneFormer behind the backbone, asked for the semantic answer.
+    """Everything of OneFormer behind the backbone, under the semantic token.
 
     ``EncoderDecoder`` gives it four levels at strides 4, 8, 16, 32 and ``SegDataSample``; data sets, pipelines, tests
     in windows and metrics stay mmseg's. Each class in an image is one target. There is no text branch: mmseg's
@@ -55,12 +60,12 @@ class OneFormerDecodeHead(BaseModule):
         self.ignore_index = ignore_index
         self.head = MODELS.build({'type': 'OneFormerHead'} | head | {'num_classes': num_classes})
         shared = {'num_classes': num_classes, 'channels': self.head.channels}
-        losses = {'type': 'OneFormerCriterion', 'contrastive': None}
+        losses = {'type': 'OneFormerCriterion', 'auxiliary': None}
         self.criterion = MODELS.build(losses | shared | (criterion or {}))
-        use_fast_linear(self)
+        self.post_process = PostProcessor((), complete_test_cfg(None, self.head.num_queries))
 
-    def forward(self, features: Sequence[Tensor], every_layer: bool = False) -> HeadOutput:
-        """Answer four levels (B, C_i, H/s, W/s) under the semantic token, after every layer or after the last only."""
+    def forward(self, features: Sequence[Tensor], every_layer: bool = False) -> Predictions:
+        """Predict from four levels (B, C_i, H/s, W/s) under the semantic token, after every layer or only the last."""
         return self.head(features, [('semantic',)] * len(features[0]), every_layer)
 
     def loss(self, features: Sequence[Tensor], batch_data_samples: Sequence[Any], train_cfg: Any) -> dict[str, Tensor]:
@@ -90,7 +95,7 @@ class OneFormerDecodeHead(BaseModule):
             for number, label in enumerate(classes.tolist()):
                 target[single == label] = number
             present.append(classes)
-        return Targets(index_map, present)
+        return Targets(index_map, present, ['semantic'] * len(present))
 
     def predict(self, features: Sequence[Tensor], batch_img_metas: Sequence[dict], test_cfg: Any) -> Tensor:
         """Return the score of each class in each pixel, (B, K, H, W), at least 0; they are no logits.
@@ -101,13 +106,9 @@ class OneFormerDecodeHead(BaseModule):
             test_cfg: Of the model; unused.
         """
         output = self(features)
-        mask_logits = output.mask_logits()
-        size = _input_size(batch_img_metas[0])
-        scores = [
-            torch.cat([strip for _, strip in semantic_scores(classes[0], masks[0], ImageSize(size, size, size))], dim=1)
-            for classes, masks in zip(output.class_logits[-1], mask_logits, strict=True)
-        ]
-        return torch.stack(scores)
+        size = ImageSize(*[_input_size(batch_img_metas[0])] * 3)
+        images = zip(output.class_logits[-1, :, 0], output.mask_logits()[:, 0], strict=True)
+        return torch.stack([self.post_process.class_scores(classes, masks, size) for classes, masks in images])
 
 
 def _input_size(meta: dict) -> tuple[int, int]:

@@ -1,27 +1,13 @@
 """Everything behind the backbone: features in, class logits and masks of every task out."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .masked_decoder import mask_logits
-
-
-class HeadOutput(NamedTuple):
-    """L predictions of N queries for T tasks on B images."""
-
-    class_logits: Tensor  # (L, B, T, N, K+1)
-    mask_embed: Tensor  # (L, B, T, N, C)
-    mask_features: Tensor  # (B, C, H/4, W/4)
-    queries: Tensor  # (B, T, N, C), before the decoder
-
-    def mask_logits(self, layer: int = -1) -> Tensor:
-        """Mask logits (B, T, N, H/4, W/4) of one prediction."""
-        return mask_logits(self.mask_embed[layer], self.mask_features)
+from .masked_decoder import Predictions
 
 
 @MODELS.register_module()
@@ -64,8 +50,8 @@ class OneFormerHead(BaseModule):
         self.query_embed = nn.Embedding(num_queries, channels)
         self.decoder = build(decoder, type='MaskedDecoder', num_classes=num_classes)
 
-    def forward(self, features: Sequence[Tensor], tasks: Sequence[Sequence[str]], every_layer: bool) -> HeadOutput:
-        """Answer T tasks for each image.
+    def forward(self, features: Sequence[Tensor], tasks: Sequence[Sequence[str]], every_layer: bool) -> Predictions:
+        """Predict T tasks for each image.
 
         Args:
             features: four levels (B, C_i, H/s, W/s), s = 4, 8, 16, 32.
@@ -74,8 +60,7 @@ class OneFormerHead(BaseModule):
         """
         mask_features, memory = self.pixel_decoder(features)
         queries = self.initial_queries(mask_features, tasks)
-        predictions = self.decoder(queries, self.query_embed.weight, memory, mask_features, every_layer)
-        return HeadOutput(predictions.class_logits, predictions.mask_embed, mask_features, queries)
+        return self.decoder(queries, self.query_embed.weight, memory, mask_features, every_layer)
 
     def initial_queries(self, mask_features: Tensor, tasks: Sequence[Sequence[str]]) -> Tensor:
         """Object queries (B, T, N, C) before the decoder; the last is the task token itself."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .ops import linear
 from .ops.dropout import attention, relu_dropout
+from .precision import at_least_fp32
 
 
 class MLP(nn.Module):
@@ -96,9 +97,7 @@ def sine_position_encoding(size: Sequence[int], channels: int, like: Tensor) -> 
         (C, H, W), in -1..1.
     """
     half = channels // 2
-    index = torch.arange(half, device=like.device, dtype=torch.float32).to(
-        torch.promote_types(like.dtype, torch.float32)
-    )
+    index = torch.arange(half, device=like.device, dtype=torch.float32).to(at_least_fp32(like.dtype))
     wavelength = 10000 ** (2 * (index // 2) / half)
     waves = []
     for length in size:

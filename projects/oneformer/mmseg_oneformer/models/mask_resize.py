@@ -1,9 +1,11 @@
 """Mask logits from stride 4 of the padded input to the size of the photo, as the reference code does it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 
@@ -15,7 +17,16 @@ class ImageSize(NamedTuple):
     image: tuple[int, int]
     """The resized image inside the padded one, at its top left."""
     original: tuple[int, int]
-    """The image as it was given, the size of all answers."""
+    """The image as it was given, the size of all predictions."""
+
+    @classmethod
+    def of(cls, sample: BaseDataElement, padded: Sequence[int], rescale: bool = True) -> 'ImageSize':
+        """Return the sizes of a data sample in a batch of ``padded`` (height, width).
+
+        Without ``rescale`` predictions have the size of the network's input instead of the photo's.
+        """
+        image = sample.img_shape[:2]
+        return cls((padded[0], padded[1]), image, sample.ori_shape[:2] if rescale else image)
 
 
 def resize_masks(mask_logits: Tensor, size: ImageSize) -> Tensor:

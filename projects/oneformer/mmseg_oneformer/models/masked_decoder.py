@@ -14,15 +14,16 @@ from .layers import MLP, Attention, FeedForward, sine_position_encoding, xavier_
 
 
 class Predictions(NamedTuple):
-    """What the decoder says after each of L layers; a mask is ``mask_embed`` times the mask features."""
+    """L predictions of N queries for T tasks on B images."""
 
     class_logits: Tensor  # (L, B, T, N, K+1), the last class is "no object"
     mask_embed: Tensor  # (L, B, T, N, C)
+    mask_features: Tensor  # (B, C, H/4, W/4)
+    queries: Tensor  # (B, T, N, C), before the decoder
 
-
-def mask_logits(mask_embed: Tensor, mask_features: Tensor) -> Tensor:
-    """Mask logits (..., B, T, N, h, w) of ``mask_embed`` (..., B, T, N, C) over ``mask_features`` (B, C, h, w)."""
-    return torch.einsum('...btnc,bchw->...btnhw', mask_embed, mask_features)
+    def mask_logits(self, layer: int = -1) -> Tensor:
+        """Return the mask logits (B, T, N, H/4, W/4) of one prediction: mask embeddings times mask features."""
+        return torch.einsum('btnc,bchw->btnhw', self.mask_embed[layer], self.mask_features)
 
 
 class MaskedDecoderLayer(nn.Module):
@@ -116,7 +117,7 @@ class MaskedDecoder(BaseModule):
             F.interpolate(mask_features.detach(), size=size, mode='bilinear', align_corners=False).flatten(2)
             for size in sizes
         ]
-        decoded = [self.norm(queries)]
+        start, decoded = queries, [self.norm(queries)]
         embeds = [self.mask_embed(decoded[0])]
         for i, layer in enumerate(self.layers):
             level = i % len(memory)
@@ -126,7 +127,7 @@ class MaskedDecoder(BaseModule):
             embeds.append(self.mask_embed(decoded[-1]))
         if not every_layer:
             decoded, embeds = decoded[-1:], embeds[-1:]
-        return Predictions(self.class_embed(torch.stack(decoded)), torch.stack(embeds))
+        return Predictions(self.class_embed(torch.stack(decoded)), torch.stack(embeds), mask_features, start)
 
 
 @torch.no_grad()

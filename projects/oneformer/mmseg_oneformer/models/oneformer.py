@@ -1,51 +1,62 @@
-"""The detector: the whole model in one screenful."""
+"""The detector: the whole model in one screenful.
+
+images                  (B, 3, H, W)
+backbone, neck     -> four levels (B, C_i, H/s, W/s), s = 4, 8, 16, 32
+head.pixel_decoder -> mask features (B, C, H/4, W/4) and memory: three levels (B, C, H/s, W/s), s = 32, 16, 8
+head.task_token    -> one vector for each of T tasks (B, T, C); all that follows depends on the task
+head.query_initializer -> object queries (B, T, N, C): copies of the token that looked at the image, and the token
+head.decoder       -> after each of L layers class logits (L, B, T, N, K+1) and mask embeddings (L, B, T, N, C);
+times the mask features they are mask logits (B, T, N, H/4, W/4)
+inference, T <= 3: post_process turns the logits of one image and task into a map of classes, instances or segments
+training, T = 1:   text_mapper turns the texts of an image into text queries (B, N, C);
+criterion compares predictions with targets, and queries with text queries -> losses by name
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from torch import Tensor
 
 from ..tasks import TASKS, check_task, check_tasks
 from .backbones.initial_weights import load_initial_weights
-from .criterion import Targets
+from .feature_levels import check_levels
 from .fine_tuning import fine_tune, is_fine_tuning
-from .head import HeadOutput
+from .losses import Targets
 from .ops import use_fast_linear
-from .postprocess import ImageSize, to_data_sample
+from .postprocess import ImageSize, PostProcessor, complete_test_cfg
 from .precision import check_dtype, network_precision
 from .text_mapper import TextList
 
-TEST_CFG = {
-    'tasks': TASKS,
-    'token': None,
-    'object_mask_thr': 0.8,
-    'overlap_thr': 0.8,
-    'max_per_image': None,
-    'mask_format': 'auto',
-    'dtype': 'fp32',
-}
+
+@MODELS.register_module(name='OneFormer')
+def build_oneformer(**config: Any) -> 'OneFormer':
+    """Build a :class:`OneFormer` as configs state it, with the faster linear layers."""
+    return use_fast_linear(OneFormer(**config))
 
 
-@MODELS.register_module()
 class OneFormer(BaseDetector):
     """One transformer for semantic, instance and panoptic segmentation (Jain et al., CVPR 2023).
 
     Args:
-        backbone: any config whose module returns four levels at strides 4, 8, 16, 32.
+        backbone: any config whose module returns four levels at strides 4, 8, 16, 32, if need be through the neck.
         head: ``OneFormerHead`` config.
         thing_ids: the classes (0..K-1) that are things; all others are stuff.
+        neck: config of what stands between backbone and head, such as mmseg's ``Feature2Pyramid``.
         text_mapper, criterion: configs for training, widths and counts filled in from the head; absent from inference
-            models (``for_inference``). The text mapper is built for a contrastive loss only.
-        test_cfg: ``tasks`` to answer; ``token``: None for each answer from its own token (the paper's rule), or a task
+            models (``for_inference``). The text mapper is built for a criterion that reads texts only.
+        test_cfg: ``tasks`` to predict; ``token``: None for each task from its own token (the paper's rule), or a task
             whose token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of post-processing;
             ``mask_format``: instances as 'dense' masks, as 'rle', or 'auto', which is 'rle' above 4 megapixels;
             ``dtype`` of the network at inference, 'fp32', 'bf16' or, on GPUs, 'fp16'.
         init_cfg: ``dict(type='FineTuneFrom', checkpoint=...)`` to start from another model (``fine_tune``).
         train_cfg, pretrained: accepted because mmseg's ``init_model`` sets them; unused.
+
+    Raises:
+        ValueError: The backbone gives other levels than the head takes.
     """
 
     init_cfg: dict | None  # BaseModule sets it
@@ -55,6 +66,7 @@ class OneFormer(BaseDetector):
         backbone: dict,
         head: dict,
         thing_ids: Sequence[int],
+        neck: dict | None = None,
         text_mapper: dict | None = None,
         criterion: dict | None = None,
         data_preprocessor: dict | None = None,
@@ -65,22 +77,21 @@ class OneFormer(BaseDetector):
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
+        self.neck = None if neck is None else MODELS.build(neck)
         self.head = MODELS.build({'type': 'OneFormerHead'} | head)
+        check_levels(self.backbone, self.neck, self.head.pixel_decoder.in_channels)
         shared = {'channels': self.head.channels}
         text_defaults = {'type': 'TextMapper', 'num_queries': self.head.num_queries}
         loss_defaults = {'type': 'OneFormerCriterion', 'num_classes': self.head.num_classes}
         self.criterion = None if criterion is None else MODELS.build(loss_defaults | shared | criterion)
-        # Without a contrastive loss nothing would reach the text mapper's parameters, which DDP refuses.
-        reads_texts = self.criterion is not None and self.criterion.contrastive_loss is not None
-        if text_mapper is None or not reads_texts:
-            self.text_mapper = None
-        else:
+        # Without a loss that reads texts nothing would reach the text mapper's parameters, which DDP refuses.
+        reads_texts = self.criterion is not None and self.criterion.reads_texts
+        self.text_mapper = None
+        if text_mapper is not None and reads_texts:
             self.text_mapper = MODELS.build(text_defaults | shared | text_mapper)
         self.thing_ids = tuple(thing_ids)
-        self.test_cfg = ConfigDict(TEST_CFG | (test_cfg or {}))
-        if self.test_cfg.max_per_image is None:
-            self.test_cfg.max_per_image = self.head.num_queries
-        use_fast_linear(self)
+        self.test_cfg = complete_test_cfg(test_cfg, self.head.num_queries)
+        self.post_process = PostProcessor(self.thing_ids, self.test_cfg)
 
     def init_weights(self) -> None:
         """Initialise every part; with ``init_cfg.type='FineTuneFrom'``, copy another model's checkpoint over it."""
@@ -93,10 +104,11 @@ class OneFormer(BaseDetector):
             fine_tune(self, source['checkpoint'], source.get('classes'))
 
     def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
-        """Backbone levels of normalised images (B, 3, H, W)."""
+        """Return the four levels of normalised images (B, 3, H, W)."""
         if batch_inputs.device.type == 'cpu':  # convolutions are faster in this layout: ResNet-50 takes a fifth less
             batch_inputs = batch_inputs.contiguous(memory_format=torch.channels_last)
-        return self.backbone(batch_inputs)
+        features = self.backbone(batch_inputs)
+        return features if self.neck is None else self.neck(features)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict[str, Tensor]:
         """Training losses of a batch; each image has its own task."""
@@ -108,12 +120,12 @@ class OneFormer(BaseDetector):
             if key not in batch_data_samples[0]:
                 raise ValueError(f'the training samples have no "{key}"; add {transform} to the training pipeline.')
         tasks = [(sample.task,) for sample in batch_data_samples]
-        output = self.head(self.extract_feat(batch_inputs), tasks, every_layer=True)
+        predictions = self.head(self.extract_feat(batch_inputs), tasks, every_layer=True)
         targets = collect_targets(batch_data_samples, (batch_inputs.shape[2], batch_inputs.shape[3]))
         text_queries = None
         if self.text_mapper is not None:
             text_queries = self.text_mapper([TextList(s.texts, s.text_counts, s.filler) for s in batch_data_samples])
-        return self.criterion(output, targets, text_queries)
+        return self.criterion(predictions, targets, text_queries)
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum of the losses, and what is logged on the CPU: one wait for the GPU, where mmengine has one for each loss.
@@ -133,33 +145,33 @@ class OneFormer(BaseDetector):
         token: str | None = None,
         mask_format: str | None = None,
     ) -> list[DetDataSample]:
-        """Add answers to the data samples, each from its own token.
+        """Add predictions to the data samples, each from its own token.
 
         Args:
             batch_inputs: normalised images (B, 3, H, W).
             batch_data_samples: B samples with ``img_shape`` and ``ori_shape``; they get ``pred_sem_seg``,
                 ``pred_instances``, ``pred_panoptic_seg``.
-            rescale: if False, answers have the network input's size instead of the original image's.
-            tasks: answers to make; ``test_cfg.tasks`` by default.
-            token: a task whose token makes all answers; ``test_cfg.token`` by default.
+            rescale: if False, predictions have the network input's size instead of the original image's.
+            tasks: to predict; ``test_cfg.tasks`` by default.
+            token: a task whose token is used for all; ``test_cfg.token`` by default.
             mask_format: of the instances; ``test_cfg.mask_format`` by default.
         """
         tasks = check_tasks(self.test_cfg.tasks if tasks is None else tasks)
         forced = token or self.test_cfg.token
-        wanted = [{task: forced or task for task in tasks}]
-        self._answer(batch_inputs, wanted, [batch_data_samples], rescale, mask_format)
+        token_of = {task: forced or task for task in tasks}
+        self._predict_into(batch_inputs, [token_of], [batch_data_samples], rescale, mask_format)
         return list(batch_data_samples)
 
     def predict_tokens(
         self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample], tokens: Sequence[str] = TASKS
     ) -> dict[str, list[DetDataSample]]:
-        """Every requested answer under every token, from one backbone pass (paper, Tables 8 and V)."""
+        """Predict ``test_cfg.tasks`` under every token, from one backbone pass (paper, Tables 8 and V)."""
         tasks = check_tasks(self.test_cfg.tasks)
         copies = {token: [sample.clone() for sample in batch_data_samples] for token in check_tasks(tokens)}
-        self._answer(batch_inputs, [dict.fromkeys(tasks, token) for token in copies], list(copies.values()), True)
+        self._predict_into(batch_inputs, [dict.fromkeys(tasks, token) for token in copies], list(copies.values()), True)
         return copies
 
-    def _answer(
+    def _predict_into(
         self,
         batch_inputs: Tensor,
         token_of_task: Sequence[dict[str, str]],
@@ -167,44 +179,42 @@ class OneFormer(BaseDetector):
         rescale: bool,
         mask_format: str | None = None,
     ) -> None:
-        """Write answers into ``samples[i]`` as ``token_of_task[i]`` says, one network pass for all."""
+        """Write predictions into ``samples[i]`` as ``token_of_task[i]`` says, one network pass for all."""
         tokens = check_tasks(token for wanted in token_of_task for token in wanted.values())
-        class_logits, mask_logits = self.answer_logits(batch_inputs, tokens)
-        padded = (batch_inputs.shape[2], batch_inputs.shape[3])
-        test_cfg = ConfigDict(self.test_cfg | ({} if mask_format is None else {'mask_format': mask_format}))
+        class_logits, mask_logits = self.predict_logits(batch_inputs, tokens)
+        changed = {} if mask_format is None else {'mask_format': mask_format}
+        post_process = self.post_process.with_options(**changed)
         for wanted, batch in zip(token_of_task, samples, strict=True):
             for b, sample in enumerate(batch):
-                size = ImageSize(
-                    padded, sample.img_shape[:2], sample.ori_shape[:2] if rescale else sample.img_shape[:2]
-                )
+                size = ImageSize.of(sample, batch_inputs.shape[2:], rescale)
                 for task, token in wanted.items():
                     t = tokens.index(check_task(token))
-                    logits = class_logits[b, t], mask_logits[b, t]
-                    to_data_sample(sample, task, *logits, size, self.thing_ids, test_cfg)
+                    post_process.write(sample, task, class_logits[b, t], mask_logits[b, t], size)
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) of the T ``test_cfg.tasks``."""
-        return self.answer_logits(batch_inputs, check_tasks(self.test_cfg.tasks))
+        return self.predict_logits(batch_inputs, check_tasks(self.test_cfg.tasks))
 
-    def answer_logits(self, batch_inputs: Tensor, tokens: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def predict_logits(self, batch_inputs: Tensor, tokens: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) under T tokens, from one backbone pass.
 
         They are fp32 whatever ``test_cfg.dtype`` the network computes in: so is post-processing.
         """
         with network_precision(batch_inputs.device, check_dtype(self.test_cfg.dtype, batch_inputs.device)):
             features = self.extract_feat(batch_inputs)
-            output: HeadOutput = self.head(features, [tokens] * batch_inputs.shape[0], every_layer=False)
-            class_logits, mask_logits = output.class_logits[-1], output.mask_logits()
+            predictions = self.head(features, [tokens] * batch_inputs.shape[0], every_layer=False)
+            class_logits, mask_logits = predictions.class_logits[-1], predictions.mask_logits()
         if self.test_cfg.dtype == 'fp32':
             return class_logits, mask_logits
         return class_logits.float(), mask_logits.float()
 
     def compile_network(self) -> None:
-        """Compile backbone and head in place (``torch.compile``): the first images of a size and task list are slow."""
-        self.backbone.compile()
-        self.head.compile()
+        """Compile the network in place (``torch.compile``): the first images of a size and task list are slow."""
+        for part in (self.backbone, self.neck, self.head):
+            if part is not None:
+                part.compile()
 
 
 def collect_targets(samples: Sequence[DetDataSample], size: tuple[int, int]) -> Targets:
@@ -213,4 +223,4 @@ def collect_targets(samples: Sequence[DetDataSample], size: tuple[int, int]) -> 
     index_map = maps[0].new_full((len(maps), *size), -1)
     for b, single in enumerate(maps):
         index_map[b, : single.shape[0], : single.shape[1]] = single
-    return Targets(index_map, [sample.gt_instances.labels for sample in samples])
+    return Targets(index_map, [sample.gt_instances.labels for sample in samples], [sample.task for sample in samples])

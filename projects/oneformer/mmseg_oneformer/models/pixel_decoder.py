@@ -13,6 +13,7 @@ from .layers import FeedForward, sine_position_encoding, xavier_init
 from .ops import MSDeformAttn
 from .ops.dropout import Dropout
 from .ops.ms_deform_attn import Shapes
+from .precision import at_least_fp32
 
 
 class PixelDecoderLayer(nn.Module):
@@ -62,6 +63,7 @@ class OneFormerPixelDecoder(BaseModule):
                 f'the pixel decoder needs a backbone with 4 levels (strides 4 to 32), got {len(in_channels)}'
             )
         self.with_cp = with_cp
+        self.in_channels = tuple(in_channels)
         stride4, *others = in_channels
         self.input_proj = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, channels, 1), nn.GroupNorm(32, channels)) for width in reversed(others)
@@ -130,7 +132,7 @@ class OneFormerPixelDecoder(BaseModule):
 def pixel_centres(shape: tuple[int, int], like: Tensor) -> Tensor:
     """Centres (x, y) of a map's positions in 0..1: (h*w, 2), row by row, at least fp32."""
     height, width = shape
-    dtype = torch.promote_types(like.dtype, torch.float32)
+    dtype = at_least_fp32(like.dtype)
     y = (torch.arange(height, device=like.device, dtype=dtype) + 0.5) / height
     x = (torch.arange(width, device=like.device, dtype=dtype) + 0.5) / width
     return torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), dim=-1).flatten(0, 1)

@@ -1,10 +1,11 @@
-"""Number format of the network at inference."""
+"""Number formats: of the network at inference, and of what must not be computed in half precision."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from torch import Tensor
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -28,6 +29,18 @@ def network_precision(device: torch.device, dtype: str) -> AbstractContextManage
     Whatever is not safe in half precision (task token, sampling locations) switches it off where it is computed.
     """
     return nullcontext() if dtype == 'fp32' else torch.autocast(device.type, DTYPES[dtype])
+
+
+def no_autocast(like: Tensor) -> AbstractContextManager[Any]:
+    """Return the context in which nothing on the device of ``like`` is cast to half precision."""
+    if like.is_meta:  # which autocast does not know
+        return nullcontext()
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
+    """Return ``dtype``, or fp32 where that is more exact."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def use_dtype(cfg: Config, dtype: str) -> None:

@@ -5,6 +5,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from .mask_resize import ImageSize, resize_matrix
+from .precision import no_autocast
 
 __all__ = ['MergedQueries']
 
@@ -52,7 +53,7 @@ class MergedQueries:
             size: The sizes of the view, of the same photo.
             is_mirrored: Whether left and right were exchanged.
         """
-        with torch.autocast(mask_logits.device.type, enabled=False):
+        with no_autocast(mask_logits):
             probs, masks = (
                 class_logits.float().softmax(-1),
                 self._on_leading_grid(mask_logits.float(), size, is_mirrored),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..tasks import CONTEXT_LENGTH, PROMPT_TOKENS, TASKS, check_task
 from .layers import MLP
+from .precision import at_least_fp32, no_autocast
 
 
 @MODELS.register_module()
@@ -52,8 +53,8 @@ class TaskToken(BaseModule):
         """
         norm = self.norm or decoder_norm
         index = torch.tensor([[TASKS.index(check_task(task)) for task in image] for image in tasks])
-        with torch.autocast(self.ids.device.type, enabled=False):
-            exact = torch.promote_types(norm.weight.dtype, torch.float32)
+        with no_autocast(self.ids):
+            exact = at_least_fp32(norm.weight.dtype)
             x = self.ids.to(exact)
             for i, layer in enumerate(self.mlp.layers):
                 assert isinstance(layer, nn.Linear)

@@ -17,13 +17,12 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
-from mmengine.structures import PixelData
 from torch import Tensor
 
 from ..datasets.transforms.resize import resize_to, shortest_edge_size
 from ..tasks import check_tasks
 from .mask_resize import ImageSize
-from .postprocess import semantic_scores, to_data_sample
+from .postprocess import semantic_prediction, semantic_scores
 from .query_merging import MergedQueries
 
 __all__ = ['TestTimeViews']
@@ -51,7 +50,7 @@ class TestTimeViews(BaseModel):
         if not sides or min(sides) < 1:
             raise ValueError(f'tta.sides must be lengths in pixels, not {tuple(sides)}; give at least one.')
         self.module = MODELS.build(module)
-        if not hasattr(self.module, 'answer_logits'):
+        if not hasattr(self.module, 'predict_logits'):
             raise ValueError(f'{type(self.module).__name__} cannot be tested on several views; leave out --tta.')
         self.sides = sorted(sides, key=lambda side: abs(side - test_side))
         self.max_size, self.flip = max_size, flip
@@ -94,19 +93,16 @@ class TestTimeViews(BaseModel):
                 else:
                     merged[task].add(*logits, size, is_mirrored)
         if scores is not None:
-            labels = scores.argmax(0)[None]  # of the sum, which is that of the mean
-            sample.pred_sem_seg = PixelData(sem_seg=labels, data=labels)
+            sample.pred_sem_seg = semantic_prediction(scores.argmax(0))  # of the sum, which is that of the mean
         for task, queries in merged.items():
-            logits = queries.class_logits, queries.mask_logits
-            to_data_sample(sample, task, *logits, queries.size, self.module.thing_ids, test_cfg)
+            self.module.post_process.write(sample, task, queries.class_logits, queries.mask_logits, queries.size)
 
     def _network(self, view: Tensor, photo: Tensor, tokens: Sequence[str]) -> tuple[Tensor, Tensor, ImageSize]:
         """Return class logits (T, N, K+1), mask logits (T, N, h, w) and the sizes of a view (3, H', W')."""
         sample = DetDataSample(metainfo={'img_shape': tuple(view.shape[1:]), 'ori_shape': tuple(photo.shape[1:])})
         data = self.module.data_preprocessor({'inputs': [view], 'data_samples': [sample]}, False)
-        class_logits, mask_logits = self.module.answer_logits(data['inputs'], tokens)
-        height, width = data['inputs'].shape[2:]
-        return class_logits[0], mask_logits[0], ImageSize((height, width), sample.img_shape, sample.ori_shape)
+        class_logits, mask_logits = self.module.predict_logits(data['inputs'], tokens)
+        return class_logits[0], mask_logits[0], ImageSize.of(sample, data['inputs'].shape[2:])
 
     def _views(self, photo: Tensor) -> Iterator[tuple[Tensor, bool]]:
         """Yield views (3, h, w) uint8 of a photo and whether they are mirrored, the leading one first."""

@@ -9,8 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from ...tasks import check_tasks
-from ..oneformer import TEST_CFG
-from ..postprocess import ImageSize, to_data_sample
+from ..postprocess import ImageSize, PostProcessor, complete_test_cfg
 
 
 @MODELS.register_module()
@@ -58,17 +57,16 @@ class Mask2FormerBaseline(Mask2Former):
             panoptic_head=head,
             panoptic_fusion_head=ConfigDict(type='mmdet.MaskFormerFusionHead', **classes),  # it has no parameters
             train_cfg=None if train_cfg is None else ConfigDict(train_cfg),
-            test_cfg=ConfigDict(TEST_CFG | (test_cfg or {})),
+            test_cfg=complete_test_cfg(test_cfg, head.get('num_queries', 100)),
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
         self.thing_ids = tuple(thing_ids)
+        self.post_process = PostProcessor(thing_ids, self.test_cfg)
         if self.test_cfg.token is not None:
             raise ValueError(
                 f'Mask2Former has no task token, so "{self.test_cfg.token}" cannot be set; leave out --token.'
             )
-        if self.test_cfg.max_per_image is None:
-            self.test_cfg.max_per_image = self.panoptic_head.num_queries
 
     def predict(
         self,
@@ -86,11 +84,9 @@ class Mask2FormerBaseline(Mask2Former):
             rescale: if False, answers have the network input's size instead of the original image's.
             tasks: answers to make; ``test_cfg.tasks`` by default.
         """
-        class_logits, mask_logits = self._forward(batch_inputs, batch_data_samples)
-        padded = (batch_inputs.shape[2], batch_inputs.shape[3])
+        class_logits, mask_logits = (layers[-1] for layers in self._forward(batch_inputs, batch_data_samples))
         for b, sample in enumerate(batch_data_samples):
-            size = ImageSize(padded, sample.img_shape[:2], sample.ori_shape[:2] if rescale else sample.img_shape[:2])
+            size = ImageSize.of(sample, batch_inputs.shape[2:], rescale)
             for task in check_tasks(self.test_cfg.tasks if tasks is None else tasks):
-                logits = class_logits[-1][b], mask_logits[-1][b]  # of the last layer
-                to_data_sample(sample, task, *logits, size, self.thing_ids, self.test_cfg)
+                self.post_process.write(sample, task, class_logits[b], mask_logits[b], size)
         return list(batch_data_samples)

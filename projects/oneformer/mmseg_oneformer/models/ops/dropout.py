@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..precision import at_least_fp32, no_autocast
+
 LEVELS = 2**16  # of a random number
 CHUNK = 2**22  # attention weights made at a time: 16 MB in fp32
 
@@ -74,7 +76,7 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, p: float) -> Tensor:
         kept, ctx.scale = draw_kept((*q.shape[:3], k.shape[2]), p)
         out = torch.empty(q.shape[0], q.shape[2], q.shape[1], v.shape[3], dtype=q.dtype).transpose(1, 2)
-        with torch.autocast('cpu', enabled=False):
+        with no_autocast(q):
             for at, rows, keys, values in chunks(q, k, v):
                 weights = attention_weights(rows, keys).mul_(kept[at])
                 out[at] = (weights @ values).mul_(ctx.scale)
@@ -85,9 +87,9 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, kept = ctx.saved_tensors
-        exact = torch.promote_types(q.dtype, torch.float32)
+        exact = at_least_fp32(q.dtype)
         grads = [torch.zeros_like(x, dtype=exact) for x in (q, k, v)]
-        with torch.autocast('cpu', enabled=False):  # for who calls backward() inside of autocast
+        with no_autocast(q):  # for who calls backward() inside of autocast
             for at, rows, keys, values in chunks(q, k, v):
                 image, head, _ = at
                 grad_q, grad_k, grad_v = grads[0][at], grads[1][image, head], grads[2][image % len(v), head]
@@ -107,7 +109,7 @@ def chunks(q: Tensor, k: Tensor, v: Tensor) -> Iterator[tuple[tuple[int, int, sl
     """Some queries of one image and head at a time: where they are in ``q``, and they, their keys and values (., D)."""
     images, heads, length, _ = q.shape
     step = max(1, CHUNK // k.shape[2])
-    exact = torch.promote_types(q.dtype, torch.float32)
+    exact = at_least_fp32(q.dtype)
     for image in range(images):
         for head in range(heads):
             keys, values = k[image, head].to(exact), v[image % len(v), head].to(exact)

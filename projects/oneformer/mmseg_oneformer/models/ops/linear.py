@@ -6,12 +6,16 @@ pass. A convolution of size 1 *is* a linear layer, has a gradient, is traceable,
 channels are what oneDNN calls channels-last.
 """
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.wrappers import Linear as MmcvLinear
 from torch import Tensor, nn
 
 from ...compat import is_exporting
+
+Model = TypeVar('Model', bound=nn.Module)
 
 ONEDNN_IS_FASTER = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == 'AVX512'
 MIN_PRODUCTS = 2**20
@@ -59,11 +63,12 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-def use_fast_linear(model: nn.Module) -> None:
+def use_fast_linear(model: Model) -> Model:
     """Turn every linear layer of ``model`` into :class:`Linear`, those of backbones from other libraries too.
 
-    Parameters and names stay; subclasses with a forward of their own are left alone.
+    Parameters and names stay; subclasses with a forward of their own are left alone. Returns the model.
     """
     for module in model.modules():
         if type(module) in (nn.Linear, MmcvLinear):
             module.__class__ = Linear
+    return model

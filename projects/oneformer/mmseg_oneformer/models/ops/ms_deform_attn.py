@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...compat import HAS_TRITON, compiled_ms_deform_attn, is_exporting
+from ..precision import at_least_fp32, no_autocast
 from . import ms_deform_attn_cpu
 from .linear import Linear, linear
 
@@ -203,8 +204,8 @@ class MSDeformAttn(nn.Module):
         """
         value = self.value_proj(value).unflatten(2, (self.num_heads, -1))
         by_point = (self.num_heads, self.num_levels, self.num_points)
-        with torch.autocast(query.device.type, enabled=False):
-            exact = torch.promote_types(self.sampling_offsets.weight.dtype, torch.float32)
+        with no_autocast(query):
+            exact = at_least_fp32(self.sampling_offsets.weight.dtype)
             # All x of a query before all y, as the CPU's operator reads them: long rows of numbers of one kind.
             weight = self.sampling_offsets.weight.to(exact).unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
             bias = self.sampling_offsets.bias.to(exact).unflatten(0, (-1, 2)).T.flatten()
@@ -219,6 +220,6 @@ class MSDeformAttn(nn.Module):
         # A clone, as contiguous() asks whether the batch is one image, and ties exported graphs to the answer.
         moved = logits.transpose(0, 3).clone(memory_format=torch.contiguous_format)
         weights = moved.softmax(0).transpose(0, 3).unflatten(3, by_point[1:])
-        with torch.autocast(query.device.type, enabled=False):
+        with no_autocast(query):
             out = ms_deform_attn(value, shapes, locations, weights.to(exact))
         return self.output_proj(out.to(query.dtype))

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...compat import natten_operators
+from ..precision import no_autocast
 
 TILE = 8
 CHUNK = {'cpu': 2**20, 'cuda': 2**24}
@@ -166,7 +167,7 @@ def _tiled_attention(query: Tensor, key: Tensor, value: Tensor, rpb: Tensor, ker
     batch, height, width, heads, _ = query.shape
     q, k, v = (x.flatten(1, 2) for x in (query, key, value))
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    with torch.autocast(query.device.type, enabled=False):
+    with no_autocast(query):
         for tiles in _map_tiles((height, width), kernel_size, dilation, query.device):
             bias = tiles.bias(rpb, q.dtype)
             for queries, keys in tiles.chunks(batch * heads):
@@ -196,7 +197,7 @@ class _TiledAttention(torch.autograd.Function):
         grad = grad.flatten(1, 2)
         totals = [torch.zeros_like(x, memory_format=torch.contiguous_format) for x in flat]
         grad_rpb = torch.zeros_like(rpb).flatten(1)
-        with torch.autocast(query.device.type, enabled=False):
+        with no_autocast(query):
             for tiles in _map_tiles((height, width), kernel_size, dilation, query.device):
                 bias = tiles.bias(rpb, query.dtype)
                 grad_bias = torch.zeros_like(bias, dtype=rpb.dtype)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..mask_resize import ImageSize, resize, resize_matrix
+from ..precision import no_autocast
 from .tiles import SIDE, SLACK, at_once, blank, bounds, cut, resize_all, runs, to_image
 
 __all__ = ['semantic_map', 'semantic_scores']
@@ -67,7 +68,7 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor, size: ImageSize) 
         rows = slice(start, start + step)
         used = row_weights[rows].any(0).nonzero()
         first, last = int(used[0]), int(used[-1]) + 1
-        with torch.autocast(mask_logits.device.type, enabled=False):
+        with no_autocast(mask_logits):
             strip = mask_logits[:, first:last]
             strip = resize(strip, (last - first, size.padded[1]))[..., : size.image[1]]
             strip = resize(strip, (last - first, width))

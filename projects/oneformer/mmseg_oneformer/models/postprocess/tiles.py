@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..mask_resize import ImageSize, resize_matrix
+from ..precision import no_autocast
 
 __all__ = [
     *('SIDE', 'SLACK', 'Axis', 'Tiling', 'at_once', 'blank', 'bounds', 'cut', 'resize_all', 'resize_tiles', 'runs'),
@@ -98,7 +99,7 @@ def resize_tiles(mask_logits: Tensor, tiling: Tiling, query: Tensor, row: Tensor
     """
     rows, columns = tiling.rows.cells[row], tiling.columns.cells[column]
     cells = mask_logits[query[:, None, None], rows[:, :, None], columns[:, None]]
-    with torch.autocast(mask_logits.device.type, enabled=False):
+    with no_autocast(mask_logits):
         return torch.bmm(torch.bmm(tiling.rows.weights[row], cells), tiling.columns.weights[column].mT)
 
 
@@ -107,7 +108,7 @@ def resize_all(mask_logits: Tensor, tiling: Tiling, row: Tensor, column: Tensor)
     rows, columns = tiling.rows.cells[row], tiling.columns.cells[column]
     cells = mask_logits.permute(1, 2, 0)[rows[:, :, None], columns[:, None]]  # (P, S, S', N)
     count, _, span, num_queries = cells.shape
-    with torch.autocast(mask_logits.device.type, enabled=False):
+    with no_autocast(mask_logits):
         lines = torch.bmm(tiling.rows.weights[row], cells.flatten(2)).view(-1, span, num_queries)
         weights = tiling.columns.weights[column].repeat_interleave(SIDE, 0)
         return torch.bmm(weights, lines).view(count, SIDE, SIDE, num_queries)

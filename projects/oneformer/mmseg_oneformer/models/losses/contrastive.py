@@ -9,9 +9,13 @@ import torch
 import torch.nn.functional as F
 from mmengine.dist import get_rank
 from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..precision import at_least_fp32, no_autocast
 from .distributed import gather_counts, gather_rows
+from .inputs import LossInputs
 
 
 @cache  # once a process, not once an iteration
@@ -24,7 +28,8 @@ def warn_of_single_row() -> None:
     )
 
 
-class ContrastiveLoss(nn.Module):
+@MODELS.register_module()
+class ContrastiveLoss(BaseModule):
     """Pulls the object queries of an image towards its text queries and away from other images' texts.
 
     As in the reference code an image is *one* vector, all its N queries flattened, and the loss is CLIP's over the
@@ -33,20 +38,28 @@ class ContrastiveLoss(nn.Module):
 
     Args:
         level: ``'image'`` (reference code) or ``'query'`` (paper).
+        weight: of the loss.
         temperature: start of the learnable temperature; its inverse never exceeds 100.
     """
 
-    def __init__(self, level: Literal['image', 'query'] = 'image', temperature: float = 0.07) -> None:
+    name, reads_texts = 'contrastive_loss', True
+
+    def __init__(
+        self, level: Literal['image', 'query'] = 'image', weight: float = 0.5, temperature: float = 0.07
+    ) -> None:
         super().__init__()
         if level not in ('image', 'query'):
-            raise ValueError(
-                "criterion.contrastive is 'image' (reference code), 'query' (paper), 'classification' or None, "
-                f'not {level!r}'
-            )
-        self.level = level
+            raise ValueError(f"ContrastiveLoss.level is 'image' (reference code) or 'query' (paper), not {level!r}")
+        self.level, self.weight = level, weight
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
 
-    def forward(self, queries: Tensor, texts: Tensor) -> Tensor:
+    def forward(self, inputs: LossInputs) -> dict[str, Tensor]:
+        """Return ``loss_contrastive``."""
+        if inputs.text_queries is None:
+            raise ValueError('the contrastive loss needs a text_mapper in the model, or set criterion.auxiliary=[]')
+        return {'loss_contrastive': self.weight * self.compare(inputs.queries, inputs.text_queries)}
+
+    def compare(self, queries: Tensor, texts: Tensor) -> Tensor:
         """Return the loss, >= 0.
 
         With several processes each one's mean is weighted by its share of the rows, so that the mean over processes
@@ -56,7 +69,7 @@ class ContrastiveLoss(nn.Module):
             queries: (B, N, C) object queries before the decoder.
             texts: (B, N, C) text queries.
         """
-        with torch.autocast(queries.device.type, enabled=False):
+        with no_autocast(queries):
             x, y = self.rows(queries), self.rows(texts)
             counts = gather_counts(len(x), x.device)
             if sum(counts) == 1:
@@ -70,4 +83,4 @@ class ContrastiveLoss(nn.Module):
     def rows(self, slots: Tensor) -> Tensor:
         """What is compared, of length 1: images (B, N*C) or queries (B*N, C)."""
         rows = slots.flatten(1) if self.level == 'image' else slots.flatten(0, 1)
-        return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
+        return F.normalize(rows.to(at_least_fp32(rows.dtype)), dim=-1)

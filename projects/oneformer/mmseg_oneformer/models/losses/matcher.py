@@ -1,12 +1,17 @@
 """Hungarian matching of predictions and targets (DETR, Mask2Former)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+
+from ..precision import at_least_fp32, no_autocast
+from .points import Draw, sample, sample_targets
+
+CHUNK = 2**23  # point logits of matching at a time: 32 MB in fp32, at the moment when a step needs most memory
 
 
 class CostWeights(NamedTuple):
@@ -34,8 +39,8 @@ def matching_cost(
     Returns:
         (L, N, M), at least fp32, finite: a NaN or infinite cost becomes 100, so that one bad query can't stop a run.
     """
-    with torch.autocast(class_logits.device.type, enabled=False):
-        exact = torch.promote_types(class_logits.dtype, torch.float32)
+    with no_autocast(class_logits):
+        exact = at_least_fp32(class_logits.dtype)
         logits, targets = point_logits.to(exact), point_targets.to(exact).T  # (P, M)
         probability = logits.sigmoid()
         cost_class = -class_logits.to(exact).softmax(-1)[..., labels]
@@ -70,3 +75,46 @@ def match(costs: Sequence[Tensor]) -> Matches:
             pairs = torch.from_numpy(query), torch.from_numpy(target)
             rows.append(torch.stack((torch.full_like(pairs[0], image), torch.full_like(pairs[0], layer), *pairs)))
     return Matches(*torch.cat(rows, dim=1).to(device, non_blocking=True))
+
+
+def point_matcher(
+    mask_features: Tensor,
+    index_map: Tensor,
+    labels: Sequence[Tensor],
+    weights: CostWeights,
+    num_points: int,
+    draw: Draw,
+) -> Callable[[Tensor, Tensor], Matches]:
+    """Draw one set of points an image, and return the function that matches any predictions at them.
+
+    Args:
+        mask_features: (B, C, h, w).
+        index_map: int (B, H, W), the target of each pixel, -1 = none.
+        labels: B times (M_b,).
+        weights: of the costs.
+        num_points: P.
+        draw: source of random points.
+
+    Returns:
+        (class logits (L, B, N, K+1), mask embeddings (L, B, N, C)) -> matches of all layers and images. Mask logits
+        exist at the points only.
+    """
+    with torch.no_grad():
+        points = draw(len(mask_features), num_points, mask_features.device).to(mask_features.dtype)
+        features = sample(mask_features, points)  # (B, C, P)
+
+    @torch.no_grad()
+    def match_layers(class_logits: Tensor, mask_embed: Tensor) -> Matches:
+        step = max(1, CHUNK // (mask_embed.shape[2] * num_points))
+        costs = []
+        for b, own in enumerate(labels):
+            target = torch.arange(len(own), device=own.device)
+            point_targets = sample_targets(index_map[b], points[b : b + 1], target)
+            parts = [
+                matching_cost(classes, embed @ features[b], own, point_targets, weights)
+                for classes, embed in zip(class_logits[:, b].split(step), mask_embed[:, b].split(step), strict=True)
+            ]
+            costs.append(torch.cat(parts))
+        return match(costs)
+
+    return match_layers
