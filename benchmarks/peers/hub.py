@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor
 
+from mmseg_oneformer.checkpoints.backbone_names import backbone_of, tensors_of_backbone
 from mmseg_oneformer.checkpoints.conversion.convert import from_ours
 from mmseg_oneformer.checkpoints.conversion.hub import file_name
 from mmseg_oneformer.checkpoints.conversion.hub_config import CLASS_INFO, class_info, model_config
@@ -46,7 +47,8 @@ def build_transformers(cfg: Config, ours: Any) -> Any:
     model = transformers.OneFormerForUniversalSegmentation(transformers.OneFormerConfig(**settings))
     converted = from_ours(state, 'hf').state
     # Its modules may spell a tensor in another way than its files do.
-    model.load_state_dict({key: converted[file_name(key)] for key in model.state_dict()})
+    names = backbone_of(tensors_of_backbone(state))
+    model.load_state_dict({key: converted[file_name(key, names)] for key in model.state_dict()})
     return model
 
 

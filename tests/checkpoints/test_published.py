@@ -11,8 +11,10 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from mmseg_oneformer.checkpoints import backbone_names
+from mmseg_oneformer.checkpoints.backbone_names import UNKNOWN, backbone_of, known_backbones, tensors_of_backbone
 from mmseg_oneformer.checkpoints.checkpoint import TRAINING_ONLY, check_fit
-from mmseg_oneformer.checkpoints.conversion.convert import from_ours, to_ours
+from mmseg_oneformer.checkpoints.conversion.convert import backbone_in, from_ours, to_ours
 from mmseg_oneformer.checkpoints.recognition import architecture_of
 from mmseg_oneformer.models.skeleton import build_skeleton
 from mmseg_oneformer.zoo.configs import read_config
@@ -164,6 +166,24 @@ def test_transformers__files_without_text_branch_fill_the_inference_model(random
     again = to_ours(folder, 'hf')
     assert 'criterion.logit_scale' in again.dropped
     assert_equal(again.state, body)
+
+
+@pytest.mark.parametrize('name', {name.partition('__')[0]: name for name in CONFIGS}.values())
+def test_family__no_file_is_of_two(random_state, monkeypatch, name):
+    """So that it means nothing in which order families are tried."""
+    published = random_state(name)
+    ours = to_ours(published, 'shi').state
+    files = {'shi': published, 'hf': from_ours(ours, 'hf').state}
+    found = {form: [] for form in ('mm', *files)}
+    for names in known_backbones():
+        monkeypatch.setattr(backbone_names, '_ENTRIES', {names.family: names})
+        found['mm'] += [backbone_of(tensors_of_backbone(ours))]
+        for form, state in files.items():
+            found[form] += [backbone_in(state, form)]
+        monkeypatch.undo()
+    family = {'conv': 'convnext', 'dina': 'dinat', 'r50_': 'resnet', 'swin': 'swin'}[name[:4]]
+    for form, entries in found.items():
+        assert [names.family for names in entries if names is not UNKNOWN] == [family], form
 
 
 @pytest.mark.parametrize(

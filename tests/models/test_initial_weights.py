@@ -15,8 +15,8 @@ from timm.models.convnext import ConvNeXt as TimmConvNeXt
 from timm.models.swin_transformer import SwinTransformer as TimmSwin
 from torch.testing import assert_close
 
-from mmseg_oneformer.models.backbones import initial_weights
-from mmseg_oneformer.models.backbones.initial_weights import BACKBONE_FILES, BackboneWeights, backbone_state
+from mmseg_oneformer.checkpoints.backbone_names import backbone_of, published_files
+from mmseg_oneformer.models.backbones.initial_weights import BackboneWeights, backbone_state
 from mmseg_oneformer.models.skeleton import build_skeleton
 
 ROOT = Path(__file__).parents[2]
@@ -219,7 +219,7 @@ def test_backbone_weights__are_strict(dinat_file, tmp_path, how, message):
 @pytest.mark.parametrize(
     ('source', 'message'),
     [
-        ('swin_large', 'no backbone weights called swin_large; give a path, .* one of swin_tiny_patch4_window7_224'),
+        ('swin_large', 'no backbone weights called swin_large; give a path, .* one of .*swin_tiny_patch4_window7_224'),
         ('swin_tiny_patch4_window7_224', 'is Swin-T, ImageNet-1k, 224 pixels, and the backbone is a DiNAT'),
         ('timm://no_such_network', 'timm has no weights called no_such_network'),
         ('torchvision://resnet51', 'torchvision has no weights called resnet51'),
@@ -261,8 +261,8 @@ def test_backbone_weights__names_stand_for_addresses(downloads, dinat_file, sour
     assert_filled(backbone, dinat_file[2])
 
 
-def test_backbone_files__have_the_name_of_the_same_file_in_timm(monkeypatch):
-    named = [file for file in BACKBONE_FILES.values() if file.timm is not None]
+def test_published_files__have_the_name_of_the_same_file_in_timm(monkeypatch):
+    named = [file for file in published_files().values() if file.timm is not None]
     assert len(named) == 4  # timm has no DiNAT
     for file in named:
         assert timm.get_pretrained_cfg(file.timm).url == file.url
@@ -298,6 +298,84 @@ def test_backbone_weights__by_the_name_timm_has_for_them(monkeypatch, classifier
         BackboneWeights('timm://convnext_large.fb_in22k_ft_in1k_384')(backbone)
 
 
+WRAPPED = {
+    'resnet18': {
+        'layers': (1, 1, 1, 1),
+        'channels': (8, 16, 24, 32),
+        'out_indices': (1, 2, 3, 4),
+    },
+    'convnext_atto': {'depths': (1, 1, 2, 1), 'dims': (8, 16, 24, 32)},  # features under `stages_0` and so on
+    'vit_tiny_patch16_224': {'embed_dim': 24, 'depth': 4, 'num_heads': 2, 'img_size': 64, 'out_indices': (0, 1, 2, 3)},
+}
+
+
+def of_timm(name, **changes):
+    """mmseg's wrapper of a network of timm."""
+    options = {'out_indices': (0, 1, 2, 3), **WRAPPED[name], **changes}
+    return MODELS.build({'type': 'mmseg.TIMMBackbone', 'model_name': name, 'pretrained': False, **options}).double()
+
+
+@pytest.fixture
+def timm_file(tmp_path):
+    """A classifier of timm with random weights, and the file of its state dict."""
+
+    def write(name, prefix=''):
+        options = {key: value for key, value in WRAPPED[name].items() if key != 'out_indices'}
+        classifier = randomize(timm.create_model(name, num_classes=5, **options))
+        state = {prefix + key: tensor for key, tensor in classifier.state_dict().items()}
+        torch.save(state, tmp_path / f'{name}.pth')
+        return classifier, state, tmp_path / f'{name}.pth'
+
+    return write
+
+
+@pytest.mark.parametrize('name', WRAPPED)
+def test_backbone_weights__of_a_network_in_a_wrapper(timm_file, name):
+    classifier, _, path = timm_file(name)
+    backbone = of_timm(name)
+    BackboneWeights(str(path))(backbone)
+    backbone.eval()
+    image = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        indices = WRAPPED[name].get('out_indices', 4)
+        expected = classifier.forward_intermediates(image, indices=indices, norm=False, intermediates_only=True)
+        levels = backbone(image)
+    assert len(levels) == 4
+    for level, wanted in zip(levels, expected, strict=True):
+        assert_close(level, wanted, **EXACT)
+
+
+def test_backbone_weights__wrapper_with_names_of_other_authors(timm_file, tmp_path):
+    """timm's ResNet in a wrapper has the names of mmdet's, and so detectron2's are known."""
+    _, state, _ = timm_file('resnet18')
+    torch.save(resnet_of_detectron2(state), tmp_path / 'detectron2.pth')
+    backbone = of_timm('resnet18')
+    BackboneWeights(str(tmp_path / 'detectron2.pth'))(backbone)
+    assert torch.equal(backbone.timm_model.layer4[0].bn2.running_mean, state['layer4.0.bn2.running_mean'])
+
+
+def test_backbone_weights__file_and_backbone_in_wrappers(timm_file):
+    _, state, path = timm_file('resnet18', prefix='module.')
+    backbone = of_timm('resnet18')
+    backbone.inner = backbone.timm_model
+    del backbone.timm_model
+    BackboneWeights(str(path))(backbone)
+    assert torch.equal(backbone.inner.conv1.weight, state['module.conv1.weight'])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'sentence'),
+    [
+        ({'layers': (1, 1, 1, 2)}, r'tensors are missing \(such as timm_model\.layer4\.1\.conv1\.weight\)'),
+        ({'out_indices': (1, 2, 3)}, r'tensors are left over \(such as layer4\.0\.conv1\.weight\)'),
+        ({'channels': (8, 16, 24, 40)}, r'timm_model\.layer4\.0\.conv1\.weight is \(32, 24, 3, 3\) there and \(40, 24'),
+    ],
+)
+def test_backbone_weights__wrapper_is_filled_strictly(timm_file, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        BackboneWeights(str(timm_file('resnet18')[2]))(of_timm('resnet18', **changes))
+
+
 def backbone_lists():
     """Keys and shapes of the published models' backbones, by section of the list."""
     sections, rows = {}, {}
@@ -325,10 +403,10 @@ def backbone_lists():
 def test_backbone_weights__published_names_and_sizes_fill_every_backbone(name, section, changes):
     """The published models have their backbone's names from the classifier they started from."""
     config = Config.fromfile(ROOT / f'configs/_base_/models/oneformer_{name}.py').model.backbone
-    known = BACKBONE_FILES.get(config.init_cfg.checkpoint)
+    known = config.init_cfg.checkpoint
     config.update(changes)
     own = build_skeleton(config)
-    assert known is None or known.family == type(own).__name__
+    assert known == 'torchvision://resnet50' or known in backbone_of(own.state_dict()).files
     theirs = {
         key: torch.empty([int(size) for size in shape.split('x')] if shape != 'scalar' else [], device='meta')
         for key, shape in backbone_lists()[section].items()
@@ -362,8 +440,8 @@ def test_init_weights__of_the_whole_model(tmp_path, classifiers, family):
     assert model.head.pixel_decoder.level_embed.any()  # built as zeros: the other parts are initialised as ever
 
 
-@pytest.mark.parametrize('name', BACKBONE_FILES)
-def test_backbone_files__are_what_some_model_starts_from(name):
+@pytest.mark.parametrize('name', published_files())
+def test_published_files__are_what_some_model_starts_from(name):
     configs = [path.read_text() for path in (ROOT / 'configs').rglob('*.py')]
     assert any(f"checkpoint='{name}'" in text for text in configs)
-    assert initial_weights.BACKBONE_FILES[name].url.startswith('https://')
+    assert published_files()[name].url.startswith('https://')

@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmseg_oneformer.checkpoints.conversion.convert import to_ours
-from mmseg_oneformer.checkpoints.conversion.tensors import concatenation_order, unfold_order
+from mmseg_oneformer.models.backbones.swin import concatenation_order, unfold_order
 from mmseg_oneformer.tasks import CONTEXT_LENGTH, PROMPT_TOKENS, TASKS
 
 transformers = pytest.importorskip('transformers', reason='parity needs `transformers`, which [dev] installs')

@@ -7,59 +7,44 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..zoo.configs import list_models, read_config
-
-SIZES = {
-    ('swin', 12, 96): 'swin-t',
-    ('swin', 24, 96): 'swin-s',
-    ('swin', 24, 128): 'swin-b',
-    ('swin', 24, 192): 'swin-l',
-    ('convnext', 36, 192): 'convnext-l',
-    ('convnext', 36, 256): 'convnext-xl',
-    ('dinat', 30, 192): 'dinat-l',
-    ('resnet', 16, 64): 'r50',
-    ('resnet', 33, 64): 'r101',
-}
-"""Name of a backbone by family, number of blocks and channels of the first stage."""
-
-MARKS = {
-    'swin': ('backbone.patch_embed.projection.weight', r'backbone\.stages\.\d+\.blocks\.\d+\.norm1\.weight'),
-    'convnext': ('backbone.stem.0.weight', r'backbone\.stages\.\d+\.blocks\.\d+\.conv_dw\.weight'),
-    'dinat': ('backbone.patch_embed.norm.weight', r'backbone\.levels\.\d+\.blocks\.\d+\.norm1\.weight'),
-    'resnet': ('backbone.conv1.weight', r'backbone\.layer\d+\.\d+\.conv3\.weight'),
-}
-"""The tensor whose first dimension is the width, and a tensor that every block has."""
+from .backbone_names import UNKNOWN, backbone_of, tensors_of_backbone
 
 
 class Architecture(NamedTuple):
     """What tells published models apart."""
 
     backbone: str
-    kernel_size: int | None
-    """Of neighbourhood attention."""
+    settings: dict[str, int]
+    """Arguments of the backbone that its tensors show."""
     num_classes: int
     num_queries: int
 
     def __str__(self) -> str:
-        kernel = '' if self.kernel_size is None else f' (kernel {self.kernel_size})'
-        return f'{self.backbone}{kernel} with {self.num_classes} classes and {self.num_queries} queries'
+        shown = ', '.join(f'{name.removesuffix("_size")} {value}' for name, value in self.settings.items())
+        backbone = f'{self.backbone} ({shown})' if shown else self.backbone
+        return f'{backbone} with {self.num_classes} classes and {self.num_queries} queries'
 
 
 def architecture_of(state: Mapping[str, Tensor]) -> Architecture | None:
-    """Describe a state dict with our names, or return None if it is no OneFormer of a known family."""
+    """Describe a state dict with our names, or return None if it is no OneFormer or not a whole one."""
+    own = tensors_of_backbone(state)
+    if not own:
+        return None
+    names = backbone_of(own)
     try:
         num_classes = state['head.decoder.class_embed.weight'].shape[0] - 1
         num_queries = state['head.query_embed.weight'].shape[0]
+        width = own[names.width].shape[0] if names.width else None
     except (KeyError, IndexError):  # IndexError: a tensor without dimensions
         return None
-    for family, (mark, block) in MARKS.items():
-        blocks = sum(re.fullmatch(block, key) is not None for key in state)
-        if mark in state and state[mark].dim() and blocks:
-            width = state[mark].shape[0]
-            backbone = SIZES.get((family, blocks, width), f'{family} of {blocks} blocks, {width} wide,')
-            table = state.get('backbone.levels.0.blocks.0.attn.rpb')
-            kernel_size = (table.shape[-1] + 1) // 2 if table is not None and table.dim() else None
-            return Architecture(backbone, kernel_size, num_classes, num_queries)
-    return None
+    blocks = names.count_blocks(own)
+    if names is UNKNOWN:
+        backbone = 'a backbone of an unknown family'
+    elif width is None:
+        backbone = f'{names.family} of {blocks} blocks'
+    else:
+        backbone = names.sizes.get((blocks, width), f'{names.family} of {blocks} blocks, {width} wide,')
+    return Architecture(backbone, names.settings(own), num_classes, num_queries)
 
 
 def fitting_models(architecture: Architecture) -> list[str]:
@@ -69,8 +54,9 @@ def fitting_models(architecture: Architecture) -> list[str]:
         if not re.match(rf'oneformer_{re.escape(architecture.backbone)}[-_]', name):
             continue
         model = read_config(name).model
-        sizes = (model.backbone.get('kernel_size'), model.head.num_classes, model.head.get('num_queries'))
-        if sizes == (architecture.kernel_size, architecture.num_classes, architecture.num_queries):
+        sizes = (model.head.num_classes, model.head.get('num_queries'))
+        settings = {argument: model.backbone.get(argument) for argument in architecture.settings}
+        if settings == architecture.settings and sizes == (architecture.num_classes, architecture.num_queries):
             found.append(name)
     return found
 

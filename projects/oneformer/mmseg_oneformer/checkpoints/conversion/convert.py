@@ -1,16 +1,17 @@
 """State dicts from and to the forms in which OneFormer was published; nothing is lost without being named."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..backbone_names import PREFIX, UNKNOWN, BackboneNames, Derived, backbone_of, known_backbones, tensors_of_backbone
 from . import hub, reference
-from .keys import KeyMap, Order
-from .tensors import class_weights, relative_position_index, window_of
+from .keys import KeyMap, Match, Rule, rename, under
 
 FORMS = {'mm': 'mmseg_oneformer', 'shi': 'the reference code', 'hf': 'transformers'}
 """Short names of the forms, and whose they are."""
@@ -18,19 +19,27 @@ FORMS = {'mm': 'mmseg_oneformer', 'shi': 'the reference code', 'hf': 'transforme
 BUFFERS = 'reference_buffers'
 """Key of a meta: derived buffers of a reference file that differ from their formula, to be written back."""
 
-INDEX, TABLE = 'relative_position_index', 'relative_position_bias_table'
 COUNTER = 'num_batches_tracked'
 SCALE = 'criterion.contrastive_loss.logit_scale'
 TEMPERATURE = 0.07
 AVERAGING = ('steps', 'n_averaged')
 
+NO_OBJECT_WEIGHT = 0.1
+"""Weight of "no object" in the classification loss of every published model."""
+
 
 class _Form(NamedTuple):
-    table: KeyMap
+    rules: Sequence[Rule]
+    """All but the backbone's, which are its family's."""
+    backbone: str
+    """What the backbone's names stand below."""
     dropped: Mapping[str, str]
 
 
-_FORMS = {'shi': _Form(reference.REFERENCE, reference.DROPPED), 'hf': _Form(hub.HUB, hub.DROPPED)}
+_FORMS = {
+    'shi': _Form(reference.RULES, reference.BACKBONE, reference.DROPPED),
+    'hf': _Form(hub.RULES, hub.BACKBONE, hub.DROPPED),
+}
 
 
 @dataclass
@@ -70,41 +79,57 @@ def to_ours(state: Mapping[str, Tensor], form: str) -> Conversion:
     Raises:
         ValueError: Keys that no rule knows, or a part of a tensor that is missing.
     """
-    table, dropped = _FORMS[form]
-    result = Conversion(form, {})
-    unknown, twice = [], []
-    parts: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in state.items():
-        name = hub.file_name(key) if form == 'hf' else key
-        match = table.of_theirs(name)
-        if match is None:
-            if name in dropped or name in AVERAGING:
-                result.dropped[key] = dropped.get(name, 'counts steps of averaging')
-            else:
-                unknown.append(key)
-            continue
-        if match.ours in result.state or name in parts.get(match.ours, {}):
-            twice.append(key)
-            continue
-        result.used[key] = match.ours
-        if len(match.theirs) > 1:
-            parts.setdefault(match.ours, {})[name] = tensor
-            if len(parts[match.ours]) < len(match.theirs):
-                continue
-            found = parts.pop(match.ours)
-            pieces = [found[part] for part in match.theirs]
-        else:
-            pieces = [tensor]
-        result.state[match.ours] = _joined(key, pieces, match.rule.order)
+    backbone = backbone_in(state, form)
+    dropped = {**_FORMS[form].dropped, **dict.fromkeys(AVERAGING, 'counts steps of averaging')}
+    if form == 'hf':
+        dropped |= dict.fromkeys(_unread_norm(backbone), "only transformers' classifier reads it")
+    found = rename(state, _lookup(form, backbone))
+    result = Conversion(form, found.state, found.used)
+    result.dropped = {key: dropped[key] for key in found.unknown if key in dropped}
+    unknown = [key for key in found.unknown if key not in dropped]
     if unknown:
         raise ValueError(f'{_some(unknown)} of {FORMS[form]} that no rule knows; this is another model than OneFormer.')
-    if twice:
-        raise ValueError(f'{_some(twice)} are there under two names; the file mixes two checkpoints, get it again.')
-    if parts:
-        raise ValueError(f'parts of {_some(list(parts))} are missing; the file is not whole, get it again.')
+    if found.twice:
+        raise ValueError(
+            f'{_some(found.twice)} are there under two names; the file mixes two checkpoints, get it again.'
+        )
+    if found.incomplete:
+        raise ValueError(f'parts of {_some(found.incomplete)} are missing; the file is not whole, get it again.')
     _check_class_weights(state, result)
-    _fill(result)
+    _fill(result, backbone)
     return result
+
+
+def backbone_in(keys: Iterable[str], form: str) -> BackboneNames:
+    """Return the family of the backbone in a file of another form.
+
+    A file is read by the rules of its own family, as one name may be two tensors of two families.
+    """
+    keys = [key for key in keys if key.startswith(_FORMS[form].backbone)]
+    for backbone in known_backbones():
+        matches = map(_lookup(form, backbone), keys)
+        if backbone.count_blocks(match.ours.removeprefix(PREFIX) for match in matches if match is not None):
+            return backbone
+    return UNKNOWN
+
+
+@lru_cache
+def _table(form: str, backbone: BackboneNames) -> KeyMap:
+    """Return the rules of a form, for models with this backbone."""
+    return KeyMap([*_FORMS[form].rules, *under(PREFIX, _FORMS[form].backbone, backbone.names_in(form))])
+
+
+def _lookup(form: str, backbone: BackboneNames) -> Callable[[str], Match | None]:
+    """Return the function from a name in a file, or of modules in memory, to its match."""
+    table = _table(form, backbone)
+    return (lambda key: table.of_theirs(hub.file_name(key, backbone))) if form == 'hf' else table.of_theirs
+
+
+def _unread_norm(backbone: BackboneNames) -> list[str]:
+    """Return weight and bias of a norm that transformers has besides."""
+    if backbone.hub.unread_norm is None:
+        return []
+    return [f'{hub.BACKBONE}{backbone.hub.unread_norm[0]}.{name}' for name in ('weight', 'bias')]
 
 
 def from_ours(
@@ -122,29 +147,39 @@ def from_ours(
         ValueError: Tensors that the other side has no place for.
     """
     result = Conversion('mm', {})
+    backbone = backbone_of(tensors_of_backbone(state))
+    table = _table(form, backbone)
+    derived = _derived(state, backbone)
     unknown = []
     for key, tensor in state.items():
-        if key.endswith(INDEX) and form == 'hf':
-            result.dropped[key] = 'follows from the size of the window'
+        if key in derived and form == 'hf':
+            result.dropped[key] = f'follows from {derived[key][0].reason}'
         elif key.endswith(COUNTER) and form == 'shi' and frozen_norms:
             result.dropped[key] = 'frozen batch norms count no batches'
         else:
-            match = _FORMS[form].table.of_ours(key)
+            match = table.of_ours(key)
             if match is None:
                 unknown.append(key)
                 continue
-            order = match.rule.order
-            tensor = tensor if order is None else order.to_theirs(tensor)
+            tensor = tensor if match.order is None else match.order.to_theirs(tensor)
             split = tensor.chunk(len(match.theirs)) if len(match.theirs) > 1 else (tensor,)
             result.state.update(zip(match.theirs, split, strict=True))
             result.used[key] = match.theirs[0]
     if unknown:
-        raise ValueError(f'{_some(unknown)} that {FORMS[form]} has no place for; it cannot run this ablation.')
-    _add_theirs(state, result, form, buffers or {})
+        only_backbone = all(key.startswith(PREFIX) for key in unknown)
+        reason = 'has no such backbone, write mm instead' if only_backbone else 'cannot run this ablation'
+        raise ValueError(f'{_some(unknown)} that {FORMS[form]} has no place for; it {reason}.')
+    _add_theirs(state, result, form, backbone, buffers or {})
     return result
 
 
-def _add_theirs(state: Mapping[str, Tensor], result: Conversion, form: str, buffers: Mapping[str, Any]) -> None:
+def _add_theirs(
+    state: Mapping[str, Tensor],
+    result: Conversion,
+    form: str,
+    backbone: BackboneNames,
+    buffers: Mapping[str, Any],
+) -> None:
     """Add what their files have besides: class weights, and for transformers a norm and a temperature."""
     added = {}
     if 'head.decoder.class_embed.weight' in state:
@@ -152,9 +187,9 @@ def _add_theirs(state: Mapping[str, Tensor], result: Conversion, form: str, buff
         weights = class_weights(len(state['head.decoder.class_embed.weight']) - 1)
         added['criterion.empty_weight'] = weights if stored is None else torch.tensor(stored)
     if form == 'hf':
-        if any(key.endswith(TABLE) for key in state):
-            width = len(state['backbone.norm3.weight'])
-            added |= dict(zip(hub.UNREAD_NORM, (torch.ones(width), torch.zeros(width)), strict=True))
+        if backbone.hub.unread_norm is not None:
+            width = len(state[f'{PREFIX}{backbone.hub.unread_norm[1]}.weight'])
+            added |= dict(zip(_unread_norm(backbone), (torch.ones(width), torch.zeros(width)), strict=True))
         if SCALE not in state:
             added['criterion.logit_scale'] = torch.tensor(math.log(1 / TEMPERATURE))
     for key, tensor in added.items():
@@ -162,14 +197,11 @@ def _add_theirs(state: Mapping[str, Tensor], result: Conversion, form: str, buff
         result.filled[key] = 'their formula'
 
 
-def _joined(key: str, pieces: list[Tensor], order: Order | None) -> Tensor:
-    """Return the parts of a tensor as one, in our order."""
-    try:
-        tensor = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-        return tensor if order is None else order.to_ours(tensor)
-    except (RuntimeError, IndexError) as error:
-        shapes = ', '.join(str(tuple(piece.shape)) for piece in pieces)
-        raise ValueError(f'{key} has a shape that cannot be ({shapes}); the file is broken, get it again.') from error
+def class_weights(num_classes: int) -> Tensor:
+    """Weights of the classification loss (K+1,): 1 for each class, ``NO_OBJECT_WEIGHT`` for "no object"."""
+    weights = torch.ones(num_classes + 1)
+    weights[-1] = NO_OBJECT_WEIGHT
+    return weights
 
 
 def _check_class_weights(state: Mapping[str, Tensor], result: Conversion) -> None:
@@ -187,17 +219,16 @@ def _check_class_weights(state: Mapping[str, Tensor], result: Conversion) -> Non
         )
 
 
-def _fill(result: Conversion) -> None:
+def _fill(result: Conversion, backbone: BackboneNames) -> None:
     """Check or add what follows from a formula, and drop a temperature that belongs to no text branch."""
     ours = result.state
-    for key in [key for key in ours if key.endswith(TABLE)]:
-        name = key.replace(TABLE, INDEX)
-        expected = relative_position_index(window_of(ours[key]))
+    for name, (derived, source) in _derived(ours, backbone).items():
+        expected = derived.formula(ours[source])
         if name not in ours:
             ours[name] = expected
-            result.filled[name] = 'the size of the window'
+            result.filled[name] = derived.reason
         elif not torch.equal(ours[name].cpu(), expected):
-            result.warnings.append(f'{name} is not what follows from the size of the window; it is kept as it is.')
+            result.warnings.append(f'{name} is not what follows from {derived.reason}; it is kept as it is.')
     for key in [key for key in ours if key.endswith('running_mean')]:
         name = key.replace('running_mean', COUNTER)
         if name not in ours:
@@ -208,6 +239,18 @@ def _fill(result: Conversion) -> None:
         (key,) = (key for key, name in result.used.items() if name == SCALE)
         del result.used[key]
         result.dropped[key] = 'belongs to the text branch, which is not in the file'
+
+
+def _derived(keys: Iterable[str], backbone: BackboneNames) -> dict[str, tuple[Derived, str]]:
+    """Return our names of what follows from other tensors, by which formula, and from which key."""
+    keys, found = list(keys), {}
+    for derived in backbone.derived:
+        table = KeyMap(under(PREFIX, PREFIX, [(derived.name, derived.source)]))
+        for key in keys:
+            match = table.of_theirs(key)
+            if match is not None:
+                found[match.ours] = (derived, key)
+    return found
 
 
 def _some(keys: list[str]) -> str:

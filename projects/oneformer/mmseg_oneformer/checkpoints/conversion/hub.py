@@ -4,13 +4,14 @@ Files on the hub, files of ``save_pretrained`` (4.x and 5.x alike) and ours have
 5.x in memory spell Swin differently, which is read too. Published files have no text branch.
 """
 
-from .keys import KeyMap, Rule, under
-from .tensors import PATCH_MERGING
+from ..backbone_names import BackboneNames
+from .keys import Rule, under
 
 _PIXELS = 'model.pixel_level_module.'
 _DECODER = 'model.transformer_module.decoder.'
-_ENCODER = 'model.pixel_level_module.encoder.'
-_LAST_NORM = f'{_ENCODER}swin.layernorm'
+
+BACKBONE = 'model.pixel_level_module.encoder.'
+"""What its backbones' names stand below."""
 
 HEAD = [
     *under(
@@ -83,134 +84,17 @@ TEXT_BRANCH = [
     Rule('criterion.contrastive_loss.logit_scale', ('criterion.logit_scale',)),
 ]
 
-_QKV = tuple(f'attention.self.{part}.{{wb}}' for part in ('query', 'key', 'value'))
+RULES = [*HEAD, *TEXT_BRANCH]
 
-SWIN = [
-    *under(
-        'backbone.',
-        _ENCODER,
-        [
-            ('patch_embed.projection.{wb}', 'embeddings.patch_embeddings.projection.{wb}'),
-            ('patch_embed.norm.{wb}', 'embeddings.norm.{wb}'),
-            ('stages.{i}.downsample.reduction.weight', 'encoder.layers.{i}.downsample.reduction.weight', PATCH_MERGING),
-            ('stages.{i}.downsample.norm.{wb}', 'encoder.layers.{i}.downsample.norm.{wb}', PATCH_MERGING),
-        ],
-    ),
-    *under(
-        'backbone.stages.{i}.blocks.{j}.',
-        f'{_ENCODER}encoder.layers.{{i}}.blocks.{{j}}.',
-        [
-            ('norm1.{wb}', 'layernorm_before.{wb}'),
-            ('norm2.{wb}', 'layernorm_after.{wb}'),
-            ('attn.w_msa.qkv.{wb}', _QKV),
-            ('attn.w_msa.proj.{wb}', 'attention.output.dense.{wb}'),
-            ('attn.w_msa.relative_position_bias_table', 'attention.self.relative_position_bias_table'),
-            ('attn.w_msa.relative_position_index', 'attention.self.relative_position_index'),
-            ('ffn.layers.0.0.{wb}', 'intermediate.dense.{wb}'),
-            ('ffn.layers.1.{wb}', 'output.dense.{wb}'),
-        ],
-    ),
-]
-
-DINAT = [
-    *under(
-        'backbone.',
-        _ENCODER,
-        [
-            ('patch_embed.proj.{i}.{wb}', 'embeddings.patch_embeddings.projection.{i}.{wb}'),
-            ('levels.{i}.downsample.reduction.weight', 'encoder.levels.{i}.downsample.reduction.weight'),
-            ('levels.{i}.downsample.norm.{wb}', 'encoder.levels.{i}.downsample.norm.{wb}'),
-        ],
-    ),
-    *under(
-        'backbone.levels.{i}.blocks.{j}.',
-        f'{_ENCODER}encoder.levels.{{i}}.layers.{{j}}.',
-        [
-            ('norm1.{wb}', 'layernorm_before.{wb}'),
-            ('norm2.{wb}', 'layernorm_after.{wb}'),
-            ('attn.rpb', 'attention.self.rpb'),
-            ('attn.qkv.{wb}', _QKV),
-            ('attn.proj.{wb}', 'attention.output.dense.{wb}'),
-            ('mlp.fc1.{wb}', 'intermediate.dense.{wb}'),
-            ('mlp.fc2.{wb}', 'output.dense.{wb}'),
-        ],
-    ),
-]
-
-CONVNEXT = [
-    *under(
-        'backbone.',
-        _ENCODER,
-        [
-            ('stem.0.{wb}', 'embeddings.patch_embeddings.{wb}'),
-            ('stem.1.{wb}', 'embeddings.layernorm.{wb}'),
-            ('stages.{i}.downsample.{j}.{wb}', 'encoder.stages.{i}.downsampling_layer.{j}.{wb}'),
-        ],
-    ),
-    *under(
-        'backbone.stages.{i}.blocks.{j}.',
-        f'{_ENCODER}encoder.stages.{{i}}.layers.{{j}}.',
-        [
-            ('gamma', 'layer_scale_parameter'),
-            ('conv_dw.{wb}', 'dwconv.{wb}'),
-            ('norm.{wb}', 'layernorm.{wb}'),
-            ('mlp.fc1.{wb}', 'pwconv1.{wb}'),
-            ('mlp.fc2.{wb}', 'pwconv2.{wb}'),
-        ],
-    ),
-]
-
-RESNET = under(
-    'backbone.',
-    _ENCODER,
-    [
-        ('conv1.weight', 'embedder.embedder.convolution.weight'),
-        ('bn1.{bn}', 'embedder.embedder.normalization.{bn}'),
-        *(
-            (f'layer{stage + 1}.{{i}}.{ours}', f'encoder.stages.{stage}.layers.{{i}}.{theirs}')
-            for stage in range(4)
-            for ours, theirs in (
-                *((f'conv{n + 1}.weight', f'layer.{n}.convolution.weight') for n in range(3)),
-                *((f'bn{n + 1}.{{bn}}', f'layer.{n}.normalization.{{bn}}') for n in range(3)),
-                ('downsample.0.weight', 'shortcut.convolution.weight'),
-                ('downsample.1.{bn}', 'shortcut.normalization.{bn}'),
-            )
-        ),
-    ],
-)
-
-LEVEL_NORMS = under(
-    'backbone.', _ENCODER, [(f'norm{i}.{{wb}}', f'hidden_states_norms.stage{i + 1}.{{wb}}') for i in range(4)]
-)
-
-HUB = KeyMap([*HEAD, *TEXT_BRANCH, *SWIN, *DINAT, *CONVNEXT, *RESNET, *LEVEL_NORMS])
-
-UNREAD_NORM = (f'{_LAST_NORM}.weight', f'{_LAST_NORM}.bias')
-"""Swin's norm behind the last stage, which transformers 5.x keeps and only its classifier reads."""
-
-DROPPED = {
-    'criterion.empty_weight': 'follows from the number of classes',
-    **dict.fromkeys(UNREAD_NORM, "only transformers' classifier reads it"),
-}
+DROPPED = {'criterion.empty_weight': 'follows from the number of classes'}
 """Tensors of their files that our model has no place for, and why."""
 
-_IN_MEMORY = (
-    ('encoder.swin.', 'encoder.'),
-    ('.attention.q_proj.', '.attention.self.query.'),
-    ('.attention.k_proj.', '.attention.self.key.'),
-    ('.attention.v_proj.', '.attention.self.value.'),
-    ('.attention.o_proj.', '.attention.output.dense.'),
-    ('.attention.relative_position_bias.relative_position_bias_table', '.attention.self.relative_position_bias_table'),
-    ('.mlp.fc1.', '.intermediate.dense.'),
-    ('.mlp.fc2.', '.output.dense.'),
-)
-"""How modules of transformers 5.x spell Swin, and how its files do."""
 
-
-def file_name(key: str) -> str:
+def file_name(key: str, backbone: BackboneNames) -> str:
     """Return the name a file has for a tensor that modules of transformers 5.x may call ``key``."""
-    if not key.startswith(_ENCODER) or key.startswith(_LAST_NORM):
+    if not key.startswith(BACKBONE):
         return key
-    for memory, file in _IN_MEMORY:
-        key = key.replace(memory, file)
-    return key
+    name = key.removeprefix(BACKBONE)
+    for memory, file in backbone.hub.in_memory:
+        name = name.replace(memory, file)
+    return BACKBONE + name

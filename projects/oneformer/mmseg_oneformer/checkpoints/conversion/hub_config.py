@@ -1,7 +1,6 @@
 """The JSON files beside the weights in a folder of ``transformers``: what the network is and how photos enter it."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,12 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor
 
-from .tensors import window_of
+from ..backbone_names import backbone_of, tensors_of_backbone
+from .keys import keys_like
 
 UNKNOWN_KINDS = {'pre_norm': True, 'use_task_norm': False, 'enforce_input_proj': True}
 """Settings of transformers that change the network, and the values that ours has no counterpart for."""
 
-STAGES = ['stage1', 'stage2', 'stage3', 'stage4']
 CLASS_INFO = 'class_info.json'
 
 
@@ -55,11 +54,11 @@ def model_config(state: Mapping[str, Tensor], cfg: Config, classes: Sequence[str
         'mask_dim': channels,
         'hidden_dim': channels,
         'num_attention_heads': heads.pop(),
-        'encoder_layers': _count(state, r'head\.pixel_decoder\.layers\.\d+\.norm1\.weight'),
+        'encoder_layers': len(keys_like(state, 'head.pixel_decoder.layers.{i}.norm1.weight')),
         'encoder_feedforward_dim': len(state['head.pixel_decoder.layers.0.ffn.linear1.weight']),
-        'decoder_layers': _count(state, r'head\.decoder\.layers\.\d+\.ffn_norm\.weight') + 1,
+        'decoder_layers': len(keys_like(state, 'head.decoder.layers.{i}.ffn_norm.weight')) + 1,
         'dim_feedforward': len(state['head.decoder.layers.0.ffn.linear1.weight']),
-        'query_dec_layers': _count(state, r'head\.query_initializer\.layers\.\d+\.norm1\.weight'),
+        'query_dec_layers': len(keys_like(state, 'head.query_initializer.layers.{i}.norm1.weight')),
         'dropout': initializer.get('dropout', 0.1),
         'is_training': has_text,
         **(_text_branch(state) if has_text else {}),
@@ -76,50 +75,11 @@ def model_config(state: Mapping[str, Tensor], cfg: Config, classes: Sequence[str
 
 def backbone_config(state: Mapping[str, Tensor], backbone: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``backbone_config``; the family is told by the names in ``state``."""
-    common = {'out_features': STAGES, 'drop_path_rate': backbone.get('drop_path_rate', 0.0)}
-    if 'backbone.patch_embed.projection.weight' in state:
-        block = 'backbone.stages.{}.blocks.0.'
-        tables = [state[f'{block.format(i)}attn.w_msa.relative_position_bias_table'] for i in range(4)]
-        return common | {
-            'model_type': 'swin',
-            'embed_dim': len(state['backbone.patch_embed.projection.weight']),
-            'depths': _depths(state, 'stages', 'norm1'),
-            'num_heads': [table.shape[1] for table in tables],
-            'window_size': window_of(tables[0]),
-            'image_size': backbone.get('pretrain_img_size', 224),
-            'mlp_ratio': _ratio(state[f'{block.format(0)}ffn.layers.0.0.weight']),
-        }
-    if 'backbone.levels.0.blocks.0.attn.rpb' in state:
-        tables = [state[f'backbone.levels.{i}.blocks.0.attn.rpb'] for i in range(4)]
-        return common | {
-            'model_type': 'dinat',
-            'embed_dim': len(state['backbone.patch_embed.norm.weight']),
-            'depths': _depths(state, 'levels', 'norm1'),
-            'num_heads': [len(table) for table in tables],
-            'kernel_size': (tables[0].shape[-1] + 1) // 2,
-            'dilations': [list(stage) for stage in backbone['dilations']],
-            'mlp_ratio': _ratio(state['backbone.levels.0.blocks.0.mlp.fc1.weight']),
-            'layer_scale_init_value': 0.0,
-        }
-    if 'backbone.stem.0.weight' in state:
-        return common | {
-            'model_type': 'convnext',
-            'hidden_sizes': [len(state[f'backbone.stages.{i}.blocks.0.gamma']) for i in range(4)],
-            'depths': _depths(state, 'stages', 'norm'),
-            'num_stages': 4,
-            'patch_size': 4,
-            'layer_scale_init_value': 1.0,
-        }
-    if backbone.get('style', 'pytorch') != 'pytorch' or 'backbone.layer1.0.conv3.weight' not in state:
+    own = tensors_of_backbone(state)
+    config = backbone_of(own).hub.config(own, backbone)
+    if config is None:
         raise ValueError('transformers has no such backbone for OneFormer; write mm instead.')
-    return {
-        'model_type': 'resnet',
-        'out_features': STAGES,
-        'layer_type': 'bottleneck',
-        'embedding_size': len(state['backbone.conv1.weight']),
-        'hidden_sizes': [len(state[f'backbone.layer{i}.0.conv3.weight']) for i in range(1, 5)],
-        'depths': [_count(state, rf'backbone\.layer{i}\.\d+\.conv1\.weight') for i in range(1, 5)],
-    }
+    return config
 
 
 def preprocessor_config(cfg: Config, num_classes: int, num_texts: int) -> dict[str, Any]:
@@ -190,9 +150,9 @@ def _text_branch(state: Mapping[str, Tensor]) -> dict[str, int]:
     return {
         'text_encoder_width': width,
         'text_encoder_context_length': length,
-        'text_encoder_num_layers': _count(state, r'text_mapper\.encoder\.transformer\.resblocks\.\d+\.ln_1\.weight'),
+        'text_encoder_num_layers': len(keys_like(state, 'text_mapper.encoder.transformer.resblocks.{i}.ln_1.weight')),
         'text_encoder_vocab_size': len(state['text_mapper.encoder.token_embedding.weight']),
-        'text_encoder_proj_layers': _count(state, r'text_mapper\.projector\.layers\.\d+\.weight'),
+        'text_encoder_proj_layers': len(keys_like(state, 'text_mapper.projector.layers.{i}.weight')),
         'text_encoder_n_ctx': 0 if context is None else len(context),
     }
 
@@ -210,16 +170,3 @@ def _losses(cfg: Config) -> dict[str, Any]:
     terms = {term['type']: term for term in criterion.get('auxiliary') or ()}
     contrastive = terms.get('ContrastiveLoss', {})
     return found | ({'contrastive_weight': contrastive['weight']} if 'weight' in contrastive else {})
-
-
-def _depths(state: Mapping[str, Tensor], stages: str, norm: str) -> list[int]:
-    return [_count(state, rf'backbone\.{stages}\.{i}\.blocks\.\d+\.{norm}\.weight') for i in range(4)]
-
-
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    return sum(re.fullmatch(pattern, key) is not None for key in state)
-
-
-def _ratio(weight: Tensor) -> float:
-    """Width of a hidden layer (hidden, channels) in multiples of its input."""
-    return weight.shape[0] / weight.shape[1]

@@ -2,20 +2,22 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 FIELDS = {
     'i': r'\d+',
     'j': r'\d+',
+    'k': r'\d+',
     'wb': 'weight|bias',
     'attn': r'in_proj_weight|in_proj_bias|out_proj\.weight|out_proj\.bias',
     'deform': r'(?:sampling_offsets|attention_weights|value_proj|output_proj)\.(?:weight|bias)',
     'bn': 'weight|bias|running_mean|running_var|num_batches_tracked',
+    'any': '.+',
 }
-"""What a ``{field}`` of a name may stand for: indices, and the tensors of one module."""
+"""What a ``{field}`` of a name may stand for: indices, the tensors of one module, all names below one."""
 
 
 class Order(NamedTuple):
@@ -39,12 +41,14 @@ class Rule(NamedTuple):
 class Match(NamedTuple):
     """A name that a rule knows."""
 
-    rule: Rule
     ours: str
     theirs: tuple[str, ...]
+    order: Order | None = None
+    part: int = 0
+    """Which of ``theirs`` the name was."""
 
 
-Names = str | tuple[str, str | tuple[str, ...]] | tuple[str, str | tuple[str, ...], Order]
+Names = str | tuple[str, str | tuple[str, ...]] | tuple[str, str | tuple[str, ...], Order] | Rule
 """A line of a table: one name for both sides, or ours and theirs, and maybe an order."""
 
 
@@ -60,18 +64,12 @@ def under(ours: str, theirs: str, names: Iterable[Names]) -> list[Rule]:
 
 
 class KeyMap:
-    """A table of rules, looked up by either side's full name."""
+    """A table of rules, looked up by either side's full name; of two rules that fit, the first counts."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self.rules = tuple(rules)
-
-    @cached_property
-    def _ours(self) -> list[tuple[re.Pattern[str], Rule]]:
-        return [(compile_name(rule.ours), rule) for rule in self.rules]
-
-    @cached_property
-    def _theirs(self) -> list[tuple[re.Pattern[str], Rule]]:
-        return [(compile_name(name), rule) for rule in self.rules for name in rule.theirs]
+        rules = list(rules)
+        self._ours = [(compile_name(rule.ours), rule, 0) for rule in rules]
+        self._theirs = [(compile_name(name), rule, part) for rule in rules for part, name in enumerate(rule.theirs)]
 
     def of_ours(self, key: str) -> Match | None:
         """Return the names that belong to our ``key``, or None if no rule knows it."""
@@ -82,18 +80,85 @@ class KeyMap:
         return _find(self._theirs, key)
 
 
+class Renamed(NamedTuple):
+    """A state dict under our names and in our orders."""
+
+    state: dict[str, Tensor]
+    used: dict[str, str]
+    """Their key -> ours."""
+    unknown: list[str]
+    twice: list[str]
+    """Keys that stand for a tensor which another key stood for."""
+    incomplete: list[str]
+    """Our keys of which parts are missing."""
+
+
+def rename(state: Mapping[str, Tensor], find: Callable[[str], Match | None]) -> Renamed:
+    """Bring tensors to our names.
+
+    Args:
+        state: Under their names.
+        find: From a name of theirs to the match of a table.
+
+    Raises:
+        ValueError: The shapes of parts do not go together, or a shape cannot be reordered.
+    """
+    parts: dict[str, dict[int, Tensor]] = {}
+    renamed: dict[str, Tensor] = {}
+    used, unknown, twice = {}, [], []
+    for key, tensor in state.items():
+        match = find(key)
+        if match is None:
+            unknown.append(key)
+            continue
+        found = parts.get(match.ours, {})
+        if match.ours in renamed or match.part in found:
+            twice.append(key)
+            continue
+        used[key] = match.ours
+        parts[match.ours] = {**found, match.part: tensor}
+        if len(parts[match.ours]) == len(match.theirs):
+            pieces = parts.pop(match.ours)
+            renamed[match.ours] = _joined(key, [pieces[part] for part in sorted(pieces)], match.order)
+    return Renamed(renamed, used, unknown, twice, list(parts))
+
+
+def _joined(key: str, pieces: list[Tensor], order: Order | None) -> Tensor:
+    """Return the parts of a tensor as one, in our order."""
+    try:
+        tensor = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+        return tensor if order is None else order.to_ours(tensor)
+    except (RuntimeError, IndexError) as error:
+        shapes = ', '.join(str(tuple(piece.shape)) for piece in pieces)
+        raise ValueError(f'{key} has a shape that cannot be ({shapes}); the file is broken, get it again.') from error
+
+
 def compile_name(name: str) -> re.Pattern[str]:
-    """Return the pattern of a name with ``{field}`` in it."""
+    """Return the pattern of a name with ``{field}`` in it.
+
+    Raises:
+        ValueError: There is no such field.
+    """
     pieces = re.split(r'\{(\w+)\}', name)
-    fields = [f'(?P<{field}>{FIELDS[field]})' for field in pieces[1::2]]
+    unknown = [piece for piece in pieces[1::2] if piece not in FIELDS]
+    if unknown:
+        raise ValueError(f'"{name}" has the unknown field {{{unknown[0]}}}; there are {", ".join(FIELDS)}.')
+    fields = [f'(?P<{piece}>{FIELDS[piece]})' for piece in pieces[1::2]]
     fixed = [re.escape(piece) for piece in pieces[::2]]
     return re.compile(fixed[0] + ''.join(field + piece for field, piece in zip(fields, fixed[1:])))
 
 
-def _find(table: list[tuple[re.Pattern[str], Rule]], key: str) -> Match | None:
-    for pattern, rule in table:
+def keys_like(keys: Iterable[str], name: str) -> list[str]:
+    """Return those of the keys that ``name`` stands for."""
+    pattern = compile_name(name)
+    return [key for key in keys if pattern.fullmatch(key)]
+
+
+def _find(table: list[tuple[re.Pattern[str], Rule, int]], key: str) -> Match | None:
+    for pattern, rule, part in table:
         found = pattern.fullmatch(key)
         if found:
             values: Mapping[str, str] = found.groupdict()
-            return Match(rule, rule.ours.format(**values), tuple(name.format(**values) for name in rule.theirs))
+            theirs = tuple(name.format(**values) for name in rule.theirs)
+            return Match(rule.ours.format(**values), theirs, rule.order, part)
     return None

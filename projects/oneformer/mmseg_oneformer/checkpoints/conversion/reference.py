@@ -1,13 +1,14 @@
 """The reference code's names ('shi': SHI-Labs/OneFormer) beside ours.
 
-Its files hold text branch and losses too. A ResNet has either frozen batch norms, four buffers each, or synchronised
-ones with a counter as the fifth; mmdet's always have the counter.
+Its files hold text branch and losses too. Backbones are in ``backbone_names``.
 """
 
-from .keys import KeyMap, Rule, under
-from .tensors import PATCH_MERGING
+from .keys import Rule, under
 
 _PREDICTOR = 'sem_seg_head.predictor.'
+
+BACKBONE = 'backbone.'
+"""What its backbones' names stand below."""
 
 HEAD = [
     *under(
@@ -77,81 +78,7 @@ TEXT_BRANCH = [
     Rule('criterion.contrastive_loss.logit_scale', ('criterion.logit_scale',)),
 ]
 
-SWIN = under(
-    'backbone.',
-    'backbone.',
-    [
-        ('patch_embed.projection.{wb}', 'patch_embed.proj.{wb}'),
-        'patch_embed.norm.{wb}',
-        ('stages.{i}.blocks.{j}.norm1.{wb}', 'layers.{i}.blocks.{j}.norm1.{wb}'),
-        ('stages.{i}.blocks.{j}.norm2.{wb}', 'layers.{i}.blocks.{j}.norm2.{wb}'),
-        ('stages.{i}.blocks.{j}.attn.w_msa.qkv.{wb}', 'layers.{i}.blocks.{j}.attn.qkv.{wb}'),
-        ('stages.{i}.blocks.{j}.attn.w_msa.proj.{wb}', 'layers.{i}.blocks.{j}.attn.proj.{wb}'),
-        *(
-            (f'stages.{{i}}.blocks.{{j}}.attn.w_msa.{table}', f'layers.{{i}}.blocks.{{j}}.attn.{table}')
-            for table in ('relative_position_bias_table', 'relative_position_index')
-        ),
-        ('stages.{i}.blocks.{j}.ffn.layers.0.0.{wb}', 'layers.{i}.blocks.{j}.mlp.fc1.{wb}'),
-        ('stages.{i}.blocks.{j}.ffn.layers.1.{wb}', 'layers.{i}.blocks.{j}.mlp.fc2.{wb}'),
-        ('stages.{i}.downsample.reduction.weight', 'layers.{i}.downsample.reduction.weight', PATCH_MERGING),
-        ('stages.{i}.downsample.norm.{wb}', 'layers.{i}.downsample.norm.{wb}', PATCH_MERGING),
-    ],
-)
-
-CONVNEXT = under(
-    'backbone.',
-    'backbone.',
-    [
-        ('stem.{j}.{wb}', 'downsample_layers.0.{j}.{wb}'),
-        ('stages.{i}.downsample.{j}.{wb}', 'downsample_layers.{i}.{j}.{wb}'),
-        ('stages.{i}.blocks.{j}.gamma', 'stages.{i}.{j}.gamma'),
-        ('stages.{i}.blocks.{j}.conv_dw.{wb}', 'stages.{i}.{j}.dwconv.{wb}'),
-        ('stages.{i}.blocks.{j}.norm.{wb}', 'stages.{i}.{j}.norm.{wb}'),
-        ('stages.{i}.blocks.{j}.mlp.fc1.{wb}', 'stages.{i}.{j}.pwconv1.{wb}'),
-        ('stages.{i}.blocks.{j}.mlp.fc2.{wb}', 'stages.{i}.{j}.pwconv2.{wb}'),
-    ],
-)
-
-DINAT = under(
-    'backbone.',
-    'backbone.',
-    [
-        'patch_embed.proj.{i}.{wb}',
-        'levels.{i}.blocks.{j}.norm1.{wb}',
-        'levels.{i}.blocks.{j}.norm2.{wb}',
-        'levels.{i}.blocks.{j}.attn.rpb',
-        'levels.{i}.blocks.{j}.attn.qkv.{wb}',
-        'levels.{i}.blocks.{j}.attn.proj.{wb}',
-        'levels.{i}.blocks.{j}.mlp.fc1.{wb}',
-        'levels.{i}.blocks.{j}.mlp.fc2.{wb}',
-        'levels.{i}.downsample.reduction.weight',
-        'levels.{i}.downsample.norm.{wb}',
-    ],
-)
-
-RESNET = under(
-    'backbone.',
-    'backbone.',
-    [
-        ('conv1.weight', 'stem.conv1.weight'),
-        ('bn1.{bn}', 'stem.conv1.norm.{bn}'),
-        *(
-            (f'layer{stage}.{{i}}.{ours}', f'res{stage + 1}.{{i}}.{theirs}')
-            for stage in range(1, 5)
-            for ours, theirs in (
-                ('conv{j}.weight', 'conv{j}.weight'),
-                ('bn{j}.{bn}', 'conv{j}.norm.{bn}'),
-                ('downsample.0.weight', 'shortcut.weight'),
-                ('downsample.1.{bn}', 'shortcut.norm.{bn}'),
-            )
-        ),
-    ],
-)
-
-LEVEL_NORMS = under('backbone.', 'backbone.', ['norm{i}.{wb}'])
-"""Behind the stages of Swin, ConvNeXt and DiNAT."""
-
-REFERENCE = KeyMap([*HEAD, *TEXT_BRANCH, *SWIN, *CONVNEXT, *DINAT, *RESNET, *LEVEL_NORMS])
+RULES = [*HEAD, *TEXT_BRANCH]
 
 DROPPED = {
     'criterion.empty_weight': 'follows from the number of classes',

@@ -3,7 +3,8 @@
 The names of its parameters are those of the published files. Maps are (B, H, W, C) inside, (B, C, H, W) outside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,20 @@ from mmengine.registry import MODELS
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
+from ...checkpoints.backbone_names import (
+    HUB_LEVEL_NORMS,
+    HUB_STAGES,
+    BackboneFile,
+    BackboneNames,
+    HubNames,
+    State,
+    register_backbone,
+)
+from ...checkpoints.conversion.keys import Names, keys_like, under
 from ..activation_checkpointing import run_layer
 from ..ops import neighborhood_attention
+
+FILES = 'https://shi-labs.com/projects/dinat/checkpoints'
 
 
 class NeighborhoodAttention(nn.Module):
@@ -167,3 +180,85 @@ class DiNAT(BaseModule):
             features, x = level(x)
             levels.append(getattr(self, f'norm{i}')(features).permute(0, 3, 1, 2))
         return tuple(levels)
+
+
+REFERENCE: list[Names] = [
+    'patch_embed.proj.{i}.{wb}',
+    'patch_embed.norm.{wb}',
+    *under(
+        'levels.{i}.blocks.{j}.',
+        'levels.{i}.blocks.{j}.',
+        ['norm1.{wb}', 'norm2.{wb}', 'attn.rpb', 'attn.qkv.{wb}', 'attn.proj.{wb}', 'mlp.fc1.{wb}', 'mlp.fc2.{wb}'],
+    ),
+    'levels.{i}.downsample.reduction.weight',
+    'levels.{i}.downsample.norm.{wb}',
+    'norm{i}.{wb}',
+]
+
+HUB: list[Names] = [
+    ('patch_embed.proj.{i}.{wb}', 'embeddings.patch_embeddings.projection.{i}.{wb}'),
+    ('patch_embed.norm.{wb}', 'embeddings.norm.{wb}'),
+    ('levels.{i}.downsample.reduction.weight', 'encoder.levels.{i}.downsample.reduction.weight'),
+    ('levels.{i}.downsample.norm.{wb}', 'encoder.levels.{i}.downsample.norm.{wb}'),
+    *under(
+        'levels.{i}.blocks.{j}.',
+        'encoder.levels.{i}.layers.{j}.',
+        [
+            ('norm1.{wb}', 'layernorm_before.{wb}'),
+            ('norm2.{wb}', 'layernorm_after.{wb}'),
+            ('attn.rpb', 'attention.self.rpb'),
+            ('attn.qkv.{wb}', tuple(f'attention.self.{part}.{{wb}}' for part in ('query', 'key', 'value'))),
+            ('attn.proj.{wb}', 'attention.output.dense.{wb}'),
+            ('mlp.fc1.{wb}', 'intermediate.dense.{wb}'),
+            ('mlp.fc2.{wb}', 'output.dense.{wb}'),
+        ],
+    ),
+    *HUB_LEVEL_NORMS,
+]
+
+
+def hub_config(state: State, backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return transformers' settings; no tensor shows the dilations."""
+    tables = [state[f'levels.{i}.blocks.0.attn.rpb'] for i in range(4)]
+    hidden, channels = state['levels.0.blocks.0.mlp.fc1.weight'].shape
+    return {
+        'out_features': HUB_STAGES,
+        'drop_path_rate': backbone.get('drop_path_rate', 0.0),
+        'model_type': 'dinat',
+        'embed_dim': len(state['patch_embed.norm.weight']),
+        'depths': [len(keys_like(state, f'levels.{i}.blocks.{{j}}.norm1.weight')) for i in range(4)],
+        'num_heads': [len(table) for table in tables],
+        **kernel_size(state),
+        'dilations': [list(stage) for stage in backbone['dilations']],
+        'mlp_ratio': hidden / channels,
+        'layer_scale_init_value': 0.0,
+    }
+
+
+def kernel_size(state: State) -> dict[str, int]:
+    """Return the argument that the published DiNAT-L differ in."""
+    table = state.get('levels.0.blocks.0.attn.rpb')
+    return {} if table is None or not table.dim() else {'kernel_size': (table.shape[-1] + 1) // 2}
+
+
+register_backbone(
+    BackboneNames(
+        family='dinat',
+        block='levels.{i}.blocks.{j}.norm1.weight',
+        width='patch_embed.norm.weight',
+        sizes={(30, 192): 'dinat-l'},
+        settings=kernel_size,
+        reference=REFERENCE,
+        hub=HubNames(HUB, hub_config),
+        start_new=('norm{i}.{wb}',),
+        files={
+            'dinat_large_in22k_in1k_384_11x11': BackboneFile(
+                f'{FILES}/imagenet1k/dinat_large_in22k_in1k_384_11x11.pth',
+                'DiNAT-L, kernel 11, ImageNet-22k, then 1k, 384 pixels',
+            ),
+            'dinat_large_in22k_224': BackboneFile(
+                f'{FILES}/imagenet22k/dinat_large_in22k_224.pth', 'DiNAT-L, kernel 7, ImageNet-22k, 224 pixels'
+            ),
+        },
+    )
+)

@@ -6,7 +6,7 @@ published classifiers do not have; every tensor of the file is used, or left out
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import timm
@@ -16,74 +16,19 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import get_torchvision_models
 from torch import Tensor, nn
 
+from ...checkpoints.backbone_names import UNKNOWN, BackboneNames, backbone_of, published_files
 from ...checkpoints.checkpoint import read_checkpoint
-from ...checkpoints.conversion.reference import REFERENCE
+from ...checkpoints.conversion.keys import KeyMap, Match, keys_like, rename
 from ...zoo.weights import resolve_weights
 
-SWIN_FILES = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0'
-CONVNEXT_FILES = 'https://dl.fbaipublicfiles.com/convnext'
-DINAT_FILES = 'https://shi-labs.com/projects/dinat/checkpoints'
-
-
-class BackboneFile(NamedTuple):
-    """A published file of a classifier."""
-
-    family: str
-    """Name of the backbone's class."""
-    url: str
-    what: str
-    timm: str | None = None
-    """Name of the same weights in timm, which takes them from another place."""
-
-
-BACKBONE_FILES = {
-    'swin_tiny_patch4_window7_224': BackboneFile(
-        'SwinTransformer',
-        f'{SWIN_FILES}/swin_tiny_patch4_window7_224.pth',
-        'Swin-T, ImageNet-1k, 224 pixels',
-        'swin_tiny_patch4_window7_224.ms_in1k',
-    ),
-    'swin_large_patch4_window12_384_22kto1k': BackboneFile(
-        'SwinTransformer',
-        f'{SWIN_FILES}/swin_large_patch4_window12_384_22kto1k.pth',
-        'Swin-L, ImageNet-22k, then 1k, 384 pixels',
-        'swin_large_patch4_window12_384.ms_in22k_ft_in1k',
-    ),
-    'convnext_large_22k_1k_384': BackboneFile(
-        'ConvNeXt',
-        f'{CONVNEXT_FILES}/convnext_large_22k_1k_384.pth',
-        'ConvNeXt-L, ImageNet-22k, then 1k, 384 pixels',
-        'convnext_large.fb_in22k_ft_in1k_384',
-    ),
-    'convnext_xlarge_22k_1k_384_ema': BackboneFile(
-        'ConvNeXt',
-        f'{CONVNEXT_FILES}/convnext_xlarge_22k_1k_384_ema.pth',
-        'ConvNeXt-XL, ImageNet-22k, then 1k, 384 pixels, averaged weights',
-        'convnext_xlarge.fb_in22k_ft_in1k_384',
-    ),
-    'dinat_large_in22k_in1k_384_11x11': BackboneFile(
-        'DiNAT',
-        f'{DINAT_FILES}/imagenet1k/dinat_large_in22k_in1k_384_11x11.pth',
-        'DiNAT-L, kernel 11, ImageNet-22k, then 1k, 384 pixels',
-    ),
-    'dinat_large_in22k_224': BackboneFile(
-        'DiNAT', f'{DINAT_FILES}/imagenet22k/dinat_large_in22k_224.pth', 'DiNAT-L, kernel 7, ImageNet-22k, 224 pixels'
-    ),
+CLASSIFIER = {
+    r'(head|fc|classifier|stem\.fc)\..+': 'the classifier',
+    r'(fc_)?norm\.\w+': "the classifier's norm",
 }
-"""What the published models started from, by short name; their ResNet-50 did from ``torchvision://resnet50``."""
+"""Tensors of a classifier's file that a backbone without them has no use for, by pattern."""
 
-LEFT_OUT = {
-    r'(head|fc|stem\.fc)\..+': 'the classifier',
-    r'norm\.(weight|bias)': "the classifier's norm",
-    r'.+\.(relative_position_index|attn_mask)': 'what follows from the size of the windows',
-}
-"""Tensors of a classifier's file that a backbone has no use for, by pattern."""
-
-LEVEL_NORM = re.compile(r'norm\d\.(weight|bias)')
-"""Norms behind a backbone's levels, which no classifier has."""
-
-DERIVED = re.compile(r'.+\.(num_batches_tracked|relative_position_index)')
-"""Tensors of a backbone that a file need not have: counters, and what follows from a size."""
+COUNTER = '{any}.num_batches_tracked'
+"""Tensors of a backbone that a file need not have."""
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -91,8 +36,9 @@ class BackboneWeights:
     """Fills a backbone with the weights of an ImageNet classifier.
 
     Args:
-        checkpoint: A name of ``BACKBONE_FILES``, a path, an https address, ``timm://NAME`` or ``torchvision://NAME``.
-            Files may be a classifier's in the names of its authors, timm, torchvision, detectron2 or mmdet.
+        checkpoint: Short name of a published file, a path, an https address, ``timm://NAME`` or ``torchvision://NAME``.
+            Files may be a classifier's in the names of its authors, timm, torchvision, detectron2 or mmdet: in the
+            backbone's own, and those that the entry of its names knows.
     """
 
     def __init__(self, checkpoint: str) -> None:
@@ -106,16 +52,15 @@ class BackboneWeights:
             FileNotFoundError: There is no such file.
             ConnectionError: The weights cannot be downloaded.
         """
-        known = BACKBONE_FILES.get(self.checkpoint)
-        if known is not None and known.family != type(module).__name__:
+        known, family = published_files().get(self.checkpoint), backbone_of(module.state_dict())
+        if known is not None and family is not UNKNOWN and self.checkpoint not in family.files:
             raise ValueError(
                 f'{self.checkpoint} is {known.what}, and the backbone is a {type(module).__name__}; set '
                 'model.backbone.init_cfg.checkpoint to weights of its own family.'
             )
         state, left_out = backbone_state(read_source(self.checkpoint), module.state_dict(), self.checkpoint)
         module.load_state_dict(state, strict=False)
-        own = module.state_dict()
-        kept = sorted({key.split('.')[0] for key in own if key not in state and LEVEL_NORM.fullmatch(key)})
+        kept = sorted({name.rpartition('.')[0] for name, _ in module.named_parameters() if name not in state})
         notes = [f'left out: {", ".join(left_out)}'] * bool(left_out) + [f'start new: {", ".join(kept)}'] * bool(kept)
         print_log(f'{len(state)} tensors of the backbone are from {self.checkpoint}; {"; ".join(notes)}.', 'current')
 
@@ -141,7 +86,7 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
         ConnectionError: The weights cannot be downloaded.
     """
     scheme, _, name = checkpoint.rpartition('://')
-    alternative = None
+    files, alternative = published_files(), None
     if scheme == 'timm':
         return _read_timm(name)
     if scheme == 'torchvision':
@@ -149,12 +94,12 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
         if name not in urls:
             raise ValueError(f'torchvision has no weights called {name}; it has resnet50, resnet101 and others.')
         checkpoint = urls[name]
-    elif checkpoint in BACKBONE_FILES:
-        checkpoint, alternative = BACKBONE_FILES[checkpoint].url, BACKBONE_FILES[checkpoint].timm
+    elif checkpoint in files:
+        checkpoint, alternative = files[checkpoint].url, files[checkpoint].timm
     elif not scheme and '/' not in checkpoint and '.' not in checkpoint:
         raise ValueError(
             f'There are no backbone weights called {checkpoint}; give a path, an address, timm://NAME, '
-            f'torchvision://NAME, or one of {", ".join(BACKBONE_FILES)}.'
+            f'torchvision://NAME, or one of {", ".join(files)}.'
         )
     try:
         path = resolve_weights(checkpoint)
@@ -185,7 +130,7 @@ def backbone_state(
 
     Args:
         theirs: The classifier's state dict, with or without one prefix before all keys.
-        own: The backbone's state dict.
+        own: The backbone's state dict, with or without one prefix before all keys (timm's networks in a wrapper).
         source: What ``theirs`` was read from, for messages.
 
     Returns:
@@ -194,60 +139,78 @@ def backbone_state(
     Raises:
         ValueError: Something is missing, left over, or of another shape.
     """
-    state: dict[str, Tensor] = {}
-    left_out: dict[str, None] = {}
-    unknown = []
-    for key, tensor in _plain_names(theirs).items():
-        reason = next((reason for pattern, reason in LEFT_OUT.items() if re.fullmatch(pattern, key)), None)
-        match = REFERENCE.of_theirs(f'backbone.{key}')
-        if reason is not None:
-            left_out[reason] = None
-        elif key in own:
-            state[key] = tensor
-        elif match is not None:
-            order = match.rule.order
-            state[match.ours.removeprefix('backbone.')] = tensor if order is None else order.to_ours(tensor)
-        else:
-            unknown.append(key)
-    unknown += [key for key in state if key not in own]
-    _check_fit(state, own, unknown, source)
-    return state, list(left_out)
-
-
-def _check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], unknown: list[str], source: str) -> None:
-    """Raise the ValueError of ``backbone_state`` unless everything fits."""
-    missing = [key for key in own if key not in state and not LEVEL_NORM.fullmatch(key) and not DERIVED.fullmatch(key)]
+    readings = _readings(_without_prefix(theirs), own)
+    best = max(readings, key=lambda reading: len(reading.state.keys() & own.keys()))  # The first of equals.
     complaints = [
         f'{len(keys)} tensors {what} (such as {keys[0]})'
-        for keys, what in ((missing, 'are missing'), (unknown, 'are left over'))
+        for keys, what in ((best.missing, 'are missing'), (best.left_over, 'are left over'))
         if keys
     ]
-    shapes = [key for key in state if key in own and state[key].shape != own[key].shape]
+    shapes = [key for key in best.state if key in own and best.state[key].shape != own[key].shape]
     complaints += [
-        f'{key} is {tuple(state[key].shape)} there and {tuple(own[key].shape)} in the backbone' for key in shapes[:1]
+        f'{key} is {tuple(best.state[key].shape)} there and {tuple(own[key].shape)} in the backbone'
+        for key in shapes[:1]
     ]
     if complaints:
         raise ValueError(
             f'The weights of {source} are not of this backbone: {", ".join(complaints)}; set '
             'model.backbone.init_cfg.checkpoint to those of the same network.'
         )
+    return best.state, best.left_out
 
 
-def _plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors without a prefix before all keys, and timm's Swin numbered as its authors number it."""
-    names = list(state)
+class _Reading(NamedTuple):
+    """What a file holds if its names are those of one table."""
+
+    state: dict[str, Tensor]
+    """Keys of the backbone."""
+    left_out: list[str]
+    left_over: list[str]
+    missing: list[str]
+
+
+def _readings(theirs: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterator[_Reading]:
+    """Read a file in every way that its names may be meant."""
+    # A wrapper, as mmseg's of timm, puts a prefix before all names.
+    first = next(iter(own), '')
+    prefixes = ['', *(first[: dot.end()] for dot in re.finditer(r'\.', first))]
+    for prefix in (prefix for prefix in prefixes if all(key.startswith(prefix) for key in own)):
+        family = backbone_of(key.removeprefix(prefix) for key in own)
+        for table in family.tables:
+            yield _read_as(theirs, own, prefix, family, table)
+
+
+def _read_as(
+    theirs: Mapping[str, Tensor], own: Mapping[str, Tensor], prefix: str, family: BackboneNames, table: KeyMap
+) -> _Reading:
+    """Read a file whose names are the backbone's without ``prefix``, or those of ``table``."""
+
+    def find(key: str) -> Match | None:
+        for name in (key, key.replace('.', '_', 1)):  # timm's networks for features call stages.0 stages_0.
+            if prefix + name in own:
+                return Match(prefix + name, (key,))
+        match = table.of_theirs(key)
+        return match and match._replace(ours=prefix + match.ours)
+
+    left_out = _reasons(theirs, family.left_out)
+    found = rename({key: tensor for key, tensor in theirs.items() if key not in left_out}, find)
+    left_out |= _reasons(found.unknown, CLASSIFIER)
+    left_over = [key for key in found.unknown if key not in left_out] + found.twice
+    left_over += [key for key in found.state if key not in own]
+    names = (COUNTER, *family.start_new, *(derived.name for derived in family.derived))
+    optional = {key for name in names for key in keys_like(own, prefix + name)}
+    missing = [key for key in own if key not in found.state and key not in optional]
+    return _Reading(found.state, list(dict.fromkeys(left_out.values())), left_over, missing)
+
+
+def _reasons(keys: Iterable[str], patterns: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys that a pattern fits, and what they are."""
+    return {key: what for key in keys for pattern, what in patterns.items() if re.fullmatch(pattern, key)}
+
+
+def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without a prefix before all keys."""
     for prefix in ('module.', 'model.', 'backbone.'):
-        if all(name.startswith(prefix) for name in names):
-            names = [name.removeprefix(prefix) for name in names]
-    if _starts_with_merging(names):
-        names = [
-            re.sub(r'^layers\.(\d)(?=\.downsample\.)', lambda found: f'layers.{int(found[1]) - 1}', name)
-            for name in names
-        ]
-    return dict(zip(names, state.values(), strict=True))
-
-
-def _starts_with_merging(names: Iterable[str]) -> bool:
-    """Return whether patches are merged at the start of a stage (timm) and not at the end of the one before."""
-    levels = {name.split('.')[1] for name in names if re.match(r'layers\.\d\.downsample\.', name)}
-    return bool(levels) and '0' not in levels
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return dict(state)

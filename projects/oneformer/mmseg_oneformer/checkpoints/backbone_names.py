@@ -1,0 +1,145 @@
+"""What the tensors of a backbone are called, here and elsewhere: an entry for each family, made by its backbone's file.
+
+Whatever reads, converts, recognises or initialises weights knows families from here alone. A file outside of the
+package registers its entry in the same way. A backbone without an entry trains, saves and loads all the same; it only
+has no other names than its own.
+
+Names are relative to the backbone and may hold fields (``conversion.keys.FIELDS``).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from .conversion.keys import KeyMap, Names, compile_name, keys_like, under
+
+PREFIX = 'backbone.'
+"""Of a backbone's names in a whole model of ours."""
+
+State = Mapping[str, Tensor]
+
+HUB_STAGES = ['stage1', 'stage2', 'stage3', 'stage4']
+"""What transformers calls the levels of a backbone."""
+
+HUB_LEVEL_NORMS = under('', '', [(f'norm{i}.{{wb}}', f'hidden_states_norms.{HUB_STAGES[i]}.{{wb}}') for i in range(4)])
+"""Lines of ``HubNames.names`` for a backbone with a norm behind each level."""
+
+
+class BackboneFile(NamedTuple):
+    """A published file of a classifier."""
+
+    url: str
+    what: str
+    """Size, data and pixels, for messages."""
+    timm: str | None = None
+    """Name of the same weights in timm, which takes them from another place."""
+
+
+class Derived(NamedTuple):
+    """Tensors that follow from others, so that a file need not have them."""
+
+    name: str
+    source: str
+    formula: Callable[[Tensor], Tensor]
+    reason: str
+    """What they follow from."""
+
+
+@dataclass(frozen=True, eq=False)
+class HubNames:
+    """A family in Hugging Face's transformers, as its files spell it."""
+
+    names: Sequence[Names] = ()
+    config: Callable[[State, Mapping[str, Any]], dict[str, Any] | None] = lambda state, backbone: None
+    """From a backbone's tensors and its config to ``backbone_config``; None where that cannot be expressed."""
+    in_memory: Sequence[tuple[str, str]] = ()
+    """How its modules spell a part of a name, and how files do, where they differ."""
+    unread_norm: tuple[str, str] | None = None
+    """A norm there that OneFormer does not read, and a norm of ours that is as wide."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BackboneNames:
+    """One family; only the first two fields are needed."""
+
+    family: str
+    block: str
+    """A tensor that each block has and no other family: tells whose a state dict is, and its depth."""
+    width: str = ''
+    """A tensor that is as long as the backbone is wide."""
+    sizes: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    """(blocks, width) -> how names of models call this size."""
+    settings: Callable[[State], dict[str, int]] = lambda state: {}
+    """Arguments of the backbone that tensors show and the name of a model does not."""
+
+    reference: Sequence[Names] = ()
+    """Our names beside those in OneFormer's reference code or a fork of it; ``['{any}']`` if they are the same."""
+    hub: HubNames = HubNames()
+    derived: Sequence[Derived] = ()
+    no_decay: Sequence[str] = ()
+    """Parameters without weight decay, where the class is a library's; one's own class has ``no_weight_decay()``."""
+
+    classifiers: Sequence[Sequence[Names]] = ()
+    """Spellings of classifiers' files, a table each, besides our names and ``reference``."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Tensors of such a file that the backbone has no use for, by regular expression, and what they are."""
+    start_new: Sequence[str] = ()
+    """Parameters of the backbone that no classifier has."""
+    files: Mapping[str, BackboneFile] = field(default_factory=dict)
+    """Published files by short name."""
+
+    @cached_property
+    def tables(self) -> list[KeyMap]:
+        """The spellings that a classifier's file may have."""
+        return [KeyMap(under('', '', names)) for names in (self.reference, *self.classifiers)]
+
+    def names_in(self, form: str) -> Sequence[Names]:
+        """Return the table of a form ('shi' or 'hf')."""
+        return self.hub.names if form == 'hf' else self.reference
+
+    def count_blocks(self, keys: Iterable[str]) -> int:
+        """Return how many blocks a backbone with these keys has."""
+        return len(keys_like(keys, self.block))
+
+
+UNKNOWN = BackboneNames(family='unknown', block='')
+"""Stands for every family without an entry."""
+
+_ENTRIES: dict[str, BackboneNames] = {}
+
+
+def register_backbone(names: BackboneNames) -> None:
+    """Make a family known.
+
+    Raises:
+        ValueError: There is an entry of this family, or a name in it has an unknown field.
+    """
+    if names.family in _ENTRIES:
+        raise ValueError(f'There is an entry for the backbones {names.family} already; give yours another family.')
+    # Compiled here, so that a mistake in a name is found where it was made.
+    _ = compile_name(names.block), names.tables, KeyMap(under('', '', names.hub.names))
+    _ENTRIES[names.family] = names
+
+
+def known_backbones() -> list[BackboneNames]:
+    """Return all entries, the last registered first: it may be a special case of an older one."""
+    return list(reversed(_ENTRIES.values()))
+
+
+def backbone_of(keys: Iterable[str]) -> BackboneNames:
+    """Return the entry of the family that a backbone with these keys is of, or ``UNKNOWN``."""
+    keys = list(keys)
+    return next((names for names in known_backbones() if names.count_blocks(keys)), UNKNOWN)
+
+
+def published_files() -> dict[str, BackboneFile]:
+    """Return the published files of all families by short name."""
+    return dict(sorted(item for names in known_backbones() for item in names.files.items()))
+
+
+def tensors_of_backbone(state: State) -> dict[str, Tensor]:
+    """Return the backbone's part of a model's state dict."""
+    return {key.removeprefix(PREFIX): tensor for key, tensor in state.items() if key.startswith(PREFIX)}
