@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
 from torch import nn
 
 from mmseg_oneformer.engine import CpuAmpOptimWrapper, parameter_groups
@@ -14,6 +15,10 @@ class ToyBackbone(nn.Module):
         self.frozen = nn.BatchNorm2d(4).requires_grad_(False)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(3))
         self.absolute_pos_embed = nn.Parameter(torch.zeros(3))
+
+    def no_weight_decay(self):
+        """timm's and BEiT's convention, which may name what this variant does not have."""
+        return {'relative_position_bias_table', 'absolute_pos_embed', 'cls_token'}
 
 
 class SubclassedNorm(nn.LayerNorm):
@@ -65,6 +70,43 @@ def test_parameter_groups__norms_of_the_backbone_decay_on_request():
         (1e-5, 0.0): GROUPS[1e-5, 0.0] - moved,
     }
     assert {(round(group['lr'], 9), group['weight_decay']): set(group['names']) for group in groups} == wanted
+
+
+class ToyTextEncoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.positional_embedding = nn.Parameter(torch.zeros(3))
+
+    def no_weight_decay(self):
+        return {'positional_embedding'}
+
+
+def without_decay(backbone):
+    """Names of the parameters of a model with this backbone that do not decay."""
+    model = nn.ModuleDict({'backbone': backbone, 'text_encoder': ToyTextEncoder()})
+    groups = parameter_groups(model, lr=1e-4, weight_decay=0.05)
+    return {name for group in groups if not group['weight_decay'] for name in group['names']}
+
+
+def test_parameter_groups__what_a_vit_of_timm_says():
+    """As timm trains it; the text encoder of the published models decays whole, whatever its class says."""
+    options = {'embed_dim': 8, 'depth': 1, 'num_heads': 1, 'img_size': 32, 'out_indices': (0,), 'pretrained': False}
+    backbone = MODELS.build({'type': 'mmseg.TIMMBackbone', 'model_name': 'vit_tiny_patch16_224', **options})
+    vit = 'backbone.timm_model.model'
+    norms = {f'{vit}.blocks.0.norm{i}.{name}' for i in (1, 2) for name in ('weight', 'bias')}
+    assert without_decay(backbone) == norms | {f'{vit}.cls_token', f'{vit}.pos_embed'}
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_parameter_groups__swin_of_a_library(scope):
+    """Its class says nothing; the entry of its names does."""
+    options = {'pretrain_img_size': 32, 'embed_dims': 4, 'depths': [1, 1, 1, 1], 'num_heads': [1, 1, 1, 1]}
+    backbone = MODELS.build({'type': f'{scope}.SwinTransformer', 'use_abs_pos_embed': True, **options})
+    raw = {name for name in without_decay(backbone) if 'norm' not in name}
+    assert raw == {
+        'backbone.absolute_pos_embed',
+        *(f'backbone.stages.{i}.blocks.0.attn.w_msa.relative_position_bias_table' for i in range(4)),
+    }
 
 
 def build(**options):

@@ -3,7 +3,8 @@
 The published models were trained with one learning rate for everything but the backbone (a tenth of it), and without
 weight decay on norms, embeddings and the tables of positions. All other parameters decay, also the raw ones
 (``level_embed`` of the pixel decoder, the text encoder's positions, the contrastive temperature, DiNAT's bias tables)
-and biases; and so do all norms of ConvNeXt, whose authors wrote a class of their own (``backbone_norm_decay``).
+and biases; and so do all norms of ConvNeXt, whose authors wrote a class of their own (``backbone_norm_decay``). A
+backbone exempts raw parameters by ``no_weight_decay()``; of a library's class the entry of its names says them.
 mmengine's ``paramwise_cfg`` cannot say this: a ``custom_keys`` entry for the backbone switches its rule for norms off
 in there, and keys match by substring.
 """
@@ -17,13 +18,15 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
+from ..checkpoints.backbone_names import backbone_of
+from ..checkpoints.conversion.keys import keys_like
+
 NORMS = (
     nn.modules.batchnorm._NormBase,  # BatchNorm1d to 3d, SyncBatchNorm, InstanceNorm
     nn.GroupNorm,
     nn.LayerNorm,
     nn.LocalResponseNorm,
 )
-NO_DECAY_NAMES = ('relative_position_bias_table', 'absolute_pos_embed')
 
 
 def parameter_groups(
@@ -48,6 +51,7 @@ def parameter_groups(
     """
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}
     seen: set[int] = set()
+    exempt = _without_decay(model)
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or id(parameter) in seen:
@@ -58,7 +62,7 @@ def parameter_groups(
             if isinstance(module, NORMS):
                 decays = in_backbone and backbone_norm_decay
             else:
-                decays = not isinstance(module, nn.Embedding) and name not in NO_DECAY_NAMES
+                decays = not isinstance(module, nn.Embedding) and id(parameter) not in exempt
             group = groups.setdefault(
                 (in_backbone, decays),
                 {
@@ -73,6 +77,23 @@ def parameter_groups(
     trainable = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     assert seen == trainable, 'every trainable parameter has to be in exactly one group'
     return [groups[key] for key in sorted(groups)]
+
+
+def _without_decay(model: nn.Module) -> set[int]:
+    """Return the ids of the raw parameters that backbones exempt.
+
+    ``no_weight_decay()``, which any module may have, is timm's and BEiT's convention: names relative to the module.
+    """
+    exempt: set[int] = set()
+    for path, module in model.named_modules():
+        if 'backbone' not in path.split('.'):
+            continue  # open_clip's text encoder has the method too, and that of the published models decays whole
+        own = dict(module.named_parameters())
+        names = set(module.no_weight_decay()) if hasattr(module, 'no_weight_decay') else set()
+        if path.split('.')[-1] == 'backbone':
+            names |= {key for name in backbone_of(own).no_decay for key in keys_like(own, name)}
+        exempt |= {id(own[name]) for name in names & own.keys()}
+    return exempt
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
