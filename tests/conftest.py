@@ -149,6 +149,19 @@ def start_ranks(tmp_path):
         process.wait()
 
 
+@pytest.fixture(scope='session')
+def warm_python(tmp_path_factory):
+    """Address of a server that starts Python scripts without importing anything anew."""
+    address = tmp_path_factory.mktemp('warm') / 'socket'
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'MPLBACKEND': 'Agg'}
+    with subprocess.Popen([sys.executable, TOY / 'warm_python.py', 'serve', address], env=env) as server:
+        while not address.exists():
+            assert server.poll() is None
+            time.sleep(0.1)
+        yield address
+        server.terminate()
+
+
 @pytest.fixture
 def run_tool(tmp_path):
     """Run a tool of ``tools/`` as a user would, in an empty folder; returns the finished process."""

@@ -125,7 +125,8 @@ def test_options__defaults_are_as_in_configs_md():
     """Every name in the first column of the tables of options is one of the base config or of its class."""
     cfg = Config.fromfile(ROOT / 'configs/_base_/models/oneformer_r50.py')
     classes = ('head', 'task_token', 'pixel_decoder')
-    known = cfg.pretty_text + ''.join((PACKAGE / f'models/{name}.py').read_text() for name in classes)
+    files = [*(PACKAGE / f'models/{name}.py' for name in classes), *(PACKAGE / 'models/losses').glob('*.py')]
+    known = cfg.pretty_text + ''.join(file.read_text() for file in files)
     text = (ROOT / 'docs/configs.md').read_text()
     tables = text[text.index('## The model') : text.index('## Data')]
     first_columns = re.findall(r'^\| ([^|]*`[^|]*) \|', tables, re.MULTILINE)

@@ -120,19 +120,6 @@ def page_id(path):
 
 
 @pytest.fixture(scope='session')
-def warm_python(tmp_path_factory):
-    """Address of a server that starts Python scripts without importing anything anew."""
-    address = tmp_path_factory.mktemp('warm') / 'socket'
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'MPLBACKEND': 'Agg'}
-    with subprocess.Popen([sys.executable, TOY / 'warm_python.py', 'serve', address], env=env) as server:
-        while not address.exists():
-            assert server.poll() is None
-            time.sleep(0.1)
-        yield address
-        server.terminate()
-
-
-@pytest.fixture(scope='session')
 def environment(tmp_path_factory, warm_python):
     """A shell whose ``python`` is ours and warm, and that has no network but this machine's own."""
     home = tmp_path_factory.mktemp('home')

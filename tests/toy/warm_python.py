@@ -92,7 +92,7 @@ def run(request):
     os.environ.update(request['environment'])
     script, *arguments = request['arguments']
     sys.argv = [script, *arguments]
-    sys.path[0] = str(Path(script).resolve().parent)
+    sys.path[:1] = [str(Path(script).resolve().parent), *filter(None, os.environ.get('PYTHONPATH', '').split(':'))]
     sys.stdin = open(0, encoding='utf-8')  # noqa: PTH123, SIM115
     runpy.run_path(script, run_name='__main__')
 
