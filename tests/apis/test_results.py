@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.apis.results import AnswerWriter, OneFormerResult
+from mmseg_oneformer.apis.results import OneFormerResult, PredictionWriter
 from mmseg_oneformer.apis.results.agreement import compare
 from mmseg_oneformer.apis.sources import Source
 from mmseg_oneformer.datasets.drawing import STUFF, THINGS, draw_scene
@@ -178,7 +178,7 @@ def test_save__writes_every_answer(result, tmp_path):
     ],
 )
 def test_writer__numbers_of_images(tmp_path, names, numbers):
-    writer = AnswerWriter(tmp_path, [Source(name, f'{name}.jpg') for name in names], META)
+    writer = PredictionWriter(tmp_path, [Source(name, f'{name}.jpg') for name in names], META)
     assert writer.image_ids == dict(zip(names, numbers, strict=True))
 
 

@@ -5,17 +5,17 @@ from ..zoo.weights import find_weights, resolve_weights
 from .inferencer import OneFormerInferencer
 from .photo_logits import PhotoLogits
 from .preprocessing import PreparedPhoto
-from .results import AnswerWriter, Instances, OneFormerResult, Panoptic, VideoWriter
+from .results import Instances, OneFormerResult, Panoptic, PredictionWriter, VideoWriter
 from .sources import Frame, Source, Video
 
 __all__ = [
-    'AnswerWriter',
     'Frame',
     'Instances',
     'OneFormerInferencer',
     'OneFormerResult',
     'Panoptic',
     'PhotoLogits',
+    'PredictionWriter',
     'PreparedPhoto',
     'Source',
     'Video',

@@ -31,7 +31,7 @@ from .model_loading import build_model, choose_device, dataset_meta_of, model_co
 from .photo_logits import PhotoLogits
 from .pipelining import read_ahead, write_behind
 from .preprocessing import PhotoLoader, PreparedPhoto
-from .results import AnswerWriter, OneFormerResult, VideoWriter
+from .results import OneFormerResult, PredictionWriter, VideoWriter
 from .sources import Input, Source, Video, collect_sources
 from .videos import count_images, each_image
 
@@ -118,8 +118,8 @@ class OneFormerInferencer:
             batch_size: Images that go through the network together. Smaller ones are padded to the largest, which
                 changes their answers a little; 1 gives the exact ones.
             progress: Show a progress bar for more than one image.
-            out_dir: Also write the answers here: those of photos as described at :class:`AnswerWriter`, those of videos
-                as at :class:`VideoWriter`.
+            out_dir: Also write the predictions here: those of photos as described at :class:`PredictionWriter`, those
+                of videos as at :class:`VideoWriter`.
             mask_format: Instances as 'dense' masks (n, H, W), as 'rle', a list of COCO's run-length codes, or as the
                 config says: 'auto', codes for photos above 4 megapixels.
             channel_order: 'rgb' or 'bgr', of arrays and tensors, which do not say it themselves.
@@ -197,7 +197,7 @@ class OneFormerInferencer:
             options['mask_format'] = mask_format
         items, writers = collect_sources(inputs, channel_order, allow_urls), None
         if out_dir is not None:
-            photos = AnswerWriter(out_dir, [item for item in items if isinstance(item, Source)], self.dataset_meta)
+            photos = PredictionWriter(out_dir, [item for item in items if isinstance(item, Source)], self.dataset_meta)
             videos = VideoWriter(out_dir, [item for item in items if isinstance(item, Video)], self.dataset_meta)
             writers = photos, videos
         count = count_images(items, max_frames)
@@ -210,7 +210,7 @@ class OneFormerInferencer:
         options: Mapping[str, Any],
         batch_size: int,
         bar: Callable[[], tqdm],
-        writers: tuple[AnswerWriter, VideoWriter] | None,
+        writers: tuple[PredictionWriter, VideoWriter] | None,
         on_broken: Callable[[Source, str], None] | None,
     ) -> Generator[OneFormerResult, None, None]:
         with ExitStack() as stack:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ...apis import OneFormerResult, Panoptic
-from ...apis.results.areas import Box, connected_areas
+from ...apis.results.agreement import Box, connected_areas
 from ...apis.results.regions import regions
 
 Array = np.ndarray

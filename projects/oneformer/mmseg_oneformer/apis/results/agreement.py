@@ -4,14 +4,16 @@ One model gives all three, so an area where they differ is one the model is not 
 is trusted, and worth a label. Users of three separate models have no such check.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
-from .areas import Box, connected_areas
+__all__ = ['Agreement', 'Area', 'Box', 'Disagreement', 'compare', 'connected_areas']
 
-__all__ = ['Agreement', 'Disagreement', 'compare']
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels, right and bottom one past the last."""
 
 
 class Disagreement(NamedTuple):
@@ -92,3 +94,34 @@ def compare(
         )
         found.append(Disagreement(area.size, area.box, *names))
     return Agreement(semantic_panoptic, instance_panoptic, float(1 - known.mean()), tuple(found))
+
+
+class Area(NamedTuple):
+    """Pixels that hang together, by edges or corners."""
+
+    size: int
+    """Pixels."""
+    box: Box
+    inside: np.ndarray
+    """(bottom - top, right - left) bool: its pixels among those of the box."""
+
+    def usual_class(self, labels: np.ndarray, classes: Sequence[str], missing: str) -> str:
+        """Return the name of the class that most of its pixels have.
+
+        Args:
+            labels: Class indices (H, W), -1 where there is none.
+            classes: Names.
+            missing: What -1 is called.
+        """
+        left, top, right, bottom = self.box
+        label = int(np.bincount(labels[top:bottom, left:right][self.inside] + 1).argmax()) - 1
+        return missing if label < 0 else classes[label]
+
+
+def connected_areas(differs: np.ndarray) -> Iterator[Area]:
+    """Yield the connected areas of a map (H, W) bool, the largest first."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(differs.astype(np.uint8), connectivity=8)
+    for number in sorted(range(1, count), key=lambda k: -stats[k, cv2.CC_STAT_AREA]):
+        left, top, width, height, size = stats[number].tolist()
+        box = (left, top, left + width, top + height)
+        yield Area(size, box, parts[top : top + height, left : left + width] == number)

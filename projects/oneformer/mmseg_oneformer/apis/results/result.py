@@ -23,9 +23,9 @@ from ...visualization.colors import Color
 from ..sources import Source
 from . import exports
 from .agreement import Agreement, compare
-from .answers import Instances, Panoptic, PanopticSegment, tally
+from .predictions import Instances, Panoptic, PanopticSegment, tally
 from .regions import FIELDS, check_answered, present_classes, regions
-from .writer import AnswerWriter
+from .writers import PredictionWriter
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -148,11 +148,11 @@ class OneFormerResult:
         return stream.getvalue()
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the answers into a folder, as :class:`AnswerWriter` describes; returns the folder.
+        """Write the answers into a folder, as :class:`PredictionWriter` describes; returns the folder.
 
         One image's JSON files are overwritten by the next one's: give each its own folder, or ``out_dir`` to the call.
         """
-        with AnswerWriter(folder, [self.source], self.dataset_meta) as writer:
+        with PredictionWriter(folder, [self.source], self.dataset_meta) as writer:
             writer.add(self.source, self.image, self.sample)
         return Path(folder)
 

@@ -1,4 +1,4 @@
-"""One answer as a user holds it: instances, and the panoptic map with its segments.
+"""One prediction as a user holds it: instances, and the panoptic map with its segments.
 
 Nothing is computed before it is asked for: masks stay run-length codes or tensors until somebody reads them.
 """
