@@ -12,8 +12,8 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
 from mmseg_oneformer.analysis.comparison import Compared, DifferingRegion, Gallery, compare_photo, differences
-from mmseg_oneformer.analysis.comparison.differences import best_labels, find_regions, instances_differ
-from mmseg_oneformer.analysis.comparison.pictures import draw_annotation, draw_compared
+from mmseg_oneformer.analysis.comparison.measure import best_labels, find_regions, instances_differ
+from mmseg_oneformer.analysis.comparison.page import draw_annotation, draw_compared
 from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult
 from mmseg_oneformer.evaluation.ground_truth import PanopticTruth
 from mmseg_oneformer.evaluation.matching import match_segments
@@ -137,7 +137,7 @@ def test_compare_photo__quality_where_the_truth_is_known():
 
 
 def test_draw_compared__each_answer_under_its_name(monkeypatch):
-    monkeypatch.setattr('mmseg_oneformer.analysis.comparison.pictures.panel', lambda pictures, height: pictures)
+    monkeypatch.setattr('mmseg_oneformer.analysis.comparison.page.panel', lambda pictures, height: pictures)
     labels = np.full(SIZE, 2)
     labels[5:20, 10:30] = 1
     first, second = result(), result(semantic=labels)

@@ -44,8 +44,7 @@ with loading(__name__, parse_args):
     from mmengine.structures import BaseDataElement
     from tqdm import tqdm
 
-    from mmseg_oneformer.analysis.comparison import Gallery, compare_photo, draw_compared
-    from mmseg_oneformer.analysis.comparison.page import describe_quality
+    from mmseg_oneformer.analysis.comparison import Gallery, compare_photo, describe_quality, draw_compared
     from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult
     from mmseg_oneformer.files import check_writable
     from mmseg_oneformer.text_table import format_table

@@ -1,10 +1,7 @@
-"""Two models side by side: where their answers about the same photos differ, and a page of it."""
+"""Two models side by side: where their predictions for the same photos differ, and a page of it."""
 
-from .compared import Compared, compare_photo
-from .differences import Difference, DifferingRegion, differences
-from .gallery import Gallery
-from .page import comparison_page
-from .pictures import draw_compared
+from .measure import Compared, Difference, DifferingRegion, compare_photo, describe_quality, differences
+from .page import Gallery, comparison_page, draw_compared
 
 __all__ = [
     'Compared',
@@ -13,6 +10,7 @@ __all__ = [
     'Gallery',
     'compare_photo',
     'comparison_page',
+    'describe_quality',
     'differences',
     'draw_compared',
 ]

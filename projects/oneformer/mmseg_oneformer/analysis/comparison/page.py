@@ -1,18 +1,29 @@
-"""The page of a comparison: a folder with one HTML file and JPEGs, to be opened without a server or a network.
+"""The page of a comparison: the photos that differ most, as pictures and HTML that need no server and no network."""
 
-Whatever comes from data is escaped, and the page allows no script and no style but its own.
-"""
-
-import base64
-import hashlib
-from collections.abc import Mapping, Sequence
+import heapq
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from ...evaluation.report.assets import STYLE as BASE
-from .compared import Compared
-from .quality import QUALITIES
+import numpy as np
+from mmengine.structures import BaseDataElement
+from PIL import Image
 
+from ...apis import OneFormerResult
+from ...evaluation.ground_truth import PanopticTruth, panoptic_truth
+from ...evaluation.report.assets import STYLE as BASE
+from ...evaluation.report.assets import html_page, picture_folder
+from ...files import write_atomic
+from ...visualization import draw_panoptic, draw_semantic, enlarge, palette_colors, panel
+from ...visualization.boxes import draw_boxes
+from ...visualization.samples import display_names
+from .measure import Compared, describe_quality, truth_labels
+
+HEIGHT = 400
+"""Of each picture on a page, in pixels."""
 STYLE = (
     BASE
     + """
@@ -25,6 +36,130 @@ td:nth-child(n+3), th:nth-child(n+3) { text-align: left; }
 )
 
 
+class Gallery:
+    """Takes photo after photo and keeps the pictures of the most different ones, as JPEGs in memory.
+
+    Args:
+        names: Of the two models.
+        most: Photos on the page.
+    """
+
+    def __init__(self, names: Sequence[str], most: int) -> None:
+        self.names, self.most = tuple(names), most
+        self._photos: list[dict[str, Any]] = []
+        self._compared: list[Sequence[Compared]] = []
+        self._kept: list[tuple[float, int, dict[str, bytes]]] = []  # a heap, the least different on top
+
+    def add(self, name: str, compared: Sequence[Compared], draw: Callable[[Compared], np.ndarray]) -> None:
+        """Note a photo; ``draw`` is called for each task if the photo is among the most different so far."""
+        number, share = len(self._photos), float(np.mean([one.share for one in compared]))
+        self._photos.append({'photo': name, 'share': share} | {one.task: _plain(one) for one in compared})
+        self._compared.append(compared)
+        if len(self._kept) < self.most or share > self._kept[0][0]:
+            # Of equals the earlier stays: its negative number is the larger.
+            heapq.heappush(self._kept, (share, -number, {one.task: _jpeg(draw(one)) for one in compared}))
+            if len(self._kept) > self.most:
+                heapq.heappop(self._kept)
+
+    def summary(self) -> dict[str, Any]:
+        """Return ``num_photos``, and ``tasks`` with mean ``share`` (0..1) and mean ``qualities`` (0-100) of each."""
+        tasks: dict[str, Any] = {}
+        for number, one in enumerate(self._compared[0] if self._compared else ()):
+            column = [compared[number] for compared in self._compared]
+            qualities = [one.qualities for one in column if one.qualities is not None]
+            tasks[one.task] = {
+                'share': float(np.mean([one.share for one in column])),
+                'qualities': [_mean(side) for side in zip(*qualities)] if qualities else None,
+            }
+        return {'num_photos': len(self._photos), 'tasks': tasks}
+
+    def write(self, folder: Path) -> Path:
+        """Write ``index.html``, ``comparison.json`` and ``pictures``; those of an earlier page are removed.
+
+        Returns:
+            Path of the page.
+        """
+        picture_folder(folder, r'\d{4}_(semantic|instance|panoptic)\.jpg')
+        shown = []
+        for rank, (_, negative, files) in enumerate(sorted(self._kept, reverse=True), start=1):
+            paths: Mapping[str, str] = {task: f'pictures/{rank:04}_{task}.jpg' for task in files}
+            for task, jpeg in files.items():
+                write_atomic(folder / paths[task], jpeg)
+            shown.append((self._photos[-negative]['photo'], paths, self._compared[-negative]))
+        summary = self.summary()
+        photos = sorted(self._photos, key=lambda photo: -photo['share'])
+        content = {'schema': 1, 'models': self.names, **summary, 'photos': photos}
+        write_atomic(folder / 'comparison.json', json.dumps(content, indent=1) + '\n')
+        write_atomic(folder / 'index.html', comparison_page(self.names, summary, shown))
+        return folder / 'index.html'
+
+
+def _plain(one: Compared) -> dict[str, Any]:
+    return {
+        'share': one.share,
+        'qualities': one.qualities,
+        'regions': [region._asdict() for region in one.regions],
+    }
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, 'JPEG', quality=88)
+    return buffer.getvalue()
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of what is known, None where nothing is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def draw_compared(
+    predictions: Sequence[OneFormerResult],
+    names: Sequence[str],
+    compared: Compared,
+    truth: BaseDataElement | None = None,
+    score_thr: float = 0.5,
+) -> np.ndarray:
+    """Draw photo, annotation if it is known, and both predictions, with boxes where these differ (paper, Figure 5).
+
+    Args:
+        predictions: Of the two models.
+        names: Of the two models.
+        compared: What was found.
+        truth: A data sample with a panoptic annotation.
+        score_thr: Instances below are not drawn.
+
+    Returns:
+        The page, (H', W', 3) uint8 RGB.
+    """
+    first = predictions[0]
+    photo = np.ascontiguousarray(first.image[:, :, ::-1])
+    pictures = {'photo': enlarge(photo)[0]}
+    if truth is not None:
+        pictures['annotation'] = draw_annotation(
+            photo, panoptic_truth(truth.to_dict()), compared.task, first.dataset_meta
+        )
+    for name, prediction in zip(names, predictions):
+        pictures[name] = prediction.plot(compared.task, score_thr)
+    boxes = [region.box for region in compared.regions]
+    return panel({title: draw_boxes(one, boxes, first.size) for title, one in pictures.items()}, height=HEIGHT)
+
+
+def draw_annotation(photo: np.ndarray, truth: PanopticTruth, task: str, meta: Mapping[str, Any]) -> np.ndarray:
+    """Draw what a task should predict, (H', W', 3) uint8 RGB, from a panoptic annotation."""
+    classes, palette = display_names(meta['classes']), palette_colors(meta)
+    if task == 'semantic':
+        return draw_semantic(photo, truth_labels(truth), classes, palette)
+    wanted = [
+        (number, one)
+        for number, one in enumerate(truth.segments, start=1)
+        if task == 'panoptic' or (one['isthing'] and not one['iscrowd'])  # an instance is neither stuff nor a crowd
+    ]
+    table = [{'id': number, 'category_id': one['label'], 'isthing': one['isthing']} for number, one in wanted]
+    return draw_panoptic(photo, truth.index_map, table, classes, palette)
+
+
 def comparison_page(
     names: Sequence[str], summary: Mapping[str, Any], shown: Sequence[tuple[str, Mapping[str, str], Sequence[Compared]]]
 ) -> str:
@@ -35,21 +170,10 @@ def comparison_page(
         summary: ``num_photos``, and ``tasks`` with ``share`` and ``qualities`` of each.
         shown: For each photo its name, the files of its pictures by task, and what was found.
     """
-    style = f"'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
     first, second = (escape(name) for name in names)
     rows = ''.join(_summary_row(task, one) for task, one in summary['tasks'].items())
     cards = ''.join(_card(*photo, (first, second)) for photo in shown)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src 'self' file:; style-src {style}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{first} and {second}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header>
+    body = f"""<header>
 <h1>{first} and {second}</h1>
 <p>{summary['num_photos']} photos, the most different first; {len(shown)} are shown,
 <a href="comparison.json">comparison.json</a> has the numbers of all.</p>
@@ -58,14 +182,8 @@ def comparison_page(
 </header>
 <main>
 {cards}</main>
-</body>
-</html>
 """
-
-
-def describe_quality(task: str, value: float | None) -> str:
-    """Return a quality with its name, or a dash."""
-    return '-' if value is None else f'{QUALITIES[task]} {value:.1f}'
+    return html_page(f'{first} and {second}', body, STYLE)
 
 
 def _summary_row(task: str, one: Mapping[str, Any]) -> str:

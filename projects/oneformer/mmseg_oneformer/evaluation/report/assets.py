@@ -1,6 +1,53 @@
-"""Style and script of the page."""
+"""What pages in a folder are made of: the frame, a place for pictures, style and script."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
 
 from ...visualization.errors import CONFUSED, FALSE, MISSED
+
+
+def html_page(title: str, body: str, style: str, script: str = '') -> str:
+    """Return a page that may load nothing but its own pictures, style and script.
+
+    Args:
+        title: Escaped HTML.
+        body: HTML, whose values from data are escaped.
+        style: CSS.
+        script: JavaScript that runs behind the body.
+    """
+    policy = f"default-src 'none'; img-src 'self' file:; style-src {_hash(style)}"
+    if script:
+        policy += f'; script-src {_hash(script)}'
+        body += f'<script>{script}</script>\n'
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}</body>
+</html>
+"""
+
+
+def picture_folder(folder: Path, pattern: str) -> Path:
+    """Make ``folder / 'pictures'`` without the files of an earlier page, whose names match ``pattern``."""
+    pictures = folder / 'pictures'
+    pictures.mkdir(parents=True, exist_ok=True)
+    for old in pictures.iterdir():
+        if re.fullmatch(pattern, old.name):
+            old.unlink()
+    return pictures
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _css(color: tuple[int, int, int]) -> str:

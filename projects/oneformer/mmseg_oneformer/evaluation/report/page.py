@@ -8,9 +8,6 @@ Decisions:
   chosen stands in the address, ``#sort=fn&class=3``, so that it can be linked to.
 """
 
-import base64
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -26,7 +23,7 @@ from ...visualization.colors import palette_colors
 from ...visualization.errors import draw_errors
 from ...visualization.overlay import draw_panoptic, enlarge
 from ...visualization.samples import display_names
-from .assets import SCRIPT, STYLE
+from .assets import SCRIPT, STYLE, html_page, picture_folder
 from .records import Record
 
 LONG_SIDE, THUMBNAIL = 1280, 320
@@ -65,11 +62,7 @@ def write_page(
     Returns:
         Path of the page.
     """
-    pictures = folder / 'pictures'
-    pictures.mkdir(parents=True, exist_ok=True)
-    for old in pictures.iterdir():
-        if re.fullmatch(rf'\d+_({"|".join(VIEWS)})(_small)?\.jpg', old.name):
-            old.unlink()
+    pictures = picture_folder(folder, rf'\d+_({"|".join(VIEWS)})(_small)?\.jpg')
     ordered = sorted(shown, key=lambda one: 101.0 if one.record['quality'] is None else one.record['quality'])
     cards = []
     for number, one in enumerate(ordered, start=1):
@@ -121,10 +114,6 @@ def _page(
     cards: Sequence[str], shown: Sequence[Shown], counts: Sequence[Mapping[str, Any]], title: str, num_images: int
 ) -> str:
     """Return the HTML of the page."""
-    style, script = (
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (STYLE, SCRIPT)
-    )
-    policy = f"default-src 'none'; img-src 'self' file:; style-src {style}; script-src {script}"
     wrong: dict[int, int] = {}
     for one in shown:
         for label in {s['class'] for s in one.record['segments'] if s['outcome'] in ('fp', 'fn')}:
@@ -139,18 +128,9 @@ def _page(
         for row in sorted(counts, key=lambda row: -row['fp'] - row['fn'])
         if row['tp'] or row['fp'] or row['fn']
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title or 'Segments')}: worst images</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header>
-<h1>{escape(title or 'Segments')}</h1>
+    title = escape(title or 'Segments')
+    body = f"""<header>
+<h1>{title}</h1>
 <p>{num_images} images: {totals[0]} segments matched, {totals[1]} false, {totals[2]} missed.
 {len(shown)} of the worst are shown; <a href="report.json">report.json</a> has all.</p>
 <form>
@@ -169,10 +149,8 @@ def _page(
 </details>
 <main id="images">
 {''.join(cards)}</main>
-<script>{SCRIPT}</script>
-</body>
-</html>
 """
+    return html_page(f'{title}: worst images', body, STYLE, SCRIPT)
 
 
 def _card(number: int, record: Record, classes: Sequence[str]) -> str:

@@ -1,21 +1,25 @@
-"""Where two answers to one task differ.
+"""How the predictions of two models about one photo differ, and how good each is where the truth is known.
 
 Decisions:
-* A pixel of the panoptic or instance answers is equal where both have *the same object*, not only the same class: the
-  objects of two answers are paired by class and an IoU above 0.5, as panoptic quality pairs them.
+* A pixel of the panoptic or instance predictions is equal where both have *the same object*, not only the same class:
+  the objects of two predictions are paired by class and an IoU above 0.5, as panoptic quality pairs them.
 * Outlines never agree to the pixel, so boxes are drawn around what is left when thin strips are taken away. The shares
   count every pixel.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from mmengine.structures import BaseDataElement
 
 from ...apis import OneFormerResult, Panoptic
 from ...apis.results.agreement import Box, connected_areas
 from ...apis.results.regions import regions
+from ...evaluation.ground_truth import PanopticTruth, panoptic_truth
+from ...evaluation.report.records import image_record
 
 Array = np.ndarray
 Mask = tuple[int, Array]
@@ -23,22 +27,24 @@ Mask = tuple[int, Array]
 
 THINNEST, SMALLEST = 0.02, 0.002
 """A region with a box is nowhere thinner than this share of the short side or 5 pixels; and its share of the pixels."""
+QUALITIES = {'semantic': 'accuracy', 'panoptic': 'PQ'}
+"""Tasks that have a number for a single photo, and its name. AP is one of a whole data set."""
 
 
 class DifferingRegion(NamedTuple):
-    """A connected area in which two answers differ."""
+    """A connected area in which two predictions differ."""
 
     box: Box
     """Left, top, right, bottom in pixels, right and bottom one past the last."""
     share: float
     """Of the photo's pixels, in 0..1."""
     first: str
-    """The class that most of its pixels have in the first answer; 'nothing' where there is none."""
+    """The class that most of its pixels have in the first prediction; 'nothing' where there is none."""
     second: str
 
 
 class Difference(NamedTuple):
-    """How two answers differ."""
+    """How two predictions differ."""
 
     mask: Array
     """(H, W) bool."""
@@ -51,15 +57,54 @@ class Difference(NamedTuple):
         return float(self.mask.mean())
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Two models' predictions of one task for one photo."""
+
+    task: str
+    share: float
+    """Of the pixels that differ, in 0..1."""
+    regions: tuple[DifferingRegion, ...]
+    qualities: tuple[float | None, float | None] | None
+    """Of both models, 0-100; None without truth."""
+
+
+def compare_photo(
+    predictions: Sequence[OneFormerResult],
+    tasks: Sequence[str],
+    truth: BaseDataElement | None = None,
+    score_thr: float = 0.5,
+) -> list[Compared]:
+    """Compare two models' predictions for one photo.
+
+    Args:
+        predictions: Of the two.
+        tasks: Those to compare; both have predictions of them.
+        truth: A data sample with a panoptic annotation.
+        score_thr: Instances below count as not found.
+
+    Raises:
+        ValueError: The sample has no panoptic annotation.
+    """
+    first, second = predictions
+    known = None if truth is None else panoptic_truth(truth.to_dict())
+    compared = []
+    for task in tasks:
+        difference = differences(first, second, task, score_thr)
+        qualities = None if known is None else (quality(first, task, known), quality(second, task, known))
+        compared.append(Compared(task, difference.share, difference.regions, qualities))
+    return compared
+
+
 def differences(
     first: OneFormerResult, second: OneFormerResult, task: str, score_thr: float = 0.5, most: int = 8
 ) -> Difference:
-    """Compare the answers of two models to one task about one photo.
+    """Compare the predictions of two models of one task for one photo.
 
     Args:
-        first: The first model's answers.
+        first: The first model's predictions.
         second: The second's, of the same classes.
-        task: 'semantic', 'instance' or 'panoptic'; both have answered it.
+        task: 'semantic', 'instance' or 'panoptic'; both have a prediction of it.
         score_thr: Instances below count as not found.
         most: Regions at most.
     """
@@ -93,12 +138,12 @@ def panoptic_differs(first: Panoptic, second: Panoptic) -> Array:
     return ~same[one, other]
 
 
-def _numbered(answer: Panoptic) -> tuple[Array, Array]:
+def _numbered(prediction: Panoptic) -> tuple[Array, Array]:
     """Return a map (H, W) of segments counted from 1, 0 for void, and their classes (n + 1,), the first -1."""
-    numbers = np.zeros(answer.ids.shape, np.int64)
-    for number, segment in enumerate(answer.segments, start=1):
-        numbers[answer.mask(segment)] = number
-    return numbers, np.array([-1, *(segment.label for segment in answer.segments)])
+    numbers = np.zeros(prediction.ids.shape, np.int64)
+    for number, segment in enumerate(prediction.segments, start=1):
+        numbers[prediction.mask(segment)] = number
+    return numbers, np.array([-1, *(segment.label for segment in prediction.segments)])
 
 
 def instances_differ(first: Sequence[Mask], second: Sequence[Mask], size: tuple[int, int]) -> Array:
@@ -130,7 +175,7 @@ def find_regions(mask: Array, labels: tuple[Array, Array], classes: Sequence[str
     """Return the regions of a mask (H, W) bool that are worth a box, the largest first.
 
     Args:
-        mask: Where two answers differ.
+        mask: Where two predictions differ.
         labels: Class indices (H, W) of both, -1 where there is none.
         classes: Names.
     """
@@ -149,3 +194,34 @@ def find_regions(mask: Array, labels: tuple[Array, Array], classes: Sequence[str
 
 def _iou(one: Array, other: Array) -> float:
     return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def quality(prediction: OneFormerResult, task: str, truth: PanopticTruth) -> float | None:
+    """Return the quality of one prediction, 0-100; None where the task has none, or nothing is annotated.
+
+    Args:
+        prediction: Has that of the task.
+        task: 'semantic': the share of the annotated pixels that have their class; 'panoptic': PQ over the segments of
+            this photo, whatever their classes.
+        truth: Annotation of the photo.
+    """
+    if task == 'semantic':
+        assert prediction.semantic is not None
+        labels = truth_labels(truth)
+        known = labels >= 0
+        return 100 * float((prediction.semantic == labels)[known].mean()) if known.any() else None
+    if task == 'panoptic':
+        assert prediction.panoptic is not None
+        segments = [{'id': one.id, 'category_id': one.label} for one in prediction.panoptic.segments]
+        return image_record(truth, prediction.panoptic.ids, segments, len(prediction.classes))['quality']
+    return None
+
+
+def truth_labels(truth: PanopticTruth) -> np.ndarray:
+    """Return the annotated class (H, W) of each pixel, -1 for void."""
+    return np.array([-1, *(segment['label'] for segment in truth.segments)], np.int64)[truth.index_map]
+
+
+def describe_quality(task: str, value: float | None) -> str:
+    """Return a quality with its name, or a dash."""
+    return '-' if value is None else f'{QUALITIES[task]} {value:.1f}'
