@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.inputs,
         args.tasks,
         args.token,
-        args.batch_size,
+        batch_size=args.batch_size,
         out_dir=args.out_dir,
         on_broken=note,
         allow_urls=args.allow_urls,

@@ -141,9 +141,21 @@ def test_call__wrong_arguments(infer, make_photo, tmp_path):
         answers(infer, [])
 
 
+def test_call__thresholds_in_place_of_the_configs(infer, make_photo):
+    kept = []
+    for threshold in (None, 0.0, 1.0):
+        (sample,) = answers(infer, make_photo(), 'panoptic', object_mask_thr=threshold, overlap_thr=0.0)
+        kept.append(len(sample.pred_panoptic_seg.segments_info))
+    assert kept[1] > kept[2] == 0 and infer.model.test_cfg.object_mask_thr != 0
+    (logits,) = infer.logits([infer.prepare(make_photo())])
+    assert len(logits.answer('panoptic', overlap_thr=0.0).panoptic.segments) == kept[0]
+
+
 def test_stream__arguments_are_checked_at_once(infer, make_photo):
     with pytest.raises(ValueError, match='depth'):
         infer.stream(make_photo(), tasks='depth')
+    with pytest.raises(TypeError, match='batchsize'):
+        infer.stream(make_photo(), batchsize=2)
 
 
 def test_call__corrupt_image_is_named(infer, make_photo, tmp_path):

@@ -3,6 +3,7 @@
 from ..zoo.configs import find_config, list_models
 from ..zoo.weights import find_weights, resolve_weights
 from .inferencer import OneFormerInferencer
+from .options import InferenceOptions
 from .photo_logits import PhotoLogits
 from .preprocessing import PreparedPhoto
 from .results import Instances, OneFormerResult, Panoptic, PredictionWriter, VideoWriter
@@ -10,6 +11,7 @@ from .sources import Frame, Source, Video
 
 __all__ = [
     'Frame',
+    'InferenceOptions',
     'Instances',
     'OneFormerInferencer',
     'OneFormerResult',

@@ -1,16 +1,16 @@
-"""Photos in, answers out: the three lines of Python that most users need.
+"""Photos in, predictions out: the three lines of Python that most users need.
 
 Decisions:
 * A call keeps nothing: tasks and token are arguments, and the model's own settings are as before after it.
 * Inside, images are BGR, as everywhere in OpenMMLab; files are read by the config's own loader. Arrays and tensors come
   with their channel order: guessing it wrong would cost accuracy without a sign.
-* ``stream`` holds one batch at a time, the images of the next, and the answers of the last while they are written, for
-  folders whose answers do not fit in memory. Reading and writing overlap with the network; order and errors are those
+* ``stream`` holds one batch at a time, the images of the next, and the results of the last while they are written, for
+  folders whose results do not fit in memory. Reading and writing overlap with the network; order and errors are those
   of one after the other.
 """
 
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property, partial
 from itertools import islice
@@ -24,10 +24,11 @@ from tqdm import tqdm
 
 from ..checkpoints.checkpoint import for_inference, load_weights
 from ..models.precision import check_dtype, use_dtype
-from ..tasks import TASKS, check_task, check_tasks
+from ..tasks import TASKS, check_tasks
 from ..visualization.colors import Color, palette_colors
 from ..zoo.weights import find_weights, resolve_weights
 from .model_loading import build_model, choose_device, dataset_meta_of, model_config, model_name
+from .options import InferenceOptions
 from .photo_logits import PhotoLogits
 from .pipelining import read_ahead, write_behind
 from .preprocessing import PhotoLoader, PreparedPhoto
@@ -98,34 +99,17 @@ class OneFormerInferencer:
         inputs: Input | Sequence[Input],
         tasks: str | Sequence[str] = TASKS,
         token: str | None = None,
-        batch_size: int = 1,
-        progress: bool = True,
-        out_dir: str | os.PathLike[str] | None = None,
-        mask_format: str | None = None,
-        *,
-        channel_order: str | None = None,
-        allow_urls: bool = False,
-        max_frames: int | None = None,
+        **options: Any,
     ) -> list[OneFormerResult]:
-        """Answer images, and hold all answers in memory.
+        """Predict for images, and hold all results in memory.
 
         Args:
             inputs: One or a list of: path of a photo or video; folder (all its photos); glob pattern; uint8 array
                 (H, W, 3); tensor (B, 3, H, W), uint8 or floating point in 0..1; PIL image; number of a camera;
                 http(s) address of a photo.
             tasks: 'semantic', 'instance', 'panoptic' or several of them.
-            token: The task whose token is used for all answers; by default each has its own.
-            batch_size: Images that go through the network together. Smaller ones are padded to the largest, which
-                changes their answers a little; 1 gives the exact ones.
-            progress: Show a progress bar for more than one image.
-            out_dir: Also write the predictions here: those of photos as described at :class:`PredictionWriter`, those
-                of videos as at :class:`VideoWriter`.
-            mask_format: Instances as 'dense' masks (n, H, W), as 'rle', a list of COCO's run-length codes, or as the
-                config says: 'auto', codes for photos above 4 megapixels.
-            channel_order: 'rgb' or 'bgr', of arrays and tensors, which do not say it themselves.
-            allow_urls: Fetch photos whose addresses are given; refused by default, since inputs may come from
-                strangers.
-            max_frames: Of each video at most.
+            token: The task whose token is used for all predictions; by default each has its own.
+            **options: Fields of :class:`InferenceOptions`, such as ``batch_size`` and ``out_dir``.
 
         Returns:
             A result for each image, in the order of the inputs (a folder's photos sorted by name).
@@ -135,92 +119,51 @@ class OneFormerInferencer:
             ValueError: If an image cannot be read or an argument is wrong.
         """
         given = inputs if isinstance(inputs, list | tuple) else [inputs]
-        if max_frames is None and any(isinstance(item, int) for item in given):
+        if options.get('max_frames') is None and any(isinstance(item, int) for item in given):
             raise ValueError('A camera has no end; give max_frames, or use stream() and leave it when you like.')
-        answers = self.stream(
-            inputs,
-            tasks,
-            token,
-            batch_size,
-            progress,
-            out_dir,
-            mask_format=mask_format,
-            channel_order=channel_order,
-            allow_urls=allow_urls,
-            max_frames=max_frames,
-        )
-        return list(answers)
+        return list(self.stream(inputs, tasks, token, **options))
 
     def stream(
         self,
         inputs: Input | Sequence[Input],
         tasks: str | Sequence[str] = TASKS,
         token: str | None = None,
-        batch_size: int = 1,
-        progress: bool = True,
-        out_dir: str | os.PathLike[str] | None = None,
-        on_broken: Callable[[Source, str], None] | None = None,
-        mask_format: str | None = None,
-        *,
-        channel_order: str | None = None,
-        allow_urls: bool = False,
-        max_frames: int | None = None,
+        **options: Any,
     ) -> Generator[OneFormerResult, None, None]:
-        """Answer images and frames one batch after the other; arguments and errors as for a call.
-
-        Args:
-            inputs: See above.
-            tasks: See above.
-            token: See above.
-            batch_size: See above.
-            progress: See above.
-            out_dir: See above. An answer comes when its files are there, which are written while the next batch goes
-                through the network; the JSON files, when the last answer has been fetched.
-            on_broken: Called with the image and a sentence for each one that cannot be read, which is then left out;
-                by default the first one raises.
-            mask_format: See above.
-            channel_order: See above.
-            allow_urls: See above.
-            max_frames: See above. A camera goes on until the iterator is left.
+        """Predict for images and frames one batch after the other; arguments and errors as for a call.
 
         Returns:
-            A generator of the answers, in the order of the inputs; its ``close()`` ends a camera.
+            A generator of the results, in the order of the inputs; its ``close()`` ends a camera.
         """
-        tasks = check_tasks(tasks)
-        if token is not None:
-            check_task(token)
-        for value, name in ((batch_size, 'batch size'), (max_frames, 'max_frames')):
-            if value is not None and value < 1:
-                raise ValueError(f'A {name} of {value} leaves no image; give 1 or more.')
-        options = {'tasks': tasks, 'token': token or self.model.test_cfg.token}
-        if mask_format is not None:
-            options['mask_format'] = mask_format
-        items, writers = collect_sources(inputs, channel_order, allow_urls), None
-        if out_dir is not None:
-            photos = PredictionWriter(out_dir, [item for item in items if isinstance(item, Source)], self.dataset_meta)
-            videos = VideoWriter(out_dir, [item for item in items if isinstance(item, Video)], self.dataset_meta)
-            writers = photos, videos
-        count = count_images(items, max_frames)
-        bar = partial(tqdm, total=count, unit='image', disable=not progress or count == 1)
-        return self._stream(each_image(items, max_frames), options, batch_size, bar, writers, on_broken)
+        chosen = InferenceOptions(tasks, token, **options)
+        items = collect_sources(inputs, chosen.channel_order, chosen.allow_urls)
+        writers = None
+        if chosen.out_dir is not None:
+            photos = [item for item in items if isinstance(item, Source)]
+            videos = [item for item in items if isinstance(item, Video)]
+            writers = (
+                PredictionWriter(chosen.out_dir, photos, self.dataset_meta),
+                VideoWriter(chosen.out_dir, videos, self.dataset_meta),
+            )
+        count = count_images(items, chosen.max_frames)
+        bar = partial(tqdm, total=count, unit='image', disable=not chosen.progress or count == 1)
+        return self._stream(each_image(items, chosen.max_frames), chosen, bar, writers)
 
     def _stream(
         self,
         sources: Generator[Source, None, None],
-        options: Mapping[str, Any],
-        batch_size: int,
+        options: InferenceOptions,
         bar: Callable[[], tqdm],
         writers: tuple[PredictionWriter, VideoWriter] | None,
-        on_broken: Callable[[Source, str], None] | None,
     ) -> Generator[OneFormerResult, None, None]:
         with ExitStack() as stack:
             done = stack.enter_context(bar()).update
             for writer in writers or ():
                 stack.enter_context(writer)
             stack.enter_context(closing(sources))
-            batches = stack.enter_context(closing(self._batches(sources, options, batch_size, on_broken, done)))
+            batches = stack.enter_context(closing(self._batches(sources, options, done)))
             if writers is None:
-                yield from (answer for batch in batches for answer in batch)
+                yield from (result for batch in batches for result in batch)
                 return
             photos, videos = writers
 
@@ -232,23 +175,21 @@ class OneFormerInferencer:
     def _batches(
         self,
         sources: Iterable[Source],
-        options: Mapping[str, Any],
-        batch_size: int,
-        on_broken: Callable[[Source, str], None] | None,
+        options: InferenceOptions,
         done: Callable[[int], object],
     ) -> Generator[list[OneFormerResult], None, None]:
-        """Answer one batch after the other, while the images of the next are read."""
-        with closing(read_ahead(self._load, sources, batch_size)) as images:
-            while batch := list(islice(images, batch_size)):
+        """Predict for one batch after the other, while the images of the next are read."""
+        with closing(read_ahead(self._load, sources, options.batch_size)) as images:
+            while batch := list(islice(images, options.batch_size)):
                 loaded = []
                 for source, prepared in batch:
                     try:
                         loaded.append(prepared.result())
                     except ValueError as error:
-                        if on_broken is None:
+                        if options.on_broken is None:
                             raise
-                        on_broken(source, str(error))
-                yield self._answer(loaded, options)
+                        options.on_broken(source, str(error))
+                yield self._predict(loaded, options)
                 done(len(batch))
 
     def prepare(self, photo: np.ndarray) -> PreparedPhoto:
@@ -293,8 +234,9 @@ class OneFormerInferencer:
         names = [name if len(name) <= 40 else f'{name[:37]}...' for name in self.dataset_meta['classes']]
         return f'{len(names)} classes: {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}'
 
-    def _answer(self, batch: Sequence[PreparedPhoto], options: Mapping[str, Any]) -> list[OneFormerResult]:
+    def _predict(self, batch: Sequence[PreparedPhoto], options: InferenceOptions) -> list[OneFormerResult]:
         if not batch:
             return []
-        tokens = (options['token'],) if options['token'] else options['tasks']
-        return [photo.answer(**options) for photo in self.logits(batch, tokens)]
+        tasks, token = check_tasks(options.tasks), options.token or self.model.test_cfg.token
+        photos = self.logits(batch, tasks if token is None else (token,))
+        return [photo.answer(tasks, token, **options.thresholds) for photo in photos]

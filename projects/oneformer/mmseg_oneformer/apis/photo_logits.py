@@ -59,7 +59,7 @@ class PhotoLogits:
             tasks: 'semantic', 'instance', 'panoptic' or several of them.
             token: The task whose token is used for all; by default each has its own.
             **thresholds: ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` or ``mask_format`` in place of the
-                config's.
+                config's; None is the config's.
 
         Raises:
             ValueError: If there is no such task or threshold, or the photo was not looked at under the token.

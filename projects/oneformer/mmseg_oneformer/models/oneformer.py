@@ -182,8 +182,7 @@ class OneFormer(BaseDetector):
         """Write predictions into ``samples[i]`` as ``token_of_task[i]`` says, one network pass for all."""
         tokens = check_tasks(token for wanted in token_of_task for token in wanted.values())
         class_logits, mask_logits = self.predict_logits(batch_inputs, tokens)
-        changed = {} if mask_format is None else {'mask_format': mask_format}
-        post_process = self.post_process.with_options(**changed)
+        post_process = self.post_process.with_options(mask_format=mask_format)
         for wanted, batch in zip(token_of_task, samples, strict=True):
             for b, sample in enumerate(batch):
                 size = ImageSize.of(sample, batch_inputs.shape[2:], rescale)

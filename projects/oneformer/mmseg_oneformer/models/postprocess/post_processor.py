@@ -49,7 +49,7 @@ class PostProcessor:
         self.thing_ids, self.test_cfg = tuple(thing_ids), test_cfg
 
     def with_options(self, **options: Any) -> 'PostProcessor':
-        """Return a post-processor with other thresholds or another mask format.
+        """Return a post-processor with other thresholds or another mask format; None leaves one as it is.
 
         Raises:
             ValueError: There is no such option.
@@ -57,7 +57,8 @@ class PostProcessor:
         unknown = sorted(options.keys() - self.test_cfg.keys())
         if unknown:
             raise ValueError(f'There is no threshold {", ".join(unknown)}; see test_cfg in docs/configs.md.')
-        return PostProcessor(self.thing_ids, ConfigDict(self.test_cfg | options))
+        given = {name: value for name, value in options.items() if value is not None}
+        return PostProcessor(self.thing_ids, ConfigDict(self.test_cfg | given))
 
     def __call__(
         self, task: str, class_logits: Tensor, mask_logits: Tensor, size: ImageSize

@@ -1,0 +1,67 @@
+"""What a call of the inferencer may say beside its photos: named, documented and checked here alone."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..tasks import TASKS, check_task, check_tasks
+from .sources import Source
+
+__all__ = ['InferenceOptions']
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How photos are read, predicted and written; each field is a keyword of ``infer(...)`` and ``infer.stream(...)``.
+
+    Raises:
+        ValueError: There is no such task, or a number leaves no image.
+    """
+
+    tasks: str | Sequence[str] = TASKS
+    """'semantic', 'instance', 'panoptic' or several of them."""
+    token: str | None = None
+    """The task whose token is used for all predictions; by default each has its own."""
+    batch_size: int = 1
+    """Images that go through the network together. Smaller ones are padded to the largest, which changes their
+    predictions a little; 1 gives the exact ones."""
+    progress: bool = True
+    """Show a progress bar for more than one image."""
+    out_dir: str | os.PathLike[str] | None = None
+    """Also write the predictions here: those of photos as described at :class:`PredictionWriter`, those of videos as at
+    :class:`VideoWriter`. A result comes when its files are there, which are written while the next batch goes through
+    the network; the JSON files, when the last result has been fetched."""
+    on_broken: Callable[[Source, str], None] | None = None
+    """Called with the image and a sentence for each one that cannot be read, which is then left out; by default the
+    first one raises."""
+    channel_order: str | None = None
+    """'rgb' or 'bgr', of arrays and tensors, which do not say it themselves."""
+    allow_urls: bool = False
+    """Fetch photos whose addresses are given; refused by default, since inputs may come from strangers."""
+    max_frames: int | None = None
+    """Of each video at most."""
+    object_mask_thr: float | None = None
+    """Least class score of a panoptic segment, 0..1. This and what follows is by default as the config's ``test_cfg``
+    says."""
+    overlap_thr: float | None = None
+    """Least share of its own mask that a panoptic segment has to win, 0..1."""
+    max_per_image: int | None = None
+    """Pairs of query and class that are considered for instances."""
+    mask_format: str | None = None
+    """Instances as 'dense' masks (n, H, W), as 'rle', a list of COCO's run-length codes, or 'auto', codes for photos
+    above 4 megapixels."""
+
+    def __post_init__(self) -> None:
+        check_tasks(self.tasks)
+        if self.token is not None:
+            check_task(self.token)
+        for value, name in ((self.batch_size, 'batch size'), (self.max_frames, 'max_frames')):
+            if value is not None and value < 1:
+                raise ValueError(f'A {name} of {value} leaves no image; give 1 or more.')
+
+    @property
+    def thresholds(self) -> dict[str, Any]:
+        """What :meth:`PhotoLogits.answer` takes beside tasks and token."""
+        names = ('object_mask_thr', 'overlap_thr', 'max_per_image', 'mask_format')
+        return {name: getattr(self, name) for name in names}
