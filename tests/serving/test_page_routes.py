@@ -13,16 +13,16 @@ from PIL import Image
 from mmseg_oneformer.apis.photo_logits import PhotoLogits
 from mmseg_oneformer.datasets.drawing import draw_scene
 from mmseg_oneformer.models.postprocess import PostProcessor
-from mmseg_oneformer.serving.page_answers import (
+from mmseg_oneformer.serving.page_predictions import (
     MAX_PIXELS,
     _colors,
     _Found,
     _picked,
-    page_answer,
     page_picture,
+    page_prediction,
     page_size,
 )
-from mmseg_oneformer.serving.photo_cache import KeptPhotos
+from mmseg_oneformer.serving.photo_cache import PhotoCache
 from mmseg_oneformer.tasks import TASKS
 from mmseg_oneformer.visualization import instance_color
 
@@ -94,7 +94,7 @@ def test_answers__colors_are_those_of_the_pictures_to_download(looked_at):
     result = looked_at.answer(TASKS)
     drawn = result.plot('panoptic').astype(int)
     scale = drawn.shape[0] / 72
-    answer = page_answer(result, 'panoptic')
+    answer = page_prediction(result, 'panoptic')
     numbers = decode(answer['runs'], (72, 96))
     photo = cv2.resize(result.image[:, :, ::-1], drawn.shape[1::-1], interpolation=cv2.INTER_CUBIC).astype(int)
     for number, segment in enumerate(answer['segments'], start=1):
@@ -124,7 +124,7 @@ def test_answers__large_photos_come_smaller(infer):
     result = infer.logits([infer.prepare(big)])[0].answer('semantic')
     height, width = page_size((1300, 1700))
     assert height * width <= MAX_PIXELS and abs(width / height - 1700 / 1300) < 0.01
-    names = names_of(page_answer(result, 'semantic'), (height, width))
+    names = names_of(page_prediction(result, 'semantic'), (height, width))
     sampled = cv2.resize(result.semantic.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     assert (names == np.array(result.classes, object)[sampled]).mean() > 0.99
     assert Image.open(io.BytesIO(page_picture(result.image))).size == (width, height)
@@ -252,7 +252,7 @@ def fake_photo(height, width, storage=None):
 
 
 def test_kept_photos__are_bounded_in_bytes_and_the_last_asked_stay():
-    kept = KeptPhotos(max_bytes=3 * 10 * 10 * 3 + 1000)
+    kept = PhotoCache(max_bytes=3 * 10 * 10 * 3 + 1000)
     first, second, third = (kept.add(fake_photo(10, 10)) for _ in range(3))
     assert kept.nbytes == 3 * (300 + 3 * 5 * 4 * 4)
     assert kept.find(first) is not None
@@ -267,7 +267,7 @@ def test_kept_photos__count_what_a_view_keeps_alive():
     import torch
 
     batch = torch.zeros(4, 3, 5, 4)
-    kept = KeptPhotos(max_bytes=10**6)
+    kept = PhotoCache(max_bytes=10**6)
     kept.add(fake_photo(1, 1, batch[0]))
     assert kept.nbytes == 3 + batch.nbytes
 

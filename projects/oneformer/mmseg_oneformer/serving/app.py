@@ -10,7 +10,7 @@ Decisions:
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
@@ -26,14 +26,13 @@ from ..tasks import TASKS, check_tasks
 from ..version import __version__
 from .batching import MicroBatcher
 from .docs_page import STYLE, docs_page
-from .payloads import ClassInfo, Health, Prediction, Refusal, class_infos, prediction
-from .questions import Question
+from .payloads import ClassInfo, Health, Prediction, Refusal, RequestOptions, class_infos, prediction
 from .service import Batcher, Service
 from .uploads import DEFAULT_LIMITS, Limits, RefusedError
 
 __all__ = ['create_app']
 
-PARAMETERS = ('tasks', 'score_thr', *(field.name for field in fields(Question)))
+PARAMETERS = ('tasks', 'score_thr', *(field.name for field in fields(RequestOptions)))
 """Of /predict."""
 LEFT = 499
 """Status in the log of a request whose client left; nginx's number."""
@@ -123,7 +122,7 @@ def _routes(name: str) -> APIRouter:
     )
     async def predict(
         request: Request,
-        question: Annotated[Question, Depends()],
+        options: Annotated[RequestOptions, Depends()],
         tasks: Annotated[
             str, Query(description='some of semantic, instance, panoptic, separated by commas')
         ] = ','.join(TASKS),
@@ -139,10 +138,10 @@ def _routes(name: str) -> APIRouter:
             raise RefusedError(422, f'The parameter tasks is {asked!r}: {error}, separated by commas.') from None
 
         def finish(photo: PhotoLogits) -> str:
-            result = question.answer(photo, chosen, mask_format='rle')
+            result = photo.answer(chosen, **asdict(options), mask_format='rle')
             return prediction(result, name, score_thr).model_dump_json(exclude_none=True)
 
-        tokens = (question.token,) if question.token else chosen
+        tokens = (options.token,) if options.token else chosen
         content = await request.app.state.service.answer(request, tokens, finish)
         return Response(content, media_type='application/json')
 

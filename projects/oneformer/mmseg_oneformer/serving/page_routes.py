@@ -10,7 +10,7 @@ Decisions:
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
@@ -29,10 +29,10 @@ from ..apis.photo_logits import PhotoLogits
 from ..datasets.drawing import draw_scene
 from ..files import shorten
 from ..tasks import TASKS
-from .page_answers import LEAST_SCORE, page_answer, page_picture, page_size
 from .page_exports import EXPORTS, archive
-from .photo_cache import KeptPhotos
-from .questions import Question, Task
+from .page_predictions import LEAST_SCORE, page_picture, page_prediction, page_size
+from .payloads import RequestOptions, Task
+from .photo_cache import PhotoCache
 from .uploads import Limits
 
 __all__ = ['add_page']
@@ -41,7 +41,7 @@ FILES = Path(__file__).parent / 'page'
 KEPT_BYTES = 1_000_000_000
 SAMPLE_SIZE, SAMPLE_SEED = 480, 1
 """Of the drawn picture that the page offers."""
-Asked = Annotated[Question, Depends()]
+Options = Annotated[RequestOptions, Depends()]
 Score = Annotated[float, Query(ge=0, le=1)]
 Made = TypeVar('Made')
 
@@ -57,7 +57,7 @@ def add_page(app: FastAPI, infer: OneFormerInferencer, name: str, limits: Limits
         kept_bytes: Pictures and logits that are kept at most.
     """
     app.include_router(_facts(infer, name, limits))
-    app.include_router(_photos(KeptPhotos(kept_bytes)))
+    app.include_router(_photos(PhotoCache(kept_bytes)))
     app.mount('/', StaticFiles(directory=FILES, html=True))
 
 
@@ -89,7 +89,7 @@ def _facts(infer: OneFormerInferencer, name: str, limits: Limits) -> APIRouter:
     return router
 
 
-def _photos(kept: KeptPhotos) -> APIRouter:
+def _photos(cache: PhotoCache) -> APIRouter:
     """What the page asks about a photo."""
     router = APIRouter(prefix='/api/photos', include_in_schema=False)
     seats = CapacityLimiter(2)
@@ -98,7 +98,7 @@ def _photos(kept: KeptPhotos) -> APIRouter:
         return await run_sync(make, limiter=seats)
 
     def find(photo_id: str) -> PhotoLogits:
-        photo = kept.find(photo_id)
+        photo = cache.find(photo_id)
         if photo is None:
             raise HTTPException(404, 'The server has forgotten this photo; send it again.')
         return photo
@@ -109,7 +109,7 @@ def _photos(kept: KeptPhotos) -> APIRouter:
         photo.source = replace(photo.source, **_safe_names(name))
         (height, width), (map_height, map_width) = photo.image.shape[:2], page_size(photo.image.shape[:2])
         sizes = {'width': width, 'height': height, 'map_width': map_width, 'map_height': map_height}
-        return {'id': kept.add(photo), 'name': photo.source.name, **sizes}
+        return {'id': cache.add(photo), 'name': photo.source.name, **sizes}
 
     @router.get('/{photo_id}/picture')
     async def picture(photo_id: str) -> Response:
@@ -117,24 +117,24 @@ def _photos(kept: KeptPhotos) -> APIRouter:
         return Response(await work(lambda: page_picture(photo.image)), media_type='image/png')
 
     @router.get('/{photo_id}/answers/{task}')
-    async def answer(photo_id: str, task: Task, question: Asked) -> Response:
+    async def answer(photo_id: str, task: Task, options: Options) -> Response:
         photo = find(photo_id)
-        content = await work(lambda: json.dumps(page_answer(question.answer(photo, task), task)))
+        content = await work(lambda: json.dumps(page_prediction(photo.answer(task, **asdict(options)), task)))
         return Response(content, media_type='application/json')
 
     @router.get('/{photo_id}/files/all')
-    async def everything(photo_id: str, question: Asked, score_thr: Score = 0.5) -> Response:
+    async def everything(photo_id: str, options: Options, score_thr: Score = 0.5) -> Response:
         photo = find(photo_id)
-        content = await work(lambda: archive(question.answer(photo, TASKS), score_thr))
+        content = await work(lambda: archive(photo.answer(TASKS, **asdict(options)), score_thr))
         return _download(content, 'application/zip', f'{photo.source.name}.zip')
 
     @router.get('/{photo_id}/files/{task}/{form}')
-    async def file(photo_id: str, task: Task, form: str, question: Asked, score_thr: Score = 0.5) -> Response:
+    async def file(photo_id: str, task: Task, form: str, options: Options, score_thr: Score = 0.5) -> Response:
         photo = find(photo_id)
         export = next((one for one in EXPORTS if one.form == form and task in one.tasks), None)
         if export is None:
             raise HTTPException(404, f'The {task} answer cannot be had as {form}.')
-        content = await work(lambda: export.make(question.answer(photo, task), task, score_thr))
+        content = await work(lambda: export.make(photo.answer(task, **asdict(options)), task, score_thr))
         return _download(content, export.media_type, f'{photo.source.name}_{task}{export.suffix}')
 
     return router

@@ -1,23 +1,42 @@
-"""What the service sends, as types: the answers in COCO's forms, and what else there is to know.
+"""What the service takes and sends, as types: options of a request, predictions in COCO's forms, and what else it says.
 
-The types are the service's OpenAPI description too, so it cannot say something else than what is sent.
+The types are the service's OpenAPI description too, so it cannot say something else than what is taken and sent.
 """
 
 import base64
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..apis.results import OneFormerResult
 from ..apis.results.exports import category_ids, class_map, encode_png
 
-__all__ = ['ClassInfo', 'Health', 'Prediction', 'Refusal', 'class_infos', 'prediction']
+__all__ = ['ClassInfo', 'Health', 'Prediction', 'Refusal', 'RequestOptions', 'Task', 'class_infos', 'prediction']
 
+Task = Literal['semantic', 'instance', 'panoptic']
 CategoryId = Field(description="the class's number in the data set, which COCO's formats use; see /classes")
 Name = Field(description='of the class')
 Box = Field(description='left, top, width, height in pixels', min_length=4, max_length=4)
 Score = Field(ge=0, le=1)
+
+
+@dataclass(frozen=True)
+class RequestOptions:
+    """What :meth:`PhotoLogits.answer` takes, from the query of a request; routes take ``Annotated[..., Depends()]``."""
+
+    token: Annotated[
+        Task | None, Query(description="make all answers from this task's token; by default each has its own")
+    ] = None
+    object_mask_thr: Annotated[
+        float | None, Query(ge=0, le=1, description="least score of a panoptic segment; by default the config's")
+    ] = None
+    overlap_thr: Annotated[
+        float | None,
+        Query(ge=0, le=1, description="least share of its mask that a panoptic segment has to win; the config's"),
+    ] = None
 
 
 class Refusal(BaseModel):

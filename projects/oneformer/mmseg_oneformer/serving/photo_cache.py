@@ -5,10 +5,10 @@ from collections import OrderedDict
 
 from ..apis.photo_logits import PhotoLogits
 
-__all__ = ['KeptPhotos']
+__all__ = ['PhotoCache']
 
 
-class KeptPhotos:
+class PhotoCache:
     """The photos that were asked about last. Whoever holds an id may ask: ids cannot be guessed.
 
     Args:

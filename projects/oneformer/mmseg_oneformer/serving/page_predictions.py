@@ -1,4 +1,4 @@
-"""One answer as the page draws it: segments with names, scores and colours, and where they are.
+"""One prediction as the page draws it: segments with names, scores and colours, and where they are.
 
 Decisions:
 * Places are run lengths, not pictures: browsers that protect their users from fingerprinting change the pixels that a
@@ -16,7 +16,7 @@ from ..apis.results import OneFormerResult
 from ..visualization.colors import Color, shades
 from ..visualization.samples import display_names
 
-__all__ = ['LEAST_SCORE', 'page_answer', 'page_picture', 'page_size']
+__all__ = ['LEAST_SCORE', 'page_picture', 'page_prediction', 'page_size']
 
 MAX_PIXELS = 1_500_000
 """Height times width of what the page draws."""
@@ -48,11 +48,11 @@ def page_picture(image: np.ndarray) -> bytes:
     return cv2.imencode('.png', image)[1].tobytes()
 
 
-def page_answer(result: OneFormerResult, task: str) -> dict[str, Any]:
-    """Return one answer for the page.
+def page_prediction(result: OneFormerResult, task: str) -> dict[str, Any]:
+    """Return one prediction for the page.
 
     Args:
-        result: Has the task's answer.
+        result: Has the task's prediction.
         task: 'semantic', 'instance' or 'panoptic'.
 
     Returns:
