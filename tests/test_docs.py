@@ -57,7 +57,7 @@ def test_pages__anchors_exist(page):
 
 @pytest.mark.parametrize('page', PAGES, ids=page_id)
 def test_pages__flags_exist(page):
-    common = (COMMAND_LINE / 'arguments.py').read_text()
+    common = ''.join(path.read_text() for path in COMMAND_LINE.glob('*.py'))
     for line in re.findall(r'.*tools/[\w/]+\.(?:py|sh).*', page.read_text()):
         tools = re.findall(r'tools/[\w/]+\.(?:py|sh)', line)
         scripts = [ROOT / re.sub(r'(?:dist|slurm)_(\w+)\.sh', r'\1.py', tool) for tool in tools]

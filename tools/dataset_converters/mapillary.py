@@ -6,26 +6,12 @@ The release has what is needed: <folder>/panoptic/ with panoptic_2018.json. Wher
 <folder>/instances/ and config.json.
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
-from mmseg_oneformer_cli import cli_errors, loading
+from mmseg_oneformer_cli import cli_errors, loading, parse_download, prepare_splits
 
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        '--root', type=Path, default=Path('data/mapillary'), help='folder of the download (default: %(default)s)'
-    )
-    parser.add_argument('--out', type=Path, help='folder of what is written (default: --root)')
-    parser.add_argument(
-        '--splits', nargs='+', choices=['train', 'val'], default=['train', 'val'], help='default: train val'
-    )
-    parser.add_argument('--jobs', type=int, help='processes (default: one a core)')
-    return parser.parse_args(argv)
-
+parse_args = partial(parse_download, __doc__, 'data/mapillary')
 
 with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
@@ -36,10 +22,7 @@ with loading(__name__, parse_args):
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare the splits that the command line asks for and say what was written."""
-    args = parse_args(argv)
-    for split in args.splits:
-        for path in prepare_mapillary(args.root, args.out or args.root, split, args.jobs):
-            print(f'{path}: complete')
+    prepare_splits(prepare_mapillary, parse_args(argv=argv))
 
 
 if __name__ == '__main__':

@@ -15,6 +15,7 @@ from .arguments import (
     add_tasks_argument,
     add_token_argument,
 )
+from .downloads import parse_download, prepare_splits
 from .manners import TRACEBACK, cli_errors, describe_mistake, loading
 
 __all__ = [
@@ -30,4 +31,6 @@ __all__ = [
     'cli_errors',
     'describe_mistake',
     'loading',
+    'parse_download',
+    'prepare_splits',
 ]
