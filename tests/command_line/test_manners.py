@@ -4,7 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DATASETS, METRICS
 
+import mmseg_oneformer.datasets
+import mmseg_oneformer.evaluation  # noqa: F401  (both register)
 from mmseg_oneformer_cli import cli_errors, describe_mistake, loading
 
 IN_WORKER = """Caught ValueError in DataLoader worker process 1.
@@ -33,6 +36,21 @@ ValueError: a.png is corrupt: get it again."""
 def test_describe_mistake(error, sentence):
     described = describe_mistake(error)
     assert described is None if sentence is None else described.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ('registry', 'config'),
+    [
+        (METRICS, {'type': 'PanopticQuality'}),
+        (METRICS, {'type': 'MeanIoU'}),
+        (DATASETS, {'type': 'CocoPanoptic', 'ann_file': 'a.json', 'pipeline': []}),
+    ],
+)
+def test_describe_mistake__a_wrong_argument_in_a_config(registry, config):
+    with pytest.raises(TypeError) as raised:
+        registry.build({**config, 'misspelt': 1})
+    sentence = describe_mistake(raised.value)
+    assert "unexpected keyword argument 'misspelt'; check this part of the config" in sentence
 
 
 def test_cli_errors__a_bug_keeps_its_traceback(monkeypatch):

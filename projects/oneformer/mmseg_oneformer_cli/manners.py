@@ -94,8 +94,10 @@ def describe_mistake(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f'{error.strerror}: {error.filename}.'
     if isinstance(error, TypeError):
-        # A wrong argument in the config: the call that failed is the registry's own.
+        # A wrong argument in the config: the call that failed is the registry's own, or hands its arguments on.
         frames = traceback.extract_tb(error.__traceback__)
+        while frames and (frames[-1].line or '').startswith('super().__init__('):
+            frames.pop()
         raised_by_registry = bool(frames) and Path(frames[-1].filename).name == 'build_functions.py'
         return f'{text}; check this part of the config.' if raised_by_registry else None
     if isinstance(error, AttributeError):

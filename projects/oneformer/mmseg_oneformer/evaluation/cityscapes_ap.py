@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from mmengine import fileio
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from ..datasets.cityscapes import LABEL_IDS, CityscapesPanoptic
 from ..run_lengths import decode_mask
 from ..text_table import format_table
+from .base import Metric
 from .ground_truth import describe
 from .mean_iou import mean_of_seen
 
@@ -163,24 +163,11 @@ def average_precision(matches: ClassMatches) -> float:
 
 
 @METRICS.register_module()
-class CityscapesAP(BaseMetric):
+class CityscapesAP(Metric):
     """AP and AP50 of ``pred_instances`` on Cityscapes' instanceIds, each 0-100; nan where there is nothing to find.
 
     The paths come from the data set (``data_prefix.instance``).
     """
-
-    default_prefix = ''  # plain names; mmengine warns about None
-
-    def __init__(self, collect_device: str = 'gpu', prefix: str | None = None, collect_dir: str | None = None) -> None:
-        """Create the metric.
-
-        Args:
-            collect_device: 'gpu' gathers through the process group, gloo included; 'cpu' goes through files.
-            prefix: Put before the names of the metrics, with a slash.
-            collect_dir: Folder for ``collect_device='cpu'``.
-        """
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
-        self.class_values: dict[str, np.ndarray] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count one batch; keeps areas and overlaps."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 from ..files import write_atomic
+from .base import Metric
 from .ground_truth import PanopticTruth, describe, panoptic_truth, to_map
 from .matching import match_segments
 
@@ -97,7 +97,7 @@ def sample_confusion(sample: Mapping[str, Any], kind: str, num_classes: int) -> 
 
 
 @METRICS.register_module()
-class ConfusionMatrix(BaseMetric):
+class ConfusionMatrix(Metric):
     """Adds up the confusion of all images and writes it as JSON; returns no numbers.
 
     The file has ``kind``, ``num_images``, ``classes`` (K + 1 names, the last for void or no segment) and ``matrix``:
@@ -106,25 +106,14 @@ class ConfusionMatrix(BaseMetric):
     Args:
         kind: 'semantic' counts pixels, 'panoptic' segments.
         out: The file.
-        collect_device: 'gpu' gathers through the process group, gloo included; 'cpu' goes through files.
-        prefix: Taken for the sake of the interface; there are no metrics to put it before.
-        collect_dir: Folder for ``collect_device='cpu'``.
+        **gathering: Arguments of :class:`Metric`.
 
     Raises:
         ValueError: An unknown kind.
     """
 
-    default_prefix = ''
-
-    def __init__(
-        self,
-        kind: str,
-        out: str | os.PathLike[str],
-        collect_device: str = 'gpu',
-        prefix: str | None = None,
-        collect_dir: str | None = None,
-    ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+    def __init__(self, kind: str, out: str | os.PathLike[str], **gathering: Any) -> None:
+        super().__init__(**gathering)
         if kind not in KINDS:
             raise ValueError(f'kind is {kind!r}; choose one of {", ".join(KINDS)}.')
         self.kind, self.out = kind, Path(out)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from pycocotools import mask as mask_api
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from ..run_lengths import encode_masks
 from ..text_table import format_table
+from .base import Metric
 from .ground_truth import PanopticTruth, check_file, describe, panoptic_truth, read_instance_truth
 
 STATISTICS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')  # the first six numbers of COCOeval, in its order
@@ -74,7 +74,7 @@ def instance_answers(instances: Mapping[str, Any]) -> list[dict]:
 
 
 @METRICS.register_module()
-class InstanceAP(BaseMetric):
+class InstanceAP(Metric):
     """AP, AP50, AP75, APs, APm, APl of ``pred_instances``, each 0-100; nan where there is nothing to find.
 
     The ground truth are the things of the panoptic annotation at original size, their crowds ignored as COCO does. With
@@ -84,16 +84,12 @@ class InstanceAP(BaseMetric):
     Needs ``classes`` and ``thing_ids`` in the data set's metainfo.
     """
 
-    default_prefix = ''  # plain names; mmengine warns about None
-
     def __init__(
         self,
         iou_types: Sequence[str] = ('segm',),
         ann_file: str | None = None,
         original_ann_file: str | None = None,
-        collect_device: str = 'gpu',
-        prefix: str | None = None,
-        collect_dir: str | None = None,
+        **gathering: Any,
     ) -> None:
         """Create the metric.
 
@@ -102,15 +98,13 @@ class InstanceAP(BaseMetric):
             ann_file: A COCO instance JSON with the same image ids, instead of the panoptic annotation.
             original_ann_file: A second one, measured besides (the paper's AP^instance); the names of its results end
                 with ``_instance``. Where there is no such file, the log says so.
-            collect_device: 'gpu' gathers through the process group, gloo included; 'cpu' goes through files.
-            prefix: Put before the names of the metrics, with a slash.
-            collect_dir: Folder for ``collect_device='cpu'``.
+            **gathering: Arguments of :class:`Metric`.
 
         Raises:
             FileNotFoundError: There is no ``ann_file``.
             ValueError: An unknown IoU type.
         """
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        super().__init__(**gathering)
         unknown = set(iou_types) - set(IOU_TYPES)
         if unknown:
             raise ValueError(f"iou_types are 'segm' and 'bbox', not {sorted(unknown)}.")
@@ -119,7 +113,6 @@ class InstanceAP(BaseMetric):
         self.iou_types = tuple(iou_types)
         self.ann_file = ann_file
         self.original_ann_file = original_ann_file
-        self.class_values: dict[str, np.ndarray] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Encode one batch; keeps run-length codes only."""

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from ..datasets.transforms.packing import ignore_index
 from ..text_table import format_table
+from .base import Metric
 from .ground_truth import describe, to_map
 
 
@@ -70,7 +70,7 @@ def class_areas(truth: np.ndarray, prediction: np.ndarray, num_classes: int, voi
 
 
 @METRICS.register_module()
-class MeanIoU(BaseMetric):
+class MeanIoU(Metric):
     """mIoU, mAcc and aAcc of ``pred_sem_seg``, each 0-100, by the conventions of mmseg.
 
     Pixels are added up over all images first. IoU is shared / (annotated + predicted - shared), Acc shared / annotated;
@@ -79,26 +79,15 @@ class MeanIoU(BaseMetric):
     Needs ``classes`` in the data set's metainfo. Logs a table with one line a class.
     """
 
-    default_prefix = ''  # plain names; mmengine warns about None
-
-    def __init__(
-        self,
-        ignore_index: int | None = None,
-        collect_device: str = 'gpu',
-        prefix: str | None = None,
-        collect_dir: str | None = None,
-    ) -> None:
+    def __init__(self, ignore_index: int | None = None, **gathering: Any) -> None:
         """Create the metric.
 
         Args:
             ignore_index: Value of void; None: what our transforms write, 255, or K + 1 above 255 classes.
-            collect_device: 'gpu' gathers through the process group, gloo included; 'cpu' goes through files.
-            prefix: Put before the names of the metrics, with a slash.
-            collect_dir: Folder for ``collect_device='cpu'``.
+            **gathering: Arguments of :class:`Metric`.
         """
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        super().__init__(**gathering)
         self.ignore_index = ignore_index
-        self.class_values: dict[str, np.ndarray] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count one batch; keeps an array (3, K) an image."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from ..text_table import format_table
+from .base import Metric
 from .ground_truth import describe, panoptic_truth, to_map
 from .matching import match_segments
 
@@ -85,25 +85,11 @@ def summarize_quality(statistics: PQStatistics, thing_ids: Sequence[int]) -> dic
 
 
 @METRICS.register_module()
-class PanopticQuality(BaseMetric):
+class PanopticQuality(Metric):
     """Panoptic quality of ``pred_panoptic_seg``: PQ, SQ, RQ for all classes, things and stuff, each 0-100.
 
     Needs ``classes`` and ``thing_ids`` in the data set's metainfo. Logs a table with one line a class.
     """
-
-    default_prefix = ''  # plain names; mmengine warns about None
-
-    def __init__(self, collect_device: str = 'gpu', prefix: str | None = None, collect_dir: str | None = None) -> None:
-        """Create the metric.
-
-        Args:
-            collect_device: How several processes bring their results together. 'gpu' gathers through the process group,
-                gloo included, and leaves no folder behind; 'cpu' goes through files.
-            prefix: Put before the names of the metrics, with a slash.
-            collect_dir: Folder for ``collect_device='cpu'``.
-        """
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
-        self.class_values: dict[str, np.ndarray] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count one batch; keeps an array (4, K) an image."""

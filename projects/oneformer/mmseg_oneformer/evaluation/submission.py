@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from PIL import Image
 from pycocotools import mask as mask_api
 
 from ..files import atomic_path, write_atomic
 from ..run_lengths import decode_mask
+from .base import Metric
 from .ground_truth import describe, to_map
 from .instance_ap import instance_answers
 
@@ -29,7 +29,7 @@ def layout_of(dataset_type: str) -> str:
 
 
 @METRICS.register_module()
-class FormatAnswers(BaseMetric):
+class FormatAnswers(Metric):
     """Writes each image's answers while they are made, and at the end the JSON files and the archives to upload.
 
     * panoptic, COCO's format: ``panoptic_<split>_oneformer_results.json``, the folder of that name with a PNG an image
@@ -46,27 +46,21 @@ class FormatAnswers(BaseMetric):
         folder: Where to; made if missing.
         ann_file: The data set's JSON; the split is what stands behind the last "_" of its name.
         layout: 'coco', 'cityscapes' or 'ade20k'.
-        collect_device: 'gpu' gathers through the process group, gloo included; 'cpu' goes through files.
-        prefix: Taken for the sake of the interface; there are no metrics to put it before.
-        collect_dir: Folder for ``collect_device='cpu'``.
+        **gathering: Arguments of :class:`Metric`.
 
     Raises:
         FileNotFoundError: There is no such JSON.
         ValueError: An unknown layout, or the folder is a file.
     """
 
-    default_prefix = ''
-
     def __init__(
         self,
         folder: str | os.PathLike[str],
         ann_file: str | os.PathLike[str],
         layout: str = 'coco',
-        collect_device: str = 'gpu',
-        prefix: str | None = None,
-        collect_dir: str | None = None,
+        **gathering: Any,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        super().__init__(**gathering)
         if layout not in LAYOUTS:
             raise ValueError(f'layout is one of {", ".join(LAYOUTS)}, not {layout!r}; choose one of them.')
         self.folder, self.layout = Path(folder), layout

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from ...files import atomic_path
 from ...tasks import TASKS
+from ..base import Metric
 from ..ground_truth import describe, panoptic_truth, to_map
 from .page import Shown, write_page
 from .records import Record, image_record
@@ -60,7 +60,7 @@ class Worst:
 
 
 @METRICS.register_module()
-class SegmentReport(BaseMetric):
+class SegmentReport(Metric):
     """Writes ``report.json`` (every segment of every image) and ``index.html`` (the worst images) into a folder.
 
     Counts ``pred_panoptic_seg`` as ``PanopticQuality`` does and returns no numbers of its own. An image takes a few
@@ -72,26 +72,14 @@ class SegmentReport(BaseMetric):
         num_images: How many of the worst images the page shows by each order: lowest PQ, most false and most missed
             segments. 0 writes the JSON alone.
         title: Of the page, such as the name of the model.
-        collect_device: 'gpu' gathers through the process group, gloo included; 'cpu' goes through files.
-        prefix: Taken for the sake of the interface; there are no metrics to put it before.
-        collect_dir: Folder for ``collect_device='cpu'``.
+        **gathering: Arguments of :class:`Metric`.
 
     Raises:
         ValueError: The folder is a file, or the number is negative.
     """
 
-    default_prefix = ''
-
-    def __init__(
-        self,
-        folder: str,
-        num_images: int = 50,
-        title: str = '',
-        collect_device: str = 'gpu',
-        prefix: str | None = None,
-        collect_dir: str | None = None,
-    ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+    def __init__(self, folder: str, num_images: int = 50, title: str = '', **gathering: Any) -> None:
+        super().__init__(**gathering)
         if Path(folder).is_file():
             raise ValueError(f'the report needs a folder, and {folder} is a file; choose another name.')
         if num_images < 0:
