@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmseg_oneformer_cli import (
+    add_checkpoint_arguments,
     add_common_arguments,
     add_speed_arguments,
     add_tasks_argument,
@@ -27,12 +28,7 @@ from mmseg_oneformer_cli import (
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Measure a checkpoint in all three tasks.')
-    parser.add_argument('config', help='config file, or the name of a model')
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help='a file, an https address or the name of a model (default: the published weights)',
-    )
+    add_checkpoint_arguments(parser)
     parser.add_argument('--out', metavar='PATH', help='results file (default: results.json in the work dir)')
     add_tasks_argument(parser)
     add_token_argument(parser)

@@ -16,7 +16,7 @@ from mmseg_oneformer.evaluation.confusion import (
     segment_confusion,
 )
 from mmseg_oneformer.evaluation.ground_truth import PanopticTruth
-from mmseg_oneformer.evaluation.saved_answers import SavedAnswers
+from mmseg_oneformer.evaluation.saved_predictions import SavedPredictions
 from mmseg_oneformer.visualization.matrix import normalized, save_matrix
 
 K = 5
@@ -185,11 +185,11 @@ def test_tool__saved_answers_count_as_the_model_does(call_tool, tmp_path, capsys
 
 def test_saved_answers__faults_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='There is no folder'):
-        SavedAnswers(tmp_path / 'absent', NAMES)
+        SavedPredictions(tmp_path / 'absent', NAMES)
     content = {'images': [], 'annotations': [], 'categories': [{'id': 4, 'name': 'unicorn'}]}
     (tmp_path / 'panoptic.json').write_text(json.dumps(content))
     with pytest.raises(ValueError, match="has the category 'unicorn', which is no class"):
-        SavedAnswers(tmp_path, NAMES)
+        SavedPredictions(tmp_path, NAMES)
     content = {
         'images': [{'id': 1, 'file_name': 'photo.jpg'}],
         'annotations': [{'image_id': 1, 'file_name': 'photo.png', 'segments_info': [{'id': 3, 'category_id': 9}]}],
@@ -199,7 +199,7 @@ def test_saved_answers__faults_are_named(tmp_path):
     bgr = np.zeros((1, 4, 3), np.uint8)
     bgr[0, 1:, 2] = 3, 3, 5  # ids 0, 3, 3, 5
     cv2.imwrite(str(tmp_path / 'photo.png'), bgr)
-    answers = SavedAnswers(tmp_path, NAMES)
+    answers = SavedPredictions(tmp_path, NAMES)
     with pytest.raises(ValueError, match=r'photo.png has pixels of segment 5, which panoptic.json does not list'):
         answers._panoptic('photo')
     bgr[0, 3] = 0

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer_cli import add_common_arguments, cli_errors, loading
+from mmseg_oneformer_cli import add_checkpoint_arguments, add_common_arguments, cli_errors, loading
 
 KINDS = ('semantic', 'panoptic')
 
@@ -25,12 +25,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         ValueError: Two sources of answers are given.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, or the name of a model')
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help='a file, an https address or the name of a model (default: the published weights)',
-    )
+    add_checkpoint_arguments(parser)
     parser.add_argument('--predictions', metavar='FOLDER', help='answers on disk, instead of a checkpoint')
     parser.add_argument('--kind', nargs='+', choices=KINDS, default=KINDS, help='(default: both)')
     parser.add_argument('--token', metavar='TASK', help="make the answers from this task's token")
@@ -58,16 +53,14 @@ with loading(__name__, parse_args):
     from mmengine.config import Config
     from mmengine.dist import is_main_process
     from mmengine.evaluator import Evaluator
-    from mmengine.model import is_model_wrapper
     from mmengine.registry import DATASETS, init_default_scope
-    from mmengine.runner import Runner
     from tqdm import tqdm
 
-    from mmseg_oneformer.checkpoints.checkpoint import load_weights
     from mmseg_oneformer.engine.cli import prepare_config
     from mmseg_oneformer.evaluation import for_testing
     from mmseg_oneformer.evaluation.confusion import keep_classes, most_confused
-    from mmseg_oneformer.evaluation.saved_answers import SavedAnswers
+    from mmseg_oneformer.evaluation.evaluate import build_runner, token_of
+    from mmseg_oneformer.evaluation.saved_predictions import SavedPredictions
     from mmseg_oneformer.files import check_writable
     from mmseg_oneformer.text_table import format_table
     from mmseg_oneformer.visualization.matrix import save_matrix
@@ -78,10 +71,8 @@ with loading(__name__, parse_args):
 def count_by_model(cfg: Config, args: argparse.Namespace, metrics: list[dict[str, Any]]) -> None:
     """Answer the test data and count."""
     weights = resolve_weights(args.checkpoint or find_config(args.config).stem)
-    token = args.token or ((cfg.get('model') or {}).get('test_cfg') or {}).get('token')
     cfg.test_evaluator = metrics
-    runner = Runner.from_cfg(for_testing(cfg, args.kind, token))
-    load_weights(runner.model.module if is_model_wrapper(runner.model) else runner.model, weights)
+    runner, _ = build_runner(for_testing(cfg, args.kind, args.token or token_of(cfg)), weights)
     runner.test()
 
 
@@ -92,7 +83,7 @@ def count_saved(cfg: Config, args: argparse.Namespace, metrics: list[dict[str, A
     # The photo is not looked at: nothing but annotations is loaded at its size.
     steps = [step for step in data.pipeline if step['type'].rpartition('.')[2].startswith(('Load', 'Pack'))]
     dataset = DATASETS.build({**data, 'pipeline': steps})
-    answers = SavedAnswers(args.predictions, dataset.metainfo['classes'])
+    answers = SavedPredictions(args.predictions, dataset.metainfo['classes'])
     evaluator = Evaluator(metrics)
     evaluator.dataset_meta = dataset.metainfo
     for index in tqdm(range(len(dataset)), desc='counting', unit='image'):

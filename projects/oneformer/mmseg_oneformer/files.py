@@ -1,11 +1,13 @@
-"""Files appear whole or not at all, and can be told apart."""
+"""Files appear whole or not at all, are read or refused in a sentence, and can be told apart."""
 
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -37,13 +39,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
 
 
-def shorten(name: str, most: int = 160) -> str:
-    """Return the end of a name, where numbers stand, of at most ``most`` bytes in UTF-8; no character is cut.
+def read_json(path: Path, cure: str = 'copy it anew') -> Any:
+    """Return the content of a JSON file, or raise a ValueError with the cure if it is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f'{path} is no valid JSON ({error}); {cure}.') from error
 
-    File systems take 255 bytes a name, and what is written puts more around it.
-    """
+
+def shorten(name: str) -> str:
+    """Return the end of a name, where numbers stand, of at most 160 bytes in UTF-8; no character is cut."""
     encoded = name.encode(errors='surrogatepass')
-    return name if len(encoded) <= most else encoded[-most:].decode(errors='ignore')
+    # File systems take 255 bytes a name, and what is written puts more around it.
+    return name if len(encoded) <= 160 else encoded[-160:].decode(errors='ignore')
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

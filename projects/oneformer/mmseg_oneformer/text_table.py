@@ -19,15 +19,14 @@ def format_number(value: float | str | None, digits: int = 1) -> str:
     return '-' if value is None or math.isnan(value) else f'{value:.{digits}f}'
 
 
-def format_table(header: Sequence[str], rows: Sequence[Sequence[float | str | None]], digits: int = 1) -> str:
+def format_table(header: Sequence[str], rows: Sequence[Sequence[float | str | None]]) -> str:
     """Return an aligned table: the first column to the left, all others to the right.
 
     Args:
         header: Names of the columns.
         rows: One sequence of cells a row, each as long as ``header``.
-        digits: Decimals of the numbers.
     """
-    cells = [list(header), *[[format_number(cell, digits) for cell in row] for row in rows]]
+    cells = [list(header), *[[format_number(cell) for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = [
         '  '.join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths)))

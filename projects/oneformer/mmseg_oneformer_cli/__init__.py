@@ -8,6 +8,7 @@ here.
 from .arguments import (
     DTYPES,
     TASKS,
+    add_checkpoint_arguments,
     add_common_arguments,
     add_model_arguments,
     add_options_argument,
@@ -22,6 +23,7 @@ __all__ = [
     'DTYPES',
     'TASKS',
     'TRACEBACK',
+    'add_checkpoint_arguments',
     'add_common_arguments',
     'add_model_arguments',
     'add_options_argument',

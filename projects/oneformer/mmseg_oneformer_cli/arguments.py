@@ -75,6 +75,16 @@ def add_token_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--token', action=_Token, metavar='TASK', help="make all answers from this task's token")
 
 
+def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``config`` and ``checkpoint``: what is tested."""
+    parser.add_argument('config', help='config file, or the name of a model')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='a file, an https address or the name of a model (default: the published weights)',
+    )
+
+
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that training and testing share with all OpenMMLab tools."""
     parser.add_argument('--work-dir', help='folder for logs and results (default: work_dirs/<config name>)')

@@ -1,10 +1,10 @@
 """What COCO's panoptic and instance JSONs have in common: how they are read, and their categories."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import read_json
 from ..visualization.colors import class_colors
 from .faults import category_faults
 
@@ -25,10 +25,7 @@ def read_coco_json(path: str | Path, kind: str) -> dict:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'Annotation file {path} does not exist; put it there or set data_root and ann_file.')
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f'{path} is no valid JSON ({error}); copy it anew.') from error
+    content = read_json(path)
     if not isinstance(content, dict) or not {'images', 'categories'} <= content.keys():
         raise ValueError(f'{path} is no COCO {kind} JSON: it needs "images", "annotations" and "categories".')
     return content

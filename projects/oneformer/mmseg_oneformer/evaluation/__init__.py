@@ -6,10 +6,9 @@ from .evaluate import evaluate, for_testing, write_answers
 from .instance_ap import InstanceAP
 from .mean_iou import MeanIoU
 from .panoptic_quality import PanopticQuality, PQStatistics, pq_statistics
-from .per_class import class_numbers, format_classes
 from .pictures import SavePictures
 from .report import SegmentReport
-from .results import format_results, own_token_metrics, versions, write_results
+from .results import class_numbers, format_classes, format_results, own_token_metrics, versions, write_results
 from .submission import FormatAnswers
 from .token_matrix import TokenMatrixLoop, split_tokens
 

@@ -15,9 +15,8 @@ from ..checkpoints.checkpoint import for_inference, load_weights
 from ..models.precision import check_dtype, use_dtype
 from ..models.test_time_views import TestTimeViews
 from ..tasks import TASKS, check_task, check_tasks
-from .per_class import ClassNumbers, class_numbers
 from .report import report_config
-from .results import OWN, write_results
+from .results import OWN, ClassNumbers, class_numbers, write_results
 from .submission import layout_of
 from .token_matrix import split_tokens
 
@@ -166,8 +165,8 @@ def write_answers(
         ValueError: The options, the data or the checkpoint do not fit.
     """
     _check_weights(weights)
-    token = token or _token_of(cfg)
-    runner, _ = _build(for_testing(cfg, tasks, token, tta=tta, answers_dir=folder), weights)
+    token = token or token_of(cfg)
+    runner, _ = build_runner(for_testing(cfg, tasks, token, tta=tta, answers_dir=folder), weights)
     runner.test()
     return len(runner.test_dataloader.dataset)
 
@@ -221,7 +220,7 @@ def evaluate(
     if out is not None and Path(out).is_dir():
         raise ValueError(f'{out} is a folder; name the results file.')
     if token is None and not token_matrix:
-        token = _token_of(cfg)
+        token = token_of(cfg)
     if (compile or dtype is not None) and cfg.model.type != 'OneFormer':
         raise ValueError(f'--dtype and --compile are for OneFormer, not for {cfg.model.type}; leave them out.')
     if dtype is not None:
@@ -236,7 +235,7 @@ def evaluate(
     if report is not None:
         added = report_config(report, report_images, Path(config_name).stem, tasks, token_matrix)
         cfg.test_evaluator = [*cfg.test_evaluator, added]
-    runner, meta = _build(cfg, weights)
+    runner, meta = build_runner(cfg, weights)
     if compile:
         _network(runner).compile_network()
     start = time.perf_counter()
@@ -262,12 +261,12 @@ def _check_weights(weights: str | os.PathLike[str]) -> None:
         raise FileNotFoundError(f'There is no checkpoint at {weights}; check the path.')
 
 
-def _token_of(cfg: Config) -> str | None:
+def token_of(cfg: Config) -> str | None:
     """Return the token that a model trained for one task states."""
     return ((cfg.get('model') or {}).get('test_cfg') or {}).get('token')
 
 
-def _build(cfg: Config, weights: str | os.PathLike[str]) -> tuple[Runner, dict[str, Any]]:
+def build_runner(cfg: Config, weights: str | os.PathLike[str]) -> tuple[Runner, dict[str, Any]]:
     """Return a runner whose model has the weights, and what the checkpoint says about itself."""
     runner = Runner.from_cfg(cfg)
     return runner, load_weights(_network(runner), weights)

@@ -4,15 +4,15 @@ import importlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.dist import is_main_process
 
 from ..files import file_digest, write_atomic
 from ..text_table import format_table, plain_number
-from .per_class import ClassNumbers
 
 OWN = 'own'
 """Stands for the paper's rule: every answer from its own token (PQ panoptic, AP instance, mIoU semantic)."""
@@ -31,6 +31,8 @@ HEADLINES = ('PQ', 'PQ_th', 'PQ_st', 'AP', 'AP_instance', 'mIoU')  # the columns
 
 Metrics = Mapping[str, float | None]
 """0-100 by name; nan or None (null in the file) is not measured."""
+ClassNumbers = Mapping[str, Mapping[str, float | None]]
+"""Numbers 0-100 by class and name; None is not measured."""
 
 
 def task_of_metric(name: str) -> str | None:
@@ -54,6 +56,30 @@ def format_results(metrics: Mapping[str, Metrics]) -> str:
     columns = [name for name in HEADLINES if any(name in row for row in metrics.values())]
     rows = [[token, *[row.get(name) for name in columns]] for token, row in metrics.items()]
     return format_table(['token', *columns], rows)
+
+
+def class_numbers(metrics: Iterable[Any], classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Gather the ``class_values`` (arrays (K,) by name) of all metrics that have some.
+
+    Of several processes only the first has computed them.
+    """
+    columns: dict[str, np.ndarray] = {}
+    for metric in metrics:
+        columns |= getattr(metric, 'class_values', {})
+    return {
+        label: {name: plain_number(values[place]) for name, values in columns.items()}
+        for place, label in enumerate(classes)
+    }
+
+
+def format_classes(per_class: Mapping[str, ClassNumbers]) -> str:
+    """Return a table a token, with a line a class."""
+    tables = []
+    for token, numbers in per_class.items():
+        names = list(next(iter(numbers.values()), {}))
+        rows = [[label, *row.values()] for label, row in numbers.items()]
+        tables.append(f'{token}\n{format_table(["class", *names], rows)}')
+    return '\n\n'.join(tables)
 
 
 def versions() -> dict[str, str]:

@@ -20,7 +20,7 @@ from pycocotools import mask as mask_api
 
 from ..datasets.ade20k import Ade20kPanoptic
 from .layout import check_space, list_files, photo_size, read_png, require_folder
-from .panoptic import SegmentIds, boxes, write_id_map, write_json
+from .panoptic import SegmentIds, boxes, panoptic_json, write_id_map, write_json
 from .parallel import Job, run_jobs
 
 __all__ = ['FOLDERS', 'prepare_ade20k']
@@ -67,28 +67,17 @@ def prepare_ade20k(root: Path, out: Path, split: str, processes: int | None = No
     journal = out / f'.ade20k_{split}.journal'
     answers = run_jobs(_convert, jobs, journal, {'ade20k': 1}, processes, f'ADE20K {split}')
     targets = [out / f'ade20k_panoptic_{split}.json', out / f'ade20k_instance_{split}.json']
-    write_json(targets[0], _panoptic_json(answers))
+    write_json(targets[0], panoptic_json(answers, '{id}.png', _categories()))
     write_json(targets[1], _instance_json(answers))
     journal.unlink()
     return targets
 
 
-def _panoptic_json(answers: list[dict]) -> dict:
-    return {
-        'images': [answer['image'] for answer in answers],
-        'annotations': [
-            {
-                'image_id': answer['image']['id'],
-                'file_name': f'{answer["image"]["id"]}.png',
-                'segments_info': answer['segments'],
-            }
-            for answer in answers
-        ],
-        'categories': [
-            {'name': name, 'id': label, 'isthing': int(label in META['thing_ids']), 'color': META['palette'][label]}
-            for label, name in enumerate(META['classes'])
-        ],
-    }
+def _categories() -> list[dict]:
+    return [
+        {'name': name, 'id': label, 'isthing': int(label in META['thing_ids']), 'color': META['palette'][label]}
+        for label, name in enumerate(META['classes'])
+    ]
 
 
 def _instance_json(answers: list[dict]) -> dict:

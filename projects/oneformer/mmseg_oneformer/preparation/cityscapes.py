@@ -12,7 +12,7 @@ import numpy as np
 
 from ..datasets.cityscapes import LABEL_IDS, CityscapesPanoptic
 from .layout import check_space, list_files, read_png, require_folder
-from .panoptic import boxes, encode_labels, write_id_map, write_json
+from .panoptic import boxes, encode_labels, panoptic_json, write_id_map, write_json
 from .parallel import Job, run_jobs, write_if_changed
 
 __all__ = ['SPLITS', 'prepare_cityscapes']
@@ -60,34 +60,23 @@ def prepare_cityscapes(root: Path, out: Path, split: str, processes: int | None 
     journal = out / 'gtFine' / f'.cityscapes_{split}.journal'
     answers = run_jobs(_convert, jobs, journal, {'cityscapes': 1}, processes, f'Cityscapes {split}')
     target = out / 'gtFine' / f'cityscapes_panoptic_{split}.json'
-    write_json(target, _panoptic_json(answers))
+    write_json(target, panoptic_json(answers, '{id}_gtFine_panoptic.png', _categories()))
     journal.unlink()
     return [target]
 
 
-def _panoptic_json(answers: list[dict]) -> dict:
+def _categories() -> list[dict]:
     meta = CityscapesPanoptic.METAINFO
-    return {
-        'images': [answer['image'] for answer in answers],
-        'annotations': [
-            {
-                'image_id': answer['image']['id'],
-                'file_name': f'{answer["image"]["id"]}_gtFine_panoptic.png',
-                'segments_info': answer['segments'],
-            }
-            for answer in answers
-        ],
-        'categories': [
-            {
-                'id': LABEL_IDS[label],
-                'name': name,
-                'color': meta['palette'][label],
-                'supercategory': GROUPS[label],
-                'isthing': int(label in meta['thing_ids']),
-            }
-            for label, name in enumerate(meta['classes'])
-        ],
-    }
+    return [
+        {
+            'id': LABEL_IDS[label],
+            'name': name,
+            'color': meta['palette'][label],
+            'supercategory': GROUPS[label],
+            'isthing': int(label in meta['thing_ids']),
+        }
+        for label, name in enumerate(meta['classes'])
+    ]
 
 
 def _convert(job: Job) -> dict:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..datasets.mapillary import UNLABELED, MapillaryPanoptic
 from .layout import check_space, list_files, photo_size, read_png, require_folder
-from .panoptic import SegmentIds, boxes, write_id_map, write_json
+from .panoptic import SegmentIds, boxes, panoptic_json, write_id_map, write_json
 from .parallel import Job, run_jobs
 
 __all__ = ['FOLDERS', 'prepare_mapillary']
@@ -100,21 +100,7 @@ def _make_panoptic(root: Path, out: Path, split: str, processes: int | None) -> 
         }
         for number, label in enumerate(labels[:-1], start=1)
     ]
-    write_json(
-        target,
-        {
-            'images': [answer['image'] for answer in answers],
-            'annotations': [
-                {
-                    'image_id': answer['image']['id'],
-                    'file_name': f'{answer["image"]["id"]}.png',
-                    'segments_info': answer['segments'],
-                }
-                for answer in answers
-            ],
-            'categories': categories,
-        },
-    )
+    write_json(target, panoptic_json(answers, '{id}.png', categories))
     journal.unlink()
     return target
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..visualization.colors import class_colors
 from .layout import check_space, list_files, photo_size, read_png
-from .panoptic import write_id_map, write_json
+from .panoptic import panoptic_json, write_id_map, write_json
 from .parallel import Job, run_jobs
 from .scene import VOID, Annotation, Classes, segment_annotation
 
@@ -103,7 +103,12 @@ def write_panoptic(
     journal = out / f'.panoptic_{name}.journal'
     settings = [settings, source.classes]
     answers = run_jobs(partial(_convert, source=source, palette=palette), jobs, journal, settings, processes, name)
-    write_json(target, _panoptic_json(answers, source.classes, palette, images, out))
+    categories = [
+        {'id': label + 1, 'name': name, 'isthing': int(source.classes.is_thing(label)), 'color': palette[label]}
+        for label, name in enumerate(source.classes.names)
+    ]
+    info = {'photos': Path(os.path.relpath(images, out)).as_posix()}
+    write_json(target, {'info': info, **panoptic_json(answers, '{stem}.png', categories)})
     journal.unlink()
     segments = [segment for answer in answers for segment in answer['segments']]
     crowds = sum(segment['iscrowd'] for segment in segments)
@@ -117,27 +122,6 @@ def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
     if missing := sorted(set(only) - set(by_stem)):
         raise ValueError(f'{missing[0]} of the list is no annotated photo; names stand there without their suffix.')
     return [photo for stem, photo in by_stem.items() if stem in only]
-
-
-def _panoptic_json(
-    answers: list[dict], classes: Classes, palette: Sequence[Sequence[int]], images: Path, out: Path
-) -> dict:
-    return {
-        'info': {'photos': Path(os.path.relpath(images, out)).as_posix()},
-        'images': [answer['image'] for answer in answers],
-        'annotations': [
-            {
-                'image_id': answer['image']['id'],
-                'file_name': Path(answer['image']['file_name']).with_suffix('.png').as_posix(),
-                'segments_info': answer['segments'],
-            }
-            for answer in answers
-        ],
-        'categories': [
-            {'id': label + 1, 'name': name, 'isthing': int(classes.is_thing(label)), 'color': palette[label]}
-            for label, name in enumerate(classes.names)
-        ],
-    }
 
 
 def _convert(job: Job, source: Format, palette: Sequence[Sequence[int]]) -> dict:

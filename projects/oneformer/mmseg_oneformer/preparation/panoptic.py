@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import cv2
@@ -12,7 +12,7 @@ from scipy.ndimage import find_objects
 from ..files import write_atomic
 from .parallel import write_if_changed
 
-__all__ = ['SegmentIds', 'boxes', 'encode_labels', 'write_id_map', 'write_json']
+__all__ = ['SegmentIds', 'boxes', 'encode_labels', 'panoptic_json', 'write_id_map', 'write_json']
 
 STEPS = ((37, 61), (23, 59), (11, 53))
 """Step and period of each channel's walk around a class colour. Prime periods: 190 747 colours before one repeats."""
@@ -48,6 +48,23 @@ class SegmentIds:
                 self.attempts[label] = attempt + 1
                 return number
         raise ValueError(f'An image has more than {len(self.taken) - 1} segments; split it into tiles.')
+
+
+def panoptic_json(pictures: Sequence[Mapping[str, Any]], png: str, categories: Sequence[Mapping[str, Any]]) -> dict:
+    """Content of a panoptic JSON.
+
+    Args:
+        pictures: ``image`` and ``segments`` of each, both as they stand in the JSON.
+        png: Pattern of the names of the PNGs; ``{id}`` stands for the image's id, ``{stem}`` for its path without
+            suffix.
+        categories: As they stand in the JSON.
+    """
+    annotations = []
+    for picture in pictures:
+        image = picture['image']
+        file_name = png.format(id=image['id'], stem=PurePath(image['file_name']).with_suffix('').as_posix())
+        annotations.append({'image_id': image['id'], 'file_name': file_name, 'segments_info': picture['segments']})
+    return {'images': [picture['image'] for picture in pictures], 'annotations': annotations, 'categories': categories}
 
 
 def boxes(index_map: np.ndarray, count: int) -> list[list[int] | None]:

@@ -67,7 +67,6 @@ def draw_sample(
     sample: BaseDataElement,
     dataset_meta: Mapping[str, Any],
     score_thr: float = 0.5,
-    columns: int | None = None,
     height: int | None = None,
 ) -> Array:
     """Put photo, annotation (if there is one) and answers side by side.
@@ -77,7 +76,6 @@ def draw_sample(
         sample: Likewise, maybe with an annotation.
         dataset_meta: Likewise.
         score_thr: Likewise.
-        columns: Pictures in a row; all by default.
         height: Height of each picture in pixels.
 
     Returns:
@@ -86,7 +84,7 @@ def draw_sample(
     pictures, truth = {'photo': enlarge(image)[0]}, draw_truth(image, sample, dataset_meta)
     if truth is not None:
         pictures['annotation'] = truth
-    return panel(pictures | draw_answers(image, sample, dataset_meta, score_thr), columns, height)
+    return panel(pictures | draw_answers(image, sample, dataset_meta, score_thr), height=height)
 
 
 def draw_tokens(

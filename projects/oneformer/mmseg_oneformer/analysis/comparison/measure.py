@@ -27,6 +27,8 @@ Mask = tuple[int, Array]
 
 THINNEST, SMALLEST = 0.02, 0.002
 """A region with a box is nowhere thinner than this share of the short side or 5 pixels; and its share of the pixels."""
+MOST_REGIONS = 8
+"""Of a difference."""
 QUALITIES = {'semantic': 'accuracy', 'panoptic': 'PQ'}
 """Tasks that have a number for a single photo, and its name. AP is one of a whole data set."""
 
@@ -96,9 +98,7 @@ def compare_photo(
     return compared
 
 
-def differences(
-    first: OneFormerResult, second: OneFormerResult, task: str, score_thr: float = 0.5, most: int = 8
-) -> Difference:
+def differences(first: OneFormerResult, second: OneFormerResult, task: str, score_thr: float = 0.5) -> Difference:
     """Compare the predictions of two models of one task for one photo.
 
     Args:
@@ -106,7 +106,6 @@ def differences(
         second: The second's, of the same classes.
         task: 'semantic', 'instance' or 'panoptic'; both have a prediction of it.
         score_thr: Instances below count as not found.
-        most: Regions at most.
     """
     if task == 'semantic':
         assert first.semantic is not None and second.semantic is not None
@@ -123,7 +122,7 @@ def differences(
         ]
         labels = best_labels(masks[0], first.size), best_labels(masks[1], first.size)
         mask = instances_differ(masks[0], masks[1], first.size)
-    return Difference(mask, tuple(find_regions(mask, labels, first.classes)[:most]))
+    return Difference(mask, tuple(find_regions(mask, labels, first.classes)[:MOST_REGIONS]))
 
 
 def panoptic_differs(first: Panoptic, second: Panoptic) -> Array:

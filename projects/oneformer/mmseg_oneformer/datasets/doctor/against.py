@@ -13,7 +13,6 @@ What became of an instance, the first that holds:
 * skipped: none of these.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ...files import read_json
 from .rules import Finding
 from .structure import Item
 from .tables import Segment
@@ -84,10 +84,7 @@ def read_instances(path: str | Path, class_names: Sequence[str]) -> Instances:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'Instance JSON {path} does not exist; correct --against.')
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f'{path} is no valid JSON ({error}); copy it anew.') from error
+    content = read_json(path)
     annotations = content.get('annotations') if isinstance(content, dict) else None
     if not annotations or 'categories' not in content or not {'segmentation', 'category_id'} <= annotations[0].keys():
         raise ValueError(f'{path} is no COCO instance JSON: its annotations need "segmentation" and "category_id".')

@@ -11,9 +11,6 @@ from ..matching import SegmentMatching, match_segments
 
 Record = dict[str, Any]
 
-OUTCOMES = ('tp', 'fp', 'fn', 'ignored', 'crowd')
-"""Matched, false and missed segments; predictions excused by void or a crowd; annotated crowds."""
-
 
 def image_record(
     truth: PanopticTruth, pred_map: np.ndarray, pred_segments: Sequence[Mapping[str, Any]], num_classes: int
@@ -23,7 +20,8 @@ def image_record(
     It has ``height``, ``width``, ``quality`` (PQ over the segments of this image, 0-100: the sum of the IoUs
     over TP + FP/2 + FN/2; None without a segment that counts), ``tp``, ``fp``, ``fn`` and ``segments``. A segment has:
 
-    * ``outcome``: one of :data:`OUTCOMES`;
+    * ``outcome``: 'tp', 'fp' or 'fn', a matched, false or missed segment; 'ignored', a prediction excused by void or a
+      crowd; 'crowd', an annotated crowd;
     * ``class``: class index;
     * ``iou``: with its match, or the largest with any segment of the other side, of whatever class, void left out;
     * ``annotated``, ``predicted``: ``id``, ``area`` in pixels and ``box`` (left, top, width, height), ``score`` of the

@@ -1,11 +1,11 @@
 """COCO instance JSON, with semantic PNGs for stuff."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...datasets.outlines import outline_code
+from ...files import read_json
 from ..own_data import Photo, parse_classes, read_semantic
 from ..scene import Annotation, Region
 
@@ -97,10 +97,7 @@ class CocoFormat:
 def _read(path: Path) -> dict:
     if not path.is_file():
         raise ValueError(f'{path} does not exist; give the instance JSON.')
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f'{path} is no valid JSON ({error}); copy it anew.') from error
+    content = read_json(path)
     if not isinstance(content, dict) or not {'images', 'annotations', 'categories'} <= content.keys():
         raise ValueError(f'{path} is no COCO instance JSON: it needs "images", "annotations" and "categories".')
     if any('segments_info' in annotation for annotation in content['annotations'][:1]):

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_api
 
+from ...files import read_json
 from ..layout import list_files
 from ..own_data import Photo, parse_classes
 from ..scene import Annotation, Region, polygon_code
@@ -88,10 +88,7 @@ class LabelmeFormat:
 
 
 def _read(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f'{path} is no valid JSON ({error}); save it in labelme again.') from error
+    content = read_json(path, 'save it in labelme again')
     if not isinstance(content, dict) or not {'shapes', 'imagePath'} <= content.keys():
         raise ValueError(f'{path} is no labelme JSON: it needs "shapes" and "imagePath"; take it out of the folder.')
     return content

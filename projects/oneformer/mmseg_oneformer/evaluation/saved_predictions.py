@@ -1,4 +1,4 @@
-"""Answers that are on disk already, as ``tools/infer.py`` writes them, put back into data samples."""
+"""Predictions that are on disk already, as ``tools/infer.py`` writes them, put back into data samples."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from PIL import Image
 from ..datasets.transforms.loading import decode_ids
 
 
-class SavedAnswers:
+class SavedPredictions:
     """A folder with ``panoptic.json``, its PNGs, and ``<name>_semantic.png``; images are found by their file names.
 
     Args:
