@@ -4,6 +4,9 @@ from collections.abc import Iterable
 
 TASKS = ('semantic', 'instance', 'panoptic')
 
+PREDICTION_FIELDS = {'semantic': 'pred_sem_seg', 'instance': 'pred_instances', 'panoptic': 'pred_panoptic_seg'}
+"""Where each task's prediction is in a data sample, as mmdet and mmseg call it."""
+
 CONTEXT_LENGTH = 77
 """Tokens in a prompt, padding included (CLIP)."""
 

@@ -7,12 +7,9 @@ import numpy as np
 from mmengine.structures import BaseDataElement
 
 from ...run_lengths import decode_mask
-from ...tasks import check_task
+from ...tasks import PREDICTION_FIELDS, check_task
 
-__all__ = ['FIELDS', 'Region', 'check_answered', 'present_classes', 'regions']
-
-FIELDS = {'semantic': 'pred_sem_seg', 'instance': 'pred_instances', 'panoptic': 'pred_panoptic_seg'}
-"""Where each task's answer is in a data sample."""
+__all__ = ['Region', 'check_answered', 'present_classes', 'regions']
 
 
 class Region(NamedTuple):
@@ -43,7 +40,7 @@ def regions(
         ValueError: If there is no such task, or it was not answered.
     """
     check_answered(sample, task)
-    answer = sample.get(FIELDS[task])
+    answer = sample.get(PREDICTION_FIELDS[task])
     classes, things = dataset_meta['classes'], set(dataset_meta.get('thing_ids', ()))
     if task == 'instance':
         for label, score, mask in zip(answer.labels.tolist(), answer.scores.tolist(), answer.masks):
@@ -62,7 +59,7 @@ def regions(
 
 def check_answered(sample: BaseDataElement, task: str) -> None:
     """Raise a ValueError if there is no such task, or a data sample has no answer to it."""
-    if FIELDS[check_task(task)] not in sample:
+    if PREDICTION_FIELDS[check_task(task)] not in sample:
         raise ValueError(f'The {task} answer was not asked for; add {task!r} to the tasks of the call.')
 
 

@@ -17,14 +17,14 @@ import numpy as np
 from mmdet.structures import DetDataSample
 from PIL import Image
 
-from ...tasks import TASKS
+from ...tasks import PREDICTION_FIELDS, TASKS
 from ...visualization import draw_answers, draw_sample, palette_colors
 from ...visualization.colors import Color
 from ..sources import Source
 from . import exports
 from .agreement import Agreement, compare
 from .predictions import Instances, Panoptic, PanopticSegment, tally
-from .regions import FIELDS, check_answered, present_classes, regions
+from .regions import check_answered, present_classes, regions
 from .writers import PredictionWriter
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class OneFormerResult:
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks that were answered."""
-        return tuple(task for task in TASKS if FIELDS[task] in self.sample)
+        return tuple(task for task in TASKS if PREDICTION_FIELDS[task] in self.sample)
 
     @cached_property
     def semantic(self) -> np.ndarray | None:

@@ -8,7 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
-from ...tasks import TASKS, check_task
+from ...tasks import PREDICTION_FIELDS, TASKS, check_task
 from ..mask_resize import ImageSize
 from .instance import instances
 from .panoptic import panoptic_segments
@@ -25,8 +25,6 @@ TEST_CFG = {
     'mask_format': 'auto',
     'dtype': 'fp32',
 }
-
-FIELDS = {'semantic': 'pred_sem_seg', 'instance': 'pred_instances', 'panoptic': 'pred_panoptic_seg'}
 
 
 def complete_test_cfg(test_cfg: Mapping[str, Any] | None, num_queries: int) -> ConfigDict:
@@ -92,7 +90,7 @@ class PostProcessor:
         self, sample: BaseDataElement, task: str, class_logits: Tensor, mask_logits: Tensor, size: ImageSize
     ) -> None:
         """Put the prediction of one task into a data sample: ``pred_sem_seg``, ``_instances`` or ``_panoptic_seg``."""
-        setattr(sample, FIELDS[check_task(task)], self(task, class_logits, mask_logits, size))
+        setattr(sample, PREDICTION_FIELDS[check_task(task)], self(task, class_logits, mask_logits, size))
 
     def class_scores(self, class_logits: Tensor, mask_logits: Tensor, size: ImageSize) -> Tensor:
         """Return the score of each class in each pixel (K, H, W), at least 0; the semantic prediction is its argmax."""
