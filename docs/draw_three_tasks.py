@@ -38,7 +38,7 @@ def queries_under(photo: PhotoLogits, token: str) -> np.ndarray:
     Returns:
         (H, W, 3) uint8 RGB. A query's picture is the photo as bright as its mask is probable.
     """
-    result, rgb = photo.answer(token), cv2.cvtColor(photo.image, cv2.COLOR_BGR2RGB)
+    result, rgb = photo.predict(token), cv2.cvtColor(photo.image, cv2.COLOR_BGR2RGB)
     probabilities = photo.class_logits[token].softmax(-1)[:, :-1]
     scores, labels = probabilities.max(-1)
     pictures = {f'{token} token': result.plot(token)}
@@ -51,7 +51,7 @@ def queries_under(photo: PhotoLogits, token: str) -> np.ndarray:
 
 def tokens_page(photo: PhotoLogits) -> np.ndarray:
     """Draw each answer under each token, (H, W, 3) uint8 RGB."""
-    results = {token: photo.answer(token=token) for token in TASKS}
+    results = {token: photo.predict(token=token) for token in TASKS}
     rgb = cv2.cvtColor(photo.image, cv2.COLOR_BGR2RGB)
     samples = {token: result.sample for token, result in results.items()}
     return draw_tokens(rgb, samples, photo.dataset_meta, height=HEIGHT)
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ValueError(f'Image {args.photo} cannot be read; give the path of a photo.')
     (photo,) = infer.logits([infer.prepare(image)])
     pages = {
-        'answers': answers_page(photo.answer()),
+        'answers': answers_page(photo.predict()),
         'queries': np.vstack([queries_under(photo, token) for token in TASKS]),
         'tokens': tokens_page(photo),
     }

@@ -80,7 +80,7 @@ def test_watched__one_photo_at_a_time(shipped, photo):
 
 def test_queries__of_segments_and_of_pixels(seen):
     _, logits, _ = seen
-    answer = logits.answer('panoptic')
+    answer = logits.predict('panoptic')
     queries = segment_queries(logits, answer, 'panoptic')
     assert list(queries) == [segment.id for segment in answer.panoptic.segments] and len(set(queries.values())) > 2
     for segment in answer.panoptic.segments:
@@ -139,7 +139,7 @@ def test_segment_queries__by_score_times_mask():
     photo = SimpleNamespace(
         class_logits={'panoptic': classes},
         mask_logits={'panoptic': masks},
-        test_cfg=SimpleNamespace(object_mask_thr=0.3),
+        post_process=SimpleNamespace(test_cfg=SimpleNamespace(object_mask_thr=0.3)),
         size=ImageSize((8, 8), (8, 8), (8, 8)),
     )
     segment = PanopticSegment(0, 0, 'disc', True, 0.9)
@@ -184,7 +184,7 @@ def test_tool__largest_segment_first_and_the_token_by_name(call_tool, shapes, se
     assert drawn_pages.titles[0] == drawn_pages.titles[1] == ['query 3', 'query 19 (token)']
     assert call_tool(*common) == 0
     (logits,) = shipped.logits([shipped.prepare(photo)], ['panoptic'])
-    found = segment_queries(logits, logits.answer('panoptic'), 'panoptic').values()
+    found = segment_queries(logits, logits.predict('panoptic'), 'panoptic').values()
     masks = resize_masks(logits.mask_logits['panoptic'][list(found)], logits.size) >= 0
     order = torch.argsort(-masks.sum((1, 2)), stable=True).tolist()
     expected = [list(found)[k] for k in order]

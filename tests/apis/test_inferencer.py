@@ -148,7 +148,7 @@ def test_call__thresholds_in_place_of_the_configs(infer, make_photo):
         kept.append(len(sample.pred_panoptic_seg.segments_info))
     assert kept[1] > kept[2] == 0 and infer.model.test_cfg.object_mask_thr != 0
     (logits,) = infer.logits([infer.prepare(make_photo())])
-    assert len(logits.answer('panoptic', overlap_thr=0.0).panoptic.segments) == kept[0]
+    assert len(logits.predict('panoptic', overlap_thr=0.0).panoptic.segments) == kept[0]
 
 
 def test_stream__arguments_are_checked_at_once(infer, make_photo):

@@ -172,7 +172,7 @@ SPOTS = [(x, y) for x in (5, 30, 48, 66, 90) for y in (4, 25, 40, 55, 68)]
 
 
 def test_hover__names_what_the_api_finds_at_the_pixel(answered, looked_at):
-    result, seen, expected = looked_at.answer(TASKS), {}, {}
+    result, seen, expected = looked_at.predict(TASKS), {}, {}
     for task in TASKS:
         see(answered, task)
         for spot in SPOTS:
@@ -194,7 +194,7 @@ def test_tasks__switching_changes_the_picture_and_asks_the_network_nothing(answe
         assert answered.locator('#stage canvas').get_attribute('aria-label').startswith(f'{task.title()} answer')
     assert len({picture.tobytes() for picture in pictures.values()}) == 3
     # Inside of a class, at full opacity, there is nothing but its colour.
-    semantic = looked_at.answer('semantic')
+    semantic = looked_at.predict('semantic')
     for label in np.unique(semantic.semantic):
         inner = cv2.erode((semantic.semantic == label).astype(np.uint8), np.ones((5, 5))) > 0
         assert (pictures['semantic'][inner] == semantic.colors[label]).all()
@@ -213,7 +213,7 @@ def test_opacity__at_zero_the_photo_is_left(answered, scene):
 def test_sliders__act_as_the_api_and_ask_the_network_nothing(answered, looked_at, infer, server):
     passes, batches = infer.passes, server.ask('/health').body['batches']
     see(answered, 'instance')
-    found = looked_at.answer('instance')
+    found = looked_at.predict('instance')
     names, scores = found.instances.names, found.instances.scores
     for value in (0.05, 0.5, 0.97, 1):
         slide(answered, 'score', value)
@@ -225,12 +225,12 @@ def test_sliders__act_as_the_api_and_ask_the_network_nothing(answered, looked_at
     for mask_thr, overlap_thr in ((0.0, 0.0), (0.99, 0.5), (1.0, 0.0)):
         slide(answered, 'object_mask_thr', mask_thr)
         slide(answered, 'overlap_thr', overlap_thr)
-        result = looked_at.answer('panoptic', object_mask_thr=mask_thr, overlap_thr=overlap_thr)
+        result = looked_at.predict('panoptic', object_mask_thr=mask_thr, overlap_thr=overlap_thr)
         assert listed(answered) == {segment.name for segment in result.panoptic.segments}
     assert answered.locator('#classes').inner_text() == 'Nothing above the threshold.'
     answered.click('#reset')
     settle(answered)
-    assert listed(answered) == {segment.name for segment in looked_at.answer('panoptic').panoptic.segments}
+    assert listed(answered) == {segment.name for segment in looked_at.predict('panoptic').panoptic.segments}
     assert (infer.passes, server.ask('/health').body['batches']) == (passes, batches)
 
 
@@ -239,7 +239,7 @@ def test_classes__hiding_one_uncovers_the_photo_there_and_nowhere_else(answered,
     slide(answered, 'opacity', 0)
     photo = pixels(answered)
     slide(answered, 'opacity', 1)
-    before, result = pixels(answered), looked_at.answer('semantic')
+    before, result = pixels(answered), looked_at.predict('semantic')
     label = int(np.bincount(result.semantic.ravel()).argmax())
     answered.locator(f'#classes input[value="{label}"]').uncheck()
     after, mask = pixels(answered), (result.semantic == label).astype(np.uint8)
@@ -259,16 +259,16 @@ def test_classes__hiding_one_uncovers_the_photo_there_and_nowhere_else(answered,
 def test_list__a_class_with_the_focus_is_lit(answered, looked_at):
     see(answered, 'semantic')
     before = pixels(answered)
-    label = int(looked_at.answer('semantic').semantic[2, 2])
+    label = int(looked_at.predict('semantic').semantic[2, 2])
     answered.locator(f'#classes input[value="{label}"]').focus()
     lit = (pixels(answered) != before).any(axis=2)
-    assert (lit == (looked_at.answer('semantic').semantic == label)).mean() > 0.98
+    assert (lit == (looked_at.predict('semantic').semantic == label)).mean() > 0.98
     answered.locator('#opacity').focus()
     assert (pixels(answered) == before).all()
 
 
 def test_side_by_side__a_spot_is_named_in_all_three(answered, looked_at, infer):
-    passes, result = infer.passes, looked_at.answer(TASKS)
+    passes, result = infer.passes, looked_at.predict(TASKS)
     see(answered, 'three')
     assert answered.locator('#stage canvas').evaluate_all('all => all.map((one) => one.dataset.task)') == list(TASKS)
     for spot in SPOTS[::4]:
@@ -291,7 +291,7 @@ def test_token_matrix__every_answer_under_every_token(answered, looked_at, infer
     for index, (token, task) in enumerate(cells):
         for spot in SPOTS[1::6]:
             point_at(answered, *spot, index=index)
-            assert tip(answered) == expected_tip(looked_at.answer(task, token), task, *spot), (token, task, spot)
+            assert tip(answered) == expected_tip(looked_at.predict(task, token), task, *spot), (token, task, spot)
             found.add((task, tip(answered)))
     assert len(found) > 6 and infer.passes == passes
 
@@ -302,17 +302,17 @@ def test_token__one_for_all_answers(answered, looked_at):
     settle(answered)
     assert listed(answered) == {
         looked_at.dataset_meta['classes'][label]
-        for label in np.unique(looked_at.answer('semantic', 'instance').semantic)
+        for label in np.unique(looked_at.predict('semantic', 'instance').semantic)
     }
     answered.focus('input[name="token"][value="instance"]')
     answered.keyboard.press('ArrowLeft')
     answered.keyboard.press('ArrowLeft')
     settle(answered)
-    assert len(listed(answered)) == len(np.unique(looked_at.answer('semantic').semantic))
+    assert len(listed(answered)) == len(np.unique(looked_at.predict('semantic').semantic))
 
 
 def test_downloads__every_file_opens_and_is_the_apis(answered, looked_at, server):
-    result = looked_at.answer(TASKS)
+    result = looked_at.predict(TASKS)
     see(answered, 'semantic')
     files = {}
     for task in TASKS:
@@ -345,8 +345,8 @@ def test_downloads__have_the_thresholds_and_the_token_of_the_page(answered, look
     with answered.expect_download() as waiting:
         answered.click('#files button[data-form="coco-panoptic-json"]')
     segments = json.loads(waiting.value.path().read_text())['annotations'][0]['segments_info']
-    expected = looked_at.answer('panoptic', 'semantic', object_mask_thr=0.99).to_coco_panoptic()[1]['segments_info']
-    assert segments == expected != looked_at.answer('panoptic').to_coco_panoptic()[1]['segments_info']
+    expected = looked_at.predict('panoptic', 'semantic', object_mask_thr=0.99).to_coco_panoptic()[1]['segments_info']
+    assert segments == expected != looked_at.predict('panoptic').to_coco_panoptic()[1]['segments_info']
 
 
 def noise(height, width):
@@ -467,7 +467,7 @@ def test_two_tabs__each_has_its_own_photo(answered, open_page, scene, looked_at,
         see(page, 'semantic')
         for spot in SPOTS[::3]:
             point_at(page, *spot)
-            assert tip(page) == expected_tip(photo.answer('semantic'), 'semantic', *spot)
+            assert tip(page) == expected_tip(photo.predict('semantic'), 'semantic', *spot)
 
 
 def test_keyboard__tabs_and_settings_without_a_mouse(answered):

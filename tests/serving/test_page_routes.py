@@ -74,7 +74,7 @@ def expected_names(result, task):
 def test_answers__name_every_pixel_as_the_api_does(server, photo, looked_at, task, token):
     query = f'?token={token}' if token else ''
     answer = server.ask(f'/api/photos/{photo["id"]}/answers/{task}{query}').body
-    expected = expected_names(looked_at.answer(task, token), task)
+    expected = expected_names(looked_at.predict(task, token), task)
     assert (names_of(answer, (72, 96)) == expected).all()
     assert len(np.unique(expected.astype(str))) > 1
 
@@ -84,14 +84,14 @@ def test_answers__follow_thresholds_without_the_network(server, photo, looked_at
     for object_mask_thr, overlap_thr in ((0.0, 0.0), (0.9, 0.5), (1.0, 0.8)):
         path = f'answers/panoptic?object_mask_thr={object_mask_thr}&overlap_thr={overlap_thr}'
         answer = server.ask(f'/api/photos/{photo["id"]}/{path}').body
-        result = looked_at.answer('panoptic', object_mask_thr=object_mask_thr, overlap_thr=overlap_thr)
+        result = looked_at.predict('panoptic', object_mask_thr=object_mask_thr, overlap_thr=overlap_thr)
         assert sorted(one['name'] for one in answer['segments']) == sorted(one.name for one in result.panoptic.segments)
     assert not answer['segments'] and infer.passes == passes
 
 
 def test_answers__colors_are_those_of_the_pictures_to_download(looked_at):
     """At full opacity a segment's colour on the page is the one that the drawn picture mixes in."""
-    result = looked_at.answer(TASKS)
+    result = looked_at.predict(TASKS)
     drawn = result.plot('panoptic').astype(int)
     scale = drawn.shape[0] / 72
     answer = page_prediction(result, 'panoptic')
@@ -121,7 +121,7 @@ def test_answers__things_have_their_shades_from_left_to_right():
 
 def test_answers__large_photos_come_smaller(infer):
     big = cv2.resize(draw_scene(96, np.random.default_rng(4)).image, (1700, 1300))
-    result = infer.logits([infer.prepare(big)])[0].answer('semantic')
+    result = infer.logits([infer.prepare(big)])[0].predict('semantic')
     height, width = page_size((1300, 1700))
     assert height * width <= MAX_PIXELS and abs(width / height - 1700 / 1300) < 0.01
     names = names_of(page_prediction(result, 'semantic'), (height, width))
@@ -146,7 +146,7 @@ def test_files__the_zip_has_all_and_they_are_the_apis(server, photo, looked_at):
     base = f'/api/photos/{photo["id"]}/files'
     answer = server.ask(f'{base}/all?score_thr=0.3')
     assert "filename*=utf-8''garden.zip" in answer.headers['Content-Disposition']
-    archive, result = zipfile.ZipFile(io.BytesIO(answer.body)), looked_at.answer(TASKS)
+    archive, result = zipfile.ZipFile(io.BytesIO(answer.body)), looked_at.predict(TASKS)
     exports = server.ask('/api/model').body['exports']
     names = [f'garden_{task}{one["suffix"]}' for one in exports for task in one['tasks']]
     assert sorted(archive.namelist()) == sorted(names) and len(set(names)) == 13 and archive.testzip() is None
@@ -175,7 +175,7 @@ def test_files__the_zip_has_all_and_they_are_the_apis(server, photo, looked_at):
 
 
 def test_files__follow_the_threshold(server, photo, looked_at):
-    result = looked_at.answer(TASKS)
+    result = looked_at.predict(TASKS)
 
     def file(form, threshold):
         return server.ask(f'/api/photos/{photo["id"]}/files/instance/{form}?score_thr={threshold}').body

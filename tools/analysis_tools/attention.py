@@ -80,7 +80,7 @@ def choose(photo: PhotoLogits, args: argparse.Namespace) -> list[Chosen]:
         return [describe(photo, args.token, query, None) for query in args.queries]
     if args.at is not None:
         return [describe(photo, args.token, query_at(photo, args.token, *args.at), tuple(args.at))]
-    answer = photo.answer('panoptic', args.token)
+    answer = photo.predict('panoptic', args.token)
     assert answer.panoptic is not None
     found = segment_queries(photo, answer, args.token)
     if not found:

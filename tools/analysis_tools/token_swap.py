@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     infer = OneFormerInferencer(args.model, args.weights, args.device, args.cfg_options)
     for name, photo in photos.items():
         (logits,) = infer.logits([infer.prepare(photo)])
-        answers = {token: logits.answer(TASKS, token) for token in TASKS}
+        answers = {token: logits.predict(TASKS, token) for token in TASKS}
         samples = {token: answer.sample for token, answer in answers.items()}
         page = draw_tokens(photo[:, :, ::-1].copy(), samples, infer.dataset_meta, args.score_thr, args.height)
         path = Path(args.out_dir) / f'{name}.png'

@@ -21,6 +21,6 @@ def load_model(args: argparse.Namespace) -> OneFormerInferencer:
 
 
 def warm_up(infer: OneFormerInferencer) -> None:
-    """Answer a blank picture: what is wrong with model and device shows now, and the first photo need not wait."""
+    """Predict for a blank picture: what is wrong with model and device shows now, and the first photo need not wait."""
     (blank,) = infer.logits([infer.prepare(np.zeros((480, 640, 3), np.uint8))])
-    blank.answer()
+    blank.predict()

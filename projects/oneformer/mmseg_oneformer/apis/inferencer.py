@@ -38,7 +38,7 @@ from .videos import count_images, each_image
 
 
 class OneFormerInferencer:
-    """Answers photos with one model.
+    """Predicts for photos with one model.
 
     Example:
         >>> infer = OneFormerInferencer('oneformer_swin-l_8xb2-100e_coco-1024x1024')
@@ -193,7 +193,7 @@ class OneFormerInferencer:
                 done(len(batch))
 
     def prepare(self, photo: np.ndarray) -> PreparedPhoto:
-        """Resize one photo for the network: the first half of an answer, in the hands of a service.
+        """Resize one photo for the network: the first half of a prediction, in the hands of a service.
 
         Args:
             photo: (H, W, 3) uint8 BGR.
@@ -206,7 +206,7 @@ class OneFormerInferencer:
         return self._load(source)
 
     def logits(self, batch: Sequence[PreparedPhoto], tokens: Sequence[str] = TASKS) -> list[PhotoLogits]:
-        """Send prepared photos through the network, to be answered as often as wished.
+        """Send prepared photos through the network, whose predictions can be made as often as wished.
 
         Args:
             batch: Smaller ones are padded to the largest; those of one ``network_size`` are not.
@@ -239,4 +239,4 @@ class OneFormerInferencer:
             return []
         tasks, token = check_tasks(options.tasks), options.token or self.model.test_cfg.token
         photos = self.logits(batch, tasks if token is None else (token,))
-        return [photo.answer(tasks, token, **options.thresholds) for photo in photos]
+        return [photo.predict(tasks, token, **options.thresholds) for photo in photos]

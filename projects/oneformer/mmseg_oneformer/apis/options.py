@@ -62,6 +62,6 @@ class InferenceOptions:
 
     @property
     def thresholds(self) -> dict[str, Any]:
-        """What :meth:`PhotoLogits.answer` takes beside tasks and token."""
+        """What :meth:`PhotoLogits.predict` takes beside tasks and token."""
         names = ('object_mask_thr', 'overlap_thr', 'max_per_image', 'mask_format')
         return {name: getattr(self, name) for name in names}

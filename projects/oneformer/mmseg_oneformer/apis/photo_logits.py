@@ -1,4 +1,4 @@
-"""A photo that went through the network once, to be asked again and again."""
+"""A photo that went through the network once, for predictions again and again."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,12 +17,12 @@ __all__ = ['PhotoLogits']
 
 
 class PhotoLogits:
-    """The network's output for one photo under T task tokens; answers are made of it by post-processing alone.
+    """The network's output for one photo under T task tokens; predictions are made of it by post-processing alone.
 
     Args:
         source: The photo as it was handed in.
         image: The photo, (H, W, 3) uint8 BGR.
-        sample: Knows the sizes; answers are written into copies of it.
+        sample: Knows the sizes; predictions are written into copies of it.
         tokens: The T tasks whose tokens were used.
         class_logits: (T, N, K+1).
         mask_logits: (T, N, h, w).
@@ -50,10 +50,10 @@ class PhotoLogits:
         self.post_process, self.dataset_meta = post_process, dataset_meta
 
     @torch.inference_mode()
-    def answer(
+    def predict(
         self, tasks: str | Sequence[str] = TASKS, token: str | None = None, **thresholds: Any
     ) -> OneFormerResult:
-        """Answer tasks.
+        """Predict tasks.
 
         Args:
             tasks: 'semantic', 'instance', 'panoptic' or several of them.
@@ -78,6 +78,6 @@ def _to_cpu(sample: DetDataSample) -> DetDataSample:
     """Move a sample; its maps, which have two names each, only once."""
     for name in ('pred_sem_seg', 'pred_panoptic_seg'):
         if name in sample:
-            answer = sample.get(name)
-            answer.sem_seg = answer.data = answer.sem_seg.cpu()
+            prediction = sample.get(name)
+            prediction.sem_seg = prediction.data = prediction.sem_seg.cpu()
     return sample.cpu()

@@ -1,7 +1,7 @@
 """Pixels in memory in their usual forms, as (H, W, 3) uint8 BGR, the form of OpenCV and OpenMMLab.
 
 The order of the channels is always said: an array looks the same either way, and a network that gets the wrong one
-answers a little worse without a sign. Of PIL images it is known.
+predicts a little worse without a sign. Of PIL images it is known.
 """
 
 import numpy as np

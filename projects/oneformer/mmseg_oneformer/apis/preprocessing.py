@@ -27,7 +27,7 @@ class PreparedPhoto(NamedTuple):
     """Knows the sizes."""
     network_size: tuple[int, int]
     """Height and width of the network's input when the image is alone in a batch. Images of one size can share a batch
-    and are answered as each would be alone."""
+    and have the predictions that each has alone."""
 
 
 class PhotoLoader:

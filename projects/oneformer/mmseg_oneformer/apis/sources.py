@@ -58,7 +58,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """One image to be answered."""
+    """One image to predict for."""
 
     name: str
     """Different for each image of a call; the first part of the names of its output files."""

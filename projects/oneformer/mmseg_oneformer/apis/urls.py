@@ -48,19 +48,19 @@ def fetch_photo(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) 
     Raises:
         ValueError: If it cannot be had in time, is too large or no photo.
     """
-    answer: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+    arrived: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
 
     def work() -> None:
         try:
-            answer.put(_get(url, max_bytes, seconds))
+            arrived.put(_get(url, max_bytes, seconds))
         except Exception as error:
-            answer.put(error)
+            arrived.put(error)
 
     # A timeout of a socket starts again with each byte, and names are looked up without one: only somebody else's
     # clock bounds the whole. A daemon does not hold up the end of the program.
     threading.Thread(target=work, daemon=True).start()
     try:
-        content = answer.get(timeout=seconds)
+        content = arrived.get(timeout=seconds)
     except queue.Empty:
         content = TimeoutError()
     if isinstance(getattr(content, 'reason', content), TimeoutError):  # The socket's clock may be the quicker one.

@@ -75,7 +75,7 @@ def _opened(video: Video) -> Generator[cv2.VideoCapture, None, None]:
     capture = cv2.VideoCapture(str(video.path) if video.camera is None else video.camera)
     try:
         if video.camera is not None:
-            capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # A network slower than the camera answers what is seen now.
+            capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # A network slower than the camera predicts what is seen now.
         yield capture
     finally:
         capture.release()

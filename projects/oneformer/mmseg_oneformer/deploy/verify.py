@@ -63,7 +63,7 @@ def compare_with_torch(
         pixels, size = preprocess(np.ascontiguousarray(photo[:, :, ::-1]), dict(meta))
         class_logits, mask_logits = run(pixels, np.arange(len(TASKS)))
         expected = _expected(infer, photo, pixels, size, bool(meta['fixed_size']))
-        result = expected.answer(mask_format='dense')
+        result = expected.predict(mask_format='dense')
         for t, task in enumerate(TASKS):
             ours = class_logits[0, t], mask_logits[0, t]
             theirs = expected.class_logits[task].cpu().numpy(), expected.mask_logits[task].cpu().numpy()

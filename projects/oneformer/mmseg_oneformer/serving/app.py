@@ -138,7 +138,7 @@ def _routes(name: str) -> APIRouter:
             raise RefusedError(422, f'The parameter tasks is {asked!r}: {error}, separated by commas.') from None
 
         def finish(photo: PhotoLogits) -> str:
-            result = photo.answer(chosen, **asdict(options), mask_format='rle')
+            result = photo.predict(chosen, **asdict(options), mask_format='rle')
             return prediction(result, name, score_thr).model_dump_json(exclude_none=True)
 
         tokens = (options.token,) if options.token else chosen

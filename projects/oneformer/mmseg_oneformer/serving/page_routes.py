@@ -119,13 +119,13 @@ def _photos(cache: PhotoCache) -> APIRouter:
     @router.get('/{photo_id}/answers/{task}')
     async def answer(photo_id: str, task: Task, options: Options) -> Response:
         photo = find(photo_id)
-        content = await work(lambda: json.dumps(page_prediction(photo.answer(task, **asdict(options)), task)))
+        content = await work(lambda: json.dumps(page_prediction(photo.predict(task, **asdict(options)), task)))
         return Response(content, media_type='application/json')
 
     @router.get('/{photo_id}/files/all')
     async def everything(photo_id: str, options: Options, score_thr: Score = 0.5) -> Response:
         photo = find(photo_id)
-        content = await work(lambda: archive(photo.answer(TASKS, **asdict(options)), score_thr))
+        content = await work(lambda: archive(photo.predict(TASKS, **asdict(options)), score_thr))
         return _download(content, 'application/zip', f'{photo.source.name}.zip')
 
     @router.get('/{photo_id}/files/{task}/{form}')
@@ -134,7 +134,7 @@ def _photos(cache: PhotoCache) -> APIRouter:
         export = next((one for one in EXPORTS if one.form == form and task in one.tasks), None)
         if export is None:
             raise HTTPException(404, f'The {task} answer cannot be had as {form}.')
-        content = await work(lambda: export.make(photo.answer(task, **asdict(options)), task, score_thr))
+        content = await work(lambda: export.make(photo.predict(task, **asdict(options)), task, score_thr))
         return _download(content, export.media_type, f'{photo.source.name}_{task}{export.suffix}')
 
     return router

@@ -25,7 +25,7 @@ Score = Field(ge=0, le=1)
 
 @dataclass(frozen=True)
 class RequestOptions:
-    """What :meth:`PhotoLogits.answer` takes, from the query of a request; routes take ``Annotated[..., Depends()]``."""
+    """What :meth:`PhotoLogits.predict` takes, from the query of a request: ``Annotated[..., Depends()]`` of a route."""
 
     token: Annotated[
         Task | None, Query(description="make all answers from this task's token; by default each has its own")

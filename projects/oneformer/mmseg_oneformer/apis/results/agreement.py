@@ -1,4 +1,4 @@
-"""Where the three answers about one image contradict each other.
+"""Where the three predictions about one image contradict each other.
 
 One model gives all three, so an area where they differ is one the model is not sure of: worth a look before the image
 is trusted, and worth a label. Users of three separate models have no such check.
@@ -17,7 +17,7 @@ Box = tuple[int, int, int, int]
 
 
 class Disagreement(NamedTuple):
-    """One connected area in which answers differ."""
+    """One connected area in which predictions differ."""
 
     area: int
     """Pixels."""
@@ -31,14 +31,14 @@ class Disagreement(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How far the answers agree; a share is one of all pixels of the image."""
+    """How far the predictions agree; a share is one of all pixels of the image."""
 
     semantic_panoptic: np.ndarray
     """(H, W) bool: both name a class, and another one."""
     instance_panoptic: np.ndarray
-    """(H, W) bool: a thing of the panoptic answer without an instance of its class, or the other way round."""
+    """(H, W) bool: a thing of the panoptic prediction without an instance of its class, or the other way round."""
     void: float
-    """Share that the panoptic answer leaves open."""
+    """Share that the panoptic prediction leaves open."""
     regions: tuple[Disagreement, ...]
     """The largest first."""
 
@@ -66,13 +66,13 @@ def compare(
     classes: Sequence[str],
     smallest: int = 16,
 ) -> Agreement:
-    """Compare the answers pixel by pixel.
+    """Compare the predictions pixel by pixel.
 
     Args:
         semantic: Class indices (H, W).
         instances: Class index and mask (H, W) bool of each, the best first.
         panoptic: Class indices (H, W), -1 for void.
-        is_thing: (H, W) bool, pixels of things in the panoptic answer.
+        is_thing: (H, W) bool, pixels of things in the panoptic prediction.
         classes: Names.
         smallest: Areas of fewer pixels are not listed; they count in the maps.
     """

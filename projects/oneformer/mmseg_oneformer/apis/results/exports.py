@@ -1,4 +1,4 @@
-"""Answers in the forms of other tools. Each function returns what those tools read; nothing is written."""
+"""Predictions in the forms of other tools. Each function returns what those tools read; nothing is written."""
 
 import base64
 import io
@@ -51,12 +51,12 @@ def coco_image(image_id: int, file_name: str, size: tuple[int, int]) -> dict[str
 
 
 def coco_panoptic(
-    answer: BaseDataElement, dataset_meta: Mapping[str, Any], image_id: int, name: str
+    prediction: BaseDataElement, dataset_meta: Mapping[str, Any], image_id: int, name: str
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """COCO's panoptic format of one image.
 
     Args:
-        answer: A ``pred_panoptic_seg``.
+        prediction: A ``pred_panoptic_seg``.
         dataset_meta: ``classes`` and, if wished, ``palette`` and ``category_ids`` (0 to K-1 by default).
         image_id: The annotation's.
         name: The PNG's name in the annotation is ``<name>_panoptic.png``.
@@ -67,11 +67,11 @@ def coco_panoptic(
     """
     colors = palette_colors(dataset_meta)
     numbers = category_ids(dataset_meta)
-    ids = answer.sem_seg[0].numpy()
+    ids = prediction.sem_seg[0].numpy()
     picture, segments = np.zeros((*ids.shape, 3), np.uint8), []
     used: set[Color] = {(0, 0, 0)}
     count: dict[int, int] = {}
-    for info in answer.segments_info:
+    for info in prediction.segments_info:
         label, mask = info['category_id'], ids == info['id']
         color = _free_color(colors[label], label, count, used)
         picture[mask] = color
@@ -88,16 +88,16 @@ def coco_panoptic(
     return picture, {'image_id': image_id, 'file_name': f'{name}_panoptic.png', 'segments_info': segments}
 
 
-def coco_instances(answer: BaseDataElement, dataset_meta: Mapping[str, Any], image_id: int) -> list[dict[str, Any]]:
+def coco_instances(prediction: BaseDataElement, dataset_meta: Mapping[str, Any], image_id: int) -> list[dict[str, Any]]:
     """COCO's results format: one dict an instance with run-length encoded mask, box (x, y, w, h) and score.
 
     Args:
-        answer: A ``pred_instances``; empty masks are left out.
+        prediction: A ``pred_instances``; empty masks are left out.
         dataset_meta: ``classes`` and, if wished, ``category_ids`` (0 to K-1 by default).
         image_id: Of each result.
     """
     numbers, results = category_ids(dataset_meta), []
-    for label, score, box, mask in zip(answer.labels, answer.scores, answer.bboxes, answer.masks):
+    for label, score, box, mask in zip(prediction.labels, prediction.scores, prediction.bboxes, prediction.masks):
         code = mask if isinstance(mask, Mapping) else encode_masks(mask[None])[0]
         if not mask_api.area(code):
             continue
@@ -134,7 +134,7 @@ def labelme(regions: Iterable[Region], file_name: str, size: tuple[int, int]) ->
     Parts of one region share a ``group_id``. The photo itself is not in it: keep it beside the JSON.
 
     Args:
-        regions: Of one answer.
+        regions: Of one prediction.
         file_name: Of the photo.
         size: Its height and width.
     """
@@ -159,8 +159,8 @@ def labelme(regions: Iterable[Region], file_name: str, size: tuple[int, int]) ->
 def geojson(regions: Iterable[Region]) -> dict[str, Any]:
     """GeoJSON's FeatureCollection: a MultiPolygon for each region, in pixels with y pointing down.
 
-    A feature's properties are ``label``, ``name``, ``is_thing``, ``score`` (null for the semantic answer) and ``area``
-    in pixels. Rings are closed, exteriors run counterclockwise and holes clockwise, as RFC 7946 wants them.
+    A feature's properties are ``label``, ``name``, ``is_thing``, ``score`` (null for the semantic prediction) and
+    ``area`` in pixels. Rings are closed, exteriors run counterclockwise and holes clockwise, as RFC 7946 wants them.
     """
     features = []
     for region in regions:
@@ -183,10 +183,10 @@ def geojson(regions: Iterable[Region]) -> dict[str, Any]:
 def supervision_detections(regions: Iterable[Region], size: tuple[int, int]) -> 'Detections':
     """``supervision.Detections`` with masks, boxes, class ids, scores and ``data['class_name']``.
 
-    The semantic answer has no scores: ``confidence`` is None.
+    The semantic prediction has no scores: ``confidence`` is None.
 
     Args:
-        regions: Of one answer.
+        regions: Of one prediction.
         size: Height and width of the photo.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Any of the three answers as a list of named regions: what exports are made of."""
+"""Any of the three predictions as a list of named regions: what exports are made of."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -9,11 +9,11 @@ from mmengine.structures import BaseDataElement
 from ...run_lengths import decode_mask
 from ...tasks import PREDICTION_FIELDS, check_task
 
-__all__ = ['Region', 'check_answered', 'present_classes', 'regions']
+__all__ = ['Region', 'check_predicted', 'present_classes', 'regions']
 
 
 class Region(NamedTuple):
-    """A class of the semantic answer, an instance, or a panoptic segment."""
+    """A class of the semantic prediction, an instance, or a panoptic segment."""
 
     mask: np.ndarray
     """(H, W) bool."""
@@ -22,43 +22,43 @@ class Region(NamedTuple):
     name: str
     is_thing: bool
     score: float | None
-    """In 0..1; the semantic answer has none."""
+    """In 0..1; the semantic prediction has none."""
 
 
 def regions(
     sample: BaseDataElement, task: str, dataset_meta: Mapping[str, Any], score_thr: float = 0.0
 ) -> Iterator[Region]:
-    """Yield the regions of one answer, without the empty ones.
+    """Yield the regions of one prediction, without the empty ones.
 
     Args:
-        sample: Has the task's answer.
+        sample: Has the task's prediction.
         task: 'semantic', 'instance' or 'panoptic'.
         dataset_meta: ``classes`` and ``thing_ids``.
         score_thr: Instances below are left out.
 
     Raises:
-        ValueError: If there is no such task, or it was not answered.
+        ValueError: If there is no such task, or it was not predicted.
     """
-    check_answered(sample, task)
-    answer = sample.get(PREDICTION_FIELDS[task])
+    check_predicted(sample, task)
+    prediction = sample.get(PREDICTION_FIELDS[task])
     classes, things = dataset_meta['classes'], set(dataset_meta.get('thing_ids', ()))
     if task == 'instance':
-        for label, score, mask in zip(answer.labels.tolist(), answer.scores.tolist(), answer.masks):
+        for label, score, mask in zip(prediction.labels.tolist(), prediction.scores.tolist(), prediction.masks):
             if score >= score_thr and (dense := decode_mask(mask)).any():
                 yield Region(dense, label, classes[label], True, score)
         return
-    labels = answer.sem_seg[0].numpy()
+    labels = prediction.sem_seg[0].numpy()
     if task == 'semantic':
         for label in present_classes(labels):
             yield Region(labels == label, label, classes[label], label in things, None)
     else:
-        for info in answer.segments_info:
+        for info in prediction.segments_info:
             label = info['category_id']
             yield Region(labels == info['id'], label, classes[label], bool(info['isthing']), float(info['score']))
 
 
-def check_answered(sample: BaseDataElement, task: str) -> None:
-    """Raise a ValueError if there is no such task, or a data sample has no answer to it."""
+def check_predicted(sample: BaseDataElement, task: str) -> None:
+    """Raise a ValueError if there is no such task, or a data sample has no prediction of it."""
     if PREDICTION_FIELDS[check_task(task)] not in sample:
         raise ValueError(f'The {task} answer was not asked for; add {task!r} to the tasks of the call.')
 

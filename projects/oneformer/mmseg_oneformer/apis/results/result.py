@@ -1,4 +1,4 @@
-"""What one image was answered, as a user holds it: arrays, names and colours, and the way to other tools.
+"""The predictions for one image, as a user holds them: arrays, names and colours, and the way to other tools.
 
 Decisions:
 * Nothing is computed before it is asked for: masks stay run-length codes or tensors until somebody reads them.
@@ -24,7 +24,7 @@ from ..sources import Source
 from . import exports
 from .agreement import Agreement, compare
 from .predictions import Instances, Panoptic, PanopticSegment, tally
-from .regions import check_answered, present_classes, regions
+from .regions import check_predicted, present_classes, regions
 from .writers import PredictionWriter
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ __all__ = ['OneFormerResult']
 
 
 class OneFormerResult:
-    """The answers for one image; those that were not asked for are None.
+    """The predictions for one image; those that were not asked for are None.
 
     Example:
         >>> result = infer('street.jpg')[0]
@@ -73,7 +73,7 @@ class OneFormerResult:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that were answered."""
+        """The tasks that were predicted."""
         return tuple(task for task in TASKS if PREDICTION_FIELDS[task] in self.sample)
 
     @cached_property
@@ -95,7 +95,7 @@ class OneFormerResult:
         """The panoptic map and its segments."""
         if 'panoptic' not in self.tasks:
             return None
-        answer = self.sample.pred_panoptic_seg
+        prediction = self.sample.pred_panoptic_seg
         segments = (
             PanopticSegment(
                 info['id'],
@@ -104,9 +104,9 @@ class OneFormerResult:
                 bool(info['isthing']),
                 float(info['score']),
             )
-            for info in answer.segments_info
+            for info in prediction.segments_info
         )
-        return Panoptic(answer.sem_seg[0].numpy(), tuple(segments))
+        return Panoptic(prediction.sem_seg[0].numpy(), tuple(segments))
 
     def __repr__(self) -> str:
         """What a person wants to know first."""
@@ -122,33 +122,33 @@ class OneFormerResult:
         return f'OneFormerResult({"; ".join(parts)})'
 
     def plot(self, task: str | None = None, score_thr: float = 0.5) -> np.ndarray:
-        """Draw one task's answer over the photo, or photo and all answers side by side.
+        """Draw one task's prediction over the photo, or photo and all predictions side by side.
 
         Args:
-            task: Which answer; all by default.
+            task: Which prediction; all by default.
             score_thr: Instances below are not drawn.
 
         Returns:
             The picture, (H', W', 3) uint8 RGB.
 
         Raises:
-            ValueError: If the task was not answered.
+            ValueError: If the task was not predicted.
         """
         rgb = np.ascontiguousarray(self.image[:, :, ::-1])
         if task is None:
             return draw_sample(rgb, self.sample, self.dataset_meta, score_thr)
-        check_answered(self.sample, task)
+        check_predicted(self.sample, task)
         return draw_answers(rgb, self.sample, self.dataset_meta, score_thr)[task]
 
     def _repr_jpeg_(self) -> bytes:
-        """What a notebook shows: photo and answers side by side, at most 1600 pixels wide."""
+        """What a notebook shows: photo and predictions side by side, at most 1600 pixels wide."""
         picture, stream = Image.fromarray(self.plot()), io.BytesIO()
         picture.thumbnail((1600, 1600))
         picture.save(stream, 'JPEG', quality=90)
         return stream.getvalue()
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the answers into a folder, as :class:`PredictionWriter` describes; returns the folder.
+        """Write the predictions into a folder, as :class:`PredictionWriter` describes; returns the folder.
 
         One image's JSON files are overwritten by the next one's: give each its own folder, or ``out_dir`` to the call.
         """
@@ -167,9 +167,9 @@ class OneFormerResult:
             with ``segments_info``, whose category ids are the meta's ``category_ids``, else class indices.
 
         Raises:
-            ValueError: If the panoptic answer was not asked for.
+            ValueError: If the panoptic prediction was not asked for.
         """
-        check_answered(self.sample, 'panoptic')
+        check_predicted(self.sample, 'panoptic')
         return exports.coco_panoptic(self.sample.pred_panoptic_seg, self.dataset_meta, image_id, self.source.name)
 
     def to_coco_instances(self, image_id: int = 1) -> list[dict[str, Any]]:
@@ -183,18 +183,18 @@ class OneFormerResult:
         Raises:
             ValueError: If the instances were not asked for.
         """
-        check_answered(self.sample, 'instance')
+        check_predicted(self.sample, 'instance')
         return exports.coco_instances(self.sample.pred_instances, self.dataset_meta, image_id)
 
     def to_labelme(self, task: str = 'panoptic', score_thr: float = 0.5) -> dict[str, Any]:
         """Content of a labelme file: a polygon for each part of a region; a mask where it has holes.
 
         Args:
-            task: Which answer.
+            task: Which prediction.
             score_thr: Instances below are left out.
 
         Raises:
-            ValueError: If the task was not answered.
+            ValueError: If the task was not predicted.
         """
         found = regions(self.sample, task, self.dataset_meta, score_thr)
         return exports.labelme(found, self.source.file_name, self.size)
@@ -203,11 +203,11 @@ class OneFormerResult:
         """GeoJSON's FeatureCollection: a valid MultiPolygon for each region, in pixels with y pointing down.
 
         Args:
-            task: Which answer.
+            task: Which prediction.
             score_thr: Instances below are left out.
 
         Raises:
-            ValueError: If the task was not answered.
+            ValueError: If the task was not predicted.
         """
         return exports.geojson(regions(self.sample, task, self.dataset_meta, score_thr))
 
@@ -215,26 +215,26 @@ class OneFormerResult:
         """``supervision.Detections`` with masks, boxes, class indices, scores and ``data['class_name']``.
 
         Args:
-            task: Which answer; the semantic one has no scores.
+            task: Which prediction; the semantic one has no scores.
             score_thr: Instances below are left out.
 
         Raises:
-            ValueError: If the task was not answered, or supervision is not installed.
+            ValueError: If the task was not predicted, or supervision is not installed.
         """
         found = regions(self.sample, task, self.dataset_meta, score_thr)
         return exports.supervision_detections(found, self.size)
 
     def compare(self, score_thr: float = 0.5) -> Agreement:
-        """Find where the three answers contradict each other.
+        """Find where the three predictions contradict each other.
 
         Args:
             score_thr: Instances below do not count.
 
         Raises:
-            ValueError: If a task was not answered.
+            ValueError: If a task was not predicted.
         """
         for task in TASKS:
-            check_answered(self.sample, task)
+            check_predicted(self.sample, task)
         assert self.semantic is not None and self.panoptic is not None
         # One mask at a time: those of a 12-megapixel photo together would fill gigabytes.
         masks = ((one.label, one.mask) for one in regions(self.sample, 'instance', self.dataset_meta, score_thr))

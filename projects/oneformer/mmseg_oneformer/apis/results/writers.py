@@ -25,13 +25,13 @@ CODEC = 'mp4v'
 
 
 class PredictionWriter:
-    """Writes the answers of a list of images into a folder; a context manager.
+    """Writes the predictions of a list of images into a folder; a context manager.
 
     For each image, what it has of:
 
     * ``<name>_semantic.png``: class index of each pixel, 8 bit (16 bit beyond 256 classes);
     * ``<name>_panoptic.png``: COCO's panoptic format, id = R + 256 G + 65536 B, 0 = void; ids are colours to look at;
-    * ``overlays/<name>_<task>.jpg``: the answer drawn over the photo.
+    * ``overlays/<name>_<task>.jpg``: the prediction drawn over the photo.
 
     At the end, unless an exception ends the block, for all images:
 
@@ -115,7 +115,7 @@ class PredictionWriter:
 
 
 class VideoWriter:
-    """Writes the answers of videos into a folder, a video a task: ``<name>_<task>.mp4``; a context manager.
+    """Writes the predictions of videos into a folder, a video a task: ``<name>_<task>.mp4``; a context manager.
 
     A video appears whole or not at all; that of a camera, which has no end of its own, as far as it has come when its
     stream is left or interrupted.
@@ -191,6 +191,6 @@ class VideoWriter:
 
 
 def _refuse_folder_of(paths: Iterable[Path | None], folder: Path) -> None:
-    """Raise a ValueError if one of the files is in ``folder``, where answers would stand among photos."""
+    """Raise a ValueError if one of the files is in ``folder``, where predictions would stand among photos."""
     if any(path is not None and path.parent.resolve() == folder.resolve() for path in paths):
         raise ValueError(f'Answers cannot be written to {folder}, where the photos are; choose another folder.')
