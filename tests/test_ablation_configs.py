@@ -1,10 +1,10 @@
 """Each ablation is its base but for what its row of the paper says."""
 
 import pytest
-import yaml
 from mmengine.config import Config
 
-from mmseg_oneformer.zoo.configs import config_root
+from mmseg_oneformer.analysis.paper import load_paper
+from mmseg_oneformer.zoo.configs import config_root, find_config
 
 FOLDER = config_root() / 'oneformer/ablations'
 CITYSCAPES = 'cityscapes/oneformer_swin-l_8xb2-90k_cityscapes-512x1024'
@@ -58,6 +58,7 @@ CHANGES = {
     'table-iv_instance-only': (ADE20K, one_task('instance', 'InstanceAP', 'AP')),
     'table-iv_semantic-only': (ADE20K, one_task('semantic', 'MeanIoU', 'mIoU')),
 }
+TABLE_OF = {row.config: table.number for table in load_paper() for row in table.rows if row.config}
 VARIABLES = ('train_pipeline', 'test_pipeline')
 """Repeated in the loaders."""
 
@@ -77,8 +78,8 @@ def settings(path):
     return flatten({key: value for key, value in cfg.items() if key not in VARIABLES})
 
 
-def test_ablations__all_are_described():
-    assert {path.stem for path in FOLDER.glob('*.py')} == {*CHANGES, 'as_paper'}
+def test_ablations__all_rows_of_the_paper_are_described():
+    assert {name for name in TABLE_OF if find_config(name).parent == FOLDER} == CHANGES.keys()
 
 
 @pytest.mark.parametrize('name', CHANGES)
@@ -88,16 +89,33 @@ def test_ablation__differs_in_what_its_row_says(name):
     before, after = settings(config_root() / f'oneformer/{base}.py'), settings(path)
     changed = {key: after.get(key) for key in {*before, *after} if before.get(key, '-') != after.get(key, '-')}
     assert changed == expected
-    assert f'dist_train.sh {name} 8' in path.read_text()
+    header = path.read_text()
+    assert f'dist_train.sh {name} 8' in header and f'Else as:    {base.rpartition("/")[2]}\n' in header
+
+
+def test_as_paper__differs_in_what_the_text_says():
+    before, after = settings(config_root() / f'oneformer/{COCO}.py'), settings(FOLDER / 'as_paper.py')
+    schedule = 'param_scheduler.MultiStepLR.milestones'
+    assert {key: after.get(key) for key in {*before, *after} if before.get(key, '-') != after.get(key, '-')} == {
+        'model.head.task_token.kind': 'linear',
+        'model.head.query_initializer.values': 'features',
+        f'{TERMS}.ContrastiveLoss.level': 'query',
+        'optim_wrapper.optimizer.weight_decay': 0.1,
+        'optim_wrapper.clip_grad.max_norm': 0.01,
+        'optim_wrapper.clip_grad.norm_type': 2,
+        f'{schedule}.0': 331875,
+        f'{schedule}.1': 350312,
+    }
 
 
 def test_paper_tables__have_a_row_for_every_ablation_and_baseline():
-    tables = yaml.safe_load((config_root() / 'oneformer/paper.yml').read_text())['tables']
-    table_of = {row['config']: table['table'] for table in tables for row in table['rows'] if 'config' in row}
     for name in CHANGES:
-        assert name.partition('_')[0] == f'table{"-" if name.startswith("table-") else ""}{table_of[name].lower()}'
-    baselines = {path.stem: table_of[path.stem] for path in (config_root() / 'mask2former').glob('*.py')}
-    assert sorted(baselines.values()) == ['7', 'IV', 'IV', 'IV', 'IV']
+        assert name.partition('_')[0] == f'table{"-" if name.startswith("table-") else ""}{TABLE_OF[name].lower()}'
+    baselines = {
+        name.rpartition('_')[2]: table for name, table in TABLE_OF.items() if name.startswith('mask2former_r50')
+    }
+    assert baselines == dict.fromkeys(('joint', 'panoptic', 'instance', 'semantic'), 'IV')
+    assert TABLE_OF['mask2former_swin-l_8xb2-160k_ade20k-640x640_joint'] == '7'
 
 
 @pytest.mark.parametrize('task', ['panoptic', 'instance', 'semantic'])
@@ -110,3 +128,14 @@ def test_mask2former__one_task_differs_from_joint_in_the_draw(task):
     expected = one_task(task, *{'instance': ('InstanceAP', 'AP'), 'semantic': ('MeanIoU', 'mIoU')}.get(task, ()))
     expected.pop('model.test_cfg.token')
     assert changed == expected
+
+
+@pytest.mark.parametrize(
+    ('baseline', 'backbone'), [('r50_8xb2-160k_ade20k-512x512', 'r50'), ('swin-l_8xb2-160k_ade20k-640x640', 'swin-l')]
+)
+def test_mask2former__has_the_backbone_of_oneformer(baseline, backbone):
+    ours = Config.fromfile(config_root() / f'_base_/models/oneformer_{backbone}.py').model
+    theirs = Config.fromfile(find_config(f'mask2former_{baseline}_joint')).model
+    assert theirs.backbone == ours.backbone
+    assert theirs.panoptic_head.in_channels == ours.head.pixel_decoder.in_channels
+    assert theirs.data_preprocessor == {**ours.data_preprocessor, 'pad_mask': True}

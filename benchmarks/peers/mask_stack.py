@@ -8,6 +8,8 @@ from mmcv.transforms import Compose
 from mmdet.datasets.transforms import LoadAnnotations, LoadPanopticAnnotations, RandomCrop
 from mmengine.registry import TRANSFORMS
 
+from mmseg_oneformer.datasets import RandomShortestEdgeCrop
+
 VOID = 255
 """Of mmdet's class maps."""
 
@@ -68,6 +70,12 @@ def _theirs(step: Mapping[str, Any]) -> list[Any]:
     resize = {'resize_type': 'mmdet.Resize', 'keep_ratio': True}
     if name == 'ResizeAndCrop':
         return _theirs(options['resize']) + _theirs(options['crop'])
+    if name == 'RandomShortestEdgeCrop':
+        ours = RandomShortestEdgeCrop(**options)
+        sizes = {'sizes': ours.resize.sizes, 'max_size': ours.resize.max_size}
+        return _theirs({'type': 'RandomShortestEdge', **sizes}) + _theirs(
+            {'type': 'RandomPanopticCrop', 'size': ours.crop.size}
+        )
     if name in ('TaskTargets', 'SampleTask', 'DescribeTargets', 'PadTo'):
         return []
     if name == 'LoadPanopticIds':

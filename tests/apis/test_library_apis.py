@@ -1,7 +1,5 @@
 """mmdet's and mmseg's own functions work with our configs and give our answers."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from mmseg.apis import MMSegInferencer, inference_model, init_model, show_result
 from mmseg_oneformer.apis import OneFormerInferencer
 from mmseg_oneformer.checkpoints.checkpoint import for_inference
 from mmseg_oneformer.datasets.shapes import ShapesPanoptic
+from mmseg_oneformer.zoo.configs import find_config
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_mmseg__show_result_pyplot(tiny_model, photo, tmp_path):
 @pytest.fixture(scope='module')
 def shipped(tmp_path_factory):
     """A shipped config as it is, text branch and all, with weights for inference."""
-    config = str(next((Path(__file__).parents[2] / 'configs/oneformer/quickstart').glob('*.py')))
+    config = str(find_config('oneformer_r18-narrow_1xb16-6k_shapes-96x96'))
     with DefaultScope.overwrite_default_scope('mmdet'):
         state = MODELS.build(for_inference(Config.fromfile(config)).model).state_dict()
     weights = tmp_path_factory.mktemp('shipped') / 'weights.pth'

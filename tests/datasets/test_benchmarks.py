@@ -6,14 +6,16 @@ import cv2
 import mmdet.datasets
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmseg_oneformer.evaluation.panoptic_quality import pq_statistics
+from mmseg_oneformer.zoo.configs import read_config
 
 BASES = Path(__file__).parents[2] / 'configs/_base_/datasets'
 CONFIGS = {
-    'ade20k': 'ade20k_panoptic_512x512',
+    'ade20k': 'ade20k_panoptic',
     'cityscapes': 'cityscapes_panoptic_512x1024',
     'coco': 'coco_panoptic_lsj',
     'mapillary': 'mapillary_panoptic_1024x1024',
@@ -191,3 +193,30 @@ def test_train_pipeline__cityscapes_crop_and_test_size(load):
     shapes = {load('cityscapes')[index]['inputs'].shape for index in range(3)}
     assert all(height == 512 and width <= 1024 for _, height, width in shapes)
     assert load('cityscapes', 'val')[0]['inputs'].shape == (3, 1024, 1024)  # square pictures; photos are twice as wide
+
+
+@pytest.mark.parametrize(
+    ('experiment', 'edge', 'crop'),
+    [
+        ('oneformer_r50_8xb2-160k_ade20k-512x512', 512, (512, 512)),
+        ('oneformer_swin-l_8xb2-160k_ade20k-640x640', 640, (640, 640)),
+        ('oneformer_swin-l_8xb2-160k_ade20k-896x896', 896, (896, 896)),
+        ('oneformer_swin-l_8xb2-160k_ade20k-1280x1280', 1280, (1280, 1280)),
+        ('oneformer_swin-l_8xb2-90k_cityscapes-512x1024', 1024, (512, 1024)),
+        ('oneformer_swin-l_8xb2-300k_mapillary-1024x1024', 2048, (1024, 1024)),
+    ],
+)
+def test_train_pipeline__samples_are_those_of_two_transforms_with_all_numbers(load, experiment, edge, crop):
+    sizes = [int(0.1 * tenths * edge) for tenths in range(5, 21)]
+    resize = dict(type='RandomShortestEdge', sizes=sizes, max_size=4 * edge)
+    two = [resize, dict(type='RandomPanopticCrop', size=crop)]
+    pipeline = read_config(experiment).train_dataloader.dataset.pipeline
+    apart = [part for step in pipeline for part in (two if step.type == 'RandomShortestEdgeCrop' else [step])]
+    assert len(apart) == len(pipeline) + 1
+    name = experiment.split('_')[-1].split('-')[0]
+    data, expected = load(name, pipeline=pipeline), load(name, pipeline=apart)
+    for seed in range(2):
+        (image, sample), (other_image, other) = (part[seed, seed].values() for part in (data, expected))
+        assert torch.equal(image, other_image) and sample.metainfo == other.metainfo
+        assert torch.equal(sample.gt_targets.index_map, other.gt_targets.index_map)
+        assert torch.equal(sample.gt_instances.labels, other.gt_instances.labels)

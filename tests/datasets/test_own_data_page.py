@@ -11,14 +11,14 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 ROOT = Path(__file__).resolve().parents[2]
-BASES = ('models/oneformer_r50', 'datasets/coco_panoptic_lsj', 'schedules/coco_50e', 'default_runtime')
+BASES = ('models/oneformer_r50', 'datasets/coco_panoptic_lsj')
 BLOCKS = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/own_data.md').read_text(), re.DOTALL)
 MASK = np.full((60, 80), 255, np.uint8)
 MASK[:30, :40], MASK[40:] = 0, 1
 
 
 def write_config(folder, word):
-    """The example with ``word`` in it behind the four bases, as a file."""
+    """The example with ``word`` in it behind the two bases, as a file."""
     (block,) = [block for block in BLOCKS if word in block]
     bases = [f'{ROOT}/configs/_base_/{name}.py' for name in BASES]
     path = folder / 'garden.py'

@@ -217,7 +217,7 @@ def test_check_classes__knows_the_baseline(build):
 
 def test_optimiser__groups(build):
     """As in Mask2Former's own training: a tenth of the rate for the backbone, no decay of norms and embeddings."""
-    config = Config.fromfile(config_root() / '_base_/schedules/coco_50e.py').optim_wrapper
+    config = Config.fromfile(config_root() / '_base_/models/mask2former_r50.py').optim_wrapper
     model = build()
     wrapper = build_optim_wrapper(model, config)
     group_of = {

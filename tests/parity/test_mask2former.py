@@ -4,10 +4,9 @@ import re
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from mmseg_oneformer.zoo.configs import config_root
+from mmseg_oneformer.zoo.configs import read_config
 
 transformers = pytest.importorskip('transformers')
 CLASSES, QUERIES, WIDTHS = 5, 20, (96, 192, 384, 768)
@@ -62,8 +61,14 @@ def convert(theirs):
     return ours
 
 
+BASELINES = {
+    'r50': 'mask2former_r50_8xb2-160k_ade20k-512x512_joint',
+    'swin-l': 'mask2former_swin-l_8xb2-160k_ade20k-640x640_joint',
+}
+
+
 def baseline(name, **head):
-    model = Config.fromfile(config_root() / f'_base_/models/mask2former_{name}.py').model
+    model = read_config(BASELINES[name]).model
     model.update(num_classes=CLASSES, thing_ids=(0,))
     model.panoptic_head.update(head)
     return model

@@ -418,6 +418,12 @@ def test_config__trains_on_what_was_written(convert):
         assert sample['inputs'].shape == ((3, 1024, 1024) if split == 'train' else (3, 800, 1200))
     assert cfg.train_cfg.max_iters == cfg.param_scheduler[0].end == 10000
 
+    text, data = config.read_text(), 'datasets/coco_panoptic_lsj.py'
+    (line,) = [line for line in text.splitlines() if data in line]
+    added = [line.replace(data, part) for part in ('schedules/coco_50e.py', 'default_runtime.py')]
+    config.write_text(text.replace(line, '\n'.join([line, *added])))
+    assert Config.fromfile(config).to_dict() == cfg.to_dict(), 'it had two more bases before, which are empty now'
+
 
 def test_config__printed_without_a_file(convert):
     labelme(convert, [shape('dog', [[0, 0], [9, 9]], 'rectangle')])

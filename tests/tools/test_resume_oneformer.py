@@ -1,9 +1,9 @@
-from pathlib import Path
-
 import pytest
 import torch
 
-CONFIG = Path(__file__).resolve().parents[2] / 'configs/oneformer/quickstart'
+from mmseg_oneformer.zoo.configs import find_config
+
+QUICKSTART = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 STOP = """
 custom_imports = dict(imports=['mmseg_oneformer', 'toy_parts'])
 custom_hooks = [dict(type='Record', raise_after=3)]
@@ -33,7 +33,7 @@ def weights(work_dir):
 @pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 2])
 def test_train__oneformer_stopped_and_resumed_is_equal(call_tool, shapes, tmp_path, monkeypatch, workers):
-    (config,) = CONFIG.glob('*.py')
+    config = find_config(QUICKSTART)
     options = ('--cfg-options', *shapes, f'train_dataloader.num_workers={workers}')
     if not workers:
         options += ('train_dataloader.persistent_workers=False',)

@@ -10,8 +10,6 @@ CONFIG = """
 _base_ = [
     '{root}/_base_/models/mask2former_r50.py',
     '{root}/_base_/datasets/shapes_panoptic.py',
-    '{root}/_base_/schedules/ade20k_160k.py',
-    '{root}/_base_/default_runtime.py',
 ]
 model = dict(
     num_classes=_base_.num_classes,

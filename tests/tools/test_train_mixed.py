@@ -1,13 +1,13 @@
 """Panoptic, semantic and instance annotations in one run, through the tools."""
 
 import socket
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
-(QUICKSTART,) = (ROOT / 'configs/oneformer/quickstart').glob('*.py')
+from mmseg_oneformer.zoo.configs import find_config
+
+QUICKSTART = find_config('oneformer_r18-narrow_1xb16-6k_shapes-96x96')
 CONFIG = f"""
 _base_ = '{QUICKSTART}'
 custom_imports = dict(imports=['mmseg_oneformer', 'record_samples'])

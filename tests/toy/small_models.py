@@ -28,8 +28,7 @@ HEADS = {
     'train_cfg': {'num_points': 64},
 }
 SIZES = {
-    'RandomShortestEdge': {'sizes': [64, 80], 'max_size': 128},
-    'RandomPanopticCrop': {'size': (64, 64)},
+    'RandomShortestEdgeCrop': {'size': (64, 64), 'edge': 64},
     'PadTo': {'size': (64, 64)},
     'RandomScaleResize': {'size': (64, 64)},
     'FixedSizeCrop': {'size': (64, 64)},

@@ -10,11 +10,7 @@ thing_ids = (11, 12, 13, 14, 15, 16, 17, 18)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadPanopticIds'),
-    dict(
-        type='ResizeAndCrop',
-        resize=dict(type='RandomShortestEdge', sizes=[1024 * tenths // 10 for tenths in range(5, 21)], max_size=4096),
-        crop=dict(type='RandomPanopticCrop', size=(512, 1024)),
-    ),
+    dict(type='RandomShortestEdgeCrop', size=(512, 1024), edge=1024),
     dict(type='RandomColorDistortion'),
     dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
@@ -66,3 +62,8 @@ val_evaluator = [
     dict(type='MeanIoU'),
 ]
 test_evaluator = val_evaluator
+
+max_iters = 90000
+train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=5000)
+# mmengine is at the end value one step before `end`; as written here the rate is the reference's at every iteration.
+param_scheduler = [dict(type='PolyLR', begin=0, end=max_iters + 1, by_epoch=False, power=0.9, eta_min=0.0)]

@@ -60,3 +60,9 @@ val_evaluator = [
     dict(type='MeanIoU'),
 ]
 test_evaluator = val_evaluator
+
+max_iters = 368750
+train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=5000)
+param_scheduler = [
+    dict(type='MultiStepLR', begin=0, end=max_iters, by_epoch=False, milestones=[327778, 355092], gamma=0.1)
+]

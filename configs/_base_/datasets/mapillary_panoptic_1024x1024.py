@@ -15,11 +15,7 @@ thing_ids = (
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadPanopticIds'),
-    dict(
-        type='ResizeAndCrop',
-        resize=dict(type='RandomShortestEdge', sizes=[2048 * tenths // 10 for tenths in range(5, 21)], max_size=8192),
-        crop=dict(type='RandomPanopticCrop', size=(1024, 1024)),
-    ),
+    dict(type='RandomShortestEdgeCrop', size=(1024, 1024), edge=2048),
     dict(type='RandomColorDistortion'),
     dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='PadTo', size=(1024, 1024)),
@@ -68,3 +64,8 @@ val_evaluator = [
     dict(type='MeanIoU'),
 ]
 test_evaluator = val_evaluator
+
+max_iters = 300000
+train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=30000)
+# mmengine is at the end value one step before `end`; as written here the rate is the reference's at every iteration.
+param_scheduler = [dict(type='PolyLR', begin=0, end=max_iters + 1, by_epoch=False, power=0.9, eta_min=0.0)]

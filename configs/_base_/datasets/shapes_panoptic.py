@@ -58,3 +58,10 @@ val_evaluator = [
     dict(type='MeanIoU'),
 ]
 test_evaluator = val_evaluator
+
+max_iters = 6000
+train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=1000)
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=300, start_factor=0.01, by_epoch=False),
+    dict(type='PolyLR', begin=300, end=max_iters, power=0.9, eta_min=0, by_epoch=False),
+]

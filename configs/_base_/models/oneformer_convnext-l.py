@@ -1,12 +1,8 @@
-"""OneFormer with ConvNeXt-L (ImageNet-22k, then 1k, at 384 pixels).
+"""OneFormer with ConvNeXt-L (ImageNet-22k, then 1k, at 384 pixels)."""
 
-The reference decays ConvNeXt's norms: configs add ``optim_wrapper=dict(paramwise_cfg=dict(backbone_norm_decay=True))``.
-"""
-
-_base_ = './oneformer_r50.py'
+_base_ = './oneformer.py'
 model = dict(
     backbone=dict(
-        _delete_=True,
         type='ConvNeXt',
         depths=[3, 3, 27, 3],
         channels=[192, 384, 768, 1536],
@@ -16,3 +12,4 @@ model = dict(
     ),
     head=dict(pixel_decoder=dict(in_channels=[192, 384, 768, 1536])),
 )
+optim_wrapper = dict(paramwise_cfg=dict(backbone_norm_decay=True))  # the reference decays its own norm class

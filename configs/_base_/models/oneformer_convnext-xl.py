@@ -1,10 +1,15 @@
 """OneFormer with ConvNeXt-XL (ImageNet-22k, then 1k, at 384 pixels)."""
 
-_base_ = './oneformer_convnext-l.py'
+_base_ = './oneformer.py'
 model = dict(
     backbone=dict(
+        type='ConvNeXt',
+        depths=[3, 3, 27, 3],
         channels=[256, 512, 1024, 2048],
-        init_cfg=dict(checkpoint='convnext_xlarge_22k_1k_384_ema'),
+        drop_path_rate=0.4,
+        layer_scale=1.0,
+        init_cfg=dict(type='BackboneWeights', checkpoint='convnext_xlarge_22k_1k_384_ema'),
     ),
     head=dict(pixel_decoder=dict(in_channels=[256, 512, 1024, 2048])),
 )
+optim_wrapper = dict(paramwise_cfg=dict(backbone_norm_decay=True))  # the reference decays its own norm class

@@ -1,9 +1,8 @@
 """OneFormer with DiNAT-L (ImageNet-22k, then 1k, at 384 pixels); dilations for crops of 640 to 1024 pixels."""
 
-_base_ = './oneformer_r50.py'
+_base_ = './oneformer.py'
 model = dict(
     backbone=dict(
-        _delete_=True,
         type='DiNAT',
         embed_dims=192,
         depths=[3, 4, 18, 5],

@@ -1,4 +1,17 @@
 """OneFormer with ResNet-50 whose norms are trained, over all GPUs (the reference for Cityscapes and Mapillary)."""
 
-_base_ = './oneformer_r50.py'
-model = dict(backbone=dict(norm_cfg=dict(type='SyncBN', requires_grad=True), norm_eval=False))
+_base_ = './oneformer.py'
+model = dict(
+    backbone=dict(
+        type='mmdet.ResNet',
+        depth=50,
+        num_stages=4,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=-1,
+        norm_cfg=dict(type='SyncBN', requires_grad=True),
+        norm_eval=False,
+        style='pytorch',
+        init_cfg=dict(type='BackboneWeights', checkpoint='torchvision://resnet50'),
+    ),
+    head=dict(pixel_decoder=dict(in_channels=[256, 512, 1024, 2048])),
+)

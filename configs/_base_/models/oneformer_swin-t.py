@@ -1,9 +1,8 @@
 """OneFormer with Swin-T (ImageNet-1k)."""
 
-_base_ = './oneformer_r50.py'
+_base_ = './oneformer.py'
 model = dict(
     backbone=dict(
-        _delete_=True,
         type='mmdet.SwinTransformer',
         embed_dims=96,
         depths=[2, 2, 6, 2],

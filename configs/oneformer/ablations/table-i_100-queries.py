@@ -2,9 +2,10 @@
 
 Reproduces: paper, Table I, COCO with R50: PQ 51.3, AP 41.9, mIoU 60.8
             (150 queries: 51.5, 42.5, 61.2).
+Else as:    oneformer_r50_8xb2-50e_coco-1024x1024
 Needs:      COCO 2017 in data/coco (see data/README.md); 8 GPUs of 48 GB, 2 images each.
 Command:    bash tools/dist_train.sh table-i_100-queries 8 --amp
 """
 
-_base_ = '../coco/oneformer_r50_8xb2-50e_coco-1024x1024.py'
-model = dict(head=dict(num_queries=100))
+_base_ = ['../../_base_/models/oneformer_r50.py', '../../_base_/datasets/coco_panoptic_lsj.py']
+model = dict(thing_ids=_base_.thing_ids, head=dict(num_classes=_base_.num_classes, num_queries=100))

@@ -6,15 +6,15 @@ Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs of 48 GB, 2 images e
 Command:    bash tools/dist_train.sh oneformer_convnext-l_8xb2-160k_ade20k-640x640 8 --amp
 """
 
-_base_ = [
-    '../../_base_/models/oneformer_convnext-l.py',
-    '../../_base_/datasets/ade20k_panoptic_640x640.py',
-    '../../_base_/schedules/ade20k_160k.py',
-    '../../_base_/default_runtime.py',
-]
+_base_ = ['../../_base_/models/oneformer_convnext-l.py', '../../_base_/datasets/ade20k_panoptic.py']
+size = 640
+train_pipeline = [dict(step, size=(size, size)) if 'size' in step else step for step in _base_.train_pipeline]
+test_pipeline = [dict(step, size=size, max_size=4 * size) if 'size' in step else step for step in _base_.test_pipeline]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+tta = dict(sides=[size * quarters // 4 for quarters in range(2, 8)], max_size=7 * size)
 model = dict(
-    thing_ids={{_base_.thing_ids}},
-    head=dict(num_classes={{_base_.num_classes}}, num_queries=250),
+    thing_ids=_base_.thing_ids,
+    head=dict(num_classes=_base_.num_classes, num_queries=250),
     test_cfg=dict(object_mask_thr=0.5),
 )
-optim_wrapper = dict(paramwise_cfg=dict(backbone_norm_decay=True))  # the reference decays its own norm class

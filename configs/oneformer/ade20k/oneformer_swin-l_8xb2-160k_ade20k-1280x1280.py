@@ -6,14 +6,15 @@ Needs:      ADE20K in data/ade (see data/README.md); 8 GPUs, 2 images each.
 Command:    bash tools/dist_train.sh oneformer_swin-l_8xb2-160k_ade20k-1280x1280 8 --amp
 """
 
-_base_ = [
-    '../../_base_/models/oneformer_swin-l.py',
-    '../../_base_/datasets/ade20k_panoptic_1280x1280.py',
-    '../../_base_/schedules/ade20k_160k.py',
-    '../../_base_/default_runtime.py',
-]
+_base_ = ['../../_base_/models/oneformer_swin-l.py', '../../_base_/datasets/ade20k_panoptic.py']
+size = 1280
+train_pipeline = [dict(step, size=(size, size)) if 'size' in step else step for step in _base_.train_pipeline]
+test_pipeline = [dict(step, size=size, max_size=4 * size) if 'size' in step else step for step in _base_.test_pipeline]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+tta = dict(sides=[size * quarters // 4 for quarters in range(2, 8)], max_size=7 * size)
 model = dict(
-    thing_ids={{_base_.thing_ids}},
-    head=dict(num_classes={{_base_.num_classes}}, num_queries=250),
+    thing_ids=_base_.thing_ids,
+    head=dict(num_classes=_base_.num_classes, num_queries=250),
     test_cfg=dict(object_mask_thr=0.5),
 )

@@ -6,15 +6,9 @@ Needs:      Cityscapes in data/cityscapes (see data/README.md); 8 GPUs of 48 GB,
 Command:    bash tools/dist_train.sh oneformer_convnext-l-mapillary-pre_8xb2-90k_cityscapes-512x1024 8 --amp
 """
 
-_base_ = [
-    '../../_base_/models/oneformer_convnext-l.py',
-    '../../_base_/datasets/cityscapes_panoptic_512x1024.py',
-    '../../_base_/schedules/cityscapes_90k.py',
-    '../../_base_/default_runtime.py',
-]
+_base_ = ['../../_base_/models/oneformer_convnext-l.py', '../../_base_/datasets/cityscapes_panoptic_512x1024.py']
 model = dict(
     init_cfg=dict(type='FineTuneFrom', checkpoint='oneformer_convnext-l-all-tasks_8xb2-300k_mapillary-1024x1024'),
-    thing_ids={{_base_.thing_ids}},
-    head=dict(num_classes={{_base_.num_classes}}, num_queries=250),
+    thing_ids=_base_.thing_ids,
+    head=dict(num_classes=_base_.num_classes, num_queries=250),
 )
-optim_wrapper = dict(paramwise_cfg=dict(backbone_norm_decay=True))  # the reference decays its own norm class

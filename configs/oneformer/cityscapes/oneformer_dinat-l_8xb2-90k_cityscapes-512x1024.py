@@ -6,14 +6,9 @@ Needs:      Cityscapes in data/cityscapes (see data/README.md); 8 GPUs of 48 GB,
 Command:    bash tools/dist_train.sh oneformer_dinat-l_8xb2-90k_cityscapes-512x1024 8
 """
 
-_base_ = [
-    '../../_base_/models/oneformer_dinat-l.py',
-    '../../_base_/datasets/cityscapes_panoptic_512x1024.py',
-    '../../_base_/schedules/cityscapes_90k.py',
-    '../../_base_/default_runtime.py',
-]
+_base_ = ['../../_base_/models/oneformer_dinat-l.py', '../../_base_/datasets/cityscapes_panoptic_512x1024.py']
 model = dict(
-    thing_ids={{_base_.thing_ids}},
+    thing_ids=_base_.thing_ids,
     backbone=dict(
         kernel_size=7,
         dilations=[
@@ -24,5 +19,5 @@ model = dict(
         ],
         init_cfg=dict(checkpoint='dinat_large_in22k_224'),
     ),
-    head=dict(num_classes={{_base_.num_classes}}, num_queries=250),
+    head=dict(num_classes=_base_.num_classes, num_queries=250),
 )

@@ -6,13 +6,5 @@ Needs:      Cityscapes in data/cityscapes (see data/README.md); 8 GPUs of 48 GB,
 Command:    bash tools/dist_train.sh oneformer_swin-l_8xb2-90k_cityscapes-512x1024 8 --amp
 """
 
-_base_ = [
-    '../../_base_/models/oneformer_swin-l.py',
-    '../../_base_/datasets/cityscapes_panoptic_512x1024.py',
-    '../../_base_/schedules/cityscapes_90k.py',
-    '../../_base_/default_runtime.py',
-]
-model = dict(
-    thing_ids={{_base_.thing_ids}},
-    head=dict(num_classes={{_base_.num_classes}}, num_queries=250),
-)
+_base_ = ['../../_base_/models/oneformer_swin-l.py', '../../_base_/datasets/cityscapes_panoptic_512x1024.py']
+model = dict(thing_ids=_base_.thing_ids, head=dict(num_classes=_base_.num_classes, num_queries=250))

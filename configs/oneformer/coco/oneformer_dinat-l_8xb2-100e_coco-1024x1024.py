@@ -6,23 +6,10 @@ Needs:      COCO 2017 in data/coco (see data/README.md); 8 GPUs of 80 GB, 2 imag
 Command:    bash tools/dist_train.sh oneformer_dinat-l_8xb2-100e_coco-1024x1024 8
 """
 
-_base_ = [
-    '../../_base_/models/oneformer_dinat-l.py',
-    '../../_base_/datasets/coco_panoptic_lsj.py',
-    '../../_base_/schedules/coco_100e.py',
-    '../../_base_/default_runtime.py',
-]
-model = dict(
-    thing_ids={{_base_.thing_ids}},
-    head=dict(num_classes={{_base_.num_classes}}, num_queries=150),
-)
-param_scheduler = [
-    dict(
-        type='MultiStepLR',
-        begin=0,
-        end={{_base_.max_iters}},
-        by_epoch=False,
-        milestones=[655556, 710184],  # the second drop at .963, where the Swin-L schedule has 735 184
-        gamma=0.1,
-    )
+_base_ = ['../../_base_/models/oneformer_dinat-l.py', '../../_base_/datasets/coco_panoptic_lsj.py']
+model = dict(thing_ids=_base_.thing_ids, head=dict(num_classes=_base_.num_classes, num_queries=150))
+max_iters = 737500
+train_cfg = dict(max_iters=max_iters)
+param_scheduler = [  # the second drop is at .963 of them; for Swin-L the reference has 735 184
+    dict(type='MultiStepLR', begin=0, end=max_iters, by_epoch=False, milestones=[655556, 710184], gamma=0.1)
 ]

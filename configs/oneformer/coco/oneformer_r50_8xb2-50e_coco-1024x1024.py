@@ -7,13 +7,5 @@ Command:    bash tools/dist_train.sh oneformer_r50_8xb2-50e_coco-1024x1024 8 --a
 Override:   --cfg-options train_dataloader.batch_size=1 model.head.num_queries=100
 """
 
-_base_ = [
-    '../../_base_/models/oneformer_r50.py',
-    '../../_base_/datasets/coco_panoptic_lsj.py',
-    '../../_base_/schedules/coco_50e.py',
-    '../../_base_/default_runtime.py',
-]
-model = dict(
-    thing_ids={{_base_.thing_ids}},
-    head=dict(num_classes={{_base_.num_classes}}, num_queries=150),
-)
+_base_ = ['../../_base_/models/oneformer_r50.py', '../../_base_/datasets/coco_panoptic_lsj.py']
+model = dict(thing_ids=_base_.thing_ids, head=dict(num_classes=_base_.num_classes, num_queries=150))

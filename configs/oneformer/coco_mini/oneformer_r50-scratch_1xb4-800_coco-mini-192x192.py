@@ -5,20 +5,16 @@ Command:    python tools/train.py configs/oneformer/coco_mini/oneformer_r50-scra
 Expect:     the training photos are learned by heart (docs/log.md), the validation photos are not.
 """
 
-_base_ = [
-    '../../_base_/models/oneformer_r50.py',
-    '../../_base_/datasets/coco_panoptic_lsj.py',
-    '../../_base_/default_runtime.py',
-]
+_base_ = ['../../_base_/models/oneformer_r50.py', '../../_base_/datasets/coco_panoptic_lsj.py']
 channels = 128
 ffn_channels = 512
 max_iters = 800
 
 model = dict(
-    thing_ids={{_base_.thing_ids}},
+    thing_ids=_base_.thing_ids,
     backbone=dict(norm_cfg=dict(type='BN', requires_grad=True), norm_eval=False, init_cfg=None),
     head=dict(
-        num_classes={{_base_.num_classes}},
+        num_classes=_base_.num_classes,
         num_queries=50,
         channels=channels,
         pixel_decoder=dict(num_layers=3, ffn_channels=ffn_channels, dropout=0.0),
@@ -56,9 +52,7 @@ val_evaluator = [dict(type='PanopticQuality'), dict(type='InstanceAP'), dict(typ
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(
-    type='OptimWrapper',
-    constructor='OneFormerOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.0, fused=True),
+    optimizer=dict(lr=5e-4, weight_decay=0.0),
     paramwise_cfg=dict(backbone_multiplier=1.0),
     clip_grad=dict(max_norm=1.0),
 )
@@ -66,9 +60,7 @@ param_scheduler = [
     dict(type='LinearLR', begin=0, end=50, start_factor=0.01, by_epoch=False),
     dict(type='PolyLR', begin=50, end=max_iters, power=0.9, eta_min=0, by_epoch=False),
 ]
-train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=800)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-auto_scale_lr = dict(enable=False, base_batch_size=4)
+train_cfg = dict(max_iters=max_iters, val_interval=800)
+auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=200))
 randomness = dict(seed=0)

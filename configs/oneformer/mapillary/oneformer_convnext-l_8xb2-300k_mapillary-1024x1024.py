@@ -6,14 +6,5 @@ Needs:      Mapillary Vistas 1.2 in data/mapillary (see data/README.md); 8 GPUs 
 Command:    bash tools/dist_train.sh oneformer_convnext-l_8xb2-300k_mapillary-1024x1024 8 --amp
 """
 
-_base_ = [
-    '../../_base_/models/oneformer_convnext-l.py',
-    '../../_base_/datasets/mapillary_panoptic_1024x1024.py',
-    '../../_base_/schedules/mapillary_300k.py',
-    '../../_base_/default_runtime.py',
-]
-model = dict(
-    thing_ids={{_base_.thing_ids}},
-    head=dict(num_classes={{_base_.num_classes}}, num_queries=250),
-)
-optim_wrapper = dict(paramwise_cfg=dict(backbone_norm_decay=True))  # the reference decays its own norm class
+_base_ = ['../../_base_/models/oneformer_convnext-l.py', '../../_base_/datasets/mapillary_panoptic_1024x1024.py']
+model = dict(thing_ids=_base_.thing_ids, head=dict(num_classes=_base_.num_classes, num_queries=250))

@@ -6,18 +6,13 @@ Command:    python tools/train.py configs/oneformer/quickstart/oneformer_r18-nar
 Expect:     see README; the weights of this run are shipped with the package.
 """
 
-_base_ = [
-    '../../_base_/models/oneformer_r50.py',
-    '../../_base_/datasets/shapes_panoptic.py',
-    '../../_base_/default_runtime.py',
-]
+_base_ = ['../../_base_/models/oneformer_r50.py', '../../_base_/datasets/shapes_panoptic.py']
 channels = 64
 num_heads = 4
 ffn_channels = 256
-max_iters = 6000
 
 model = dict(
-    thing_ids={{_base_.thing_ids}},
+    thing_ids=_base_.thing_ids,
     backbone=dict(
         depth=18,
         base_channels=24,
@@ -26,7 +21,7 @@ model = dict(
         init_cfg=None,
     ),
     head=dict(
-        num_classes={{_base_.num_classes}},
+        num_classes=_base_.num_classes,
         num_queries=20,
         channels=channels,
         pixel_decoder=dict(
@@ -41,19 +36,9 @@ model = dict(
 )
 
 optim_wrapper = dict(
-    type='OptimWrapper',
-    constructor='OneFormerOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=6e-4, weight_decay=0.05, fused=True),
+    optimizer=dict(lr=6e-4),
     paramwise_cfg=dict(backbone_multiplier=1.0),  # nothing is pre-trained
     clip_grad=dict(max_norm=1.0),
 )
-param_scheduler = [
-    dict(type='LinearLR', begin=0, end=300, start_factor=0.01, by_epoch=False),
-    dict(type='PolyLR', begin=300, end=max_iters, power=0.9, eta_min=0, by_epoch=False),
-]
-train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=1000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-auto_scale_lr = dict(enable=False, base_batch_size=16)
 default_hooks = dict(checkpoint=dict(interval=1000))
 randomness = dict(seed=0)

@@ -34,12 +34,7 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_iters=10000, val_interval=1000)
 param_scheduler = [dict(type='PolyLR', power=0.9, begin=0, end=10000, by_epoch=False)]
 '''
-PARTS = (
-    'models/oneformer_r50.py',
-    'datasets/coco_panoptic_lsj.py',
-    'schedules/coco_50e.py',
-    'default_runtime.py',
-)
+PARTS = ('models/oneformer_r50.py', 'datasets/coco_panoptic_lsj.py')
 
 
 def own_config(path: Path, train: Path, val: Path) -> str:

@@ -82,6 +82,10 @@ def read_config(name: str | os.PathLike[str], options: dict[str, Any] | None = N
     path = find_config(name)
     try:
         cfg = None if is_model_file(path) else Config.fromfile(path)
+    except FileNotFoundError as error:  # one of its bases
+        raise ValueError(
+            f'{path} cannot be read as a config: {error}; docs/configs.md lists the parts to use.'
+        ) from error
     except Exception as error:  # A config is Python: anything may go wrong in it.
         raise ValueError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
     if cfg is None:

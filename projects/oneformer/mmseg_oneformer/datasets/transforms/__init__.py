@@ -1,7 +1,7 @@
 """From a photo and its PNG to a sample: load ids, resize, crop, flip, draw a task, targets, texts, pack."""
 
 from .color import RandomColorDistortion
-from .crop import FixedSizeCrop, PadTo, RandomPanopticCrop, ResizeAndCrop
+from .crop import FixedSizeCrop, PadTo, RandomPanopticCrop, RandomShortestEdgeCrop, ResizeAndCrop
 from .flip import RandomHorizontalFlip
 from .loading import LoadPanopticIds
 from .packing import PackOneFormerInputs
@@ -22,6 +22,7 @@ __all__ = [
     'RandomPanopticCrop',
     'RandomScaleResize',
     'RandomShortestEdge',
+    'RandomShortestEdgeCrop',
     'ResizeAndCrop',
     'SampleTask',
     'ShortestEdge',

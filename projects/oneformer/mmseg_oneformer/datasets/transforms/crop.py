@@ -7,7 +7,7 @@ from mmengine.registry import TRANSFORMS
 from .resampling import Window, cut
 from .resize import resize_to
 
-__all__ = ['IMAGE_FILL', 'FixedSizeCrop', 'PadTo', 'RandomPanopticCrop', 'ResizeAndCrop']
+__all__ = ['IMAGE_FILL', 'FixedSizeCrop', 'PadTo', 'RandomPanopticCrop', 'RandomShortestEdgeCrop', 'ResizeAndCrop']
 
 IMAGE_FILL = 128
 VOID = 0
@@ -135,3 +135,22 @@ class ResizeAndCrop(BaseTransform):
         """Resize and crop photo and map in ``results``."""
         size = self.resize.draw_size(results['img'].shape[:2])
         return self.crop.finish(resize_to(results, size, self.crop.draw_window(size)))
+
+
+@TRANSFORMS.register_module()
+class RandomShortestEdgeCrop(ResizeAndCrop):
+    """``RandomShortestEdge`` around one length and ``RandomPanopticCrop``: the reference's augmentation but for COCO.
+
+    Args:
+        size: (height, width) of the crop in pixels.
+        edge: The shorter side becomes 0.5, 0.6, ... or 2.0 times as long, the longer one at most 4 times; in pixels, by
+            default the crop's longer side.
+    """
+
+    def __init__(self, size: tuple[int, int], edge: int | None = None) -> None:
+        edge = max(size) if edge is None else edge
+        sizes = [edge * tenths // 10 for tenths in range(5, 21)]
+        super().__init__(
+            {'type': 'RandomShortestEdge', 'sizes': sizes, 'max_size': 4 * edge},
+            {'type': 'RandomPanopticCrop', 'size': size},
+        )
