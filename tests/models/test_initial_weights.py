@@ -15,7 +15,8 @@ from timm.models.convnext import ConvNeXt as TimmConvNeXt
 from timm.models.swin_transformer import SwinTransformer as TimmSwin
 from torch.testing import assert_close
 
-from mmseg_oneformer.checkpoints.backbone_names import backbone_of, published_files
+from mmseg_oneformer.checkpoints import backbone_names
+from mmseg_oneformer.checkpoints.backbone_names import BackboneNames, backbone_of, published_files, register_backbone
 from mmseg_oneformer.models.backbones.initial_weights import BackboneWeights, backbone_state
 from mmseg_oneformer.models.skeleton import build_skeleton
 
@@ -361,6 +362,27 @@ def test_backbone_weights__file_and_backbone_in_wrappers(timm_file):
     del backbone.timm_model
     BackboneWeights(str(path))(backbone)
     assert torch.equal(backbone.inner.conv1.weight, state['module.conv1.weight'])
+
+
+def test_backbone_weights__entry_of_a_wrapper(timm_file, tmp_path, monkeypatch):
+    """Names in an entry are those of the class it is for, prefix and all."""
+    monkeypatch.setattr(backbone_names, '_ENTRIES', {})
+    register_backbone(
+        BackboneNames(
+            family='wrapped',
+            block='timm_model.layer{i}.{j}.conv1.weight',
+            left_out={'mask_token': 'what only its training needs'},
+            start_new=['timm_model.layer4.{any}'],
+        )
+    )
+    _, state, _ = timm_file('resnet18')
+    file = {key: tensor for key, tensor in state.items() if not key.startswith('layer4')} | {
+        'mask_token': torch.ones(1)
+    }
+    own = of_timm('resnet18').state_dict()
+    filled, left_out = backbone_state(file, own, 'x')
+    assert {key for key in own if key not in filled} == {key for key in own if 'layer4' in key}
+    assert left_out == ['what only its training needs', 'the classifier']
 
 
 @pytest.mark.parametrize(

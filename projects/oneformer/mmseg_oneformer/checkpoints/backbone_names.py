@@ -69,7 +69,7 @@ class BackboneNames:
     block: str
     """A tensor that each block has and no other family: tells whose a state dict is, and its depth."""
     width: str = ''
-    """A tensor that is as long as the backbone is wide."""
+    """A tensor whose first dimension is the backbone's width, such as the weight of a norm."""
     sizes: Mapping[tuple[int, int], str] = field(default_factory=dict)
     """(blocks, width) -> how names of models call this size."""
     settings: Callable[[State], dict[str, int]] = lambda state: {}
@@ -95,6 +95,11 @@ class BackboneNames:
     def tables(self) -> list[KeyMap]:
         """The spellings that a classifier's file may have."""
         return [KeyMap(under('', '', names)) for names in (self.reference, *self.classifiers)]
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Tensors of the backbone that a classifier's file need not have."""
+        return (*self.start_new, *(derived.name for derived in self.derived))
 
     def names_in(self, form: str) -> Sequence[Names]:
         """Return the table of a form ('shi' or 'hf')."""

@@ -6,7 +6,7 @@ published classifiers do not have; every tensor of the file is used, or left out
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import NamedTuple
 
 import timm
@@ -16,7 +16,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import get_torchvision_models
 from torch import Tensor, nn
 
-from ...checkpoints.backbone_names import UNKNOWN, BackboneNames, backbone_of, published_files
+from ...checkpoints.backbone_names import UNKNOWN, backbone_of, published_files
 from ...checkpoints.checkpoint import read_checkpoint
 from ...checkpoints.conversion.keys import KeyMap, Match, keys_like, rename
 from ...zoo.weights import resolve_weights
@@ -174,14 +174,22 @@ def _readings(theirs: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterat
     # A wrapper, as mmseg's of timm, puts a prefix before all names.
     first = next(iter(own), '')
     prefixes = ['', *(first[: dot.end()] for dot in re.finditer(r'\.', first))]
+    outer = backbone_of(own)  # An entry may be for the wrapper's class, or for the network in it.
     for prefix in (prefix for prefix in prefixes if all(key.startswith(prefix) for key in own)):
-        family = backbone_of(key.removeprefix(prefix) for key in own)
-        for table in family.tables:
-            yield _read_as(theirs, own, prefix, family, table)
+        inner = backbone_of(key.removeprefix(prefix) for key in own)
+        names = [COUNTER, *outer.optional, *(prefix + name for name in inner.optional)]
+        optional = {key for name in names for key in keys_like(own, name)}
+        for table in inner.tables:
+            yield _read_as(theirs, own, prefix, table, {**outer.left_out, **inner.left_out}, optional)
 
 
 def _read_as(
-    theirs: Mapping[str, Tensor], own: Mapping[str, Tensor], prefix: str, family: BackboneNames, table: KeyMap
+    theirs: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    prefix: str,
+    table: KeyMap,
+    unused: Mapping[str, str],
+    optional: Set[str],
 ) -> _Reading:
     """Read a file whose names are the backbone's without ``prefix``, or those of ``table``."""
 
@@ -192,13 +200,11 @@ def _read_as(
         match = table.of_theirs(key)
         return match and match._replace(ours=prefix + match.ours)
 
-    left_out = _reasons(theirs, family.left_out)
+    left_out = _reasons(theirs, unused)
     found = rename({key: tensor for key, tensor in theirs.items() if key not in left_out}, find)
     left_out |= _reasons(found.unknown, CLASSIFIER)
     left_over = [key for key in found.unknown if key not in left_out] + found.twice
     left_over += [key for key in found.state if key not in own]
-    names = (COUNTER, *family.start_new, *(derived.name for derived in family.derived))
-    optional = {key for name in names for key in keys_like(own, prefix + name)}
     missing = [key for key in own if key not in found.state and key not in optional]
     return _Reading(found.state, list(dict.fromkeys(left_out.values())), left_over, missing)
 
