@@ -26,7 +26,7 @@ def double(module):
     module.value *= 2
 
 
-def test_after_import__cures_once_when_the_module_comes(library):
+def test_after_import__patches_once_when_the_module_comes(library):
     AfterImport({f'{library}.one': double}).install()
     assert not any(name.startswith(library) for name in sys.modules)
     assert importlib.import_module(f'{library}.one').value == 2
@@ -34,7 +34,7 @@ def test_after_import__cures_once_when_the_module_comes(library):
     assert importlib.import_module(f'{library}.two').value == 1
 
 
-def test_after_import__cures_what_is_there_already(library):
+def test_after_import__patches_what_is_there_already(library):
     module = importlib.import_module(f'{library}.one')
     AfterImport({f'{library}.one': double}).install()
     assert module.value == importlib.import_module(f'{library}.one').value == 2

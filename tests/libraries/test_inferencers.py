@@ -1,4 +1,4 @@
-"""mmdet's ``DetInferencer`` and mmseg's ``MMSegInferencer`` work with our models as they are and answer as ours."""
+"""mmdet's ``DetInferencer`` and mmseg's ``MMSegInferencer`` work with our models as they are and predict as ours."""
 
 import json
 
@@ -80,10 +80,10 @@ def test_detector__samples_equal_ours(detector, photos, expected):
 
 def test_detector__dict_without_panopticapi(detector, photos, expected):
     found = detector([str(photos / '0.png'), str(photos / '1.png')], batch_size=2)
-    answer, ours = found['predictions'][0], expected[0]
-    assert np.array_equal(answer['panoptic_seg'].astype(int) @ (1, 256, 65536), without_void(ours.panoptic))
-    assert answer['labels'] == ours.sample.pred_instances.labels.tolist()
-    assert np.array_equal([mask_api.decode(code) for code in answer['masks']], ours.sample.pred_instances.masks)
+    prediction, ours = found['predictions'][0], expected[0]
+    assert np.array_equal(prediction['panoptic_seg'].astype(int) @ (1, 256, 65536), without_void(ours.panoptic))
+    assert prediction['labels'] == ours.sample.pred_instances.labels.tolist()
+    assert np.array_equal([mask_api.decode(code) for code in prediction['masks']], ours.sample.pred_instances.masks)
     assert not found['visualization']
 
 
@@ -107,21 +107,23 @@ def test_detector__picture_of_an_array_without_files(detector, photos, tmp_path,
 
 @pytest.mark.parametrize('visualizer', ['OneFormerVisualizer', 'mmdet.DetLocalVisualizer'])
 @pytest.mark.parametrize('threshold', [0.5, 1.0], ids=['segments', 'none'])
-def test_detector__run_length_codes_and_empty_answers(changed, photos, expected, tmp_path, visualizer, threshold):
+def test_detector__run_length_codes_and_empty_predictions(changed, photos, expected, tmp_path, visualizer, threshold):
     # No class score is above 1, so there are no segments. Large photos get codes by themselves.
     options = {'model__test_cfg__mask_format': 'rle', 'model__test_cfg__object_mask_thr': threshold}
     infer = changed(DetInferencer, visualizer={'type': visualizer, 'name': 'shown'}, **options)
-    (answer,) = infer(str(photos / '0.png'), out_dir=str(tmp_path), no_save_pred=False)['predictions']
-    assert np.array_equal([mask_api.decode(code) for code in answer['masks']], expected[0].sample.pred_instances.masks)
-    assert bool(decode(answer['panoptic_seg_path']).any()) == (threshold < 1)
+    (prediction,) = infer(str(photos / '0.png'), out_dir=str(tmp_path), no_save_pred=False)['predictions']
+    assert np.array_equal(
+        [mask_api.decode(code) for code in prediction['masks']], expected[0].sample.pred_instances.masks
+    )
+    assert bool(decode(prediction['panoptic_seg_path']).any()) == (threshold < 1)
     assert (tmp_path / 'vis/0.png').is_file()
 
 
 def test_detector__codes_without_instances(changed, photos, tmp_path):
     options = {'model__thing_ids': (), 'model__test_cfg__mask_format': 'rle'}
     infer = changed(DetInferencer, visualizer={'type': 'mmdet.DetLocalVisualizer', 'name': 'shown'}, **options)
-    (answer,) = infer(str(photos / '0.png'), out_dir=str(tmp_path))['predictions']
-    assert answer['masks'] == answer['bboxes'] == answer['labels'] == []
+    (prediction,) = infer(str(photos / '0.png'), out_dir=str(tmp_path))['predictions']
+    assert prediction['masks'] == prediction['bboxes'] == prediction['labels'] == []
 
 
 def test_segmentor__labels_equal_ours(segmentor, photos, expected, tmp_path):

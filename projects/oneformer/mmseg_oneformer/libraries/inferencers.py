@@ -1,9 +1,9 @@
-"""Cures for the inference classes of mmengine and mmdet, so that they work with our models as they are.
+"""Patches for the inference classes of mmengine and mmdet, so that they work with our models as they are.
 
 Decisions:
-* A cure is applied when its module is imported, which importing this package does not do: nobody pays for what he does
-  not use, and it makes no difference whether the library or this package comes first.
-* A cure changes nothing for other models: each does only what the library would have failed at. One exception: weights
+* A patch is applied when its module is imported, which importing this package does not do: what is not
+  used costs nothing, and it makes no difference whether the library or this package comes first.
+* A patch changes nothing for other models: each does only what the library would have failed at. One exception: weights
   that are given alone build a OneFormer or nothing, since the library would run whatever the config in them names.
 """
 
@@ -22,42 +22,42 @@ from ..run_lengths import decode_mask
 from ..zoo.model_file import read_stored_config
 from .named_models import PREFIX, is_our_name, read_named_config
 
-Cure = Callable[[Any], None]
+Patch = Callable[[Any], None]
 
 
 class AfterImport(MetaPathFinder):
-    """Calls a function once with each module of ``cures``, right after the module has been imported.
+    """Calls a function once with each module of ``patches``, right after the module has been imported.
 
     Args:
-        cures: A function for each module's name.
+        patches: A function for each module's name.
     """
 
-    def __init__(self, cures: Mapping[str, Cure]) -> None:
-        self.cures = dict(cures)
+    def __init__(self, patches: Mapping[str, Patch]) -> None:
+        self.patches = dict(patches)
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        """Return the module's own spec, its loader followed by the cure; None for all other modules."""
-        cure = self.cures.pop(fullname, None)  # Popped: the search below asks all finders, this one too.
-        spec: ModuleSpec | None = None if cure is None else importlib.util.find_spec(fullname)
-        if cure is None or spec is None or spec.loader is None:
+        """Return the module's own spec, its loader followed by the patch; None for all other modules."""
+        patch = self.patches.pop(fullname, None)  # Popped: the search below goes through all finders, this one too.
+        spec: ModuleSpec | None = None if patch is None else importlib.util.find_spec(fullname)
+        if patch is None or spec is None or spec.loader is None:
             return None
         execute = spec.loader.exec_module
 
-        def execute_and_cure(module: Any) -> None:
+        def execute_and_patch(module: Any) -> None:
             execute(module)
-            cure(module)
+            patch(module)
 
-        spec.loader.exec_module = execute_and_cure  # type: ignore[method-assign]
+        spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
         return spec
 
     def install(self) -> None:
-        """Cure what is imported already, and wait for the rest."""
-        for name in [name for name in self.cures if name in sys.modules]:
-            self.cures.pop(name)(sys.modules[name])
+        """Patch what is imported already, and wait for the rest."""
+        for name in [name for name in self.patches if name in sys.modules]:
+            self.patches.pop(name)(sys.modules[name])
         sys.meta_path.insert(0, self)
 
 
-def cure_base_inferencer(module: Any) -> None:
+def patch_base_inferencer(module: Any) -> None:
     """Let ``DetInferencer`` and ``MMSegInferencer`` take our models by name, and weights alone that can run nothing.
 
     They run the config text that is in weights alone, and build whatever it names, ``os.system`` too.
@@ -68,7 +68,7 @@ def cure_base_inferencer(module: Any) -> None:
     def load_model_from_metafile(self: Any, model: str) -> tuple[Any, str]:
         if not is_our_name(model):
             return look_up(self, model)
-        # An address and not a file: nothing is downloaded where the caller has weights of his own.
+        # An address and not a file: nothing is downloaded where the caller gives the weights.
         return read_named_config(model), f'{PREFIX}{model}'
 
     def _init_model(self: Any, cfg: Any, weights: str | None, *args: Any, **kwargs: Any) -> Any:
@@ -79,8 +79,8 @@ def cure_base_inferencer(module: Any) -> None:
     inferencer._load_model_from_metafile, inferencer._init_model = load_model_from_metafile, _init_model
 
 
-def cure_det_inferencer(module: Any) -> None:
-    """Let mmdet's ``DetInferencer`` return panoptic answers without panopticapi, and instances as run-length codes."""
+def patch_det_inferencer(module: Any) -> None:
+    """Let mmdet's ``DetInferencer`` predict panoptic without panopticapi, and return instances as run-length codes."""
     if module.id2rgb is None:
         module.id2rgb, module.VOID = ids_to_rgb, 0
     encode, to_dict = module.encode_mask_results, module.DetInferencer.pred2dict
@@ -98,8 +98,8 @@ def cure_det_inferencer(module: Any) -> None:
     module.encode_mask_results, module.DetInferencer.pred2dict = encode_mask_results, pred2dict
 
 
-def cure_det_visualizer(module: Any) -> None:
-    """Let mmdet's ``DetLocalVisualizer`` draw a panoptic answer without segments, and run-length codes."""
+def patch_det_visualizer(module: Any) -> None:
+    """Let mmdet's ``DetLocalVisualizer`` draw a panoptic prediction without segments, and run-length codes."""
     visualizer = module.DetLocalVisualizer
     draw_instances, draw_panoptic = visualizer._draw_instances, visualizer._draw_panoptic_seg
 
@@ -128,8 +128,8 @@ def dense_masks(codes: Sequence[Mapping[str, Any]], size: Sequence[int]) -> torc
     return torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool)
 
 
-CURES: Mapping[str, Cure] = {
-    'mmengine.infer.infer': cure_base_inferencer,
-    'mmdet.apis.det_inferencer': cure_det_inferencer,
-    'mmdet.visualization.local_visualizer': cure_det_visualizer,
+PATCHES: Mapping[str, Patch] = {
+    'mmengine.infer.infer': patch_base_inferencer,
+    'mmdet.apis.det_inferencer': patch_det_inferencer,
+    'mmdet.visualization.local_visualizer': patch_det_visualizer,
 }
