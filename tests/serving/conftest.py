@@ -51,17 +51,17 @@ def scene_png(scene):
 
 @pytest.fixture(scope='session')
 def looked_at(infer, scene):
-    """The scene's logits: what any answer has to be made of."""
+    """The scene's logits: what any prediction has to be made of."""
     return infer.logits([infer.prepare(scene)])[0]
 
 
 def ask(url, data=None, method=None, **headers):
-    """Status, headers and body of an answer; a body that is JSON is read."""
+    """Status, headers and body of a response; a body that is JSON is read."""
     names = {name.replace('_', '-'): value for name, value in headers.items()}
     request = urllib.request.Request(url, data, names, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            status, kind, content = answer.status, answer.headers, answer.read()
+        with urllib.request.urlopen(request, timeout=60) as response:
+            status, kind, content = response.status, response.headers, response.read()
     except urllib.error.HTTPError as error:
         status, kind, content = error.code, error.headers, error.read()
     is_json = kind.get('Content-Type', '').startswith('application/json')

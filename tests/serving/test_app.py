@@ -30,7 +30,7 @@ class Model:
 
 
 def ask(app, *requests):
-    """Answer (method, target, body) requests together; returns status, headers and JSON of each."""
+    """Send (method, target, body) requests together; returns status, headers and JSON of each."""
 
     async def one(method, target, body):
         path, _, query = target.partition('?')
@@ -79,9 +79,9 @@ def test_predict__a_photo_that_breaks_the_network_harms_nobody_else(infer):
         return infer.logits(batch, tokens)
 
     app = create_app(Model(infer, network), 'm', max_batch=4, max_wait=3600)
-    answers = ask(app, *(('POST', '/predict?tasks=semantic', photo(value)) for value in (9, 13, 40, 80)))
-    assert [status for status, _, _ in answers] == [200, 500, 200, 200]
-    assert answers[1][2] == {'detail': 'The service failed on this request; its log says why.'}
+    responses = ask(app, *(('POST', '/predict?tasks=semantic', photo(value)) for value in (9, 13, 40, 80)))
+    assert [status for status, _, _ in responses] == [200, 500, 200, 200]
+    assert responses[1][2] == {'detail': 'The service failed on this request; its log says why.'}
 
 
 def test_predict__runs_the_tokens_that_are_needed(infer):
@@ -96,8 +96,8 @@ def test_predict__runs_the_tokens_that_are_needed(infer):
         ('tasks=panoptic', 'tasks=semantic,instance') * 2,
         ('token=instance', 'token=instance&tasks=semantic'),
     ):
-        answers = ask(app, *(('POST', f'/predict?{query}', photo(9)) for query in queries))
-        assert [status for status, _, _ in answers] == [200] * len(queries)
+        responses = ask(app, *(('POST', f'/predict?{query}', photo(9)) for query in queries))
+        assert [status for status, _, _ in responses] == [200] * len(queries)
     assert sorted(seen) == [(2, ('instance',)), (2, ('panoptic',)), (2, ('semantic', 'instance'))]
 
 
@@ -111,17 +111,17 @@ def test_predict__few_photos_are_decoded_at_a_time(infer, monkeypatch):
         return decode(data, limits)
 
     class Counted(service.Service):
-        async def _answer(self, data, tokens, finish):
+        async def _serve(self, data, tokens, finish):
             try:
-                return await super()._answer(data, tokens, finish)
+                return await super()._serve(data, tokens, finish)
             finally:
                 decoded.discard(id(data))
 
     monkeypatch.setattr(service, 'decode', counted_decode)
     monkeypatch.setattr('mmseg_oneformer.serving.app.Service', Counted)
     app = create_app(infer, 'm', max_batch=2)
-    answers = ask(app, *(('POST', '/predict?tasks=semantic', photo(value)) for value in range(20)))
-    assert [status for status, _, _ in answers] == [200] * 20
+    responses = ask(app, *(('POST', '/predict?tasks=semantic', photo(value)) for value in range(20)))
+    assert [status for status, _, _ in responses] == [200] * 20
     assert len(most) == 20 and max(most) <= 4
 
 
@@ -141,7 +141,7 @@ def test_prediction__category_ids_and_many_classes(infer):
     assert labels.dtype == np.uint16 and set(np.unique(labels).tolist()) == index
 
 
-def test_example__is_an_answer(infer):
+def test_example__is_a_prediction(infer):
     assert Prediction(**EXAMPLE).model_dump(exclude_none=True) == EXAMPLE
     api = create_app(infer, 'm').openapi()
     schema = api['components']['schemas']['Prediction']
@@ -149,6 +149,6 @@ def test_example__is_an_answer(infer):
 
 
 @pytest.mark.parametrize('number', [0, -1])
-def test_create_app__nonsense_is_refused(infer, number):
+def test_create_app__nonsense_is_rejected(infer, number):
     with pytest.raises(ValueError, match='let one request or more be under way'):
         ask(create_app(infer, 'm', max_waiting=number))

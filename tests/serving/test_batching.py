@@ -19,7 +19,7 @@ async def until(condition):
 
 
 def collect(jobs, **options):
-    """Answer ``jobs`` (key, request) at once by doubling; returns answers or exceptions, and the batches."""
+    """Run ``jobs`` (key, request) at once by doubling; returns responses or exceptions, and the batches."""
     batches = []
 
     def double(key, requests):
@@ -34,19 +34,19 @@ def collect(jobs, **options):
 
 
 def test_together__one_batch_a_key_in_order():
-    answers, batches = collect([('a', 1), ('b', 2), ('a', 3), ('b', 4), ('a', 5)], max_batch=2)
-    assert answers == [2, 4, 6, 8, 10]
+    responses, batches = collect([('a', 1), ('b', 2), ('a', 3), ('b', 4), ('a', 5)], max_batch=2)
+    assert responses == [2, 4, 6, 8, 10]
     assert batches == [('a', [1, 3]), ('b', [2, 4]), ('a', [5])]
 
 
 def test_alone__does_not_wait_longer_than_allowed():
-    answers, batches = collect([('a', 1)], max_batch=8, max_wait=0.01)
-    assert (answers, batches) == ([2], [('a', [1])])
+    responses, batches = collect([('a', 1)], max_batch=8, max_wait=0.01)
+    assert (responses, batches) == ([2], [('a', [1])])
 
 
 def test_full__goes_at_once():
-    answers, batches = collect([('a', k) for k in range(4)], max_batch=2, max_wait=2 * SOON)
-    assert answers == [0, 2, 4, 6] and len(batches) == 2
+    responses, batches = collect([('a', k) for k in range(4)], max_batch=2, max_wait=2 * SOON)
+    assert responses == [0, 2, 4, 6] and len(batches) == 2
 
 
 def test_error__reaches_its_request_alone():
@@ -99,11 +99,11 @@ def test_close__waiting_requests_are_cancelled():
         async with MicroBatcher(slow, max_batch=1) as batcher:
             tasks = [asyncio.create_task(batcher.submit('a', k)) for k in range(3)]
             await until(lambda: seen)
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        responses = await asyncio.gather(*tasks, return_exceptions=True)
         go_on.set()
-        return answers
+        return responses
 
-    assert [type(answer) for answer in run(main())] == [asyncio.CancelledError] * 3 and seen == [[0]]
+    assert [type(response) for response in run(main())] == [asyncio.CancelledError] * 3 and seen == [[0]]
 
 
 def test_closed__is_said():
@@ -118,7 +118,7 @@ def test_closed__is_said():
         run(main())
 
 
-def test_wrong_number_of_answers__is_an_error():
+def test_wrong_number_of_responses__is_an_error():
     async def main():
         async with MicroBatcher(lambda key, requests: []) as batcher:
             await batcher.submit('a', 1)
@@ -149,7 +149,7 @@ def test_other_key_waits__no_longer_than_the_batch_before():
 
 
 @pytest.mark.parametrize('options', [{'max_batch': 0}, {'max_wait': -1}])
-def test_arguments__nonsense_is_refused(options):
+def test_arguments__nonsense_is_rejected(options):
     with pytest.raises(ValueError, match='1 photo or more'):
         MicroBatcher(list, **options)
 

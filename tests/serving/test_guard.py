@@ -6,7 +6,7 @@ from mmseg_oneformer.serving.guard import Guard, is_loopback
 
 
 def ask(method='GET', local=True, fetch=None, **headers):
-    """Status and headers of an answer; the guarded app itself answers 200."""
+    """Status and headers of a response; the guarded app itself responds with 200."""
     sent = []
 
     async def app(scope, receive, send):
@@ -26,19 +26,19 @@ def ask(method='GET', local=True, fetch=None, **headers):
 
 
 @pytest.mark.parametrize('host', ['127.0.0.1', '127.8.9.1:8000', 'localhost:81', 'LOCALHOST', '[::1]:8000', '[::1]'])
-def test_host__loopback_names_are_answered(host):
+def test_host__loopback_names_are_served(host):
     assert ask(host=host)[0] == 200
 
 
 @pytest.mark.parametrize(
     'host', ['evil.example', 'evil.example:8000', '127.0.0.1.evil.example', '[::1', '', '@localhost@x']
 )
-def test_host__rebound_names_are_refused(host):
+def test_host__rebound_names_are_rejected(host):
     assert ask(host=host)[0] == 403
     assert ask(host=host, local=False)[0] == 200
 
 
-def test_host__missing_is_refused():
+def test_host__missing_is_rejected():
     assert ask()[0] == 403
 
 
@@ -54,22 +54,22 @@ def test_host__missing_is_refused():
     ],
 )
 @pytest.mark.parametrize('local', [True, False])
-def test_post__of_another_origin_is_refused(origin, local):
+def test_post__of_another_origin_is_rejected(origin, local):
     assert ask('POST', local, host='localhost:8000', origin=origin)[0] == 403
 
 
-def test_post__of_the_own_page_and_of_programs_is_answered():
+def test_post__of_the_own_page_and_of_programs_is_served():
     assert ask('POST', host='localhost:8000', origin='http://localhost:8000')[0] == 200
     assert ask('POST', host='localhost:8000')[0] == 200
 
 
 @pytest.mark.parametrize('fetch', ['cross-site no-cors', 'same-site cors', 'cross-site cors', 'cross-site'])
-def test_get__embedded_by_another_site_is_refused(fetch):
+def test_get__embedded_by_another_site_is_rejected(fetch):
     assert ask(host='localhost', fetch=fetch)[0] == 403
 
 
 @pytest.mark.parametrize('fetch', ['cross-site navigate', 'none navigate', 'same-origin cors', 'same-origin no-cors'])
-def test_get__a_link_and_the_own_page_are_answered(fetch):
+def test_get__a_link_and_the_own_page_are_served(fetch):
     assert ask(host='localhost', fetch=fetch)[0] == 200
     foreign_form = ask('POST', host='localhost', origin='https://evil.example', fetch=fetch)
     assert foreign_form[0] == 403

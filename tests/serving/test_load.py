@@ -22,7 +22,7 @@ PYTHON, FAILS = sys.executable, 'raise SystemExit("no such model")'
 
 
 class KnownService(BaseHTTPRequestHandler):
-    """Answers after ``SECONDS``; every tenth request fails, in one of five ways."""
+    """Responds after ``SECONDS``; every tenth request fails, in one of five ways."""
 
     protocol_version = 'HTTP/1.1'
     disable_nagle_algorithm = True
@@ -37,21 +37,21 @@ class KnownService(BaseHTTPRequestHandler):
             self.server.queries.add(self.path)
             number, ways = self.server.count, self.server.ways
         time.sleep(SECONDS)
-        answer = {'height': 30, 'width': 40}
+        response = {'height': 30, 'width': 40}
         way = ways[number // 10 % len(ways)] if number % 10 == 0 and ways else 'whole'
         if way == 'closed':
             self.close_connection = True
             self.wfile.close()
         elif way == 'busy':
-            self.reply(503, answer)
+            self.reply(503, response)
         elif way == 'no json':
             self.reply(200, None)
         elif way == 'a list':
             self.reply(200, [])
         elif way == 'of another photo':
-            self.reply(200, answer | {'width': 41})
+            self.reply(200, response | {'width': 41})
         else:
-            self.reply(200, answer)
+            self.reply(200, response)
 
     def reply(self, status, content):
         body = b'{' if content is None else json.dumps(content).encode()

@@ -1,4 +1,4 @@
-"""The page in a real browser: what a user sees and does. Answers are compared with the API's, pixel by pixel."""
+"""The page in a real browser: what a user sees and does. Predictions are compared with the API's, pixel by pixel."""
 
 import base64
 import io
@@ -87,7 +87,7 @@ def page(open_page):
 
 
 @pytest.fixture
-def answered(page, scene_png):
+def predicted(page, scene_png):
     """The page after a photo was chosen."""
     give(page, scene_png)
     return page
@@ -171,27 +171,27 @@ def listed(page):
 SPOTS = [(x, y) for x in (5, 30, 48, 66, 90) for y in (4, 25, 40, 55, 68)]
 
 
-def test_hover__names_what_the_api_finds_at_the_pixel(answered, looked_at):
+def test_hover__names_what_the_api_finds_at_the_pixel(predicted, looked_at):
     result, seen, expected = looked_at.predict(TASKS), {}, {}
     for task in TASKS:
-        see(answered, task)
+        see(predicted, task)
         for spot in SPOTS:
-            point_at(answered, *spot)
-            seen[task, spot], expected[task, spot] = tip(answered), expected_tip(result, task, *spot)
+            point_at(predicted, *spot)
+            seen[task, spot], expected[task, spot] = tip(predicted), expected_tip(result, task, *spot)
         assert len({seen[task, spot] for spot in SPOTS}) >= 2
     assert seen == expected
-    answered.mouse.move(1, 1)
-    assert tip(answered) is None
+    predicted.mouse.move(1, 1)
+    assert tip(predicted) is None
 
 
-def test_tasks__switching_changes_the_picture_and_asks_the_network_nothing(answered, looked_at, infer):
+def test_tasks__switching_changes_the_picture_and_asks_the_network_nothing(predicted, looked_at, infer):
     passes = infer.passes
-    slide(answered, 'opacity', 1)
+    slide(predicted, 'opacity', 1)
     pictures = {}
     for task in TASKS:
-        see(answered, task)
-        pictures[task] = pixels(answered)
-        assert answered.locator('#stage canvas').get_attribute('aria-label').startswith(f'{task.title()} answer')
+        see(predicted, task)
+        pictures[task] = pixels(predicted)
+        assert predicted.locator('#stage canvas').get_attribute('aria-label').startswith(f'{task.title()} prediction')
     assert len({picture.tobytes() for picture in pictures.values()}) == 3
     # Inside of a class, at full opacity, there is nothing but its colour.
     semantic = looked_at.predict('semantic')
@@ -201,130 +201,130 @@ def test_tasks__switching_changes_the_picture_and_asks_the_network_nothing(answe
     assert infer.passes == passes
 
 
-def test_opacity__at_zero_the_photo_is_left(answered, scene):
-    see(answered, 'semantic')
-    slide(answered, 'opacity', 0)
-    error = np.abs(pixels(answered) - scene[:, :, ::-1])
+def test_opacity__at_zero_the_photo_is_left(predicted, scene):
+    see(predicted, 'semantic')
+    slide(predicted, 'opacity', 0)
+    error = np.abs(pixels(predicted) - scene[:, :, ::-1])
     assert np.median(error) <= 3 and error.mean() < 8  # enlarged smoothly
-    slide(answered, 'opacity', 1)
-    assert np.abs(pixels(answered) - scene[:, :, ::-1]).mean() > 20
+    slide(predicted, 'opacity', 1)
+    assert np.abs(pixels(predicted) - scene[:, :, ::-1]).mean() > 20
 
 
-def test_sliders__act_as_the_api_and_ask_the_network_nothing(answered, looked_at, infer, server):
+def test_sliders__act_as_the_api_and_ask_the_network_nothing(predicted, looked_at, infer, server):
     passes, batches = infer.passes, server.ask('/health').body['batches']
-    see(answered, 'instance')
+    see(predicted, 'instance')
     found = looked_at.predict('instance')
     names, scores = found.instances.names, found.instances.scores
     for value in (0.05, 0.5, 0.97, 1):
-        slide(answered, 'score', value)
-        assert listed(answered) == {name for name, score in zip(names, scores) if score >= value}
+        slide(predicted, 'score', value)
+        assert listed(predicted) == {name for name, score in zip(names, scores) if score >= value}
         for spot in SPOTS[::3]:
-            point_at(answered, *spot)
-            assert tip(answered) == expected_tip(found, 'instance', *spot, score_thr=value)
-    see(answered, 'panoptic')
+            point_at(predicted, *spot)
+            assert tip(predicted) == expected_tip(found, 'instance', *spot, score_thr=value)
+    see(predicted, 'panoptic')
     for mask_thr, overlap_thr in ((0.0, 0.0), (0.99, 0.5), (1.0, 0.0)):
-        slide(answered, 'object_mask_thr', mask_thr)
-        slide(answered, 'overlap_thr', overlap_thr)
+        slide(predicted, 'object_mask_thr', mask_thr)
+        slide(predicted, 'overlap_thr', overlap_thr)
         result = looked_at.predict('panoptic', object_mask_thr=mask_thr, overlap_thr=overlap_thr)
-        assert listed(answered) == {segment.name for segment in result.panoptic.segments}
-    assert answered.locator('#classes').inner_text() == 'Nothing above the threshold.'
-    answered.click('#reset')
-    settle(answered)
-    assert listed(answered) == {segment.name for segment in looked_at.predict('panoptic').panoptic.segments}
+        assert listed(predicted) == {segment.name for segment in result.panoptic.segments}
+    assert predicted.locator('#classes').inner_text() == 'Nothing above the threshold.'
+    predicted.click('#reset')
+    settle(predicted)
+    assert listed(predicted) == {segment.name for segment in looked_at.predict('panoptic').panoptic.segments}
     assert (infer.passes, server.ask('/health').body['batches']) == (passes, batches)
 
 
-def test_classes__hiding_one_uncovers_the_photo_there_and_nowhere_else(answered, looked_at):
-    see(answered, 'semantic')
-    slide(answered, 'opacity', 0)
-    photo = pixels(answered)
-    slide(answered, 'opacity', 1)
-    before, result = pixels(answered), looked_at.predict('semantic')
+def test_classes__hiding_one_uncovers_the_photo_there_and_nowhere_else(predicted, looked_at):
+    see(predicted, 'semantic')
+    slide(predicted, 'opacity', 0)
+    photo = pixels(predicted)
+    slide(predicted, 'opacity', 1)
+    before, result = pixels(predicted), looked_at.predict('semantic')
     label = int(np.bincount(result.semantic.ravel()).argmax())
-    answered.locator(f'#classes input[value="{label}"]').uncheck()
-    after, mask = pixels(answered), (result.semantic == label).astype(np.uint8)
+    predicted.locator(f'#classes input[value="{label}"]').uncheck()
+    after, mask = pixels(predicted), (result.semantic == label).astype(np.uint8)
     inner, outer = cv2.erode(mask, np.ones((3, 3))) > 0, cv2.dilate(mask, np.ones((3, 3))) == 0
     assert (before[outer] == after[outer]).all()
     assert (after[inner] == photo[inner]).all() and (before[inner] != after[inner]).any(axis=1).mean() > 0.9
     y, x = np.argwhere(inner)[len(np.argwhere(inner)) // 2]
-    point_at(answered, x, y)
-    assert tip(answered) is None
-    answered.click('#toggle-all')  # show all
-    answered.mouse.move(1, 1)
-    assert (pixels(answered) == before).all()
-    answered.click('#toggle-all')  # hide all
-    assert not answered.locator('#classes input:checked').count()
+    point_at(predicted, x, y)
+    assert tip(predicted) is None
+    predicted.click('#toggle-all')  # show all
+    predicted.mouse.move(1, 1)
+    assert (pixels(predicted) == before).all()
+    predicted.click('#toggle-all')  # hide all
+    assert not predicted.locator('#classes input:checked').count()
 
 
-def test_list__a_class_with_the_focus_is_lit(answered, looked_at):
-    see(answered, 'semantic')
-    before = pixels(answered)
+def test_list__a_class_with_the_focus_is_lit(predicted, looked_at):
+    see(predicted, 'semantic')
+    before = pixels(predicted)
     label = int(looked_at.predict('semantic').semantic[2, 2])
-    answered.locator(f'#classes input[value="{label}"]').focus()
-    lit = (pixels(answered) != before).any(axis=2)
+    predicted.locator(f'#classes input[value="{label}"]').focus()
+    lit = (pixels(predicted) != before).any(axis=2)
     assert (lit == (looked_at.predict('semantic').semantic == label)).mean() > 0.98
-    answered.locator('#opacity').focus()
-    assert (pixels(answered) == before).all()
+    predicted.locator('#opacity').focus()
+    assert (pixels(predicted) == before).all()
 
 
-def test_side_by_side__a_spot_is_named_in_all_three(answered, looked_at, infer):
+def test_side_by_side__a_spot_is_named_in_all_three(predicted, looked_at, infer):
     passes, result = infer.passes, looked_at.predict(TASKS)
-    see(answered, 'three')
-    assert answered.locator('#stage canvas').evaluate_all('all => all.map((one) => one.dataset.task)') == list(TASKS)
+    see(predicted, 'three')
+    assert predicted.locator('#stage canvas').evaluate_all('all => all.map((one) => one.dataset.task)') == list(TASKS)
     for spot in SPOTS[::4]:
-        point_at(answered, *spot, index=1)
-        said = answered.locator('figcaption span').all_inner_texts()
+        point_at(predicted, *spot, index=1)
+        said = predicted.locator('figcaption span').all_inner_texts()
         assert said == [(expected_tip(result, task, *spot) or ('–',))[0] for task in TASKS]
     assert infer.passes == passes
 
 
-def test_token_matrix__every_answer_under_every_token(answered, looked_at, infer):
+def test_token_matrix__every_prediction_under_every_token(predicted, looked_at, infer):
     passes = infer.passes
-    see(answered, 'matrix')
-    cells = answered.locator('#stage canvas').evaluate_all(
+    see(predicted, 'matrix')
+    cells = predicted.locator('#stage canvas').evaluate_all(
         'all => all.map((one) => [one.dataset.token, one.dataset.task])'
     )
     assert cells == [[token, task] for token in TASKS for task in TASKS]
-    heads = answered.locator('.matrix th').all_inner_texts()
-    assert heads == [*(f'{task.title()} answer' for task in TASKS), *(f'{token.title()} token' for token in TASKS)]
+    heads = predicted.locator('.matrix th').all_inner_texts()
+    assert heads == [*(f'{task.title()} prediction' for task in TASKS), *(f'{token.title()} token' for token in TASKS)]
     found = set()
     for index, (token, task) in enumerate(cells):
         for spot in SPOTS[1::6]:
-            point_at(answered, *spot, index=index)
-            assert tip(answered) == expected_tip(looked_at.predict(task, token), task, *spot), (token, task, spot)
-            found.add((task, tip(answered)))
+            point_at(predicted, *spot, index=index)
+            assert tip(predicted) == expected_tip(looked_at.predict(task, token), task, *spot), (token, task, spot)
+            found.add((task, tip(predicted)))
     assert len(found) > 6 and infer.passes == passes
 
 
-def test_token__one_for_all_answers(answered, looked_at):
-    see(answered, 'semantic')
-    answered.locator('input[name="token"][value="instance"]').check()
-    settle(answered)
-    assert listed(answered) == {
+def test_token__one_for_all_predictions(predicted, looked_at):
+    see(predicted, 'semantic')
+    predicted.locator('input[name="token"][value="instance"]').check()
+    settle(predicted)
+    assert listed(predicted) == {
         looked_at.dataset_meta['classes'][label]
         for label in np.unique(looked_at.predict('semantic', 'instance').semantic)
     }
-    answered.focus('input[name="token"][value="instance"]')
-    answered.keyboard.press('ArrowLeft')
-    answered.keyboard.press('ArrowLeft')
-    settle(answered)
-    assert len(listed(answered)) == len(np.unique(looked_at.predict('semantic').semantic))
+    predicted.focus('input[name="token"][value="instance"]')
+    predicted.keyboard.press('ArrowLeft')
+    predicted.keyboard.press('ArrowLeft')
+    settle(predicted)
+    assert len(listed(predicted)) == len(np.unique(looked_at.predict('semantic').semantic))
 
 
-def test_downloads__every_file_opens_and_is_the_apis(answered, looked_at, server):
+def test_downloads__every_file_opens_and_is_the_apis(predicted, looked_at, server):
     result = looked_at.predict(TASKS)
-    see(answered, 'semantic')
+    see(predicted, 'semantic')
     files = {}
     for task in TASKS:
-        see(answered, task)
-        for button in answered.locator('#files button').all():
-            with answered.expect_download() as waiting:
+        see(predicted, task)
+        for button in predicted.locator('#files button').all():
+            with predicted.expect_download() as waiting:
                 button.click()
-            settle(answered)
+            settle(predicted)
             files[waiting.value.suggested_filename] = waiting.value.path().read_bytes()
-        answered.wait_for_timeout(DOWNLOAD_PAUSE_MS)
-    with answered.expect_download() as waiting:
-        answered.click('#all-files')
+        predicted.wait_for_timeout(DOWNLOAD_PAUSE_MS)
+    with predicted.expect_download() as waiting:
+        predicted.click('#all-files')
     assert waiting.value.suggested_filename == 'garden.zip'
     archive = zipfile.ZipFile(waiting.value.path())
     assert {name: archive.read(name) for name in archive.namelist()} == files and len(files) == 13
@@ -338,12 +338,12 @@ def test_downloads__every_file_opens_and_is_the_apis(answered, looked_at, server
     assert json.loads(files['garden_instance.json']) == kept
 
 
-def test_downloads__have_the_thresholds_and_the_token_of_the_page(answered, looked_at):
-    see(answered, 'panoptic')
-    answered.locator('input[name="token"][value="semantic"]').check()
-    slide(answered, 'object_mask_thr', 0.99)
-    with answered.expect_download() as waiting:
-        answered.click('#files button[data-form="coco-panoptic-json"]')
+def test_downloads__have_the_thresholds_and_the_token_of_the_page(predicted, looked_at):
+    see(predicted, 'panoptic')
+    predicted.locator('input[name="token"][value="semantic"]').check()
+    slide(predicted, 'object_mask_thr', 0.99)
+    with predicted.expect_download() as waiting:
+        predicted.click('#files button[data-form="coco-panoptic-json"]')
     segments = json.loads(waiting.value.path().read_text())['annotations'][0]['segments_info']
     expected = looked_at.predict('panoptic', 'semantic', object_mask_thr=0.99).to_coco_panoptic()[1]['segments_info']
     assert segments == expected != looked_at.predict('panoptic').to_coco_panoptic()[1]['segments_info']
@@ -361,18 +361,18 @@ BAD_FILES = (
 )
 
 
-def test_bad_files__a_sentence_each_and_the_next_photo_is_answered(answered, scene_png, infer):
+def test_bad_files__a_sentence_each_and_the_next_photo_is_predicted(predicted, scene_png, infer):
     passes = infer.passes
     for name, content, status, said in BAD_FILES:
-        answered.fails(f'a status of {status}')
-        answered.set_input_files('#file', {'name': name, 'mimeType': 'image/png', 'buffer': content})
-        answered.wait_for_selector('#message:visible')
-        assert said in answered.locator('#message p').inner_text()
-        assert answered.locator('#stage canvas').is_visible()  # the former photo stays
-        answered.click('#close')
-        assert answered.locator('#message').is_hidden()
+        predicted.fails(f'a status of {status}')
+        predicted.set_input_files('#file', {'name': name, 'mimeType': 'image/png', 'buffer': content})
+        predicted.wait_for_selector('#message:visible')
+        assert said in predicted.locator('#message p').inner_text()
+        assert predicted.locator('#stage canvas').is_visible()  # the former photo stays
+        predicted.click('#close')
+        assert predicted.locator('#message').is_hidden()
     assert infer.passes == passes
-    give(answered, scene_png, 'next.png')
+    give(predicted, scene_png, 'next.png')
     assert infer.passes == passes + 1
 
 
@@ -409,7 +409,7 @@ def test_drop_and_paste__are_ways_in(page, scene_png):
     assert 'no file' in page.locator('#message p').inner_text()
 
 
-def test_sample__is_answered_well(page):
+def test_sample__is_predicted_well(page):
     page.click('#sample')
     page.wait_for_selector('#stage canvas')
     settle(page)
@@ -458,32 +458,32 @@ def test_forgotten_photo__can_be_sent_again(open_page, serve_page, scene_png):
     page.fails('ERR_CONNECTION_REFUSED')
 
 
-def test_two_tabs__each_has_its_own_photo(answered, open_page, scene, looked_at, infer):
+def test_two_tabs__each_has_its_own_photo(predicted, open_page, scene, looked_at, infer):
     other = open_page()
     mirrored = np.ascontiguousarray(scene[:, ::-1])
     give(other, cv2.imencode('.png', mirrored)[1].tobytes(), 'mirrored.png')
     results = looked_at, infer.logits([infer.prepare(mirrored)])[0]
-    for page, photo in zip((answered, other, answered), (*results, looked_at)):
+    for page, photo in zip((predicted, other, predicted), (*results, looked_at)):
         see(page, 'semantic')
         for spot in SPOTS[::3]:
             point_at(page, *spot)
             assert tip(page) == expected_tip(photo.predict('semantic'), 'semantic', *spot)
 
 
-def test_keyboard__tabs_and_settings_without_a_mouse(answered):
-    answered.locator('#tab-panoptic').focus()
+def test_keyboard__tabs_and_settings_without_a_mouse(predicted):
+    predicted.locator('#tab-panoptic').focus()
     for key, view in (('ArrowRight', 'three'), ('End', 'matrix'), ('ArrowRight', 'semantic'), ('ArrowLeft', 'matrix')):
-        answered.keyboard.press(key)
-        selected = answered.locator('[role="tab"][aria-selected="true"]')
+        predicted.keyboard.press(key)
+        selected = predicted.locator('[role="tab"][aria-selected="true"]')
         assert selected.get_attribute('data-view') == view and selected.evaluate(
             'one => one === document.activeElement'
         )
-        assert answered.locator('[role="tab"][tabindex="0"]').count() == 1
-    settle(answered)
+        assert predicted.locator('[role="tab"][tabindex="0"]').count() == 1
+    settle(predicted)
     reached = set()
     for _ in range(25):
-        answered.keyboard.press('Tab')
-        reached.add(answered.evaluate('document.activeElement.id || document.activeElement.value'))
+        predicted.keyboard.press('Tab')
+        reached.add(predicted.evaluate('document.activeElement.id || document.activeElement.value'))
     assert {'stage', 'opacity', 'score', 'object_mask_thr', 'overlap_thr', 'reset', 'all-files'} <= reached
 
 
@@ -500,11 +500,11 @@ def test_looks__dark_small_and_nothing_outside_of_the_screen(open_page, scene_pn
     assert colors[0] != colors[1]
 
 
-def test_names__every_control_has_one(answered):
+def test_names__every_control_has_one(predicted):
     """What assistive technology is told: no button, slider or box without a name."""
     for view in (*TASKS, 'three', 'matrix'):
-        see(answered, view)
-        nameless = answered.evaluate(
+        see(predicted, view)
+        nameless = predicted.evaluate(
             """[...document.querySelectorAll('button, input, canvas, [role]')].filter((one) => one.checkVisibility()
                 && !(one.getAttribute('aria-label') || one.getAttribute('aria-labelledby') || one.textContent.trim()
                 || one.labels?.length || one.id === 'message' || one.id === 'busy-what')).map((one) => one.outerHTML)"""

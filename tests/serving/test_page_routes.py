@@ -1,4 +1,4 @@
-"""What the page asks the server: answers, files, limits. The page itself is tested in test_page.py."""
+"""What the page requests of the server: predictions, files, limits. The page itself is tested in test_page.py."""
 
 import io
 import json
@@ -42,13 +42,13 @@ def decode(runs, size):
     return np.repeat(runs[::2], runs[1::2]).reshape(size)
 
 
-def names_of(answer, size):
-    """Class name of each pixel, by the answer's first segment that covers it; '' for none."""
-    names = np.array(['', *(segment['name'] for segment in answer['segments'])], object)
-    if 'runs' in answer:
-        return names[decode(answer['runs'], size)]
+def names_of(response, size):
+    """Class name of each pixel, by the prediction's first segment that covers it; '' for none."""
+    names = np.array(['', *(segment['name'] for segment in response['segments'])], object)
+    if 'runs' in response:
+        return names[decode(response['runs'], size)]
     number = np.zeros(size, int)
-    for k, segment in reversed(list(enumerate(answer['segments'], start=1))):
+    for k, segment in reversed(list(enumerate(response['segments'], start=1))):
         number[decode(segment['runs'], size) == 1] = k
     return names[number]
 
@@ -71,33 +71,35 @@ def expected_names(result, task):
 
 @pytest.mark.parametrize('token', [None, *TASKS])
 @pytest.mark.parametrize('task', TASKS)
-def test_answers__name_every_pixel_as_the_api_does(server, photo, looked_at, task, token):
+def test_predictions__name_every_pixel_as_the_api_does(server, photo, looked_at, task, token):
     query = f'?token={token}' if token else ''
-    answer = server.ask(f'/api/photos/{photo["id"]}/answers/{task}{query}').body
+    response = server.ask(f'/api/photos/{photo["id"]}/answers/{task}{query}').body
     expected = expected_names(looked_at.predict(task, token), task)
-    assert (names_of(answer, (72, 96)) == expected).all()
+    assert (names_of(response, (72, 96)) == expected).all()
     assert len(np.unique(expected.astype(str))) > 1
 
 
-def test_answers__follow_thresholds_without_the_network(server, photo, looked_at, infer):
+def test_predictions__follow_thresholds_without_the_network(server, photo, looked_at, infer):
     passes = infer.passes
     for object_mask_thr, overlap_thr in ((0.0, 0.0), (0.9, 0.5), (1.0, 0.8)):
         path = f'answers/panoptic?object_mask_thr={object_mask_thr}&overlap_thr={overlap_thr}'
-        answer = server.ask(f'/api/photos/{photo["id"]}/{path}').body
+        response = server.ask(f'/api/photos/{photo["id"]}/{path}').body
         result = looked_at.predict('panoptic', object_mask_thr=object_mask_thr, overlap_thr=overlap_thr)
-        assert sorted(one['name'] for one in answer['segments']) == sorted(one.name for one in result.panoptic.segments)
-    assert not answer['segments'] and infer.passes == passes
+        assert sorted(one['name'] for one in response['segments']) == sorted(
+            one.name for one in result.panoptic.segments
+        )
+    assert not response['segments'] and infer.passes == passes
 
 
-def test_answers__colors_are_those_of_the_pictures_to_download(looked_at):
+def test_predictions__colors_are_those_of_the_pictures_to_download(looked_at):
     """At full opacity a segment's colour on the page is the one that the drawn picture mixes in."""
     result = looked_at.predict(TASKS)
     drawn = result.plot('panoptic').astype(int)
     scale = drawn.shape[0] / 72
-    answer = page_prediction(result, 'panoptic')
-    numbers = decode(answer['runs'], (72, 96))
+    response = page_prediction(result, 'panoptic')
+    numbers = decode(response['runs'], (72, 96))
     photo = cv2.resize(result.image[:, :, ::-1], drawn.shape[1::-1], interpolation=cv2.INTER_CUBIC).astype(int)
-    for number, segment in enumerate(answer['segments'], start=1):
+    for number, segment in enumerate(response['segments'], start=1):
         inner = cv2.erode((numbers == number).astype(np.uint8), np.ones((7, 7)))
         rows, columns = (inner.nonzero()[axis][::5] for axis in (0, 1))
         at = (rows * scale + scale / 2).astype(int), (columns * scale + scale / 2).astype(int)
@@ -108,7 +110,7 @@ def test_answers__colors_are_those_of_the_pictures_to_download(looked_at):
         assert np.median(cosine) > 0.9, segment['name']
 
 
-def test_answers__things_have_their_shades_from_left_to_right():
+def test_predictions__things_have_their_shades_from_left_to_right():
     def thing(column, score):
         mask = np.zeros((4, 9), bool)
         mask[:, column] = True
@@ -119,7 +121,7 @@ def test_answers__things_have_their_shades_from_left_to_right():
     assert _colors(found, [color]) == [instance_color(color, k) for k in (1, 0, 2)]
 
 
-def test_answers__large_photos_come_smaller(infer):
+def test_predictions__large_photos_come_smaller(infer):
     big = cv2.resize(draw_scene(96, np.random.default_rng(4)).image, (1700, 1300))
     result = infer.logits([infer.prepare(big)])[0].predict('semantic')
     height, width = page_size((1300, 1700))
@@ -144,9 +146,9 @@ def test_picture__is_the_photo(server, photo, scene):
 
 def test_files__the_zip_has_all_and_they_are_the_apis(server, photo, looked_at):
     base = f'/api/photos/{photo["id"]}/files'
-    answer = server.ask(f'{base}/all?score_thr=0.3')
-    assert "filename*=utf-8''garden.zip" in answer.headers['Content-Disposition']
-    archive, result = zipfile.ZipFile(io.BytesIO(answer.body)), looked_at.predict(TASKS)
+    response = server.ask(f'{base}/all?score_thr=0.3')
+    assert "filename*=utf-8''garden.zip" in response.headers['Content-Disposition']
+    archive, result = zipfile.ZipFile(io.BytesIO(response.body)), looked_at.predict(TASKS)
     exports = server.ask('/api/model').body['exports']
     names = [f'garden_{task}{one["suffix"]}' for one in exports for task in one['tasks']]
     assert sorted(archive.namelist()) == sorted(names) and len(set(names)) == 13 and archive.testzip() is None
@@ -199,9 +201,9 @@ def test_files__follow_the_threshold(server, photo, looked_at):
         ('/files/all?score_thr=nan', 422),
     ],
 )
-def test_questions__wrong_ones_are_refused_in_a_sentence(server, photo, path, status):
-    answer = server.ask(f'/api/photos/{photo["id"]}{path}')
-    assert answer.status == status and answer.body['detail'].endswith(('.', '?'))
+def test_questions__wrong_ones_are_rejected_in_a_sentence(server, photo, path, status):
+    response = server.ask(f'/api/photos/{photo["id"]}{path}')
+    assert response.status == status and response.body['detail'].endswith(('.', '?'))
 
 
 def test_static__nothing_outside_of_the_page(server):
@@ -237,8 +239,8 @@ def test_other_sites__cannot_ask(server, scene_png, infer):
 def test_names__of_strangers_are_made_harmless(server, scene_png, given, kept):
     photo = server.ask(f'/api/photos?name={given}', scene_png).body
     assert photo['name'] == kept
-    answer = server.ask(f'/api/photos/{photo["id"]}/files/semantic/labels')
-    assert answer.status == 200 and '\n' not in answer.headers['Content-Disposition']
+    response = server.ask(f'/api/photos/{photo["id"]}/files/semantic/labels')
+    assert response.status == 200 and '\n' not in response.headers['Content-Disposition']
 
 
 def fake_photo(height, width, storage=None):
@@ -277,5 +279,8 @@ def test_forgotten__is_said(serve_page, scene_png):
         first = server.ask('/api/photos', scene_png).body['id']
         second = server.ask('/api/photos', scene_png).body['id']
         assert server.ask(f'/api/photos/{second}/answers/semantic').status == 200
-        answer = server.ask(f'/api/photos/{first}/answers/semantic')
-        assert (answer.status, answer.body['detail']) == (404, 'The server has forgotten this photo; send it again.')
+        response = server.ask(f'/api/photos/{first}/answers/semantic')
+        assert (response.status, response.body['detail']) == (
+            404,
+            'The server has forgotten this photo; send it again.',
+        )

@@ -22,8 +22,8 @@ def test_demo__serves_the_page_warns_where_others_reach_it_and_ends_on_ctrl_c(tm
         line = process.stdout.readline()
         port = re.fullmatch(r'Open http://0\.0\.0\.0:(\d+) in a browser; Ctrl-C stops\.\n', line).group(1)
         request = urllib.request.Request(f'http://127.0.0.1:{port}/', headers={'Host': 'laptop.example'})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            assert b'<title>OneFormer</title>' in answer.read()
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert b'<title>OneFormer</title>' in response.read()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert 'there is no password' in process.stderr.read()

@@ -59,11 +59,11 @@ def seconds_kept(port, sent=b''):
 def test_stop__finishes_what_began(start, number):
     process = start()
     with ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(get, process.port, '/slow') for _ in range(8)]
+        responses = [pool.submit(get, process.port, '/slow') for _ in range(8)]
         while get(process.port, '/count')[1] != b'8':
             time.sleep(0.02)
         process.send_signal(number)
-        assert [answer.result() for answer in answers] == [(200, b'xx')] * 8
+        assert [response.result() for response in responses] == [(200, b'xx')] * 8
     assert process.wait(SOON) == 0 and process.stdout.read() == 'finished\n'
     assert process.stderr.read().count(' GET /slow 200 ') == 8
     with pytest.raises(ConnectionRefusedError):
@@ -92,11 +92,11 @@ def test_patience__with_those_who_ask_or_read_no_more(start):
         assert process.wait(SOON) == 0  # with patience it would wait an hour for the reader
 
 
-def test_refusal__reaches_who_is_still_sending(start):
+def test_error__reaches_who_is_still_sending(start):
     """urllib asks for the connection to be closed, and sends all of its body before it reads."""
     process = start()
-    with urllib.request.urlopen(f'http://127.0.0.1:{process.port}/', bytes(30_000_000), timeout=SOON) as answer:
-        assert answer.read() == b'xx'
+    with urllib.request.urlopen(f'http://127.0.0.1:{process.port}/', bytes(30_000_000), timeout=SOON) as response:
+        assert response.read() == b'xx'
     process.send_signal(signal.SIGTERM)
     assert process.wait(SOON) == 0 and 'Traceback' not in process.stderr.read()
 

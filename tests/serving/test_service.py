@@ -76,7 +76,7 @@ def server(tmp_path_factory):
         ) as process,
     ):
         line = process.stdout.readline()
-        assert 'answers at' in line, log.read_text()
+        assert 'responses at' in line, log.read_text()
         yield Server(urlsplit(re.search(r'http://\S+', line).group()).port, log)
         process.terminate()
         assert process.wait(SOON) == 0
@@ -95,7 +95,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def expected(photos):
-    """What the inferencer answers, by path and token."""
+    """What the inferencer predicts, by path and token."""
     infer = OneFormerInferencer(MODEL, device='cpu')
     return {token: infer(photos, token=token, progress=False) for token in (None, 'semantic')}
 
@@ -104,8 +104,8 @@ def decode_png(text):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
 
 
-def assert_same_answer(sent, result):
-    """The three answers of JSON and of a ``OneFormerResult``: same labels and masks, scores but for rounding."""
+def assert_same_prediction(sent, result):
+    """The three predictions of JSON and of a ``OneFormerResult``: same labels and masks, scores but for rounding."""
     assert (sent['height'], sent['width']) == result.size
     np.testing.assert_array_equal(decode_png(sent['semantic']['png']), result.semantic)
     areas = {one['name']: one['area'] for one in sent['semantic']['classes']}
@@ -135,10 +135,10 @@ def test_predict__equals_the_inferencer(server, photos, expected, token):
         assert status == 200 and sent['model'] == MODEL
         keep = result.instances.masks.any((1, 2))  # COCO's form has no empty masks
         result.__dict__['instances'] = result.instances[np.flatnonzero(keep)]
-        assert_same_answer(sent, result)
+        assert_same_prediction(sent, result)
 
 
-def test_predict__sixteen_clients_at_once_get_their_own_answers(server, photos, expected):
+def test_predict__sixteen_clients_at_once_get_their_own_predictions(server, photos, expected):
     """Sizes are mixed, and batches are of whoever came together: labels and masks do not depend on it."""
     before = server.health()
     alone = [server.predict(path.read_bytes(), score_thr=0.3)[1] for path in photos]
@@ -148,11 +148,11 @@ def test_predict__sixteen_clients_at_once_get_their_own_answers(server, photos, 
         return [(k, server.predict(photos[k].read_bytes(), score_thr=0.3)) for k in order]
 
     with ThreadPoolExecutor(16) as pool:
-        answers = [answer for answers in pool.map(client, range(16)) for answer in answers]
-    assert len(answers) == 48
-    for k, (status, sent) in answers:
+        responses = [response for responses in pool.map(client, range(16)) for response in responses]
+    assert len(responses) == 48
+    for k, (status, sent) in responses:
         assert status == 200
-        scores = [[one.pop('score') for one in answer['instance']] for answer in (sent, dict_copy(alone[k]))]
+        scores = [[one.pop('score') for one in response['instance']] for response in (sent, dict_copy(alone[k]))]
         np.testing.assert_allclose(*scores, atol=2e-4)
         assert sent['semantic'] == alone[k]['semantic']
         assert sent['panoptic']['png'] == alone[k]['panoptic']['png']
@@ -160,8 +160,8 @@ def test_predict__sixteen_clients_at_once_get_their_own_answers(server, photos, 
             one['segmentation'] for one in alone[k]['instance']
         ]
     after = server.health()
-    passes, answered = after['batches'] - before['batches'], after['photos'] - before['photos']
-    assert answered == 48 + len(photos) and passes < answered, 'nobody shared a pass'
+    passes, photos_served = after['batches'] - before['batches'], after['photos'] - before['photos']
+    assert photos_served == 48 + len(photos) and passes < photos_served, 'no client shared a pass'
     assert after['waiting'] == 0
 
 
@@ -211,7 +211,7 @@ def photo_bytes(kind, shape=(30, 40, 3), **options):
     return stream.getvalue()
 
 
-def test_predict__what_is_no_photo_is_refused_and_the_server_lives(server, photos):
+def test_predict__what_is_no_photo_is_rejected_and_the_server_lives(server, photos):
     whole = photos[2].read_bytes()
     form = {'Content-Type': 'multipart/form-data; boundary=x'}
     for body, headers, status, message in (
@@ -221,8 +221,8 @@ def test_predict__what_is_no_photo_is_refused_and_the_server_lives(server, photo
         (photo_bytes('PNG', (3000, 3000, 3)), {}, 413, '3000 x 3000 pixels, at most 4000000'),
         (b'--x\r\n\r\n' + whole, form, 415, 'is a form; send the photo itself'),
     ):
-        answer = server.ask('POST', '/predict', body, headers)
-        assert answer[0] == status and message in answer[1]['detail']
+        response = server.ask('POST', '/predict', body, headers)
+        assert response[0] == status and message in response[1]['detail']
     exif = Image.Exif()
     exif[0x0112] = 6
     assert server.predict(photo_bytes('JPEG', exif=exif))[1]['width'] == 30
@@ -230,7 +230,7 @@ def test_predict__what_is_no_photo_is_refused_and_the_server_lives(server, photo
     assert server.predict(whole)[0] == 200
 
 
-def test_predict__too_many_bytes_are_refused_before_and_while_they_arrive(server):
+def test_predict__too_many_bytes_are_rejected_before_and_while_they_arrive(server):
     with server.connect() as announced:  # not a byte of the body is sent
         announced.sendall(b'POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000001\r\n\r\n')
         assert announced.recv(4096).startswith(b'HTTP/1.1 413 ')
@@ -248,9 +248,9 @@ def half_an_upload(server, body=b'\xff\xd8'):
 
 
 def test_predict__an_upload_that_stops_is_given_up(server, wait_for):
-    with half_an_upload(server) as slow, http.client.HTTPResponse(slow) as answer:
-        answer.begin()
-        status, sent = answer.status, json.load(answer)
+    with half_an_upload(server) as slow, http.client.HTTPResponse(slow) as response:
+        response.begin()
+        status, sent = response.status, json.load(response)
     assert status == 408 and 'did not arrive within 5 s; send it again' in sent['detail']
     wait_for(server.is_idle)
 
@@ -316,8 +316,8 @@ def test_bytes_that_are_no_http__do_not_harm(server, photos, wait_for):
         with server.connect() as connection:
             connection.sendall(broken)
             connection.shutdown(socket.SHUT_WR)
-            answer = connection.recv(4096)
-        assert not answer or re.match(rb'HTTP/1.1 [24]\d\d ', answer)
+            response = connection.recv(4096)
+        assert not response or re.match(rb'HTTP/1.1 [24]\d\d ', response)
     wait_for(server.is_idle)
     assert server.predict(photos[2].read_bytes())[0] == 200
 
@@ -340,9 +340,9 @@ def test_openapi__is_true(server, photos):
     check('/health', 'get', 200, server.health())
     check('/classes', 'get', 200, server.ask('GET', '/classes')[1])
     for status, query in ((415, {}), (422, {'tasks': 'x'})):
-        answer = server.predict(b'x', **query)
-        assert answer[0] == status
-        check('/predict', 'post', status, answer[1])
+        response = server.predict(b'x', **query)
+        assert response[0] == status
+        check('/predict', 'post', status, response[1])
     assert api['paths']['/predict']['post']['responses'].keys() == {
         '200', '400', '408', '413', '415', '422', '500', '503',
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Photos that strangers send: what is read is what OpenMMLab's loader reads, the rest is refused in a sentence."""
+"""Photos that strangers send: what is read is what OpenMMLab's loader reads, the rest is rejected in a sentence."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_oneformer.serving.uploads import DEFAULT_LIMITS, Limits, RefusedError, decode
+from mmseg_oneformer.serving.uploads import DEFAULT_LIMITS, Limits, RequestError, decode
 
 # Left half red, right half blue, and a green bar above: any swap of channels or sides shows.
 RGB = np.zeros((40, 60, 3), np.uint8)
@@ -107,7 +107,7 @@ def huge_tile():
 
 
 JPEG = encoded('JPEG', quality=95)
-REFUSED = {
+REJECTED = {
     'text': (b'a photo of a dog', 415),
     'one byte': (b'\xff', 415),
     'svg': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 415),
@@ -129,10 +129,10 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize('kind', REFUSED)
-def test_decode__refusals(kind):
-    data, status = REFUSED[kind]
-    with pytest.raises(RefusedError) as caught:
+@pytest.mark.parametrize('kind', REJECTED)
+def test_decode__rejects(kind):
+    data, status = REJECTED[kind]
+    with pytest.raises(RequestError) as caught:
         decode(data, DEFAULT_LIMITS)
     assert caught.value.status == status, caught.value.reason
     assert caught.value.reason.endswith(('.', ' ')) and ';' in caught.value.reason
@@ -142,17 +142,17 @@ def test_decode__a_png_that_promises_gigabytes_gets_none(monkeypatch):
     monkeypatch.setattr(cv2, 'imdecode', None)  # takes as much memory as a chunk says it has
     whole = encoded('PNG')
     at = whole.index(b'IDAT') - 4
-    with pytest.raises(RefusedError, match='damaged or cut off'):
+    with pytest.raises(RequestError, match='damaged or cut off'):
         decode(whole[:at] + b'\x7f\xff\xff\xff' + whole[at + 4 :], DEFAULT_LIMITS)
 
 
 def test_decode__pixels_are_counted_before_they_are_read(monkeypatch):
     monkeypatch.setattr(cv2, 'imdecode', None)  # would raise a TypeError
-    with pytest.raises(RefusedError, match='60 x 40 pixels, at most 2399'):
+    with pytest.raises(RequestError, match='60 x 40 pixels, at most 2399'):
         decode(encoded('PNG'), Limits(max_pixels=2399))
 
 
-def test_decode__any_damage_is_a_refusal_or_a_photo():
+def test_decode__any_damage_is_an_error_or_a_photo():
     """Never another exception, and never another size than the header's, whatever bytes are flipped."""
     random = np.random.default_rng(0)
     for kind in ('jpeg', 'png', 'webp', 'gif', 'tiff', 'bmp'):
@@ -162,5 +162,5 @@ def test_decode__any_damage_is_a_refusal_or_a_photo():
             broken[random.integers(len(broken), size=4)] = random.integers(256, size=4)
             try:
                 assert decode(broken.tobytes(), Limits(max_pixels=10**6)).ndim == 3
-            except RefusedError as error:
+            except RequestError as error:
                 assert error.status in (400, 413, 415)

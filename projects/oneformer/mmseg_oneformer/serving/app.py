@@ -1,9 +1,9 @@
-"""The HTTP service: ``/predict`` answers a photo.
+"""The HTTP service: ``/predict`` takes a photo and returns predictions.
 
 Decisions:
-* A photo is the request's body as it is (``curl --data-binary @photo.jpg``): no form to parse, and it can be refused
+* A photo is the request's body as it is (``curl --data-binary @photo.jpg``): no form to parse, and it can be rejected
   before it has arrived.
-* Every refusal is ``{"detail": sentence}``.
+* Every error is ``{"detail": sentence}``.
 * The description (``/openapi.json``, and ``/docs`` for people) is made of the types of what is sent. FastAPI's own
   pages load their scripts from a foreign server, so ``/docs`` is ours.
 """
@@ -26,9 +26,9 @@ from ..tasks import TASKS, check_tasks
 from ..version import __version__
 from .batching import MicroBatcher
 from .docs_page import STYLE, docs_page
-from .payloads import ClassInfo, Health, Prediction, Refusal, RequestOptions, class_infos, prediction
+from .payloads import ClassInfo, ErrorMessage, Health, Prediction, RequestOptions, class_infos, prediction
 from .service import Batcher, Service
-from .uploads import DEFAULT_LIMITS, Limits, RefusedError
+from .uploads import DEFAULT_LIMITS, Limits, RequestError
 
 __all__ = ['create_app']
 
@@ -53,8 +53,8 @@ REASONS = {
     500: 'A bug; the log of the service has its traceback.',
     503: 'Too many requests are under way, or memory ran out; the header Retry-After says when to try again.',
 }
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {'model': Refusal, 'description': reason} for status, reason in REASONS.items()
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {'model': ErrorMessage, 'description': reason} for status, reason in REASONS.items()
 }
 
 
@@ -87,7 +87,7 @@ def create_app(
     app = FastAPI(
         title='OneFormer',
         version=__version__,
-        summary=f'Semantic, instance and panoptic answers of {name} for photos.',
+        summary=f'Semantic, instance and panoptic predictions of {name} for photos.',
         description=f'Photos have at most {limits.max_bytes / 1e6:g} MB and {limits.max_pixels / 1e6:g} megapixels.',
         lifespan=lifespan,
         docs_url=None,
@@ -103,7 +103,7 @@ def create_app(
     async def style() -> Response:
         return Response(STYLE, media_type='text/css')
 
-    _add_refusals(app)
+    _add_error_handlers(app)
     return app
 
 
@@ -112,13 +112,13 @@ def _routes(name: str) -> APIRouter:
 
     @router.post(
         '/predict',
-        summary='Answer a photo',
+        summary='Predict for a photo',
         operation_id='predict',
-        response_description='The answers.',
+        response_description='The predictions.',
         response_model=Prediction,
         response_model_exclude_none=True,
         openapi_extra=BODY,
-        responses=REFUSALS,
+        responses=ERRORS,
     )
     async def predict(
         request: Request,
@@ -129,20 +129,20 @@ def _routes(name: str) -> APIRouter:
         score_thr: Annotated[float, Query(ge=0, le=1, description='instances of a lower score are left out')] = 0.5,
     ) -> Response:
         unknown = sorted(set(request.query_params) - set(PARAMETERS))
-        if unknown:  # FastAPI would answer as if it were not there.
-            raise RefusedError(422, f'There is no parameter {unknown[0]!r}; there are {", ".join(PARAMETERS)}.')
-        asked = ','.join(request.query_params.getlist('tasks') or [tasks])  # Of a repeated one FastAPI takes the last.
+        if unknown:  # FastAPI would respond as if it were not there.
+            raise RequestError(422, f'There is no parameter {unknown[0]!r}; there are {", ".join(PARAMETERS)}.')
+        requested = ','.join(request.query_params.getlist('tasks') or [tasks])  # FastAPI takes the last of several.
         try:
-            chosen = check_tasks(asked.replace(',', ' ').split())
+            chosen = check_tasks(requested.replace(',', ' ').split())
         except ValueError as error:
-            raise RefusedError(422, f'The parameter tasks is {asked!r}: {error}, separated by commas.') from None
+            raise RequestError(422, f'The parameter tasks is {requested!r}: {error}, separated by commas.') from None
 
         def finish(photo: PhotoLogits) -> str:
             result = photo.predict(chosen, **asdict(options), mask_format='rle')
             return prediction(result, name, score_thr).model_dump_json(exclude_none=True)
 
         tokens = (options.token,) if options.token else chosen
-        content = await request.app.state.service.answer(request, tokens, finish)
+        content = await request.app.state.service.serve(request, tokens, finish)
         return Response(content, media_type='application/json')
 
     @router.get(
@@ -165,7 +165,7 @@ def _routes(name: str) -> APIRouter:
             batches=service.batcher.batches,
         )
 
-    @router.head('/health', include_in_schema=False)  # as some balancers ask
+    @router.head('/health', include_in_schema=False)  # as some balancers request
     async def alive() -> Response:
         return Response()
 
@@ -182,20 +182,20 @@ def _routes(name: str) -> APIRouter:
     return router
 
 
-def _add_refusals(app: FastAPI) -> None:
+def _add_error_handlers(app: FastAPI) -> None:
     """Let every error be a sentence in JSON.
 
-    None closes the connection: uvicorn lets go what still arrives of a body, and the client sees the answer, where an
+    None closes the connection: uvicorn lets go what still arrives of a body, and the client sees the response, where an
     end amid its sending would be a broken pipe.
     """
 
-    def refuse(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
-        return JSONResponse(Refusal(detail=reason).model_dump(), status, headers)
+    def respond(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
+        return JSONResponse(ErrorMessage(detail=reason).model_dump(), status, headers)
 
-    @app.exception_handler(RefusedError)
-    async def refused(request: Request, error: RefusedError) -> Response:
+    @app.exception_handler(RequestError)
+    async def wrong_request(request: Request, error: RequestError) -> Response:
         headers = None if error.retry_after is None else {'Retry-After': str(error.retry_after)}
-        return refuse(error.status, error.reason, headers)
+        return respond(error.status, error.reason, headers)
 
     @app.exception_handler(ClientDisconnect)
     async def left(request: Request, error: ClientDisconnect) -> Response:
@@ -204,7 +204,7 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def wrong_parameter(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return refuse(422, f'The parameter {first["loc"][-1]} is {first.get("input")!r}: {first["msg"]}; see /docs.')
+        return respond(422, f'The parameter {first["loc"][-1]} is {first.get("input")!r}: {first["msg"]}; see /docs.')
 
     @app.exception_handler(HTTPException)
     async def wrong_address(request: Request, error: HTTPException) -> Response:
@@ -214,8 +214,8 @@ def _add_refusals(app: FastAPI) -> None:
         }
         # A route that raised its own sentence keeps it.
         own = error.detail not in ('Not Found', 'Method Not Allowed')
-        return refuse(error.status_code, error.detail if own else reason[error.status_code], dict(error.headers or {}))
+        return respond(error.status_code, error.detail if own else reason[error.status_code], dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
-        return refuse(500, 'The service failed on this request; its log says why.')
+        return respond(500, 'The service failed on this request; its log says why.')

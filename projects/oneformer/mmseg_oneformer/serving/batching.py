@@ -2,10 +2,10 @@
 
 Decisions:
 * Only requests of one key are put together. The service's key is the size of the network's input and the tokens, so
-  nothing is padded and an answer does not depend on who else asked.
+  nothing is padded and a response does not depend on the requests beside it.
 * One batch at a time, in a thread of its own: the network uses all cores already, PyTorch keeps its worker threads from
   batch to batch, and the event loop stays free.
-* A batch that fails is asked again one by one: one photo that breaks the network harms nobody else.
+* A batch that fails is run again one by one: one photo that breaks the network harms no other.
 """
 
 import asyncio
@@ -19,25 +19,25 @@ __all__ = ['MicroBatcher']
 
 Key = TypeVar('Key', bound=Hashable)
 Request = TypeVar('Request')
-Answer = TypeVar('Answer')
+Response = TypeVar('Response')
 
 
-class _Waiting(Generic[Key, Request, Answer]):
+class _Waiting(Generic[Key, Request, Response]):
     """A request whose turn has not come; compared by identity."""
 
     def __init__(self, key: Key, request: Request) -> None:
         loop = asyncio.get_running_loop()
         self.key, self.request, self.since = key, request, loop.time()
-        self.answer: asyncio.Future[Answer] = loop.create_future()
+        self.response: asyncio.Future[Response] = loop.create_future()
 
 
-class MicroBatcher(Generic[Key, Request, Answer]):
+class MicroBatcher(Generic[Key, Request, Response]):
     """Hands requests to a function in batches, the oldest first; an asynchronous context manager.
 
     It does not bound the number of requests that wait: whoever calls it does.
 
     Args:
-        run: Answers a batch of requests of one key, in their order; called in a thread, one call at a time.
+        run: Serves a batch of requests of one key, in their order; called in a thread, one call at a time.
         max_batch: Requests in a batch at most.
         max_wait: How long a request waits for others of its key, in seconds.
 
@@ -46,7 +46,7 @@ class MicroBatcher(Generic[Key, Request, Answer]):
     """
 
     def __init__(
-        self, run: Callable[[Key, Sequence[Request]], Sequence[Answer]], max_batch: int = 1, max_wait: float = 0.0
+        self, run: Callable[[Key, Sequence[Request]], Sequence[Response]], max_batch: int = 1, max_wait: float = 0.0
     ) -> None:
         if max_batch < 1 or max_wait < 0:
             raise ValueError(
@@ -58,12 +58,12 @@ class MicroBatcher(Generic[Key, Request, Answer]):
         """Calls of ``run`` so far."""
         self.requests = 0
         """Requests in them."""
-        self._waiting: list[_Waiting[Key, Request, Answer]] = []
+        self._waiting: list[_Waiting[Key, Request, Response]] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='network')
         self._worker: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> 'MicroBatcher[Key, Request, Answer]':
+    async def __aenter__(self) -> 'MicroBatcher[Key, Request, Response]':
         """Start."""
         self._worker = asyncio.create_task(self._work())
         return self
@@ -77,11 +77,11 @@ class MicroBatcher(Generic[Key, Request, Answer]):
         with suppress(asyncio.CancelledError):
             await self._worker
         for waiting in self._waiting:
-            waiting.answer.cancel()
+            waiting.response.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def submit(self, key: Key, request: Request) -> Answer:
-        """Answer one request; a caller that is cancelled meanwhile leaves the queue.
+    async def submit(self, key: Key, request: Request) -> Response:
+        """Serve one request; a caller that is cancelled meanwhile leaves the queue.
 
         Args:
             key: Requests of the same key may share a batch.
@@ -93,11 +93,11 @@ class MicroBatcher(Generic[Key, Request, Answer]):
         """
         if self._worker is None or self._worker.done():
             raise RuntimeError('The batcher is closed.')
-        waiting: _Waiting[Key, Request, Answer] = _Waiting(key, request)
+        waiting: _Waiting[Key, Request, Response] = _Waiting(key, request)
         self._waiting.append(waiting)
         self._arrived.set()
         try:
-            return await waiting.answer
+            return await waiting.response
         finally:
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
@@ -106,15 +106,15 @@ class MicroBatcher(Generic[Key, Request, Answer]):
         while True:
             batch = await self._next_batch()
             try:
-                await self._answer(batch)
+                await self._serve(batch)
             except asyncio.CancelledError:
                 for waiting in batch:
-                    waiting.answer.cancel()
+                    waiting.response.cancel()
                 raise
 
-    async def _answer(self, batch: Sequence[_Waiting[Key, Request, Answer]]) -> None:
-        """Set answers or errors of a batch of one key."""
-        batch = [waiting for waiting in batch if not waiting.answer.done()]  # The others' clients have left.
+    async def _serve(self, batch: Sequence[_Waiting[Key, Request, Response]]) -> None:
+        """Set responses or errors of a batch of one key."""
+        batch = [waiting for waiting in batch if not waiting.response.done()]  # The others' clients have left.
         if not batch:
             return
         self.batches += 1
@@ -122,18 +122,18 @@ class MicroBatcher(Generic[Key, Request, Answer]):
         requests = [waiting.request for waiting in batch]
         try:
             loop = asyncio.get_running_loop()
-            answers = await loop.run_in_executor(self._thread, self.run, batch[0].key, requests)
-            for waiting, answer in zip(batch, answers, strict=True):
-                if not waiting.answer.done():
-                    waiting.answer.set_result(answer)
+            responses = await loop.run_in_executor(self._thread, self.run, batch[0].key, requests)
+            for waiting, response in zip(batch, responses, strict=True):
+                if not waiting.response.done():
+                    waiting.response.set_result(response)
         except Exception as error:
             if len(batch) > 1:
                 for waiting in batch:
-                    await self._answer([waiting])
-            elif not batch[0].answer.done():
-                batch[0].answer.set_exception(error)
+                    await self._serve([waiting])
+            elif not batch[0].response.done():
+                batch[0].response.set_exception(error)
 
-    async def _next_batch(self) -> list[_Waiting[Key, Request, Answer]]:
+    async def _next_batch(self) -> list[_Waiting[Key, Request, Response]]:
         """Wait for a request, and for others of its key until the batch is full or the first has waited enough."""
         while True:
             self._arrived.clear()

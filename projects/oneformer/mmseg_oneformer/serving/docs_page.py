@@ -70,10 +70,10 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
             for one in operation['parameters']
         )
         parts.append(_table(('parameter', 'type', 'default', ''), rows))
-    answers = (
+    responses = (
         (_code(status), _content(one), escape(one['description'])) for status, one in operation['responses'].items()
     )
-    parts.append(_table(('status', 'type', ''), answers))
+    parts.append(_table(('status', 'type', ''), responses))
     return ''.join(parts)
 
 

@@ -2,11 +2,11 @@
 
 Decisions:
 * A site may point its own name at 127.0.0.1 (DNS rebinding) and is then "same origin" to the browser. The Host header
-  still carries the foreign name, so behind a loopback address only loopback's names are answered.
-* A foreign page may ask without reading the answer, which is enough to keep the network busy. Browsers name the page
-  that posts in Origin, and say of everything in Sec-Fetch-Site whether it comes from elsewhere; following a link is
-  not such. Programs (curl, requests) send neither and are served.
-* A page loads nothing but what this server sends, and is framed by nobody.
+  still carries the foreign name, so behind a loopback address only loopback's names are served.
+* A foreign page may send requests without reading the responses, which is enough to keep the network busy. Browsers
+  name the page that posts in Origin, and say of everything in Sec-Fetch-Site whether it comes from elsewhere;
+  following a link is not such. Programs (curl, requests) send neither and are served.
+* A page loads nothing but what this server sends, and cannot be framed.
 """
 
 import ipaddress
@@ -44,7 +44,7 @@ class Guard:
 
     Args:
         app: What is guarded.
-        local: The server listens on a loopback address and answers under loopback's names only. One that others reach
+        local: The server listens on a loopback address and serves under loopback's names only. One that others reach
             cannot know by which names.
     """
 
@@ -52,7 +52,7 @@ class Guard:
         self.app, self.local = app, local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse with 403, or pass the request on and add the headers to its answer."""
+        """Reject with 403, or pass the request on and add the headers to its response."""
         if scope['type'] != 'http':
             await self.app(scope, receive, send)
             return
@@ -76,7 +76,7 @@ class Guard:
         await self.app(scope, receive, send_with_headers)
 
     def _reason(self, method: str, headers: Headers) -> str | None:
-        """Return why a request is refused, or None."""
+        """Return why a request is rejected, or None."""
         host = headers.get('host', '')
         if self.local and not is_loopback(_name(f'//{host}')):
             return f'This server is not {host or "without a name"}; open the address that it printed.'

@@ -1,4 +1,4 @@
-"""The files that the page offers for download, of one answer or of all three together."""
+"""The files that the page offers for download, of one prediction or of all three together."""
 
 import io
 import json
@@ -28,7 +28,7 @@ class Export(NamedTuple):
 
 
 def archive(result: OneFormerResult, score_thr: float) -> bytes:
-    """Return a zip of every file of a result with all three answers."""
+    """Return a zip of every file of a result with all three predictions."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, 'w', zipfile.ZIP_DEFLATED) as file:
         for task in TASKS:

@@ -21,7 +21,7 @@ __all__ = ['LEAST_SCORE', 'page_picture', 'page_prediction', 'page_size']
 MAX_PIXELS = 1_500_000
 """Height times width of what the page draws."""
 LEAST_SCORE = 0.05
-"""Instances below are noise that nobody looks at, and not sent."""
+"""Instances below are noise that no user wants, and not sent."""
 SURE = 0.5
 """Instances below get the shades that these leave over, as they do where they are not drawn at all."""
 
@@ -56,7 +56,7 @@ def page_prediction(result: OneFormerResult, task: str) -> dict[str, Any]:
         task: 'semantic', 'instance' or 'panoptic'.
 
     Returns:
-        ``segments``: for each ``name``, ``label``, ``score`` (0..1; null for the semantic answer), ``color`` (red,
+        ``segments``: for each ``name``, ``label``, ``score`` (0..1; null for the semantic prediction), ``color`` (red,
         green, blue) and ``area`` (share of the photo). And ``runs``, :func:`pixel_runs` of a map (h, w) of
         :func:`page_size` whose pixels are segment numbers from 1, 0 for none. Instances overlap, the best first: each
         has ``runs`` of its own instead, 1 inside.

@@ -1,4 +1,4 @@
-"""The page for people: its files, and the addresses that it asks.
+"""The page for people: its files, and the addresses that it requests.
 
 Decisions:
 * A photo goes through the network once, under all three tokens. Its logits are kept, and every switch and slider is
@@ -90,7 +90,7 @@ def _facts(infer: OneFormerInferencer, name: str, limits: Limits) -> APIRouter:
 
 
 def _photos(cache: PhotoCache) -> APIRouter:
-    """What the page asks about a photo."""
+    """What the page requests of a photo."""
     router = APIRouter(prefix='/api/photos', include_in_schema=False)
     seats = CapacityLimiter(2)
 
@@ -117,7 +117,7 @@ def _photos(cache: PhotoCache) -> APIRouter:
         return Response(await work(lambda: page_picture(photo.image)), media_type='image/png')
 
     @router.get('/{photo_id}/answers/{task}')
-    async def answer(photo_id: str, task: Task, options: Options) -> Response:
+    async def predictions(photo_id: str, task: Task, options: Options) -> Response:
         photo = find(photo_id)
         content = await work(lambda: json.dumps(page_prediction(photo.predict(task, **asdict(options)), task)))
         return Response(content, media_type='application/json')
@@ -133,7 +133,7 @@ def _photos(cache: PhotoCache) -> APIRouter:
         photo = find(photo_id)
         export = next((one for one in EXPORTS if one.form == form and task in one.tasks), None)
         if export is None:
-            raise HTTPException(404, f'The {task} answer cannot be had as {form}.')
+            raise HTTPException(404, f'The {task} prediction cannot be had as {form}.')
         content = await work(lambda: export.make(photo.predict(task, **asdict(options)), task, score_thr))
         return _download(content, export.media_type, f'{photo.source.name}_{task}{export.suffix}')
 

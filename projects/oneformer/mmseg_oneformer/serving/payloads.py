@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..apis.results import OneFormerResult
 from ..apis.results.exports import category_ids, class_map, encode_png
 
-__all__ = ['ClassInfo', 'Health', 'Prediction', 'Refusal', 'RequestOptions', 'Task', 'class_infos', 'prediction']
+__all__ = ['ClassInfo', 'ErrorMessage', 'Health', 'Prediction', 'RequestOptions', 'Task', 'class_infos', 'prediction']
 
 Task = Literal['semantic', 'instance', 'panoptic']
 CategoryId = Field(description="the class's number in the data set, which COCO's formats use; see /classes")
@@ -28,7 +28,7 @@ class RequestOptions:
     """What :meth:`PhotoLogits.predict` takes, from the query of a request: ``Annotated[..., Depends()]`` of a route."""
 
     token: Annotated[
-        Task | None, Query(description="make all answers from this task's token; by default each has its own")
+        Task | None, Query(description="make all predictions from this task's token; by default each has its own")
     ] = None
     object_mask_thr: Annotated[
         float | None, Query(ge=0, le=1, description="least score of a panoptic segment; by default the config's")
@@ -39,14 +39,14 @@ class RequestOptions:
     ] = None
 
 
-class Refusal(BaseModel):
-    """Why there is no answer."""
+class ErrorMessage(BaseModel):
+    """Why there is no prediction."""
 
-    detail: str = Field(description='a sentence with the cure')
+    detail: str = Field(description='a sentence with the remedy')
 
 
 class Health(BaseModel):
-    """The service is ready: the model is loaded and has answered a picture."""
+    """The service is ready: the model is loaded and has predicted for a picture."""
 
     status: str = Field(description='"ok"')
     model: str
@@ -54,7 +54,7 @@ class Health(BaseModel):
     device: str = Field(description='such as cpu or cuda:0')
     max_batch: int = Field(description='photos that go through the network together at most')
     waiting: int = Field(description='requests under way')
-    max_waiting: int = Field(description='more are refused with status 503')
+    max_waiting: int = Field(description='more are rejected with status 503')
     photos: int = Field(description='photos that went through the network so far')
     batches: int = Field(description='passes through the network so far')
 
@@ -70,7 +70,7 @@ class ClassInfo(BaseModel):
 
 
 class SemanticClass(BaseModel):
-    """A class in a semantic answer."""
+    """A class in a semantic prediction."""
 
     index: int = Field(description='its value in the PNG')
     category_id: int = CategoryId
@@ -78,7 +78,7 @@ class SemanticClass(BaseModel):
     area: int = Field(description='pixels')
 
 
-class SemanticAnswer(BaseModel):
+class SemanticPrediction(BaseModel):
     """The class of each pixel."""
 
     png: str = Field(description='base64 of a grey PNG of class indices, 8 bits, or 16 for more than 256 classes')
@@ -92,7 +92,7 @@ class RunLengths(BaseModel):
     counts: str
 
 
-class InstanceAnswer(BaseModel):
+class InstancePrediction(BaseModel):
     """An object, in COCO's results format; the best come first, and they may overlap."""
 
     category_id: int = CategoryId
@@ -115,7 +115,7 @@ class PanopticSegment(BaseModel):
     score: float = Score
 
 
-class PanopticAnswer(BaseModel):
+class PanopticPrediction(BaseModel):
     """Each pixel's segment, in COCO's panoptic format."""
 
     png: str = Field(description='base64 of a PNG whose colours are segment ids; black is void')
@@ -145,26 +145,26 @@ EXAMPLE: dict[str, Any] = {
         }
     ],
 }
-"""An answer for a photo of 4 x 3 pixels: a ball on grass, below the sky."""
+"""A prediction for a photo of 4 x 3 pixels: a ball on grass, below the sky."""
 
 
 class Prediction(BaseModel):
-    """The answers for one photo; a task that was not asked for is left out."""
+    """The predictions for one photo; a task that was not requested is left out."""
 
     model_config = ConfigDict(json_schema_extra={'example': EXAMPLE})
     model: str
     width: int = Field(description='of the photo, turned as its EXIF orientation says')
     height: int
-    semantic: SemanticAnswer | None = None
-    instance: list[InstanceAnswer] | None = None
-    panoptic: PanopticAnswer | None = None
+    semantic: SemanticPrediction | None = None
+    instance: list[InstancePrediction] | None = None
+    panoptic: PanopticPrediction | None = None
 
 
 def prediction(result: OneFormerResult, model: str, score_thr: float) -> Prediction:
     """Return what ``/predict`` sends.
 
     Args:
-        result: The answers.
+        result: The predictions.
         model: Its name.
         score_thr: Instances of a lower score are left out.
     """
@@ -179,10 +179,10 @@ def prediction(result: OneFormerResult, model: str, score_thr: float) -> Predict
             for info, area in zip(infos, areas)
             if area
         ]
-        sent.semantic = SemanticAnswer(png=_base64_png(class_map(result.semantic, len(infos))), classes=classes)
+        sent.semantic = SemanticPrediction(png=_base64_png(class_map(result.semantic, len(infos))), classes=classes)
     if result.instances is not None:
         sent.instance = [
-            InstanceAnswer(name=names[one['category_id']], **one)
+            InstancePrediction(name=names[one['category_id']], **one)
             for one in result.to_coco_instances()
             if one['score'] >= score_thr
         ]
@@ -192,7 +192,7 @@ def prediction(result: OneFormerResult, model: str, score_thr: float) -> Predict
             PanopticSegment(name=segment.name, isthing=segment.is_thing, **one)
             for segment, one in zip(result.panoptic.segments, annotation['segments_info'], strict=True)
         ]
-        sent.panoptic = PanopticAnswer(png=_base64_png(picture), segments_info=segments)
+        sent.panoptic = PanopticPrediction(png=_base64_png(picture), segments_info=segments)
     return sent
 
 

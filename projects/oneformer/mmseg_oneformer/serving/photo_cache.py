@@ -1,4 +1,4 @@
-"""Photos whose logits are kept, so that the page can ask about them again: bounded in bytes, not in number."""
+"""Photos whose logits are kept, so that the page can predict again: bounded in bytes, not in number."""
 
 import secrets
 from collections import OrderedDict
@@ -9,7 +9,7 @@ __all__ = ['PhotoCache']
 
 
 class PhotoCache:
-    """The photos that were asked about last. Whoever holds an id may ask: ids cannot be guessed.
+    """The photos that were used last. Whoever holds an id may use it: ids cannot be guessed.
 
     Args:
         max_bytes: Of pictures and logits together. The newest photo is kept in any case.
@@ -20,7 +20,7 @@ class PhotoCache:
         self._photos: OrderedDict[str, PhotoLogits] = OrderedDict()
 
     def add(self, photo: PhotoLogits) -> str:
-        """Keep a photo, forget those that were not asked about for the longest time, and return the new id."""
+        """Keep a photo, forget those that were not used for the longest time, and return the new id."""
         photo_id = secrets.token_urlsafe(16)
         self._photos[photo_id] = photo
         while len(self._photos) > 1 and self.nbytes > self.max_bytes:

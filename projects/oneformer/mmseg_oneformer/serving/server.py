@@ -22,9 +22,9 @@ HEADER_SECONDS = 20
 IDLE_SECONDS = 75
 """That a connection is kept open for a next request: longer than proxies keep theirs (nginx: 60)."""
 STOP_SECONDS = 30
-"""For answers that are under way when the service is stopped."""
+"""For responses that are under way when the service is stopped."""
 LINGER_SECONDS = 20
-"""For a client that is still sending when it is refused, until it reads why."""
+"""For a client that is still sending when its request is rejected, until it reads why."""
 LOGGED_BYTES = 300
 """Of a request's address in the log."""
 MAX_CONNECTIONS = 500
@@ -88,10 +88,10 @@ def run(app: ASGIApp, taken: socket.socket, on_ready: Callable[[], object] = lam
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    # Broken photos are refused, and have their line in the log.
+    # Broken photos are rejected, and have their line in the log.
     warnings.filterwarnings('ignore', module='PIL')
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    # uvicorn raises the signal again when it has finished; the stop was asked for, and is no error.
+    # uvicorn raises the signal again when it has finished; the stop was wanted, and is no error.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: None)
     _Server(config, on_ready).run(sockets=[taken])
@@ -111,7 +111,7 @@ class _Server(uvicorn.Server):
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP of uvicorn, with an end for clients that send no request, or its head byte by byte, or read no answer."""
+    """HTTP of uvicorn, with an end for clients that send no request, or its head byte by byte, or read no response."""
 
     _patience: asyncio.TimerHandle | None = None
 
@@ -132,7 +132,7 @@ class BoundedProtocol(H11Protocol):
         self._stop_watching()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Let go, even if an answer has not been read: closing would wait for its reader."""
+        """Let go, even if a response has not been read: closing would wait for its reader."""
         self.transport.abort()
 
     def _watch(self) -> None:
@@ -148,9 +148,9 @@ class BoundedProtocol(H11Protocol):
 
 
 class _LingeringTransport:
-    """A transport that reads on when it is closed amid a body: a reset would reach the client before the answer does.
+    """A transport that reads on when it is closed amid a body: a reset would reach the client before the response does.
 
-    Clients that ask for ``Connection: close``, as Python's urllib, are refused in this way.
+    Clients that ask for ``Connection: close``, as Python's urllib, are rejected in this way.
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
@@ -176,14 +176,14 @@ class LoggedRequests:
     """Middleware: one line a request, with sizes and seconds, and nothing of what was in it.
 
     Args:
-        app: What answers.
+        app: What serves.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Serve one request."""
         if scope['type'] != 'http':
             await self.app(scope, receive, send)
             return

@@ -1,11 +1,11 @@
-"""One model asked by many: admission, decoding, the network, packing.
+"""One model for many requests: admission, decoding, the network, packing.
 
 Decisions:
-* Requests are counted from their first byte to their answer, and refused above a number: a service that says "busy" at
-  once can be retried, one that takes everything runs out of memory. Few of them are decoded at a time, for the same
-  reason.
+* Requests are counted from their first byte to their response, and rejected above a number: a service that says "busy"
+  at once can be retried, one that takes everything runs out of memory. Few of them are decoded at a time, for the
+  same reason.
 * Decoding, post-processing and packing run in threads, as many as there are cores; the network in one, batch by batch.
-* Whoever leaves is not answered: the photo drops out of the queue.
+* A client that leaves gets no response: its photo drops out of the queue.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from ..apis.photo_logits import PhotoLogits
 from ..apis.preprocessing import PreparedPhoto
 from ..tasks import TASKS
 from .batching import MicroBatcher
-from .uploads import Limits, RefusedError, decode, receive
+from .uploads import Limits, RequestError, decode, receive
 
 __all__ = ['Batcher', 'Service']
 
@@ -34,7 +34,7 @@ Batcher = MicroBatcher[tuple[tuple[int, int], tuple[str, ...]], PreparedPhoto, P
 
 
 class Service:
-    """One model, asked by many.
+    """One model for many requests.
 
     Args:
         infer: The model.
@@ -58,38 +58,38 @@ class Service:
 
         Args:
             request: Its body is a photo.
-            tokens: The task tokens that may be asked for.
+            tokens: The task tokens that predictions may need.
 
         Raises:
-            RefusedError: The photo cannot be read, is too large, or too many requests are under way.
+            RequestError: The photo cannot be read, is too large, or too many requests are under way.
             ClientDisconnect: The client left.
         """
-        return await self.answer(request, tokens, lambda photo: photo)
+        return await self.serve(request, tokens, lambda photo: photo)
 
-    async def answer(self, request: Request, tokens: Sequence[str], finish: Callable[[PhotoLogits], Result]) -> Result:
+    async def serve(self, request: Request, tokens: Sequence[str], finish: Callable[[PhotoLogits], Result]) -> Result:
         """Send the photo in a request's body through the network, and make something of its logits in a thread.
 
         Args:
             request: Its body is a photo.
-            tokens: The task tokens that may be asked for.
+            tokens: The task tokens that predictions may need.
             finish: Called with the logits.
 
         Raises:
-            RefusedError: As for ``look``.
+            RequestError: As for ``look``.
             ClientDisconnect: As for ``look``.
         """
         if self.waiting >= self.max_waiting:
-            raise RefusedError(503, f'{self.waiting} requests are under way; try again in a moment.', retry_after=1)
+            raise RequestError(503, f'{self.waiting} requests are under way; try again in a moment.', retry_after=1)
         self.waiting += 1
         try:
             data = await receive(request, self.limits)
-            return await _unless_left(request, self._answer(data, tuple(tokens), finish))
+            return await _unless_left(request, self._serve(data, tuple(tokens), finish))
         except (MemoryError, torch.OutOfMemoryError):
-            raise RefusedError(503, 'Memory ran out; try again, or send a smaller photo.', retry_after=5) from None
+            raise RequestError(503, 'Memory ran out; try again, or send a smaller photo.', retry_after=5) from None
         finally:
             self.waiting -= 1
 
-    async def _answer(self, data: bytes, tokens: tuple[str, ...], finish: Callable[[PhotoLogits], Result]) -> Result:
+    async def _serve(self, data: bytes, tokens: tuple[str, ...], finish: Callable[[PhotoLogits], Result]) -> Result:
         async with self._decoded:
             prepared = await self._in_thread(lambda: self.infer.prepare(decode(data, self.limits)))
             photo = await self.batcher.submit((prepared.network_size, tokens), prepared)

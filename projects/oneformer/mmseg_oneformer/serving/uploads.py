@@ -1,4 +1,4 @@
-"""Photos that strangers send: bounded in bytes, seconds and pixels, and refused in a sentence."""
+"""Photos that strangers send: bounded in bytes, seconds and pixels, and rejected in a sentence."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from fastapi import Request
 
 from ..apis.untrusted_images import PhotoError, decode_photo
 
-__all__ = ['DEFAULT_LIMITS', 'Limits', 'RefusedError', 'decode', 'receive']
+__all__ = ['DEFAULT_LIMITS', 'Limits', 'RequestError', 'decode', 'receive']
 
 
 class Limits(NamedTuple):
@@ -25,8 +25,8 @@ class Limits(NamedTuple):
 DEFAULT_LIMITS = Limits()
 
 
-class RefusedError(Exception):
-    """The request is not served.
+class RequestError(Exception):
+    """The request cannot be served.
 
     Args:
         status: Of HTTP.
@@ -43,12 +43,12 @@ async def receive(request: Request, limits: Limits) -> bytes:
     """Read a request's body, no further than it may go; one that says it is too large is not read at all.
 
     Raises:
-        RefusedError: It is a form (415), too large (413), too slow (408) or empty (400).
+        RequestError: It is a form (415), too large (413), too slow (408) or empty (400).
         ClientDisconnect: The client left.
     """
     if request.headers.get('content-type', '').startswith('multipart/'):
-        raise RefusedError(415, 'The body is a form; send the photo itself: curl --data-binary @photo.jpg.')
-    too_large = RefusedError(413, f'The file has more than {limits.max_bytes / 1e6:g} MB; send a smaller one.')
+        raise RequestError(415, 'The body is a form; send the photo itself: curl --data-binary @photo.jpg.')
+    too_large = RequestError(413, f'The file has more than {limits.max_bytes / 1e6:g} MB; send a smaller one.')
     announced = request.headers.get('content-length', '')
     if announced.isdecimal() and int(announced) > limits.max_bytes:
         raise too_large
@@ -60,9 +60,9 @@ async def receive(request: Request, limits: Limits) -> bytes:
                 if len(data) > limits.max_bytes:
                     raise too_large
     except TimeoutError:
-        raise RefusedError(408, f'The photo did not arrive within {limits.max_seconds:g} s; send it again.') from None
+        raise RequestError(408, f'The photo did not arrive within {limits.max_seconds:g} s; send it again.') from None
     if not data:
-        raise RefusedError(400, 'The request has no body; send the bytes of a photo.')
+        raise RequestError(400, 'The request has no body; send the bytes of a photo.')
     return bytes(data)
 
 
@@ -70,7 +70,7 @@ def decode(data: bytes, limits: Limits) -> np.ndarray:
     """Decode a photo as (H, W, 3) uint8 BGR, as OpenMMLab's loader does: turned as its EXIF orientation says.
 
     Raises:
-        RefusedError: It is no photo (415), damaged (400) or has too many pixels (413).
+        RequestError: It is no photo (415), damaged (400) or has too many pixels (413).
     """
     try:
         return decode_photo(data, limits.max_pixels)
@@ -83,4 +83,4 @@ def decode(data: bytes, limits: Limits) -> np.ndarray:
             ),
             'damaged': (400, 'The photo is damaged or cut off; send it again.'),
         }[error.fault]
-        raise RefusedError(status, reason) from None
+        raise RequestError(status, reason) from None

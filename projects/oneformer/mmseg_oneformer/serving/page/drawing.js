@@ -1,4 +1,4 @@
-// Answers as pictures. A map has the number of the segment of each pixel, from 1, and 0 for none.
+// Predictions as pictures. A map has the number of the segment of each pixel, from 1, and 0 for none.
 
 const TONE = 0.5; // how far outlines are lighter than their segment
 
@@ -8,9 +8,9 @@ export function readRuns(runs, map) {
   return map;
 }
 
-// The map of an answer without hidden classes. Of instances, which overlap, those of at least the wished score, the best on top.
-export function segmentMap(answer, size, leastScore, hidden) {
-  const map = new Uint16Array(size.width * size.height), { segments, runs } = answer;
+// The map of a prediction without hidden classes. Of instances, which overlap, those of at least the wished score, the best on top.
+export function segmentMap(prediction, size, leastScore, hidden) {
+  const map = new Uint16Array(size.width * size.height), { segments, runs } = prediction;
   if (runs) {
     readRuns(runs, map);
     const shown = Uint16Array.from([0, ...segments.map((one, k) => (hidden.has(one.label) ? 0 : k + 1))]);

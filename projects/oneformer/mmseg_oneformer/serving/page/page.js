@@ -1,7 +1,7 @@
 // The page: its state, and what the user does to it. The network runs when a photo is sent, and never after.
 
 import { element, Stage, TASKS, wanted } from './panes.js';
-import { ask, askJson, askPicture, download, Refusal } from './server.js';
+import { request, requestJson, requestPicture, download, RequestError } from './server.js';
 import { listClasses, listFiles, seenClasses } from './settings.js';
 
 const $ = (id) => document.getElementById(id);
@@ -9,7 +9,7 @@ const THRESHOLDS = ['object_mask_thr', 'overlap_thr'];
 const state = {
   model: null, file: null, photo: null, picture: null, seconds: 0,
   view: 'panoptic', token: '', score: 0.5, opacity: 0.65, hidden: new Set(),
-  answers: new Map(), // by address
+  predictions: new Map(), // by address
 };
 const stage = new Stage($('stage'), $('tip'));
 
@@ -17,7 +17,7 @@ const stage = new Stage($('stage'), $('tip'));
 
 function complain(error) {
   if (error.name === 'AbortError') return;
-  if (!(error instanceof Refusal)) console.error(error);
+  if (!(error instanceof RequestError)) console.error(error);
   $('message').firstElementChild.textContent = error.message;
   $('again').hidden = !(state.file && (error.status === 404 || error.status === 503 || error.status === 0));
   $('message').hidden = false;
@@ -66,17 +66,17 @@ async function open(file) {
   await busy('Running the network', async () => {
     const { max_bytes: limit } = state.model;
     if (file.size > limit) {
-      throw new Refusal(`${nameOf(file) || 'The file'} has ${(file.size / 1e6).toFixed(1)} MB; at most ${limit / 1e6} MB are taken.`, 413);
+      throw new RequestError(`${nameOf(file) || 'The file'} has ${(file.size / 1e6).toFixed(1)} MB; at most ${limit / 1e6} MB are taken.`, 413);
     }
     const start = performance.now();
     state.file = file;
-    const photo = await askJson(`api/photos?${new URLSearchParams({ name: file.name || 'photo' })}`, { method: 'POST', body: file, signal });
+    const photo = await requestJson(`api/photos?${new URLSearchParams({ name: file.name || 'photo' })}`, { method: 'POST', body: file, signal });
     const seconds = (performance.now() - start) / 1000;
-    const picture = await askPicture(`api/photos/${photo.id}/picture`);
+    const picture = await requestPicture(`api/photos/${photo.id}/picture`);
     if (signal.aborted) return;
-    Object.assign(state, { photo, picture, seconds, hidden: new Set(), answers: new Map() });
+    Object.assign(state, { photo, picture, seconds, hidden: new Set(), predictions: new Map() });
     document.body.dataset.state = 'photo';
-    $('status').textContent = `${nameOf(file) || 'photo'}, ${photo.width} × ${photo.height} pixels. Answered in ${seconds.toPrecision(2)} s, by one run of the network.`;
+    $('status').textContent = `${nameOf(file) || 'photo'}, ${photo.width} × ${photo.height} pixels. Predicted in ${seconds.toPrecision(2)} s, by one run of the network.`;
     await load();
   });
 }
@@ -92,15 +92,15 @@ function address({ task, token }) {
 // Fetch what the view wants and is not here yet, and show it unless the user has gone on.
 async function load() {
   const { photo, view, token } = state, paths = wanted(view, token).map(address);
-  await Promise.all(paths.filter((path) => !state.answers.has(path)).map(async (path) => {
-    const answer = await askJson(path);
+  await Promise.all(paths.filter((path) => !state.predictions.has(path)).map(async (path) => {
+    const prediction = await requestJson(path);
     if (photo !== state.photo) return;
-    state.answers.set(path, answer);
-    if (state.answers.size > 60) state.answers.delete(state.answers.keys().next().value); // many slider positions
+    state.predictions.set(path, prediction);
+    if (state.predictions.size > 60) state.predictions.delete(state.predictions.keys().next().value); // many slider positions
   }));
-  const answers = paths.map((path) => state.answers.get(path));
-  if (photo !== state.photo || view !== state.view || token !== state.token || answers.includes(undefined)) return;
-  stage.lay(state, answers);
+  const predictions = paths.map((path) => state.predictions.get(path));
+  if (photo !== state.photo || view !== state.view || token !== state.token || predictions.includes(undefined)) return;
+  stage.lay(state, predictions);
   list();
 }
 
@@ -115,7 +115,7 @@ async function refresh() {
   try {
     while (changed) {
       changed = false;
-      await busy('Making the answer', load);
+      await busy('Making the prediction', load);
     }
   } finally {
     loading = false;
@@ -217,7 +217,7 @@ $('all-files').addEventListener('click', () => save('all', `${state.photo.name}.
 
 function take(files) {
   if (files.length) open(files[0]);
-  else complain(new Refusal('That was no file. Save the picture first, then drop the file.', 0));
+  else complain(new RequestError('That was no file. Save the picture first, then drop the file.', 0));
 }
 
 for (const id of ['choose', 'choose-first']) $(id).addEventListener('click', () => $('file').click());
@@ -226,7 +226,7 @@ $('file').addEventListener('change', () => {
   $('file').value = ''; // the same file again is a change, too
 });
 $('sample').addEventListener('click', () => busy('Drawing', async () => {
-  const picture = await (await ask('api/sample')).blob();
+  const picture = await (await request('api/sample')).blob();
   open(new File([picture], 'sample.png', { type: picture.type }));
 }));
 document.addEventListener('paste', (event) => {
@@ -248,10 +248,10 @@ $('again').addEventListener('click', () => open(state.file));
 $('close').addEventListener('click', () => { $('message').hidden = true; });
 
 await busy('Connecting', async () => {
-  const model = state.model = await askJson('api/model');
+  const model = state.model = await requestJson('api/model');
   $('model').textContent = `${model.name} · ${model.classes} classes`;
   $('model').title = model.name;
-  // A model answers with what it knows, whatever it is shown.
+  // A model predicts what it knows, whatever it is shown.
   $('limits').textContent = `The model knows ${model.known}. Up to ${model.max_bytes / 1e6} MB and ${model.max_pixels / 1e6} megapixels.`;
   $('score').min = model.least_score;
   reset();

@@ -1,4 +1,4 @@
-// The stage: one answer, three side by side, or every answer under every token. A pane is one answer with its canvas.
+// The stage: one prediction, three side by side, or every prediction under every token. A pane is one prediction with its canvas.
 
 import { compose, enlargement, makeHighlight, makeLayers, segmentMap } from './drawing.js';
 
@@ -30,34 +30,34 @@ export class Stage {
     root.addEventListener('pointerleave', () => this.point(null));
   }
 
-  // Lay out the panes of a view; `answers` are in the order of wanted().
-  lay(state, answers) {
+  // Lay out the panes of a view; `predictions` are in the order of wanted().
+  lay(state, predictions) {
     this.state = state;
-    this.panes = wanted(state.view, state.token).map((one, k) => this.pane(one, answers[k]));
+    this.panes = wanted(state.view, state.token).map((one, k) => this.pane(one, predictions[k]));
     this.root.className = `when-photo ${{ three: 'three', matrix: 'matrices' }[state.view] ?? 'one'}`;
     this.root.style.setProperty('--aspect', state.photo.map_width / state.photo.map_height);
     this.root.replaceChildren(...(state.view === 'matrix' ? [this.table()] : this.panes.map((pane) => pane.figure)));
     this.refresh();
   }
 
-  pane({ task, token }, answer) {
+  pane({ task, token }, prediction) {
     const canvas = element('canvas'), at = element('span');
     canvas.dataset.task = task;
     canvas.dataset.token = token || task;
     canvas.setAttribute('role', 'img');
     const caption = element('figcaption', {}, element('i', { className: `dot ${task}` }), TITLES[task], at);
-    return { task, token: token || task, answer, canvas, at, figure: element('figure', {}, canvas, caption) };
+    return { task, token: token || task, prediction, canvas, at, figure: element('figure', {}, canvas, caption) };
   }
 
   table() {
     const head = element('tr', {}, element('td', { className: 'corner' }));
-    head.append(...TASKS.map((task) => element('th', { scope: 'col', textContent: `${TITLES[task]} answer` })));
+    head.append(...TASKS.map((task) => element('th', { scope: 'col', textContent: `${TITLES[task]} prediction` })));
     const rows = TASKS.map((token) => {
       const panes = this.panes.filter((pane) => pane.token === token);
       const cells = panes.map((pane) => element('td', { className: pane.task === token ? 'own' : '' }, pane.figure));
       return element('tr', {}, element('th', { scope: 'row', textContent: `${TITLES[token]} token` }), ...cells);
     });
-    const caption = element('caption', { textContent: 'Rows: the token that the network was given. Columns: the answer. Framed: each answer from its own token.' });
+    const caption = element('caption', { textContent: 'Rows: the token that the network was given. Columns: the prediction. Framed: each prediction from its own token.' });
     return element('table', { className: 'matrix' }, caption, element('thead', {}, head), element('tbody', {}, ...rows));
   }
 
@@ -66,11 +66,11 @@ export class Stage {
     const { photo, score, hidden } = this.state, size = { width: photo.map_width, height: photo.map_height };
     const factor = enlargement(size, this.panes.length === 1 ? 960 : 480);
     for (const pane of this.panes) {
-      const { segments } = pane.answer;
-      pane.map = segmentMap(pane.answer, size, score, hidden);
+      const { segments } = pane.prediction;
+      pane.map = segmentMap(pane.prediction, size, score, hidden);
       Object.assign(pane, { layers: makeLayers(pane.map, segments, size, factor), highlight: null, lit: '' });
       const names = [...new Set(segments.filter((one) => !(one.score < score && pane.task === 'instance')).map((one) => one.name))];
-      pane.canvas.setAttribute('aria-label', `${TITLES[pane.task]} answer from the ${pane.token} token: ${names.join(', ') || 'nothing'}`);
+      pane.canvas.setAttribute('aria-label', `${TITLES[pane.task]} prediction from the ${pane.token} token: ${names.join(', ') || 'nothing'}`);
     }
     this.draw();
   }
@@ -92,7 +92,7 @@ export class Stage {
   }
 
   lightClass(label) {
-    this.light(label === null ? null : (pane) => pane.answer.segments.flatMap((one, k) => (one.label === label ? [k + 1] : [])));
+    this.light(label === null ? null : (pane) => pane.prediction.segments.flatMap((one, k) => (one.label === label ? [k + 1] : [])));
   }
 
   point(event) {
@@ -110,8 +110,8 @@ export class Stage {
     const y = Math.min(height - 1, Math.max(0, Math.floor((event.clientY - box.top) / box.height * height)));
     const number = (one) => one.map[y * width + x];
     this.light((one) => (number(one) ? [number(one)] : []));
-    for (const one of this.panes) one.at.textContent = number(one) ? one.answer.segments[number(one) - 1].name : '–';
-    this.showTip(event, pane.answer.segments[number(pane) - 1]);
+    for (const one of this.panes) one.at.textContent = number(one) ? one.prediction.segments[number(one) - 1].name : '–';
+    this.showTip(event, pane.prediction.segments[number(pane) - 1]);
   }
 
   showTip(event, segment) {

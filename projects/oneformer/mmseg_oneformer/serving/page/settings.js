@@ -5,9 +5,9 @@ import { element } from './panes.js';
 // Classes of all panes: how many segments and which share of the photo, in the pane that has most of them.
 export function seenClasses(panes, leastScore) {
   const seen = new Map();
-  for (const { task, answer } of panes) {
+  for (const { task, prediction } of panes) {
     const here = new Map();
-    for (const segment of answer.segments) {
+    for (const segment of prediction.segments) {
       if (task === 'instance' && segment.score < leastScore) continue;
       const one = here.get(segment.label) ?? { label: segment.label, name: segment.name, count: 0, area: 0 };
       one.count += 1;
