@@ -1,4 +1,4 @@
-"""Graphs of each backbone: which can be traced, and that they answer as the model at other sizes."""
+"""Graphs of each backbone: which can be traced, and that they predict as the model at other sizes."""
 
 from types import SimpleNamespace
 
@@ -67,7 +67,7 @@ def test_dinat__traceable_form_is_the_same(kernel_size, dilation, size):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_graph__answers_as_the_model(small):
+def test_graph__predicts_as_the_model(small):
     model = small('oneformer_r50_8xb2-160k_ade20k-512x512').double()  # In which rounding moves no query's gaze.
     image, task = example_inputs((64, 96), batch=2, tasks=3)
     image = image.double()
@@ -87,7 +87,7 @@ def test_graph__answers_as_the_model(small):
         ({'data_preprocessor.pad_size_divisor': 1}, 'pad_size_divisor=32'),
     ],
 )
-def test_graph__refuses(small, changes, sentence):
+def test_graph__rejects(small, changes, sentence):
     model = small(SWIN, **{f'model.{key}': value for key, value in changes.items()})
     with pytest.raises(ValueError, match=sentence):
         OneFormerGraph(model)
@@ -99,8 +99,8 @@ def test_trace__sizes_are_multiples(small, size):
         trace(OneFormerGraph(small(SWIN)), size)
 
 
-@pytest.mark.parametrize('size, cure', [(None, 'try a fixed size'), ((64, 96), 'use Swin, ResNet or ConvNeXt')])
-def test_trace__a_backbone_that_cannot_be_traced(small, size, cure):
+@pytest.mark.parametrize('size, remedy', [(None, 'try a fixed size'), ((64, 96), 'use Swin, ResNet or ConvNeXt')])
+def test_trace__a_backbone_that_cannot_be_traced(small, size, remedy):
     model = small('oneformer_r50_8xb2-160k_ade20k-512x512')
 
     class Branches(torch.nn.Module):
@@ -110,7 +110,7 @@ def test_trace__a_backbone_that_cannot_be_traced(small, size, cure):
             return []
 
     model.backbone = Branches()
-    with pytest.raises(ValueError, match=f'^Branches cannot be exported at .* size .*; {cure}'):
+    with pytest.raises(ValueError, match=f'^Branches cannot be exported at .* size .*; {remedy}'):
         trace(OneFormerGraph(model).eval(), size)
 
 

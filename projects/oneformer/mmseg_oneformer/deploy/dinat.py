@@ -21,7 +21,7 @@ TILE = 8
 
 @contextmanager
 def traceable_dinat() -> Iterator[None]:
-    """Let our DiNAT compute in this form inside of the block; answers are the same."""
+    """Let our DiNAT compute in this form inside of the block; predictions are the same."""
     from ..models.backbones.dinat import NeighborhoodAttention
 
     with patch.object(NeighborhoodAttention, 'forward', attend_to_neighbours):
@@ -62,7 +62,7 @@ def axis(length: int, kernel_size: int, dilation: int, device: torch.device) -> 
     count = (length + dilation * TILE - 1) // (dilation * TILE)
     group = torch.arange(dilation, device=device)[:, None, None]  # (groups, tiles, positions) from here on
     position = torch.arange(length, device=device)
-    end = position[-1:] + 1  # L as a tensor: questions about sizes would tie the graph to the answer.
+    end = position[-1:] + 1  # L as a tensor: a look at sizes would tie the graph to them.
     size = (end.clamp(min=kernel_size * dilation) - group + dilation - 1) // dilation
     begin = torch.arange(count, device=device)[None, :, None] * TILE
     query = begin + torch.arange(TILE, device=device)

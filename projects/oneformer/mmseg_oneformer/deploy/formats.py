@@ -1,4 +1,4 @@
-"""Folders of an exported model: a graph, ``model.json`` and the Python file that answers with both.
+"""Folders of an exported model: a graph, ``model.json`` and the Python file that predicts with both.
 
 Every file appears whole or not at all, and ``model.json`` last: a folder that has one is complete.
 """

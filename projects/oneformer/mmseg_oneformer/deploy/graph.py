@@ -47,7 +47,9 @@ class OneFormerGraph(nn.Module):
         super().__init__()
         head, preprocessor = model.head, model.data_preprocessor
         if head.task_token is None:
-            raise ValueError('This model has no task token to choose answers by; export one with use_task_token=True.')
+            raise ValueError(
+                'This model has no task token to choose predictions by; export one with use_task_token=True.'
+            )
         known = preprocessor._enable_normalize and preprocessor._channel_conversion
         if not known or preprocessor.pad_size_divisor != DIVISOR:
             raise ValueError(
@@ -104,7 +106,7 @@ def trace(graph: OneFormerGraph, size: tuple[int, int] | None = None) -> Exporte
     free = {} if size else {0: Dim('batch', min=1), **sides}
     inputs = (part.to(graph.mean.device) for part in example_inputs(size or EXAMPLE_SIZE, batch=1 if size else 2))
     try:
-        # Oblivious: whether a map is contiguous is not asked, for that ties the graph to sizes that answer alike.
+        # Oblivious: whether a map is contiguous is not checked, for that ties the graph to sizes that agree in it.
         oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
         with traceable_swin(), traceable_dinat(), torch.no_grad(), oblivious:
             program = torch.export.export(
@@ -112,12 +114,12 @@ def trace(graph: OneFormerGraph, size: tuple[int, int] | None = None) -> Exporte
             )
     except Exception as error:  # A tracer meets the whole of Python: there is no list of what it raises.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
-        what, cure = (
+        what, remedy = (
             ('at this size', 'use Swin, ResNet or ConvNeXt')
             if size
             else ('at any size', 'try a fixed size (--size H W)')
         )
-        raise ValueError(f'{type(graph.backbone).__name__} cannot be exported {what} ({reason}); {cure}.') from error
+        raise ValueError(f'{type(graph.backbone).__name__} cannot be exported {what} ({reason}); {remedy}.') from error
     for part in program.graph_module.modules():
         for node in part.graph.nodes if isinstance(part, GraphModule) else ():
             node.meta.pop('stack_trace', None)  # All formats would write it: paths of this machine.

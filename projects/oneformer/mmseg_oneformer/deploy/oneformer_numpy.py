@@ -1,4 +1,4 @@
-"""Answers of an exported OneFormer by numpy, Pillow and onnxruntime alone: no torch, no OpenMMLab.
+"""Predictions of an exported OneFormer by numpy, Pillow and onnxruntime alone: no torch, no OpenMMLab.
 
 This file is complete: ``tools/export.py`` puts a copy of it beside the graph, and the folder runs wherever it is put.
 (Graphs of the formats *torch* and *aotinductor* are run by torch, which is imported for them only.)
@@ -7,10 +7,10 @@ This file is complete: ``tools/export.py`` puts a copy of it beside the graph, a
 
     from oneformer_numpy import OneFormer, read_photo
     model = OneFormer('folder')
-    answers = model(read_photo('photo.jpg'), tasks=('panoptic',))       # or any (H, W, 3) uint8 RGB
+    predictions = model(read_photo('photo.jpg'), tasks=('panoptic',))   # or any (H, W, 3) uint8 RGB
 
-The answers equal those of the PyTorch model up to the rounding of the network's own output. Photos are answered tile by
-tile, so that memory does not grow with pixels times queries; in most tiles all classes and queries but a few are out of
+The predictions equal those of the PyTorch model up to the rounding of the network's own output. Photos go tile by tile,
+so that memory does not grow with pixels times queries; in most tiles all classes and queries but a few are out of
 reach and not computed.
 """
 
@@ -93,7 +93,7 @@ class OneFormer:
             raise ValueError(f'{graph} cannot be loaded ({error}); export the model again.') from error
 
     def __call__(self, rgb: np.ndarray, tasks: str | tuple[str, ...] = TASKS) -> dict[str, Any]:
-        """Answer a photo (H, W, 3) uint8 RGB; 'semantic', 'instance' and 'panoptic' as the three functions below.
+        """Predict for a photo (H, W, 3) uint8 RGB; 'semantic', 'instance' and 'panoptic' as the three functions below.
 
         Raises:
             ValueError: If it is no such photo, or there is no such task.
@@ -208,7 +208,7 @@ def shortest_edge(size: tuple[int, int], edge: int, max_size: int) -> tuple[int,
 
 
 def postprocess(task: str, class_logits: np.ndarray, mask_logits: np.ndarray, size: Size, meta: dict[str, Any]) -> Any:
-    """Turn class logits (N, K+1) and mask logits (N, h, w) of one photo into one task's answer."""
+    """Turn class logits (N, K+1) and mask logits (N, h, w) of one photo into one task's prediction."""
     if task == 'semantic':
         return semantic(class_logits, mask_logits, size)
     if task == 'instance':
@@ -417,14 +417,14 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 def describe(answers: dict[str, Any], meta: dict[str, Any]) -> str:
     """What is in a photo, a line for each task."""
     names, lines = meta['classes'], []
-    for task, answer in answers.items():
+    for task, prediction in answers.items():
         if task == 'semantic':
-            found = [f'{names[k]} {(answer == k).mean():.0%}' for k in np.unique(answer).tolist()]
+            found = [f'{names[k]} {(prediction == k).mean():.0%}' for k in np.unique(prediction).tolist()]
         elif task == 'instance':
-            pairs = zip(answer.labels.tolist(), answer.scores.tolist())
+            pairs = zip(prediction.labels.tolist(), prediction.scores.tolist())
             found = [f'{names[label]} {score:.2f}' for label, score in pairs if score >= 0.5]
         else:
-            found = [f'{names[one["category_id"]]} {one["score"]:.2f}' for one in answer[1]]
+            found = [f'{names[one["category_id"]]} {one["score"]:.2f}' for one in prediction[1]]
         lines.append(f'{task}: {", ".join(found) or "nothing"}')
     return '\n'.join(lines)
 

@@ -19,7 +19,7 @@ __all__ = ['traceable_swin']
 
 @contextmanager
 def traceable_swin() -> Iterator[None]:
-    """Let mmdet's Swin compute in this form inside of the block; answers are the same."""
+    """Let mmdet's Swin compute in this form inside of the block; predictions are the same."""
     from mmdet.models.backbones.swin import ShiftWindowMSA
     from mmdet.models.layers import PatchMerging
 
@@ -78,5 +78,5 @@ def _regions(rows: int, columns: int, side: int, shift: int, like: Tensor) -> Te
 
 
 def _view(x: Tensor, *shape: int) -> Tensor:
-    """Reshape with a copy always: whether one is needed depends on sizes, and asking would tie the graph to them."""
+    """Reshape with a copy always: whether one is needed depends on sizes, and finding out would tie the graph to them."""
     return x.clone(memory_format=torch.contiguous_format).view(shape)

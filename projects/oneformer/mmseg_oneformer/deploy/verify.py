@@ -1,4 +1,4 @@
-"""Does an exported model answer as PyTorch does?"""
+"""Does an exported model predict as PyTorch does?"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ Not all: a decoder layer looks where the last mask has a logit above 0, so round
 """
 
 PALE = 0.3
-"""Instances with a lower score are left out of the comparison of labels, where no answer is meant."""
+"""Instances with a lower score are left out of the comparison of labels, where no prediction is meant."""
 
 
 class Comparison(NamedTuple):
@@ -48,7 +48,7 @@ class Comparison(NamedTuple):
 def compare_with_torch(
     run: Runner, meta: Mapping[str, Any], infer: OneFormerInferencer, photos: Iterable[np.ndarray]
 ) -> list[Comparison]:
-    """Answer photos by an exported model and by PyTorch, each from photo to labels with its own code.
+    """Predict for photos by an exported model and by PyTorch, each from photo to labels with its own code.
 
     Where the export has one fixed size, PyTorch gets that size too.
 
@@ -68,7 +68,7 @@ def compare_with_torch(
             ours = class_logits[0, t], mask_logits[0, t]
             theirs = expected.class_logits[task].cpu().numpy(), expected.mask_logits[task].cpu().numpy()
             if ours[1].shape != theirs[1].shape:
-                raise ValueError(f'The export looks at {size.padded} pixels and PyTorch at {expected.size.padded}.')
+                raise ValueError(f'The export sees {size.padded} pixels and PyTorch at {expected.size.padded}.')
             differences = [np.abs(a - b) for a, b in zip(ours, theirs)]
             labels = _labels(postprocess(task, *ours, size, dict(meta)))
             seen[task].append(
@@ -131,11 +131,11 @@ def _expected(
     return PhotoLogits(prepared.source, photo, sample, TASKS, class_logits, mask_logits, size.padded, *own)
 
 
-def _labels(answer: Any) -> np.ndarray:
-    """Return a class a pixel of any answer of ``oneformer_numpy``."""
-    if isinstance(answer, Instances):
-        return _painted(answer.labels, answer.scores, answer.masks)
-    return answer[0] % 1000 if isinstance(answer, tuple) else answer
+def _labels(prediction: Any) -> np.ndarray:
+    """Return a class a pixel of any prediction of ``oneformer_numpy``."""
+    if isinstance(prediction, Instances):
+        return _painted(prediction.labels, prediction.scores, prediction.masks)
+    return prediction[0] % 1000 if isinstance(prediction, tuple) else prediction
 
 
 def _result_labels(task: str, result: OneFormerResult) -> np.ndarray:

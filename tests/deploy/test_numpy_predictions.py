@@ -45,8 +45,8 @@ def random_logits(seed, size, num_queries=24, num_classes=5):
     return torch.randn(num_queries, num_classes + 1, generator=rng) * 4, masks
 
 
-def assert_same_answers(logits, size, thing_ids, max_per_image, object_mask_thr=0.5, overlap_thr=0.6):
-    """All three answers are those of the plain form; returns the number of panoptic segments."""
+def assert_same_predictions(logits, size, thing_ids, max_per_image, object_mask_thr=0.5, overlap_thr=0.6):
+    """All three predictions are those of the plain form; returns the number of panoptic segments."""
     arrays, torch_size = [part.numpy() for part in logits], ImageSize(*size)
     labels = semantic(*arrays, size)
     assert labels.dtype == np.int64
@@ -69,27 +69,27 @@ def assert_same_answers(logits, size, thing_ids, max_per_image, object_mask_thr=
 
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('side', [5, 64])
-def test_answers__equal_the_plain_form(size, side, monkeypatch):
+def test_predictions__equal_the_plain_form(size, side, monkeypatch):
     monkeypatch.setattr(oneformer_numpy, 'SIDE', side if size.original[0] < 200 else 64)
-    assert sum(assert_same_answers(random_logits(seed, size), size, (0, 3), 40) for seed in range(4)) > 4
+    assert sum(assert_same_predictions(random_logits(seed, size), size, (0, 3), 40) for seed in range(4)) > 4
 
 
 @pytest.mark.parametrize('num_segments', [0, 30])
-def test_answers__planted_segments(num_segments):
+def test_predictions__planted_segments(num_segments):
     """Large enough that most tiles have one class, one query, or none that can be there."""
     size = Size((288, 416), (288, 400), (333, 500))
     logits = planted_logits((72, 104), 60, 20, 12, num_segments, 0)
-    assert assert_same_answers(logits, size, list(range(12)), 100, 0.8, 0.8) >= num_segments / 3
+    assert assert_same_predictions(logits, size, list(range(12)), 100, 0.8, 0.8) >= num_segments / 3
 
 
-def test_answers__one_class():
+def test_predictions__one_class():
     size = SIZES[0]
     class_logits, mask_logits = random_logits(0, size, num_classes=1)
-    assert_same_answers((class_logits, mask_logits), size, [0], 10)
-    assert_same_answers((class_logits, mask_logits), size, [], 10)
+    assert_same_predictions((class_logits, mask_logits), size, [0], 10)
+    assert_same_predictions((class_logits, mask_logits), size, [], 10)
 
 
-def test_answers__equal_queries_compete_in_their_order():
+def test_predictions__equal_queries_compete_in_their_order():
     size = SIZES[0]
     class_logits, mask_logits = random_logits(1, size, num_queries=6)
     twice = (class_logits.repeat(2, 1), mask_logits.repeat(2, 1, 1))
@@ -99,7 +99,7 @@ def test_answers__equal_queries_compete_in_their_order():
     assert np.array_equal(ids, expected_ids) and [one['id'] for one in segments] == [one['id'] for one in expected]
 
 
-def test_answers__nothing_found():
+def test_predictions__nothing_found():
     size = SIZES[1]
     class_logits, mask_logits = np.eye(6, dtype=np.float32)[[5] * 7] * 20, np.full((7, 16, 24), -9, np.float32)
     ids, segments = panoptic(class_logits, mask_logits, size, [0], 0.8, 0.8)
@@ -109,15 +109,15 @@ def test_answers__nothing_found():
     assert instances(class_logits, mask_logits, size, [], 10).masks.shape == (0, *size.original)
 
 
-def test_answers__winners_of_pixels_that_nobody_has():
+def test_predictions__winners_of_pixels_that_no_query_has():
     """Probabilities of 1e-12 compete too: what a query wins there counts against its overlap."""
     size = SIZES[0]
     class_logits, mask_logits = random_logits(2, size)
     mask_logits[:, :, 12:] -= 28
-    assert_same_answers((class_logits, mask_logits), size, (0, 3), 40)
+    assert_same_predictions((class_logits, mask_logits), size, (0, 3), 40)
 
 
-def test_answers__memory_of_a_large_photo_is_bounded():
+def test_predictions__memory_of_a_large_photo_is_bounded():
     """12 megapixels, 60 queries: all masks at once would be 2.9 GB."""
     logits = [part.numpy() for part in planted_logits((96, 128), 60, 20, 12, 30, 0)]
     size = Size((384, 512), (384, 512), (3000, 4000))
@@ -154,7 +154,7 @@ def test_panoptic__a_pixel_of_probability_one_half_belongs_to_the_mask():
 
 
 @pytest.mark.parametrize('photo', [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
-def test_preprocess__refuses_what_is_no_photo(photo):
+def test_preprocess__rejects_what_is_no_photo(photo):
     with pytest.raises(ValueError, match='uint8 RGB'):
         preprocess(photo, META)
 
@@ -195,7 +195,7 @@ def test_read_photo__equals_the_pipeline(tmp_path):
         assert np.array_equal(photo, load({'img_path': str(path)})['img'][:, :, ::-1]), path.name
 
 
-def test_read_photo__refuses_what_is_none(tmp_path):
+def test_read_photo__rejects_what_is_none(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / 'heights.tif')
     (tmp_path / 'cut.png').write_bytes(photo_files(tmp_path)[0].read_bytes()[:50])
     for name, reason in (('heights.tif', 'no known range'), ('cut.png', '')):
@@ -208,7 +208,7 @@ def test_read_photo__refuses_what_is_none(tmp_path):
 
 
 def test_module__needs_numpy_alone(tmp_path):
-    """Nothing of PyTorch or OpenMMLab can be imported, and the three answers come."""
+    """Nothing of PyTorch or OpenMMLab can be imported, and the three predictions come."""
     shutil.copy(oneformer_numpy.__file__, tmp_path)
     script = """
 import sys
