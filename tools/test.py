@@ -54,7 +54,7 @@ with loading(__name__, parse_args):
     from mmengine.dist import is_main_process
 
     from mmseg_oneformer.engine.cli import prepare_config
-    from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_answers
+    from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_predictions
     from mmseg_oneformer.files import check_writable
     from mmseg_oneformer.memory import keep_freed_memory
     from mmseg_oneformer.zoo.configs import find_config
@@ -113,7 +113,7 @@ def format_answers(args: argparse.Namespace, cfg: Config, checkpoint: Path) -> N
         if getattr(args, option):
             raise ValueError(f'--format-only writes one set of answers alone; leave out --{option.replace("_", "-")}.')
     out = Path(args.out or Path(cfg.work_dir) / 'answers')
-    num_images = write_answers(cfg, checkpoint, out, tasks=args.tasks, token=args.token, tta=args.tta)
+    num_images = write_predictions(cfg, checkpoint, out, tasks=args.tasks, token=args.token, tta=args.tta)
     if is_main_process():
         print(f'The answers for {num_images} images are in {out}')
 

@@ -1,4 +1,4 @@
-"""Drawn annotations and answers in the form the data sets and the model give them."""
+"""Drawn annotations and predictions in the form the data sets and the model give them."""
 
 import mmseg_oneformer  # noqa: F401  # isort: skip  (first: makes mmdet importable)
 
@@ -32,8 +32,8 @@ CITY_VALUES = (
 )
 
 
-def make_sample(img_id, gt_map, gt_segments, answers, num_classes=K):
-    """Return a DetDataSample with annotations and with the answers named in ``answers``."""
+def make_sample(img_id, gt_map, gt_segments, predictions, num_classes=K):
+    """Return a DetDataSample with annotations and with the predictions named in ``predictions``."""
     shape = gt_map.shape
     label_of = np.array([IGNORE, *[s['label'] for s in gt_segments]], dtype=np.int64)
     metainfo = {'img_id': img_id, 'img_path': f'photo_{img_id}.jpg', 'ori_shape': shape, 'img_shape': shape}
@@ -42,20 +42,20 @@ def make_sample(img_id, gt_map, gt_segments, answers, num_classes=K):
     sem_map = torch.from_numpy(label_of[gt_map])[None]
     sample.gt_panoptic_seg = PixelData(sem_seg=index_map, data=index_map)
     sample.gt_sem_seg = PixelData(sem_seg=sem_map, data=sem_map)
-    if 'panoptic' in answers:
-        pred_map, segments = answers['panoptic']
+    if 'panoptic' in predictions:
+        pred_map, segments = predictions['panoptic']
         values = torch.from_numpy(pred_map.astype(np.int32))[None]
         sample.pred_panoptic_seg = PixelData(sem_seg=values, data=values, metainfo={'segments_info': segments})
-    if 'instance' in answers:
-        labels, scores, masks = answers['instance']
+    if 'instance' in predictions:
+        labels, scores, masks = predictions['instance']
         sample.pred_instances = InstanceData(
             labels=torch.as_tensor(labels, dtype=torch.int64),
             scores=torch.as_tensor(scores, dtype=torch.float32),
             bboxes=torch.stack([tight_box(m) for m in masks]) if len(masks) else torch.zeros(0, 4),
             masks=torch.stack(masks) if len(masks) else torch.zeros(0, *shape, dtype=torch.bool),
         )
-    if 'semantic' in answers:
-        values = torch.from_numpy(answers['semantic'].astype(np.int64))[None]
+    if 'semantic' in predictions:
+        values = torch.from_numpy(predictions['semantic'].astype(np.int64))[None]
         sample.pred_sem_seg = PixelData(sem_seg=values, data=values)
     return sample
 
@@ -83,7 +83,7 @@ def random_truth(rng, shape=(24, 31), num_segments=8, void=True, crowds=True, nu
 
 
 def disturb(rng, gt_map, segments, num_classes=K, noise=0.3):
-    """Return a panoptic answer near the truth: pixels moved, labels flipped, segments merged and void added."""
+    """Return a panoptic prediction near the truth: pixels moved, labels flipped, segments merged and void added."""
     void, owner = num_classes, gt_map.copy()
     rows = rng.random(gt_map.shape[0]) < noise
     owner[rows] = np.roll(owner, rng.integers(1, 5), axis=1)[rows]
@@ -105,7 +105,7 @@ def disturb(rng, gt_map, segments, num_classes=K, noise=0.3):
 
 
 def perfect(gt_map, segments, num_classes=K):
-    """Return the three answers equal to an annotation without crowds."""
+    """Return the three predictions equal to an annotation without crowds."""
     identity = np.array([num_classes, *[s['label'] + 1000 * k for k, s in enumerate(segments, start=1)]])
     table = [
         {'id': s['label'] + 1000 * k, 'category_id': s['label'], 'isthing': s['isthing'], 'score': 1.0}
@@ -189,6 +189,6 @@ def photos():
     """Nine annotated images and noisy instances for them."""
     rng = np.random.default_rng(0)
     images = [random_truth(rng, shape=(120, 133), num_segments=12) for _ in range(9)]
-    answers = [noisy_instances(rng, *image, THING_IDS) for image in images]
-    answers[4] = ([], [], [])  # nothing found in one of them
-    return images, answers
+    predictions = [noisy_instances(rng, *image, THING_IDS) for image in images]
+    predictions[4] = ([], [], [])  # nothing found in one of them
+    return images, predictions

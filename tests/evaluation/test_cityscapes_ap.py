@@ -17,10 +17,10 @@ THINGS = META['thing_ids']
 CAR, PERSON, BUS = (META['classes'].index(name) for name in ('car', 'person', 'bus'))
 
 
-def write_files(folder, images, answers):
-    """The ground truth and the answers as the official script reads them."""
-    truth, answered = [], []
-    for number, (ids, (labels, scores, masks)) in enumerate(zip(images, answers)):
+def write_files(folder, images, predictions):
+    """The ground truth and the predictions as the official script reads them."""
+    truth, predicted = [], []
+    for number, (ids, (labels, scores, masks)) in enumerate(zip(images, predictions)):
         stem = f'bonn_{number:06d}_000019'
         truth.append(str(folder / f'{stem}_gtFine_instanceIds.png'))
         cv2.imwrite(truth[-1], ids)
@@ -28,12 +28,12 @@ def write_files(folder, images, answers):
         for place, (label, score, mask) in enumerate(zip(labels, scores, masks)):
             cv2.imwrite(str(folder / f'{stem}_{place}.png'), mask.astype(np.uint8) * 255)
             lines.append(f'{stem}_{place}.png {LABEL_IDS[label]} {score!r}\n')
-        answered.append(str(folder / f'{stem}_pred.txt'))
+        predicted.append(str(folder / f'{stem}_pred.txt'))
         (folder / f'{stem}_pred.txt').write_text(''.join(lines))
-    return truth, answered
+    return truth, predicted
 
 
-def official(truth, answered, folder, monkeypatch):
+def official(truth, predicted, folder, monkeypatch):
     script = pytest.importorskip(
         'cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling', reason='pip install cityscapesScripts'
     )
@@ -42,14 +42,14 @@ def official(truth, answered, folder, monkeypatch):
         monkeypatch.setattr(script.args, key, value)
     script.setInstanceLabels(script.args)
     instances = script.getGtInstances(truth, script.args)
-    matches = script.matchGtWithPreds(answered, truth, instances, script.args)
+    matches = script.matchGtWithPreds(predicted, truth, instances, script.args)
     return script.computeAverages(script.evaluateMatches(matches, script.args), script.args)
 
 
-def measure(truth, answers, run_lengths=False, meta=META):
+def measure(truth, predictions, run_lengths=False, meta=META):
     evaluator = Evaluator({'type': 'CityscapesAP'})
     evaluator.dataset_meta = meta
-    for path, (labels, scores, masks) in zip(truth, answers):
+    for path, (labels, scores, masks) in zip(truth, predictions):
         codes = [mask_api.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
         instances = {
             'labels': torch.tensor(labels, dtype=torch.int64),
@@ -65,15 +65,15 @@ def measure(truth, answers, run_lengths=False, meta=META):
 def drawn_city(drawn, tmp_path):
     rng = np.random.default_rng(0)
     images = [drawn.draw_ids(rng) for _ in range(9)]
-    answers = [drawn.guess_city(rng, ids) for ids in images]
-    answers[4] = ([], [], [])
-    return *write_files(tmp_path, images, answers), answers, tmp_path
+    predictions = [drawn.guess_city(rng, ids) for ids in images]
+    predictions[4] = ([], [], [])
+    return *write_files(tmp_path, images, predictions), predictions, tmp_path
 
 
 def test_cityscapes_ap__equals_the_official_script(drawn_city, monkeypatch):
-    truth, answered, answers, folder = drawn_city
-    metrics, of_class = measure(truth, answers)
-    expected = official(truth, answered, folder, monkeypatch)
+    truth, predicted, predictions, folder = drawn_city
+    metrics, of_class = measure(truth, predictions)
+    expected = official(truth, predicted, folder, monkeypatch)
     assert metrics == {'AP': 100 * expected['allAp'], 'AP50': 100 * expected['allAp50%']}
     assert 5 < metrics['AP'] < metrics['AP50'] < 95
     for label in THINGS:
@@ -81,7 +81,7 @@ def test_cityscapes_ap__equals_the_official_script(drawn_city, monkeypatch):
         pair = [100 * official_class['ap'], 100 * official_class['ap50%']]
         assert [of_class['AP'][label], of_class['AP50'][label]] == pytest.approx(pair, abs=1e-12, nan_ok=True)
     assert math.isnan(of_class['AP'][META['classes'].index('train')])  # none is annotated
-    assert measure(truth, answers, run_lengths=True)[0] == metrics
+    assert measure(truth, predictions, run_lengths=True)[0] == metrics
 
 
 @pytest.mark.slow
@@ -89,16 +89,16 @@ def test_cityscapes_ap__equals_the_official_script(drawn_city, monkeypatch):
 def test_cityscapes_ap__equals_the_official_script_on_more(drawn, seed, tmp_path, monkeypatch):
     rng = np.random.default_rng(seed)
     images = [drawn.draw_ids(rng) for _ in range(12)]
-    answers = [drawn.guess_city(rng, ids, count=seed) for ids in images]
-    truth, answered = write_files(tmp_path, images, answers)
-    expected = official(truth, answered, tmp_path, monkeypatch)
-    assert measure(truth, answers)[0] == {'AP': 100 * expected['allAp'], 'AP50': 100 * expected['allAp50%']}
+    predictions = [drawn.guess_city(rng, ids, count=seed) for ids in images]
+    truth, predicted = write_files(tmp_path, images, predictions)
+    expected = official(truth, predicted, tmp_path, monkeypatch)
+    assert measure(truth, predictions)[0] == {'AP': 100 * expected['allAp'], 'AP50': 100 * expected['allAp50%']}
 
 
-def one_image(tmp_path, ids, *answers):
+def one_image(tmp_path, ids, *predictions):
     path = tmp_path / 'one_instanceIds.png'
     cv2.imwrite(str(path), ids)
-    labels, scores, masks = zip(*answers) if answers else ((), (), ())
+    labels, scores, masks = zip(*predictions) if predictions else ((), (), ())
     return measure([str(path)], [(list(labels), list(scores), list(masks))])[0]
 
 
@@ -109,9 +109,9 @@ def row(*runs):
 
 def test_cityscapes_ap__a_double_is_wrong_and_the_better_one_right(tmp_path):
     ids = row((26001, 10), (7, 10))
-    answers = [(CAR, 0.9, ids == 26001), (CAR, 0.5, ids == 26001)]
+    predictions = [(CAR, 0.9, ids == 26001), (CAR, 0.5, ids == 26001)]
     # Points: (precision 1/2, recall 1), (1, 1) and (1, 0); widths 0, 1/2 and 1/2.
-    assert one_image(tmp_path, ids, *answers)['AP'] == pytest.approx(100)
+    assert one_image(tmp_path, ids, *predictions)['AP'] == pytest.approx(100)
     other = np.zeros_like(ids, bool)
     other[:, 10:] = True
     # The better one is wrong: points (1/2, 1), (0, 0) and (1, 0); widths 1/2, 1/2 and 0.
@@ -146,8 +146,8 @@ def test_cityscapes_ap__nothing_to_find_is_nan_and_nothing_found_is_0(tmp_path):
 def test_instance_overlaps__empty_masks_are_left_out():
     ids = row((24001, 10), (0, 10))
     masks = torch.from_numpy(np.stack([ids == 24001, ids < 0, ids >= 0]))
-    answers = {'labels': torch.tensor([PERSON] * 3), 'scores': torch.tensor([0.5, 0.6, 0.75]), 'masks': masks}
-    found = instance_overlaps(ids, answers, THINGS)
+    predictions = {'labels': torch.tensor([PERSON] * 3), 'scores': torch.tensor([0.5, 0.6, 0.75]), 'masks': masks}
+    found = instance_overlaps(ids, predictions, THINGS)
     assert found.score.tolist() == [0.5, 0.75] and found.on_void.tolist() == [0, 200]
     assert found.shared.tolist() == [[200], [200]] and found.truth_area.tolist() == [200]
 

@@ -1,4 +1,4 @@
-"""Confusion of pixels and segments: hand-made cases, a naive count, and the tool on a model and on saved answers."""
+"""Confusion of pixels and segments: hand-made cases, a naive count, and the tool on a model and saved predictions."""
 
 import json
 
@@ -52,15 +52,15 @@ def test_pixels__equal_a_naive_count():
     rng = np.random.default_rng(0)
     truth, prediction = rng.integers(0, K + 1, (2, 9, 13))
     naive = np.zeros((K + 1, K + 1), int)
-    for annotated, answered in zip(truth.ravel(), prediction.ravel()):
-        naive[annotated, answered] += 1
+    for annotated, predicted in zip(truth.ravel(), prediction.ravel()):
+        naive[annotated, predicted] += 1
     assert (pixel_confusion(truth, prediction, K) == naive).all()
 
 
 def test_segments__found_confused_missed_and_made_up():
     truth = PanopticTruth(row((1, 10), (2, 10), (3, 10), (4, 10)), [gt(0), gt(1), gt(2), gt(2)])
-    answer = row((1000, 8), (K, 2), (1003, 9), (K, 11), (1002, 4), (1004, 6))
-    matrix = segment_confusion(truth, answer, [pred(0), pred(3), pred(2), pred(4)], K)
+    prediction = row((1000, 8), (K, 2), (1003, 9), (K, 11), (1002, 4), (1004, 6))
+    matrix = segment_confusion(truth, prediction, [pred(0), pred(3), pred(2), pred(4)], K)
     # The last annotated segment shares 0.6 of its pixels with a wrong class, which leaves the 0.4 made up.
     assert entries(matrix) == {(0, 0): 1, (1, 3): 1, (2, K): 1, (2, 4): 1, (K, 2): 1}
 
@@ -79,9 +79,9 @@ def test_segments__sums_are_those_of_panoptic_quality(drawn):
     rng, beside = np.random.default_rng(0), 0
     for _ in range(120):
         gt_map, segments = drawn.random_truth(rng, num_segments=int(rng.integers(1, 20)), void=False)
-        answer = drawn.disturb(rng, gt_map, segments, noise=float(rng.choice([0.0, 0.2, 0.4])))
-        matrix = segment_confusion(PanopticTruth(gt_map, segments), *answer, K)
-        _, tp, fp, fn = pq_statistics(gt_map, segments, *answer, K)
+        prediction = drawn.disturb(rng, gt_map, segments, noise=float(rng.choice([0.0, 0.2, 0.4])))
+        matrix = segment_confusion(PanopticTruth(gt_map, segments), *prediction, K)
+        _, tp, fp, fn = pq_statistics(gt_map, segments, *prediction, K)
         assert matrix.diagonal()[:K].tolist() == tp.tolist()
         assert (matrix.sum(axis=1)[:K] - tp).tolist() == fn.tolist()
         assert (matrix.sum(axis=0)[:K] - tp).tolist() == fp.tolist()
@@ -92,7 +92,7 @@ def test_segments__sums_are_those_of_panoptic_quality(drawn):
 def test_sample__says_what_is_missing(drawn):
     image = drawn.random_truth(np.random.default_rng(0))
     sample = drawn.make_sample(0, *image, {'semantic': np.zeros((24, 31), int)}).to_dict()
-    with pytest.raises(ValueError, match=r'photo_0\.jpg has no panoptic answer'):
+    with pytest.raises(ValueError, match=r'photo_0\.jpg has no panoptic prediction'):
         sample_confusion(sample, 'panoptic', K)
     sample.pop('gt_sem_seg')
     with pytest.raises(ValueError, match=r'photo_0\.jpg has no annotation'):
@@ -108,9 +108,9 @@ def test_metric__adds_up_images(drawn, tmp_path):
     expected = np.zeros((K + 1, K + 1), int)
     for index in range(3):
         image = drawn.random_truth(rng)
-        answer = drawn.disturb(rng, *image)
-        expected += segment_confusion(PanopticTruth(*image), *answer, K)
-        evaluator.process([drawn.make_sample(index, *image, {'panoptic': answer}).to_dict()])
+        prediction = drawn.disturb(rng, *image)
+        expected += segment_confusion(PanopticTruth(*image), *prediction, K)
+        evaluator.process([drawn.make_sample(index, *image, {'panoptic': prediction}).to_dict()])
     assert evaluator.evaluate(3) == {}
     content = json.loads(out.read_text())
     assert (content['kind'], content['num_images']) == ('panoptic', 3)
@@ -136,9 +136,9 @@ def test_keep_classes__the_others_are_one():
 
 
 def test_normalized__rows_and_columns():
-    by_truth, by_answer = normalized(MATRIX, 'truth'), normalized(MATRIX, 'prediction')
+    by_truth, by_prediction = normalized(MATRIX, 'truth'), normalized(MATRIX, 'prediction')
     assert by_truth[2].tolist() == [30, 10, 40, 20] and np.isnan(by_truth[1]).all()
-    assert by_answer[:, 1] == pytest.approx([25, 0, 12.5, 62.5])
+    assert by_prediction[:, 1] == pytest.approx([25, 0, 12.5, 62.5])
     assert (normalized(MATRIX, 'none') == MATRIX).all()
 
 
@@ -155,16 +155,16 @@ def test_picture__cells_are_as_dark_as_their_values(tmp_path):
         save_matrix(path, MATRIX, NAMES, color_theme='seasick')
 
 
-def test_tool__saved_answers_count_as_the_model_does(call_tool, tmp_path, capsys):
+def test_tool__saved_predictions_count_as_the_model_does(call_tool, tmp_path, capsys):
     assert call_tool('dataset_converters/make_shapes.py', '--out', 'data/shapes', '--train', 1, '--val', 5) == 0
     options = ('--cfg-options', 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False')
     options = (*options, 'test_dataloader.batch_size=1')
     tool = 'analysis_tools/confusion_matrix.py'
     assert call_tool(tool, QUICKSTART, '--out-dir', 'direct', '--classes', 'box', 'ball', *options) == 0
     assert 'semantic: annotated' in capsys.readouterr().out
-    flags = ('--model', QUICKSTART, '--out-dir', 'answers', '--tasks', 'semantic', 'panoptic')
+    flags = ('--model', QUICKSTART, '--out-dir', 'predictions', '--tasks', 'semantic', 'panoptic')
     assert call_tool('infer.py', 'data/shapes/val', *flags) == 0
-    assert call_tool(tool, QUICKSTART, '--predictions', 'answers', '--out-dir', 'saved') == 0
+    assert call_tool(tool, QUICKSTART, '--predictions', 'predictions', '--out-dir', 'saved') == 0
     for kind, last in (('semantic', 'void'), ('panoptic', 'no segment')):
         direct, saved = (
             json.loads((tmp_path / folder / f'confusion_{kind}.json').read_text()) for folder in ('direct', 'saved')
@@ -176,14 +176,14 @@ def test_tool__saved_answers_count_as_the_model_does(call_tool, tmp_path, capsys
         if kind == 'semantic':
             assert matrix.sum() == 5 * 96 * 96
         assert cv2.imread(str(tmp_path / f'saved/confusion_{kind}.png')).std() > 10
-    assert call_tool(tool, QUICKSTART, 'weights.pth', '--predictions', 'answers') == 2
+    assert call_tool(tool, QUICKSTART, 'weights.pth', '--predictions', 'predictions') == 2
     assert 'not both' in capsys.readouterr().err
-    (tmp_path / 'answers/000002_semantic.png').unlink()
-    assert call_tool(tool, QUICKSTART, '--predictions', 'answers') == 2
-    assert '000002_semantic.png; answer all photos' in capsys.readouterr().err
+    (tmp_path / 'predictions/000002_semantic.png').unlink()
+    assert call_tool(tool, QUICKSTART, '--predictions', 'predictions') == 2
+    assert '000002_semantic.png; predict all photos' in capsys.readouterr().err
 
 
-def test_saved_answers__faults_are_named(tmp_path):
+def test_saved_predictions__faults_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='There is no folder'):
         SavedPredictions(tmp_path / 'absent', NAMES)
     content = {'images': [], 'annotations': [], 'categories': [{'id': 4, 'name': 'unicorn'}]}
@@ -199,13 +199,13 @@ def test_saved_answers__faults_are_named(tmp_path):
     bgr = np.zeros((1, 4, 3), np.uint8)
     bgr[0, 1:, 2] = 3, 3, 5  # ids 0, 3, 3, 5
     cv2.imwrite(str(tmp_path / 'photo.png'), bgr)
-    answers = SavedPredictions(tmp_path, NAMES)
+    predictions = SavedPredictions(tmp_path, NAMES)
     with pytest.raises(ValueError, match=r'photo.png has pixels of segment 5, which panoptic.json does not list'):
-        answers._panoptic('photo')
+        predictions._panoptic('photo')
     bgr[0, 3] = 0
     cv2.imwrite(str(tmp_path / 'photo.png'), bgr)
-    answer = answers._panoptic('photo')
-    assert answer.sem_seg.tolist() == [[[4, 5, 5, 4]]]  # void is K = 4, ids begin behind it
-    assert answer.segments_info == [{'id': 5, 'category_id': 2}]
-    with pytest.raises(ValueError, match='has no answer for other'):
-        answers._panoptic('other')
+    prediction = predictions._panoptic('photo')
+    assert prediction.sem_seg.tolist() == [[[4, 5, 5, 4]]]  # void is K = 4, ids begin behind it
+    assert prediction.segments_info == [{'id': 5, 'category_id': 2}]
+    with pytest.raises(ValueError, match='has no prediction for other'):
+        predictions._panoptic('other')

@@ -54,10 +54,10 @@ def polygon_truth(tmp_path, images, classes, category_ids):
     return path
 
 
-def coco_numbers(path, images_answers, category_ids, iou_type):
+def coco_numbers(path, images_predictions, category_ids, iou_type):
     """Run COCOeval as its own documentation does, from files and result dicts."""
     results = []
-    for image_id, (labels, scores, masks) in enumerate(images_answers):
+    for image_id, (labels, scores, masks) in enumerate(images_predictions):
         for label, score, mask in zip(labels, scores, masks):
             code = mask_api.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
             entry = {'image_id': image_id, 'category_id': category_ids[label], 'score': float(np.float32(score))}
@@ -73,11 +73,11 @@ def coco_numbers(path, images_answers, category_ids, iou_type):
     return [100 * value if value >= 0 else math.nan for value in evaluation.stats[:6]]
 
 
-def run_metric(drawn, images, answers, meta=None, **options):
+def run_metric(drawn, images, predictions, meta=None, **options):
     evaluator = Evaluator(dict(type='InstanceAP', **options))
     evaluator.dataset_meta = meta or drawn.META
-    for image_id, (image, answer) in enumerate(zip(images, answers)):
-        evaluator.process([drawn.make_sample(image_id, *image, {'instance': answer})])
+    for image_id, (image, prediction) in enumerate(zip(images, predictions)):
+        evaluator.process([drawn.make_sample(image_id, *image, {'instance': prediction})])
     return evaluator.evaluate(len(images))
 
 
@@ -135,13 +135,13 @@ def test_instance_ap__original_file_is_measured_besides(drawn, photos, tmp_path)
 
 
 def test_instance_ap__equals_pycocotools_where_scores_tie(drawn, photos, tmp_path):
-    answers = [(labels, np.round(scores * 4) / 4, masks) for labels, scores, masks in photos[1]]
-    answers[0] = tuple(list(part) * 200 for part in answers[0])  # more than 100 detections in an image
-    assert len(answers[0][0]) > 500
+    predictions = [(labels, np.round(scores * 4) / 4, masks) for labels, scores, masks in photos[1]]
+    predictions[0] = tuple(list(part) * 200 for part in predictions[0])  # more than 100 detections in an image
+    assert len(predictions[0][0]) > 500
     ids = {label: label for label in drawn.THING_IDS}
     path = polygon_truth(tmp_path, photos[0], drawn.CLASSES, ids)
-    expected = coco_numbers(path, answers, ids, 'segm')
-    metrics = run_metric(drawn, photos[0], answers)
+    expected = coco_numbers(path, predictions, ids, 'segm')
+    metrics = run_metric(drawn, photos[0], predictions)
     assert [metrics[name] for name in NAMES] == pytest.approx(expected, nan_ok=True, abs=1e-12)
 
 
@@ -157,8 +157,8 @@ def test_instance_ap__image_ids_may_be_names(drawn, photos, tmp_path):
     path.write_text(json.dumps(content))
     evaluator = Evaluator(dict(type='InstanceAP', ann_file=str(path)))
     evaluator.dataset_meta = drawn.META
-    for image_id, (image, answer) in enumerate(zip(*photos)):
-        evaluator.process([drawn.make_sample(f'ADE_{image_id}', *image, {'instance': answer})])
+    for image_id, (image, prediction) in enumerate(zip(*photos)):
+        evaluator.process([drawn.make_sample(f'ADE_{image_id}', *image, {'instance': prediction})])
     assert evaluator.evaluate(len(photos[0])) == pytest.approx(expected, nan_ok=True)
 
 
@@ -167,12 +167,12 @@ def test_instance_ap__order_of_classes_does_not_matter(drawn, photos):
     order = [4, 3, 2, 1, 0]  # the class that was number 0 is now number 4
     classes = tuple(drawn.CLASSES[order.index(i)] for i in range(5))
     images = [(m, [s | {'label': order[s['label']]} for s in segments]) for m, segments in photos[0]]
-    answers = [([order[label] for label in labels], *rest) for labels, *rest in photos[1]]
+    predictions = [([order[label] for label in labels], *rest) for labels, *rest in photos[1]]
     meta = {'classes': classes, 'thing_ids': tuple(order[i] for i in drawn.THING_IDS)}
-    assert run_metric(drawn, images, answers, meta=meta) == pytest.approx(expected, nan_ok=True)
+    assert run_metric(drawn, images, predictions, meta=meta) == pytest.approx(expected, nan_ok=True)
 
 
-def test_instance_ap__perfect_answers_give_100(drawn):
+def test_instance_ap__perfect_predictions_give_100(drawn):
     rng = np.random.default_rng(3)
     images = [drawn.random_truth(rng, crowds=False, num_segments=14) for _ in range(3)]
     metrics = run_metric(drawn, images, [drawn.perfect(*image)['instance'] for image in images])
@@ -189,8 +189,8 @@ def test_instance_ap__crowds_are_neither_missed_nor_false(drawn):
     found = torch.from_numpy(gt_map == 1)
     inside_crowd = torch.zeros(40, 40, dtype=torch.bool)
     inside_crowd[:10, 25:35] = True
-    answer = ([1, 1], [0.5, 0.9], [found, inside_crowd])
-    assert run_metric(drawn, [(gt_map, segments)], [answer])['AP'] == pytest.approx(100)
+    prediction = ([1, 1], [0.5, 0.9], [found, inside_crowd])
+    assert run_metric(drawn, [(gt_map, segments)], [prediction])['AP'] == pytest.approx(100)
 
 
 def test_instance_ap__nothing_predicted_is_0_and_nothing_to_find_is_nan(drawn):
@@ -206,9 +206,9 @@ def test_instance_ap__run_lengths_are_taken_as_they_are(drawn, photos):
     expected = run_metric(drawn, *photos)
     metric = InstanceAP()
     metric.dataset_meta = drawn.META
-    for image_id, (image, answer) in enumerate(zip(*photos)):
-        sample = drawn.make_sample(image_id, *image, {'instance': answer}).to_dict()
-        codes = [mask_api.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in answer[2]]
+    for image_id, (image, prediction) in enumerate(zip(*photos)):
+        sample = drawn.make_sample(image_id, *image, {'instance': prediction}).to_dict()
+        codes = [mask_api.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in prediction[2]]
         sample['pred_instances'] = {k: sample['pred_instances'][k] for k in ('labels', 'scores')} | {'masks': codes}
         metric.process(None, [sample])
     assert metric.evaluate(len(photos[0])) == pytest.approx(expected, nan_ok=True)

@@ -17,8 +17,8 @@ BOTH = pytest.mark.parametrize('metric', ['MeanIoU', 'mmseg.IoUMetric'])
 def evaluate(drawn, pairs, metric='MeanIoU', meta=None, **options):
     evaluator = Evaluator(dict(type=metric, **options))
     evaluator.dataset_meta = meta or drawn.META
-    for img_id, (gt_map, segments, answer) in enumerate(pairs):
-        evaluator.process([drawn.make_sample(img_id, gt_map, segments, {'semantic': answer})])
+    for img_id, (gt_map, segments, prediction) in enumerate(pairs):
+        evaluator.process([drawn.make_sample(img_id, gt_map, segments, {'semantic': prediction})])
     return evaluator.evaluate(len(pairs))
 
 
@@ -31,9 +31,9 @@ def stuff(*labels):
 def test_mean_iou__hand_computed_with_void_and_absent_classes(drawn, scope, metric):
     # 8 pixels: 1 void, 4 of class 0, 3 of class 2. Class 4 is only predicted, classes 1 and 3 do not occur at all.
     gt_map = np.array([[0, 1, 1, 1, 1, 2, 2, 2]])
-    answer = np.array([[3, 0, 0, 0, 2, 2, 2, 4]])
+    prediction = np.array([[3, 0, 0, 0, 2, 2, 2, 4]])
     with DefaultScope.overwrite_default_scope(scope):
-        metrics = evaluate(drawn, [(gt_map, stuff(0, 2), answer)], metric)
+        metrics = evaluate(drawn, [(gt_map, stuff(0, 2), prediction)], metric)
     # IoU: class 0 3/4, class 2 2/4, class 4 0/1; accuracy: class 0 3/4, class 2 2/3
     assert metrics['mIoU'] == pytest.approx(100 * (3 / 4 + 2 / 4 + 0) / 3, abs=0.005)
     assert metrics['mAcc'] == pytest.approx(100 * (3 / 4 + 2 / 3) / 2, abs=0.005)
@@ -54,12 +54,12 @@ def test_class_areas__equal_mmseg_on_random_maps():
     for num_classes in (2, 19, 150):
         truth = rng.integers(0, num_classes, (40, 50))
         truth[rng.random(truth.shape) < 0.2] = 255
-        answer = np.where(rng.random(truth.shape) < 0.5, truth, rng.integers(0, num_classes, truth.shape))
-        answer[:2] = 255  # no class
+        prediction = np.where(rng.random(truth.shape) < 0.5, truth, rng.integers(0, num_classes, truth.shape))
+        prediction[:2] = 255  # no class
         shared, union, predicted, annotated = IoUMetric.intersect_and_union(
-            torch.from_numpy(answer), torch.from_numpy(truth), num_classes, 255
+            torch.from_numpy(prediction), torch.from_numpy(truth), num_classes, 255
         )
-        ours = class_areas(truth, answer, num_classes, 255)
+        ours = class_areas(truth, prediction, num_classes, 255)
         assert ours.shared.tolist() == shared.tolist() and ours.shared.sum() > 100
         assert ours.truth.tolist() == annotated.tolist() and ours.predicted.tolist() == predicted.tolist()
         assert (ours.truth + ours.predicted - ours.shared).tolist() == union.tolist()
@@ -92,9 +92,11 @@ def test_mean_iou__equals_the_official_script_of_cityscapes(drawn, tmp_path, mon
     for number in range(5):
         blocks = rng.integers(0, 18, (8, 9))  # 0 = void; the last two classes do not occur
         index_map = np.kron(blocks, np.ones((9, 7), dtype=int))
-        answer = np.where(rng.random(index_map.shape) < 0.7, index_map - 1, rng.integers(0, 17, index_map.shape)) % 17
-        pairs.append((index_map, stuff(*range(19)), answer))
-        for kind, values in zip(files, (label_ids[answer + 1], label_ids[index_map])):
+        prediction = (
+            np.where(rng.random(index_map.shape) < 0.7, index_map - 1, rng.integers(0, 17, index_map.shape)) % 17
+        )
+        pairs.append((index_map, stuff(*range(19)), prediction))
+        for kind, values in zip(files, (label_ids[prediction + 1], label_ids[index_map])):
             kind.append(str(tmp_path / f'{number}_{len(files[0])}_{kind is files[0]}_labelIds.png'))
             cv2.imwrite(kind[-1], values.astype(np.uint8))
     for key, value in dict(evalInstLevelScore=False, quiet=True, JSONOutput=False).items():

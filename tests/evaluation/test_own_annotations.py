@@ -91,7 +91,7 @@ def test_ade20k(measure):
     # mIoU: everything that was not void is the flag now, class 149 = 150 - 1, which the model has nowhere.
     for path in (root / 'annotations/validation').iterdir():
         edit(path, lambda values: np.where(values > 0, 150, 0).astype(np.uint8))
-    # AP: a second object, which nobody finds, beside each one.
+    # AP: a second object, which no prediction finds, beside each one.
     path = root / 'ade20k_instance_val.json'
     content = json.loads(path.read_text())
     double = content['annotations']

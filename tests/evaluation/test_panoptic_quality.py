@@ -48,10 +48,10 @@ def test_pq_statistics__equals_the_protocol_on_random_maps(drawn, protocol):
 
 
 def test_pq_statistics__iou_of_one_half_is_no_match():
-    answer = row((1001, 4), (K, 8))
-    check(pq_statistics(row((1, 8), (0, 4)), [gt(1)], answer, [pred(1)], K), fp={1: 1}, fn={1: 1})
-    answer = row((1001, 5), (K, 7))
-    check(pq_statistics(row((1, 8), (0, 4)), [gt(1)], answer, [pred(1)], K), iou_sum={1: 5 / 8}, tp={1: 1})
+    prediction = row((1001, 4), (K, 8))
+    check(pq_statistics(row((1, 8), (0, 4)), [gt(1)], prediction, [pred(1)], K), fp={1: 1}, fn={1: 1})
+    prediction = row((1001, 5), (K, 7))
+    check(pq_statistics(row((1, 8), (0, 4)), [gt(1)], prediction, [pred(1)], K), iou_sum={1: 5 / 8}, tp={1: 1})
 
 
 def test_pq_statistics__void_is_not_in_the_union():
@@ -109,26 +109,26 @@ def test_pq_statistics__image_without_segments():
     check(pq_statistics(row((0, 10)), [], row((K, 10)), [], K))
 
 
-def test_pq_statistics__id_without_entry_is_refused():
+def test_pq_statistics__id_without_entry_is_rejected():
     with pytest.raises(ValueError, match='id 1003 is in the predicted map but not in segments_info'):
         pq_statistics(row((1, 10)), [gt(1)], row((1001, 5), (1003, 5)), [pred(1)], K)
     with pytest.raises(ValueError, match='id 7 is in the predicted map'):
         pq_statistics(row((1, 10)), [gt(1)], row((1001, 5), (7, 5)), [pred(1)], K)
 
 
-def test_pq_statistics__entry_without_pixel_is_refused():
+def test_pq_statistics__entry_without_pixel_is_rejected():
     with pytest.raises(ValueError, match='segment 1003 is in segments_info but has no pixel'):
         pq_statistics(row((1, 10)), [gt(1)], row((1001, 10)), [pred(1), pred(3)], K)
 
 
 @pytest.mark.parametrize('identity', [-4, 0, K, 1001])
-def test_pq_statistics__ambiguous_ids_are_refused(identity):
+def test_pq_statistics__ambiguous_ids_are_rejected(identity):
     segments = [pred(1), pred(3) | {'id': identity}]
     with pytest.raises(ValueError, match='must be distinct'):
         pq_statistics(row((1, 10)), [gt(1)], row((1001, 5), (identity, 5)), segments, K)
 
 
-def test_pq_statistics__impossible_input_is_refused():
+def test_pq_statistics__impossible_input_is_rejected():
     with pytest.raises(ValueError, match='original size'):
         pq_statistics(row((1, 10)), [gt(1)], row((1001, 9)), [pred(1)], K)
     with pytest.raises(ValueError, match='class 5'):
@@ -159,23 +159,23 @@ def test_panoptic_quality__equals_the_protocol_over_a_data_set(drawn, protocol):
     totals = np.zeros((4, K))
     for image in range(7):
         gt_map, gt_segments = drawn.random_truth(rng, num_segments=12)
-        answer = drawn.disturb(rng, gt_map, gt_segments)
-        totals += np.array(protocol.statistics(gt_map, gt_segments, *answer, K))
-        evaluator.process([drawn.make_sample(image, gt_map, gt_segments, {'panoptic': answer})])
+        prediction = drawn.disturb(rng, gt_map, gt_segments)
+        totals += np.array(protocol.statistics(gt_map, gt_segments, *prediction, K))
+        evaluator.process([drawn.make_sample(image, gt_map, gt_segments, {'panoptic': prediction})])
     metrics = evaluator.evaluate(7)
     for suffix, labels in (('', range(K)), ('_th', drawn.THING_IDS), ('_st', (0, 2, 4))):
         expected = protocol.average(*totals, labels)
         assert tuple(metrics[name + suffix] for name in ('PQ', 'SQ', 'RQ')) == expected
 
 
-def test_panoptic_quality__perfect_answers_give_100(drawn):
+def test_panoptic_quality__perfect_predictions_give_100(drawn):
     rng = np.random.default_rng(2)
     evaluator = Evaluator({'type': 'PanopticQuality'})
     evaluator.dataset_meta = drawn.META
     for image in range(4):
         gt_map, gt_segments = drawn.random_truth(rng, crowds=False, num_segments=20)
-        answer = drawn.perfect(gt_map, gt_segments)['panoptic']
-        evaluator.process([drawn.make_sample(image, gt_map, gt_segments, {'panoptic': answer})])
+        prediction = drawn.perfect(gt_map, gt_segments)['panoptic']
+        evaluator.process([drawn.make_sample(image, gt_map, gt_segments, {'panoptic': prediction})])
     assert set(evaluator.evaluate(4).values()) == {100.0}
 
 

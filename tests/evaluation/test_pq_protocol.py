@@ -26,7 +26,7 @@ def pred(label, k=1):
 
 
 def adversary(rng):
-    """Annotation and answer of few rows, where thresholds are met exactly and everything special happens at once.
+    """Annotation and prediction of few rows, where thresholds are met exactly and everything special happens at once.
 
     Widths are multiples of 4, so halves are exact; segments may be crowds, absent from the map, of one class, or void.
     """
@@ -100,7 +100,7 @@ def photos():
 
 
 def perturbed(rng, gt_map, segments, num_classes):
-    """The annotation as an answer: shifted by some pixels, some segments dropped, renamed, merged or cut in two."""
+    """The annotation as a prediction: shifted by some pixels, some segments dropped, renamed, merged or cut in two."""
     owner = np.roll(gt_map, rng.integers(-6, 7, 2), (0, 1))
     next_number = len(segments) + 1
     labels = {k: segment['label'] for k, segment in enumerate(segments, start=1)}
@@ -121,8 +121,8 @@ def perturbed(rng, gt_map, segments, num_classes):
     present = [k for k in labels if (owner == k).any()]
     ids = np.full(next_number, num_classes)
     ids[present] = [labels[k] + 1000 * k for k in present]
-    answer = [{'id': int(ids[k]), 'category_id': labels[k]} for k in present]
-    return ids[owner], answer
+    prediction = [{'id': int(ids[k]), 'category_id': labels[k]} for k in present]
+    return ids[owner], prediction
 
 
 def test_panoptic_quality__equals_the_protocol_on_perturbed_photos(photos, protocol, drawn):
@@ -133,10 +133,10 @@ def test_panoptic_quality__equals_the_protocol_on_perturbed_photos(photos, proto
     evaluator.dataset_meta = meta
     totals = [np.zeros(len(classes)) for _ in range(4)]
     for number, (gt_map, segments) in enumerate(images):
-        answer = perturbed(rng, gt_map, segments, len(classes))
-        theirs = protocol.statistics(gt_map, segments, *answer, len(classes))
+        prediction = perturbed(rng, gt_map, segments, len(classes))
+        theirs = protocol.statistics(gt_map, segments, *prediction, len(classes))
         totals = [total + part for total, part in zip(totals, theirs)]
-        evaluator.process([drawn.make_sample(number, gt_map, segments, {'panoptic': answer})])
+        evaluator.process([drawn.make_sample(number, gt_map, segments, {'panoptic': prediction})])
     metrics = evaluator.evaluate(len(images))
     stuff = sorted(set(range(len(classes))) - set(things))
     for suffix, labels in (('', range(len(classes))), ('_th', things), ('_st', stuff)):
@@ -154,12 +154,12 @@ def read_ids(path):
     return bgr[..., 2] + 256 * bgr[..., 1] + 65536 * bgr[..., 0]
 
 
-def count_through_png(truth_path, answer_path, pred_map):
-    """Overlaps by pair of ids, as the official tool gets them: the answer becomes a PNG, both are read and sorted."""
-    write_ids(answer_path, pred_map)
-    truth, answer = read_ids(truth_path), read_ids(answer_path)
-    np.unique(answer, return_counts=True)  # its check that every id is listed, and the areas
-    pairs, counts = np.unique(truth.astype(np.uint64) * 2**24 + answer, return_counts=True)
+def count_through_png(truth_path, prediction_path, pred_map):
+    """Overlaps by pair of ids, as the official tool gets them: the prediction becomes a PNG; both are read, sorted."""
+    write_ids(prediction_path, pred_map)
+    truth, prediction = read_ids(truth_path), read_ids(prediction_path)
+    np.unique(prediction, return_counts=True)  # its check that every id is listed, and the areas
+    pairs, counts = np.unique(truth.astype(np.uint64) * 2**24 + prediction, return_counts=True)
     return {(int(pair >> 24), int(pair & 0xFFFFFF)): count for pair, count in zip(pairs, counts.tolist())}
 
 
@@ -170,16 +170,16 @@ def test_panoptic_quality__counting_against_pngs_and_sorting(photos, tmp_path, c
     num_classes = len(meta['classes'])
     rng, seconds = np.random.default_rng(0), np.zeros(2)
     for number, (gt_map, segments) in enumerate(images):
-        pred_map, answer = perturbed(rng, gt_map, segments, num_classes)
+        pred_map, prediction = perturbed(rng, gt_map, segments, num_classes)
         pred_map = pred_map.astype(np.int32)
         write_ids(tmp_path / f'truth{number}.png', gt_map)
         start = time.perf_counter()
         slow = count_through_png(tmp_path / f'truth{number}.png', tmp_path / f'{number}.png', pred_map)
         middle = time.perf_counter()
-        pq_statistics(gt_map, segments, pred_map, answer, num_classes)
+        pq_statistics(gt_map, segments, pred_map, prediction, num_classes)
         seconds += [middle - start, time.perf_counter() - middle]
-        fast = _overlaps(gt_map, len(segments), pred_map, answer, num_classes)
-        ids = [num_classes, *[segment['id'] for segment in answer]]
+        fast = _overlaps(gt_map, len(segments), pred_map, prediction, num_classes)
+        ids = [num_classes, *[segment['id'] for segment in prediction]]
         pairs = {(k, ids[j]): int(fast[k, j]) for k, j in zip(*np.nonzero(fast))}
         assert pairs == slow
     slow_ms, fast_ms = 1000 * seconds / len(images)

@@ -52,11 +52,11 @@ def report(tmp_path_factory):
             gt_map, pred_map = np.zeros((20, 60), np.int32), np.full((20, 60), K)
             gt_map[:, :20], pred_map[:, :18] = 1, 1000  # class 0, IoU 0.9
             segments = [{'id': 9, 'label': 0, 'isthing': False, 'iscrowd': False}]
-            answer = [{'id': 1000, 'category_id': 0, 'isthing': False, 'score': 0.9}]
+            prediction = [{'id': 1000, 'category_id': 0, 'isthing': False, 'score': 0.9}]
             gt_map[:, 20:30], segments = 2, [*segments, {'id': 8, 'label': 2, 'isthing': False, 'iscrowd': True}]
             for k in range(false):
                 pred_map[:, 20 + k * 4 : 23 + k * 4] = 3001 + 1000 * k
-                answer.append({'id': 3001 + 1000 * k, 'category_id': 1, 'isthing': True, 'score': 0.4})
+                prediction.append({'id': 3001 + 1000 * k, 'category_id': 1, 'isthing': True, 'score': 0.4})
             for k in range(missed):
                 gt_map[:, 40 + k * 8 : 46 + k * 8] = 3 + k
                 segments.append({'id': 20 + k, 'label': 3, 'isthing': True, 'iscrowd': False})
@@ -64,7 +64,7 @@ def report(tmp_path_factory):
             cv2.imwrite(photo, np.full((20, 60, 3), 90, np.uint8))
             sample = {'img_id': 3 * false + missed, 'img_path': photo, 'segments_info': segments}
             sample['gt_panoptic_seg'] = {'sem_seg': gt_map}
-            sample['pred_panoptic_seg'] = {'sem_seg': pred_map, 'segments_info': answer}
+            sample['pred_panoptic_seg'] = {'sem_seg': pred_map, 'segments_info': prediction}
             evaluator.process([sample])
     evaluator.evaluate(9)
     return folder / 'report'
@@ -151,7 +151,7 @@ def test_draw_errors__each_kind_has_its_color():
     assert np.ptp(grey) == 0
     for column, color in ((20, MISSED), (220, FALSE), (420, CONFUSED)):
         assert np.abs(picture[20, column] - (0.42 * grey + 0.58 * np.array(color))).max() < 3
-    assert (picture[20, 495] == grey).all()  # missed, but not twice: its answer stands for it
+    assert (picture[20, 495] == grey).all()  # missed, but not twice: its prediction stands for it
 
 
 def test_tool__report_of_the_shipped_weights(call_tool, browse, tmp_path):

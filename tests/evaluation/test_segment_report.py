@@ -92,9 +92,9 @@ def test_record__equals_masks_and_panoptic_quality_on_random_maps(drawn):
     rng, seen = np.random.default_rng(0), set()
     for _ in range(40):
         gt_map, segments = drawn.random_truth(rng, num_segments=int(rng.integers(1, 20)))
-        answer = drawn.disturb(rng, gt_map, segments, noise=float(rng.choice([0.0, 0.2, 0.5])))
-        record = record_of(gt_map, segments, *answer)
-        statistics = pq_statistics(gt_map, segments, *answer, K)
+        prediction = drawn.disturb(rng, gt_map, segments, noise=float(rng.choice([0.0, 0.2, 0.5])))
+        record = record_of(gt_map, segments, *prediction)
+        statistics = pq_statistics(gt_map, segments, *prediction, K)
         for outcome, expected in zip(('tp', 'fp', 'fn'), statistics[1:]):
             labels = [segment['class'] for segment in record['segments'] if segment['outcome'] == outcome]
             assert np.bincount(labels, minlength=K).tolist() == expected.tolist()
@@ -102,7 +102,7 @@ def test_record__equals_masks_and_panoptic_quality_on_random_maps(drawn):
         position = {segment['id']: k for k, segment in enumerate(segments, start=1)}
         for segment in record['segments']:
             seen.add(segment['outcome'])
-            places = [(gt_map, position, segment['annotated']), (answer[0], None, segment['predicted'])]
+            places = [(gt_map, position, segment['annotated']), (prediction[0], None, segment['predicted'])]
             masks = []
             for ids, table, place in places:
                 if place is not None:
@@ -115,7 +115,7 @@ def test_record__equals_masks_and_panoptic_quality_on_random_maps(drawn):
                 union = (masks[0] | masks[1]) & ~(masks[1] & (gt_map == 0))
                 assert segment['iou'] == pytest.approx((masks[0] & masks[1]).sum() / union.sum(), abs=1e-6)
         assert len([s for s in record['segments'] if s['annotated']]) == len(segments)
-        assert len([s for s in record['segments'] if s['predicted']]) == len(answer[1])
+        assert len([s for s in record['segments'] if s['predicted']]) == len(prediction[1])
     assert seen == {'tp', 'fp', 'fn', 'ignored', 'crowd'}
 
 
@@ -133,7 +133,7 @@ def test_worst__keeps_the_worst_of_each_order_and_the_first_of_equals():
     assert kept == worst.indices() == expected
 
 
-def test_report_config__refuses_what_it_cannot_show():
+def test_report_config__rejects_what_it_cannot_show():
     assert report_config('folder', 3, 'name')['num_images'] == 3
     with pytest.raises(ValueError, match='add panoptic to --tasks'):
         report_config('folder', 3, 'name', tasks=['semantic'])
@@ -142,7 +142,7 @@ def test_report_config__refuses_what_it_cannot_show():
 
 
 @pytest.mark.parametrize(('folder', 'number', 'sentence'), [('file', 1, 'is a file'), ('new', -1, 'show -1 images')])
-def test_metric__refuses_a_file_and_a_negative_number(tmp_path, folder, number, sentence):
+def test_metric__rejects_a_file_and_a_negative_number(tmp_path, folder, number, sentence):
     (tmp_path / 'file').touch()
     with pytest.raises(ValueError, match=sentence):
         Evaluator([{'type': 'SegmentReport', 'folder': str(tmp_path / folder), 'num_images': number}])
@@ -162,8 +162,8 @@ def measure(meta, samples, folder):
 def samples(drawn, photos, tmp_path):
     rng, made = np.random.default_rng(0), []
     for index, image in enumerate(photos[0]):
-        answers = {'panoptic': drawn.disturb(rng, *image, noise=0.1 * (index % 4))}
-        made.append(drawn.make_sample(index, *image, answers).to_dict())
+        predictions = {'panoptic': drawn.disturb(rng, *image, noise=0.1 * (index % 4))}
+        made.append(drawn.make_sample(index, *image, predictions).to_dict())
         made[-1]['img_path'] = str(tmp_path / f'photo_{index}.png')
         cv2.imwrite(made[-1]['img_path'], rng.integers(0, 255, (*image[0].shape, 3), dtype=np.uint8))
     return made

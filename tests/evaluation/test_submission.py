@@ -22,7 +22,7 @@ NUMBERS = (90, 7)
 
 @pytest.fixture
 def write(drawn, tmp_path):
-    """Write the answers of two images in a layout; returns the folder, the ground truth and the answers."""
+    """Write the predictions of two images in a layout; returns the folder, the ground truth and the predictions."""
 
     def run(layout, tasks=('semantic', 'instance', 'panoptic'), coded=False):
         rng = np.random.default_rng(5)
@@ -34,9 +34,9 @@ def write(drawn, tmp_path):
         truths = [drawn.random_truth(rng, void=False, crowds=False) for _ in STEMS]
         metric = FormatAnswers(tmp_path / 'out', ann_file=write_truth(ann_file, truths, categories), layout=layout)
         metric.dataset_meta = drawn.META
-        answers = [drawn.perfect(*truth) for truth in truths]
-        for stem, number, truth, answer in zip(STEMS, NUMBERS, truths, answers):
-            sample = drawn.make_sample(number, *truth, {task: answer[task] for task in tasks})
+        predictions = [drawn.perfect(*truth) for truth in truths]
+        for stem, number, truth, prediction in zip(STEMS, NUMBERS, truths, predictions):
+            sample = drawn.make_sample(number, *truth, {task: prediction[task] for task in tasks})
             sample.set_metainfo({'img_path': f'photos/{stem}.png'})
             if layout == 'cityscapes':
                 sample.set_metainfo({'img_id': stem.removesuffix('_leftImg8bit')})
@@ -47,7 +47,7 @@ def write(drawn, tmp_path):
                 sample['pred_instances']['masks'] = encode_masks(sample['pred_instances']['masks'])
             metric.process(None, [sample])
         assert metric.evaluate(len(STEMS)) == {}
-        return tmp_path / 'out', truths, answers
+        return tmp_path / 'out', truths, predictions
 
     return run
 
@@ -77,10 +77,10 @@ def names(path):
 
 
 def test_coco__read_by_pycocotools_and_as_panoptic_png(write, drawn):
-    out, truths, answers = write('coco')
+    out, truths, predictions = write('coco')
     table = json.loads((out / 'panoptic_val_oneformer_results.json').read_text())
     assert [entry['image_id'] for entry in table['annotations']] == list(NUMBERS)
-    for entry, stem, (gt_map, segments), answer in zip(table['annotations'], STEMS, truths, answers):
+    for entry, stem, (gt_map, segments), prediction in zip(table['annotations'], STEMS, truths, predictions):
         assert entry['file_name'] == f'{stem}.png'
         picture = np.array(Image.open(out / 'panoptic_val_oneformer_results' / entry['file_name'])).astype(int)
         ids = picture @ [1, 256, 256**2]
@@ -90,7 +90,7 @@ def test_coco__read_by_pycocotools_and_as_panoptic_png(write, drawn):
         expected = np.array(IDS)[np.array([0, *[s['label'] for s in segments]])][gt_map]
         assert np.array_equal(np.vectorize(class_of.get)(ids), expected)
         labels = np.array(Image.open(out / 'semantic' / f'{stem}.png'))
-        assert labels.dtype == np.uint8 and np.array_equal(labels, np.array(IDS)[answer['semantic']])
+        assert labels.dtype == np.uint8 and np.array_equal(labels, np.array(IDS)[prediction['semantic']])
     truth = COCO()
     truth.dataset = {
         'images': [{'id': number} for number in NUMBERS],
@@ -99,9 +99,9 @@ def test_coco__read_by_pycocotools_and_as_panoptic_png(write, drawn):
     }
     truth.createIndex()
     found = truth.loadRes(str(out / 'detections_val_oneformer_results.json'))
-    for number, answer in zip(NUMBERS, answers):
+    for number, prediction in zip(NUMBERS, predictions):
         results = found.loadAnns(found.getAnnIds(imgIds=[number]))
-        labels, scores, masks = answer['instance']
+        labels, scores, masks = prediction['instance']
         assert [r['category_id'] for r in results] == [IDS[label] for label in labels] and len(labels)
         assert [r['score'] for r in results] == pytest.approx(scores)
         for result, mask in zip(results, masks):
@@ -118,15 +118,15 @@ def test_cityscapes__read_by_the_official_scripts(write, drawn, monkeypatch):
         importlib.import_module(scripts.format(kind)) for kind in ('InstanceLevel', 'Panoptic', 'PixelLevel')
     )
 
-    out, truths, answers = write('cityscapes')
-    for stem, answer in zip(STEMS, answers):
+    out, truths, predictions = write('cityscapes')
+    for stem, prediction in zip(STEMS, predictions):
         truth_file = f'gtFine/val/aachen/{stem.replace("leftImg8bit", "gtFine_instanceIds")}.png'
         args = SimpleNamespace(predictionPath=str(out / 'semantic'), predictionWalk=None)
         labels = np.array(Image.open(pixel_level.getPrediction(args, truth_file)))
-        assert labels.ndim == 2 and np.array_equal(labels, np.array(IDS)[answer['semantic']])
+        assert labels.ndim == 2 and np.array_equal(labels, np.array(IDS)[prediction['semantic']])
         args = SimpleNamespace(predictionPath=str(out / 'instance'), predictionWalk=None)
         found = instance_level.readPredInfo(instance_level.getPrediction(truth_file, args), args)
-        class_labels, scores, masks = answer['instance']
+        class_labels, scores, masks = prediction['instance']
         assert [info['labelID'] for info in found.values()] == [IDS[label] for label in class_labels]
         assert [info['conf'] for info in found.values()] == pytest.approx(scores)
         for file, mask in zip(found, masks):
@@ -138,13 +138,13 @@ def test_cityscapes__read_by_the_official_scripts(write, drawn, monkeypatch):
         str(out / 'cityscapes_panoptic_val'), str(out.parent / 'official.json'),
     )  # fmt: skip
     assert results['All']['pq'] == 1 and results['All']['n'] == len({s['label'] for _, ss in truths for s in ss})
-    assert len(names(out / 'instance.zip')) == 2 + sum(len(answer['instance'][0]) for answer in answers)
+    assert len(names(out / 'instance.zip')) == 2 + sum(len(prediction['instance'][0]) for prediction in predictions)
 
 
 def test_ade20k__class_maps_begin_at_one(write):
-    out, _, answers = write('ade20k', tasks=('semantic',))
-    for stem, answer in zip(STEMS, answers):
-        assert np.array_equal(np.array(Image.open(out / 'semantic' / f'{stem}.png')), answer['semantic'] + 1)
+    out, _, predictions = write('ade20k', tasks=('semantic',))
+    for stem, prediction in zip(STEMS, predictions):
+        assert np.array_equal(np.array(Image.open(out / 'semantic' / f'{stem}.png')), prediction['semantic'] + 1)
     assert sorted(path.name for path in out.iterdir()) == ['semantic', 'semantic.zip']
 
 

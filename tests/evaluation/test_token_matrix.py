@@ -38,7 +38,7 @@ class KnowingModel(BaseModel):
         self.passes.append('own')
         for sample in data_samples:
             for task in self.test_cfg['tasks']:
-                self.answer(sample, task, self.test_cfg['token'] or task)
+                self.predict_task(sample, task, self.test_cfg['token'] or task)
         return data_samples
 
     def predict_tokens(self, inputs, data_samples, tokens):
@@ -48,10 +48,10 @@ class KnowingModel(BaseModel):
         for token, samples in copies.items():
             for sample in samples:
                 for task in self.test_cfg['tasks']:
-                    self.answer(sample, task, token)
+                    self.predict_task(sample, task, token)
         return copies
 
-    def answer(self, sample, task, token):
+    def predict_task(self, sample, task, token):
         hidden = {'panoptic': None, 'instance': False, 'semantic': True}[token]
         index_map, segments = sample.gt_panoptic_seg.sem_seg, sample.segments_info
         seen = [(k, s) for k, s in enumerate(segments, start=1) if s['isthing'] is not hidden]
@@ -150,7 +150,7 @@ def test_tool__own_tokens_in_one_pass(tool, experiment, capsys):
     tool.main([str(experiment), str(experiment.parent / 'weights.pth')])
     results = read(experiment.parent)
     assert list(results['metrics']) == ['own']
-    # Each answer from its own token; the instance answer is complete under 'instance' and so on.
+    # Each prediction from its own token; the instance prediction is complete under 'instance' and so on.
     for name in ('PQ_th', 'PQ_st', 'AP', 'SQ'):
         assert results['metrics']['own'][name] == pytest.approx(100)
     assert (results['model'], results['seed'], results['iteration'], results['num_images']) == (

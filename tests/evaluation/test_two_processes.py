@@ -37,13 +37,13 @@ def city_samples(drawn, folder):
     for number in range(7):
         ids = drawn.draw_ids(rng)
         cv2.imwrite(str(folder / f'{number}_instanceIds.png'), ids)
-        sample = drawn.make_sample(number, ids * 0, [], {'instance': drawn_answer(*drawn.guess_city(rng, ids))})
+        sample = drawn.make_sample(number, ids * 0, [], {'instance': drawn_prediction(*drawn.guess_city(rng, ids))})
         sample.set_metainfo({'instance_ids_path': f'{number}_instanceIds.png'})
         samples.append(sample.to_dict())
     return samples
 
 
-def drawn_answer(labels, scores, masks):
+def drawn_prediction(labels, scores, masks):
     return labels, scores, [torch.from_numpy(mask) for mask in masks]
 
 
@@ -69,8 +69,8 @@ def test_metrics__two_processes_equal_one_for_an_odd_number_of_images(
     for index, (image, instances) in enumerate(zip(*photos)):
         semantic = drawn.perfect(*image)['semantic']
         semantic[rng.random(semantic.shape) < 0.3] = 0
-        answers = {'panoptic': drawn.disturb(rng, *image), 'instance': instances, 'semantic': semantic}
-        samples.append(drawn.make_sample(index, *image, answers).to_dict())
+        predictions = {'panoptic': drawn.disturb(rng, *image), 'instance': instances, 'semantic': semantic}
+        samples.append(drawn.make_sample(index, *image, predictions).to_dict())
     instance_file(samples, tmp_path / 'instances.json')
     cases = [
         (drawn.META, samples, METRICS),
@@ -84,8 +84,8 @@ def test_metrics__two_processes_equal_one_for_an_odd_number_of_images(
     before = {path.name for path in tmp_path.iterdir()}
     start_ranks(__file__)()
     for rank in range(2):
-        answers = pickle.loads((tmp_path / f'rank{rank}.pkl').read_bytes())
-        for metrics, of_one in zip(answers, expected, strict=True):
+        predictions = pickle.loads((tmp_path / f'rank{rank}.pkl').read_bytes())
+        for metrics, of_one in zip(predictions, expected, strict=True):
             assert metrics == pytest.approx(of_one, rel=0, abs=0, nan_ok=True)
     assert {path.name for path in tmp_path.iterdir()} == {*before, 'rank0.pkl', 'rank1.pkl'}  # nothing is left behind
 
@@ -94,6 +94,6 @@ if __name__ == '__main__':
     from torch import distributed
 
     distributed.init_process_group('gloo')
-    answers = [measure(*case) for case in pickle.loads(Path('cases.pkl').read_bytes())]
-    Path(f'rank{distributed.get_rank()}.pkl').write_bytes(pickle.dumps(answers))
+    predictions = [measure(*case) for case in pickle.loads(Path('cases.pkl').read_bytes())]
+    Path(f'rank{distributed.get_rank()}.pkl').write_bytes(pickle.dumps(predictions))
     distributed.destroy_process_group()

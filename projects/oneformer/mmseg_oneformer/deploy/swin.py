@@ -78,5 +78,5 @@ def _regions(rows: int, columns: int, side: int, shift: int, like: Tensor) -> Te
 
 
 def _view(x: Tensor, *shape: int) -> Tensor:
-    """Reshape with a copy always: whether one is needed depends on sizes, and finding out would tie the graph to them."""
+    """Reshape with a copy always: whether one is needed depends on sizes, and a check would tie the graph to them."""
     return x.clone(memory_format=torch.contiguous_format).view(shape)

@@ -1,8 +1,8 @@
-"""Metrics of the three answers, the token matrix, and the file of results."""
+"""Metrics of the three predictions, the token matrix, and the file of results."""
 
 from .cityscapes_ap import CityscapesAP
 from .confusion import ConfusionMatrix
-from .evaluate import evaluate, for_testing, write_answers
+from .evaluate import evaluate, for_testing, write_predictions
 from .instance_ap import InstanceAP
 from .mean_iou import MeanIoU
 from .panoptic_quality import PanopticQuality, PQStatistics, pq_statistics
@@ -32,6 +32,6 @@ __all__ = [
     'pq_statistics',
     'split_tokens',
     'versions',
-    'write_answers',
+    'write_predictions',
     'write_results',
 ]

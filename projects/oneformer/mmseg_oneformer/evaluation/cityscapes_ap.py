@@ -84,8 +84,8 @@ def instance_overlaps(
         dense = decode_mask(mask)
         if dense.shape != numbers.shape:
             raise ValueError(
-                f'an instance mask is {dense.shape} and the annotation {numbers.shape} pixels (height, width); answers '
-                'must be rescaled to the original size before they are measured.'
+                f'an instance mask is {dense.shape} and the annotation {numbers.shape} pixels (height, width); '
+                'predictions must be rescaled to the original size before they are measured.'
             )
         counts[place] = np.bincount(numbers[dense], minlength=counts.shape[1])
     area = counts.sum(axis=1)
@@ -121,10 +121,10 @@ def match_class(images: Sequence[InstanceOverlaps], label: int, threshold: float
     """
     scores, rights, missed, to_find = [np.zeros(0)], [np.zeros(0, dtype=bool)], 0, False
     for image in images:
-        of_truth, of_answer = image.truth_label == label, image.label == label
+        of_truth, of_prediction = image.truth_label == label, image.label == label
         truth_area, group = image.truth_area[of_truth], image.truth_group[of_truth]
-        score, area = image.score[of_answer], image.area[of_answer]
-        shared = image.shared[np.ix_(of_answer, of_truth)]
+        score, area = image.score[of_prediction], image.area[of_prediction]
+        shared = image.shared[np.ix_(of_prediction, of_truth)]
         hit = shared / (truth_area + area[:, None] - shared) > threshold
         small = truth_area < SMALLEST
         counted = ~group & ~small
@@ -134,7 +134,7 @@ def match_class(images: Sequence[InstanceOverlaps], label: int, threshold: float
             missed += not rivals.size
             scores.append(rivals)
             rights.append(np.arange(rivals.size) == 0)
-        excused = image.on_void[of_answer] + shared[:, group].sum(axis=1) + shared[:, small].sum(axis=1)
+        excused = image.on_void[of_prediction] + shared[:, group].sum(axis=1) + shared[:, small].sum(axis=1)
         wrong = score[~hit.any(axis=1) & (excused / area <= threshold)]
         scores.append(wrong)
         rights.append(np.zeros(wrong.size, dtype=bool))

@@ -1,6 +1,6 @@
-"""What is taken for what: confusion of pixels (semantic answer) and of segments (panoptic answer).
+"""What is taken for what: confusion of pixels (semantic prediction) and of segments (panoptic prediction).
 
-Both are matrices (K + 1, K + 1), rows annotated, columns answered. The last row and column of the pixels are void.
+Both are matrices (K + 1, K + 1), rows annotated, columns predicted. The last row and column of the pixels are void.
 Those of the segments are "no segment": one that was missed is in the last column, one that was made up in the last row.
 """
 
@@ -19,7 +19,7 @@ from .ground_truth import PanopticTruth, describe, panoptic_truth, to_map
 from .matching import match_segments
 
 KINDS = {'semantic': 'void', 'panoptic': 'no segment'}
-"""The answers, and what the last row and column of their matrix stand for."""
+"""The predictions, and what the last row and column of their matrix stand for."""
 
 
 def pixel_confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
@@ -35,8 +35,8 @@ def pixel_confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int)
     """
     if truth.shape != prediction.shape:
         raise ValueError(
-            f'the prediction is {prediction.shape} and the annotation {truth.shape} pixels (height, width); answers '
-            'must be rescaled to the original size before they are compared.'
+            f'the prediction is {prediction.shape} and the annotation {truth.shape} pixels (height, width); '
+            'predictions must be rescaled to the original size before they are compared.'
         )
     rows, columns = (
         np.where((classes < 0) | (classes > num_classes), num_classes, classes).astype(np.int64)
@@ -80,18 +80,18 @@ def sample_confusion(sample: Mapping[str, Any], kind: str, num_classes: int) -> 
     """Return the confusion (K + 1, K + 1) of one data sample in its dict form.
 
     Raises:
-        ValueError: It has no annotation or no answer of this kind, or the two do not fit together.
+        ValueError: It has no annotation or no prediction of this kind, or the two do not fit together.
     """
-    answer = 'pred_sem_seg' if kind == 'semantic' else 'pred_panoptic_seg'
-    if answer not in sample:
-        raise ValueError(f'{describe(sample)} has no {kind} answer; make one, or leave {kind} out of --kind.')
+    field = 'pred_sem_seg' if kind == 'semantic' else 'pred_panoptic_seg'
+    if field not in sample:
+        raise ValueError(f'{describe(sample)} has no {kind} prediction; make one, or leave {kind} out of --kind.')
     if kind == 'semantic' and 'gt_sem_seg' not in sample:
         raise ValueError(f'{describe(sample)} has no annotation; name its file in test_dataloader.dataset.ann_file.')
-    answered = to_map(sample[answer]['sem_seg'])
+    predicted = to_map(sample[field]['sem_seg'])
     try:
         if kind == 'semantic':
-            return pixel_confusion(to_map(sample['gt_sem_seg']['sem_seg']), answered, num_classes)
-        return segment_confusion(panoptic_truth(sample), answered, sample[answer]['segments_info'], num_classes)
+            return pixel_confusion(to_map(sample['gt_sem_seg']['sem_seg']), predicted, num_classes)
+        return segment_confusion(panoptic_truth(sample), predicted, sample[field]['segments_info'], num_classes)
     except ValueError as error:
         raise ValueError(f'{describe(sample)}: {error}') from error
 
@@ -138,7 +138,7 @@ class ConfusionMatrix(Metric):
 
 
 def most_confused(matrix: np.ndarray, names: Sequence[str], number: int) -> list[tuple[str, str, int, float]]:
-    """Return the ``number`` largest entries beside the diagonal: annotated, answered, count, share of the row.
+    """Return the ``number`` largest entries beside the diagonal: annotated, predicted, count, share of the row.
 
     Args:
         matrix: (n, n) counts.

@@ -46,7 +46,7 @@ def select_metrics(evaluator: Any, tasks: Iterable[str]) -> list[Mapping]:
     kinds = [(metric, TASK_OF_METRIC_TYPE.get(metric['type'].rpartition('.')[2])) for metric in evaluator]
     chosen = [metric for metric, task in kinds if task is None or task in wanted]
     if not chosen:
-        raise ValueError(f'test_evaluator has no metric for {", ".join(wanted)}; add one or ask for other tasks.')
+        raise ValueError(f'test_evaluator has no metric for {", ".join(wanted)}; add one or choose other tasks.')
     return chosen
 
 
@@ -57,18 +57,18 @@ def for_testing(
     token_matrix: bool = False,
     show_dir: str | os.PathLike[str] | None = None,
     tta: bool = False,
-    answers_dir: str | os.PathLike[str] | None = None,
+    predictions_dir: str | os.PathLike[str] | None = None,
 ) -> Config:
     """Return a copy of ``cfg`` that can only be tested, for the given tasks.
 
     Args:
         cfg: A config of an experiment; its text branch and all of training are left out of the copy.
-        tasks: Answers to make and measure.
-        token: A task whose token makes all answers; None gives each answer its own.
-        token_matrix: Make every answer under every token.
+        tasks: Predictions to make and measure.
+        token: A task whose token makes all predictions; None gives each prediction its own.
+        token_matrix: Make every prediction under every token.
         show_dir: Folder for a picture of each image; None for none.
-        tta: Answer from several views of each photo, as the config's ``tta`` says.
-        answers_dir: Write the answers there for a benchmark's server and measure nothing.
+        tta: Predict from several views of each photo, as the config's ``tta`` says.
+        predictions_dir: Write the predictions there for a benchmark's server and measure nothing.
 
     Raises:
         ValueError: An unknown task, a config without test data, or options that exclude each other.
@@ -90,13 +90,13 @@ def for_testing(
     cfg.model.test_cfg = ConfigDict(
         (cfg.model.get('test_cfg') or {}) | {'tasks': tasks, 'token': None if token is None else check_task(token)}
     )
-    _need_no_more_than(cfg.test_dataloader.dataset, tasks if answers_dir is None else ())
-    if answers_dir is None:
+    _need_no_more_than(cfg.test_dataloader.dataset, tasks if predictions_dir is None else ())
+    if predictions_dir is None:
         cfg.test_evaluator = select_metrics(cfg.test_evaluator, tasks)
     else:
         dataset = cfg.test_dataloader.dataset
         ann_file = str(Path(dataset.get('data_root') or '') / dataset.ann_file)
-        writer = {'folder': str(answers_dir), 'ann_file': ann_file, 'layout': layout_of(dataset.type)}
+        writer = {'folder': str(predictions_dir), 'ann_file': ann_file, 'layout': layout_of(dataset.type)}
         cfg.test_evaluator = [ConfigDict(type='FormatAnswers', **writer)]
     cfg.test_cfg = {'type': 'TokenMatrixLoop' if token_matrix else 'TestLoop'}
     if tta:
@@ -138,7 +138,7 @@ def use_views(cfg: Config) -> None:
     cfg.model = ConfigDict(type='TestTimeViews', module=cfg.model, test_side=resizing[0]['size'], **cfg.tta)
 
 
-def write_answers(
+def write_predictions(
     cfg: Config,
     weights: str | os.PathLike[str],
     folder: str | os.PathLike[str],
@@ -147,15 +147,15 @@ def write_answers(
     token: str | None = None,
     tta: bool = False,
 ) -> int:
-    """Answer the config's test data, which need no annotations, and write files for a benchmark's server.
+    """Predict for the config's test data, which need no annotations, and write files for a benchmark's server.
 
     Args:
         cfg: The config, with ``work_dir`` set.
         weights: As for :func:`evaluate`.
         folder: Where to; see :class:`FormatAnswers`.
-        tasks: Answers to make.
-        token: A task whose token makes all answers; None as for :func:`evaluate`.
-        tta: Answer from several views of each photo.
+        tasks: Predictions to make.
+        token: A task whose token makes all predictions; None as for :func:`evaluate`.
+        tta: Predict from several views of each photo.
 
     Returns:
         The number of images.
@@ -166,7 +166,7 @@ def write_answers(
     """
     _check_weights(weights)
     token = token or token_of(cfg)
-    runner, _ = build_runner(for_testing(cfg, tasks, token, tta=tta, answers_dir=folder), weights)
+    runner, _ = build_runner(for_testing(cfg, tasks, token, tta=tta, predictions_dir=folder), weights)
     runner.test()
     return len(runner.test_dataloader.dataset)
 
@@ -195,14 +195,14 @@ def evaluate(
         weights: ``.safetensors`` or a checkpoint of mmengine.
         config_name: What ``results.json`` names as config; its stem is the model's name.
         out: Results file (default: ``results.json`` in the work dir).
-        tasks: Answers to make and measure.
-        token: A task whose token makes all answers; None leaves it to ``model.test_cfg.token``, and where that is None
-            too each answer has its own.
-        token_matrix: Make and measure every answer under every token.
+        tasks: Predictions to make and measure.
+        token: A task whose token makes all predictions; None leaves it to ``model.test_cfg.token``, and where that is
+            None too each prediction has its own.
+        token_matrix: Make and measure every prediction under every token.
         show_dir: Folder for a picture of each image; None for none.
         report: Folder for the report of segments; None for none.
         report_images: How many images its page shows by each order.
-        tta: Answer from several views of each photo; ``results.json`` names it among the options.
+        tta: Predict from several views of each photo; ``results.json`` names it among the options.
         dtype: Number format of the network, as for :class:`OneFormerInferencer`; ``results.json`` names it among the
             options if it is not fp32.
         compile: Compile the network; named likewise.

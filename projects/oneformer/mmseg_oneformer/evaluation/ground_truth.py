@@ -51,7 +51,7 @@ class InstanceTruth(NamedTuple):
 
     Attributes:
         sizes: (height, width) of each image by its id.
-        annotations: COCO annotations (without ids) of each image by its id, of the classes asked for.
+        annotations: COCO annotations (without ids) of each image by its id, of the requested classes.
     """
 
     sizes: dict[Any, tuple[int, int]]

@@ -47,7 +47,7 @@ def instance_truth(truth: PanopticTruth) -> list[dict]:
     return annotations
 
 
-def instance_answers(instances: Mapping[str, Any]) -> list[dict]:
+def instance_predictions(instances: Mapping[str, Any]) -> list[dict]:
     """Return one COCO result (without ids) for each predicted instance.
 
     Args:
@@ -118,8 +118,8 @@ class InstanceAP(Metric):
         """Encode one batch; keeps run-length codes only."""
         things = set(self.dataset_meta['thing_ids'])
         for sample in data_samples:
-            answers = instance_answers(sample['pred_instances'])
-            strangers = {answer['category_id'] for answer in answers} - things
+            predictions = instance_predictions(sample['pred_instances'])
+            strangers = {prediction['category_id'] for prediction in predictions} - things
             if strangers:
                 raise ValueError(
                     f'{describe(sample)}: instances of class {min(strangers)} were predicted, which is no thing of '
@@ -128,17 +128,17 @@ class InstanceAP(Metric):
             annotations = [] if self.ann_file else instance_truth(panoptic_truth(sample))
             height, width = sample['ori_shape'][:2]
             image = {'id': sample['img_id'], 'height': int(height), 'width': int(width)}
-            self.results.append((image, annotations, answers))
+            self.results.append((image, annotations, predictions))
 
     def compute_metrics(self, results: list[tuple[dict, list[dict], list[dict]]]) -> dict[str, float]:
         """Run COCOeval over all images and log the AP of each class."""
-        images, answers = [image for image, _, _ in results], [found for _, _, found in results]
+        images, predictions = [image for image, _, _ in results], [found for _, _, found in results]
         self.class_values = {}
         truth = self._truth_of(self.ann_file, images) if self.ann_file else [derived for _, derived, _ in results]
-        metrics = self._measure(images, truth, answers, '')
+        metrics = self._measure(images, truth, predictions, '')
         original = self.original_ann_file
         if original and Path(original).is_file():
-            metrics |= self._measure(images, self._truth_of(original, images), answers, '_instance')
+            metrics |= self._measure(images, self._truth_of(original, images), predictions, '_instance')
         elif original:
             print_log(f'AP_instance is not measured: there is no {original}.', logger='current')
         return metrics
@@ -159,12 +159,12 @@ class InstanceAP(Metric):
         return [truth.annotations.get(image['id'], []) for image in images]
 
     def _measure(
-        self, images: Sequence[dict], truth: Sequence[list[dict]], answers: Sequence[list[dict]], suffix: str
+        self, images: Sequence[dict], truth: Sequence[list[dict]], predictions: Sequence[list[dict]], suffix: str
     ) -> dict[str, float]:
         """Return the results of every IoU type; ``suffix`` ends their names."""
         metrics: dict[str, float] = {}
         for iou_type in self.iou_types:
-            found = [[_with_area(answer, iou_type) for answer in of_image] for of_image in answers]
+            found = [[_with_area(prediction, iou_type) for prediction in of_image] for of_image in predictions]
             evaluation = COCOeval_faster(self._index(images, truth), self._index(images, found), iou_type)
             evaluation.params.imgIds = list(range(len(images)))
             evaluation.params.catIds = list(self.dataset_meta['thing_ids'])
@@ -178,7 +178,7 @@ class InstanceAP(Metric):
         return metrics
 
     def _index(self, images: Sequence[dict], entries: Sequence[Sequence[dict]]) -> COCO:
-        """Return a COCO object over the images, numbered by position, with the annotations or answers of each."""
+        """Return a COCO object over the images, numbered by position, with the annotations or predictions of each."""
         annotations = [entry | {'image_id': place} for place, of_image in enumerate(entries) for entry in of_image]
         for number, annotation in enumerate(annotations, start=1):
             annotation['id'] = number  # COCOeval takes annotation 0 for "no match", so numbers begin at 1
@@ -208,8 +208,8 @@ class InstanceAP(Metric):
         print_log(f'{names[0]} of each class\n{format_table(["class", *names], rows)}', logger='current')
 
 
-def _with_area(answer: dict, iou_type: str) -> dict:
+def _with_area(prediction: dict, iou_type: str) -> dict:
     """Return a result with what COCO's own loader adds: an area of the kind compared."""
-    width, height = answer['bbox'][2:]
-    area = float(mask_api.area(answer['segmentation'])) if iou_type == 'segm' else width * height
-    return answer | {'area': area, 'iscrowd': 0}
+    width, height = prediction['bbox'][2:]
+    area = float(mask_api.area(prediction['segmentation'])) if iou_type == 'segm' else width * height
+    return prediction | {'area': area, 'iscrowd': 0}

@@ -1,4 +1,4 @@
-"""Which predicted segment answers which annotated one: the rules of panopticapi, for one image.
+"""Which predicted segment matches which annotated one: the rules of panopticapi, for one image.
 
 The protocol sorts both maps. Here both hold small contiguous indices, so one joint ``bincount`` counts every overlap of
 an image. Panoptic quality, the report of segments and their confusion all count what is decided here.
@@ -65,8 +65,8 @@ def match_segments(
     """
     if gt_map.shape != pred_map.shape:
         raise ValueError(
-            f'the prediction is {pred_map.shape} and the annotation {gt_map.shape} pixels (height, width); answers '
-            'must be rescaled to the original size before they are measured.'
+            f'the prediction is {pred_map.shape} and the annotation {gt_map.shape} pixels (height, width); '
+            'predictions must be rescaled to the original size before they are measured.'
         )
     gt_label = _labels((segment['label'] for segment in gt_segments), num_classes, 'annotation')
     pred_label = _labels((segment['category_id'] for segment in pred_segments), num_classes, 'prediction')

@@ -46,8 +46,8 @@ def class_areas(truth: np.ndarray, prediction: np.ndarray, num_classes: int, voi
     """
     if truth.shape != prediction.shape:
         raise ValueError(
-            f'the prediction is {prediction.shape} and the annotation {truth.shape} pixels (height, width); answers '
-            'must be rescaled to the original size before they are measured.'
+            f'the prediction is {prediction.shape} and the annotation {truth.shape} pixels (height, width); '
+            'predictions must be rescaled to the original size before they are measured.'
         )
     if min(truth.min(initial=0), prediction.min(initial=0)) < 0:
         raise ValueError('a class map holds negative numbers; write void as a number past the classes.')

@@ -1,4 +1,4 @@
-"""Pictures of the answers while they are measured."""
+"""Pictures of the predictions while they are measured."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..visualization import draw_sample, draw_tokens
 
 @HOOKS.register_module()
 class SavePictures(Hook):
-    """Writes photo, annotation and answers of every test image side by side; with a token matrix, a row a token.
+    """Writes photo, annotation and predictions of every test image side by side; with a token matrix, a row a token.
 
     Args:
         out_dir: Folder of the PNGs, named like the photos. Photos of the same name in different folders get the image

@@ -15,7 +15,7 @@ from ..files import file_digest, write_atomic
 from ..text_table import format_table, plain_number
 
 OWN = 'own'
-"""Stands for the paper's rule: every answer from its own token (PQ panoptic, AP instance, mIoU semantic)."""
+"""Stands for the paper's rule: every prediction from its own token (PQ panoptic, AP instance, mIoU semantic)."""
 
 METRICS_OF_TASK = {
     'panoptic': tuple(name + group for group in ('', '_th', '_st') for name in ('PQ', 'SQ', 'RQ')),
@@ -36,7 +36,7 @@ ClassNumbers = Mapping[str, Mapping[str, float | None]]
 
 
 def task_of_metric(name: str) -> str | None:
-    """Return the task whose answer the metric ``name`` measures (a prefix up to '/' is ignored), or None if unknown."""
+    """Return the task whose prediction the metric ``name`` measures (a prefix up to '/' is ignored), or None."""
     plain = name.rpartition('/')[2]
     return next((task for task, names in METRICS_OF_TASK.items() if plain in names), None)
 

@@ -28,7 +28,9 @@ class SavedPredictions:
     def __init__(self, folder: str | os.PathLike[str], classes: Sequence[str]) -> None:
         self.folder, self.num_classes = Path(folder), len(classes)
         if not self.folder.is_dir():
-            raise FileNotFoundError(f'There is no folder {folder}; write answers there by tools/infer.py --out-dir.')
+            raise FileNotFoundError(
+                f'There is no folder {folder}; write predictions there by tools/infer.py --out-dir.'
+            )
         self.panoptic: dict[str, Mapping[str, Any]] = {}
         self.label_of: dict[int, int] = {}
         path = self.folder / 'panoptic.json'
@@ -42,10 +44,10 @@ class SavedPredictions:
             self.panoptic = {names[annotation['image_id']]: annotation for annotation in content['annotations']}
 
     def add_to(self, sample: BaseDataElement, kinds: Sequence[str]) -> None:
-        """Put the answers of the given kinds into a data sample.
+        """Put the predictions of the given kinds into a data sample.
 
         Raises:
-            ValueError: The folder lacks an answer, or a PNG and its table contradict each other.
+            ValueError: The folder lacks a prediction, or a PNG and its table contradict each other.
         """
         stem = Path(sample.img_path).stem
         if 'semantic' in kinds:
@@ -57,7 +59,7 @@ class SavedPredictions:
     def _panoptic(self, stem: str) -> PixelData:
         if stem not in self.panoptic:
             raise ValueError(
-                f'{self.folder / "panoptic.json"} has no answer for {stem}; answer all photos of the split.'
+                f'{self.folder / "panoptic.json"} has no prediction for {stem}; predict all photos of the split.'
             )
         annotation = self.panoptic[stem]
         path = self._existing(annotation['file_name'])
@@ -66,21 +68,21 @@ class SavedPredictions:
             raise ValueError(f'{path} cannot be decoded; write it again.')
         table = []
         # Ids of files are colours and may be the number that stands for void in memory, so they are numbered anew.
-        answer = np.where(ids == 0, self.num_classes, -1).astype(np.int64)
+        prediction = np.where(ids == 0, self.num_classes, -1).astype(np.int64)
         for number, segment in enumerate(annotation['segments_info'], start=self.num_classes + 1):
-            answer[ids == segment['id']] = number
+            prediction[ids == segment['id']] = number
             table.append({'id': number, 'category_id': self.label_of[segment['category_id']]})
             if 'score' in segment:
                 table[-1]['score'] = segment['score']
-        if (answer < 0).any():
-            stray = int(ids[answer < 0][0])
+        if (prediction < 0).any():
+            stray = int(ids[prediction < 0][0])
             raise ValueError(
                 f'{path} has pixels of segment {stray}, which panoptic.json does not list; write it again.'
             )
-        return PixelData(sem_seg=answer[None], metainfo={'segments_info': table})
+        return PixelData(sem_seg=prediction[None], metainfo={'segments_info': table})
 
     def _existing(self, name: str) -> Path:
         path = self.folder / name
         if not path.is_file():
-            raise ValueError(f'There is no {path}; answer all photos of the split with this task.')
+            raise ValueError(f'There is no {path}; predict all photos of the split with this task.')
         return path

@@ -1,4 +1,4 @@
-"""Answers as the evaluations of the benchmarks take them: COCO's test-dev, the Cityscapes server, ADE20K's."""
+"""Predictions as the evaluations of the benchmarks take them: COCO's test-dev, the Cityscapes server, ADE20K's."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from ..files import atomic_path, write_atomic
 from ..run_lengths import decode_mask
 from .base import Metric
 from .ground_truth import describe, to_map
-from .instance_ap import instance_answers
+from .instance_ap import instance_predictions
 
 __all__ = ['LAYOUTS', 'FormatAnswers', 'layout_of']
 
@@ -30,7 +30,7 @@ def layout_of(dataset_type: str) -> str:
 
 @METRICS.register_module()
 class FormatAnswers(Metric):
-    """Writes each image's answers while they are made, and at the end the JSON files and the archives to upload.
+    """Writes each image's predictions while they are made, and at the end the JSON files and the archives to upload.
 
     * panoptic, COCO's format: ``panoptic_<split>_oneformer_results.json``, the folder of that name with a PNG an image
       (id = R + 256 G, 0 = void), and both as a ``.zip``; for Cityscapes ``cityscapes_panoptic_<split>`` likewise.
@@ -65,7 +65,7 @@ class FormatAnswers(Metric):
             raise ValueError(f'layout is one of {", ".join(LAYOUTS)}, not {layout!r}; choose one of them.')
         self.folder, self.layout = Path(folder), layout
         if self.folder.is_file():
-            raise ValueError(f'the answers need a folder, and {folder} is a file; choose another name.')
+            raise ValueError(f'the predictions need a folder, and {folder} is a file; choose another name.')
         if not Path(ann_file).is_file():
             raise FileNotFoundError(f'Annotation file {ann_file} does not exist; set data_root and ann_file.')
         self.id_of = {entry['name']: entry['id'] for entry in json.loads(Path(ann_file).read_bytes())['categories']}
@@ -128,12 +128,12 @@ class FormatAnswers(Metric):
         table = np.array([*values], np.uint8 if max(values) < 256 else np.uint16)
         return [self._save(f'semantic/{stem}.png', table[labels])]
 
-    def _write_panoptic(self, stem: str, answer: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    def _write_panoptic(self, stem: str, prediction: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
         """Write the segments of an image; also returns its entry of the JSON."""
-        ids = to_map(answer['sem_seg'])
+        ids = to_map(prediction['sem_seg'])
         table = np.zeros((int(ids.max()) + 1, 3), np.uint8)
         segments = []
-        for number, info in enumerate(answer['segments_info'], start=1):
+        for number, info in enumerate(prediction['segments_info'], start=1):
             table[info['id'], :2] = number % 256, number // 256
             category_id = self.id_of[self.dataset_meta['classes'][info['category_id']]]
             segments.append({'id': number, 'category_id': category_id})
@@ -143,21 +143,21 @@ class FormatAnswers(Metric):
     def _write_instances(self, stem: str, instances: Mapping[str, Any]) -> tuple[list[str], list[dict]]:
         """Return COCO's results of an image, or for Cityscapes write its files."""
         found = []
-        for answer in instance_answers(instances):
-            if mask_api.area(answer['segmentation']):
-                name = self.dataset_meta['classes'][answer['category_id']]
-                found.append(answer | {'category_id': self.id_of[name]})
+        for prediction in instance_predictions(instances):
+            if mask_api.area(prediction['segmentation']):
+                name = self.dataset_meta['classes'][prediction['category_id']]
+                found.append(prediction | {'category_id': self.id_of[name]})
         if self.layout != 'cityscapes':
-            for answer in found:
-                code = answer['segmentation']
-                answer['segmentation'] = {'size': list(code['size']), 'counts': code['counts'].decode()}
+            for prediction in found:
+                code = prediction['segmentation']
+                prediction['segmentation'] = {'size': list(code['size']), 'counts': code['counts'].decode()}
             return [], found
         files, lines = [f'instance/{stem}.txt'], []
-        for number, answer in enumerate(found):
+        for number, prediction in enumerate(found):
             mask = f'masks/{stem}_{number:03d}.png'
-            pixels = decode_mask(answer['segmentation']).astype(np.uint8) * 255
+            pixels = decode_mask(prediction['segmentation']).astype(np.uint8) * 255
             files.append(self._save(f'instance/{mask}', pixels))
-            lines.append(f'{mask} {answer["category_id"]} {answer["score"]:.6f}\n')
+            lines.append(f'{mask} {prediction["category_id"]} {prediction["score"]:.6f}\n')
         write_atomic(self.folder / files[0], ''.join(lines))
         return files, []
 

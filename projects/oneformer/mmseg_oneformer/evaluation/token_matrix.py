@@ -16,7 +16,7 @@ from mmengine.structures import BaseDataElement
 from ..tasks import TASKS, check_tasks
 from .results import format_results
 
-Answers = Mapping[str, Sequence[BaseDataElement]]
+Predictions = Mapping[str, Sequence[BaseDataElement]]
 
 
 class TokenEvaluator:
@@ -31,8 +31,8 @@ class TokenEvaluator:
         """All metrics of all tokens."""
         return [metric for evaluator in self.evaluators.values() for metric in evaluator.metrics]
 
-    def process(self, data_samples: Answers, data_batch: Any | None = None) -> None:
-        """Give each evaluator the answers under its token."""
+    def process(self, data_samples: Predictions, data_batch: Any | None = None) -> None:
+        """Give each evaluator the predictions under its token."""
         for token, evaluator in self.evaluators.items():
             evaluator.process(data_samples=data_samples[token], data_batch=data_batch)
 
@@ -56,7 +56,7 @@ def split_tokens(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
 
 @LOOPS.register_module()
 class TokenMatrixLoop(TestLoop):
-    """Test loop that measures every answer under every token; metrics are named ``token/metric``.
+    """Test loop that measures every prediction under every token; metrics are named ``token/metric``.
 
     The model needs ``predict_tokens``. Hooks get as ``outputs`` a mapping from token to data samples.
     """
@@ -84,7 +84,7 @@ class TokenMatrixLoop(TestLoop):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not hasattr(model, 'predict_tokens'):
             raise ValueError(
-                f'{type(model).__name__} has no task token and gives one set of answers; leave out --token-matrix.'
+                f'{type(model).__name__} has no task token and gives one set of predictions; leave out --token-matrix.'
             )
         self.evaluator: Any
         super().__init__(runner, dataloader, copy.deepcopy(evaluator), fp16)
@@ -100,7 +100,7 @@ class TokenMatrixLoop(TestLoop):
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: dict) -> None:
-        """Answer one batch under every token and give the answers to the metrics."""
+        """Predict for one batch under every token and give the predictions to the metrics."""
         self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)
         model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
         with autocast(enabled=self.fp16):

@@ -172,10 +172,10 @@ def report_config(
     """Return the report's part of ``test_evaluator``.
 
     Raises:
-        ValueError: The test gives no panoptic answer, or several.
+        ValueError: The test gives no panoptic prediction, or several.
     """
     if 'panoptic' not in tasks:
         raise ValueError('the report is about panoptic segments; add panoptic to --tasks or leave out --report.')
     if token_matrix:
-        raise ValueError('the report shows one answer an image; leave out --token-matrix, and choose by --token.')
+        raise ValueError('the report shows one prediction an image; leave out --token-matrix, and choose by --token.')
     return {'type': 'SegmentReport', 'folder': str(folder), 'num_images': num_images, 'title': title}
