@@ -154,7 +154,7 @@ def things_first(content):
         entry['id'] = number
 
 
-def test_ade20k__json_with_things_first_is_refused(load):
+def test_ade20k__json_with_things_first_is_rejected(load):
     with pytest.raises(ValueError, match=r"category 0 is 'bed' where the config has 'wall' as class 0"):
         load('ade20k', spoil=things_first)
 

@@ -164,7 +164,7 @@ def test_samples__tasks_are_those_of_the_source(config):
 def test_samples__renormalised_where_sources_state_nothing(config, train_pipeline):
     for source in config['sources']:
         source.pop('task_probs', None)
-    with pytest.raises(ValueError, match=r'masks/train is annotated for semantic alone and may be asked for instance'):
+    with pytest.raises(ValueError, match=r'masks/train is annotated for semantic alone and may be drawn for instance'):
         MixedDataset(**config)
     steps = [{**step, 'renormalise': True} if step['type'] == 'SampleTask' else step for step in train_pipeline]
     mixed = MixedDataset(**{**config, 'pipeline': steps})
@@ -278,7 +278,7 @@ def test_metainfo__of_a_config_without_the_files(config):
         (0, PanopticQuality, None),
     ],
 )
-def test_check_classes__metrics_that_the_annotation_cannot_answer(config, place, metric, message):
+def test_check_classes__metrics_that_the_annotation_does_not_support(config, place, metric, message):
     dataset = DATASETS.build({**config['sources'][place], 'pipeline': LOAD})
     evaluator = types.SimpleNamespace(metrics=[metric()])
     loop = types.SimpleNamespace(dataloader=types.SimpleNamespace(dataset=dataset), evaluator=evaluator)
@@ -304,7 +304,7 @@ def test_doctor__a_source_has_its_own_classes_and_the_steps_of_the_mix(config, d
     assert expected.classes is None and expected.thing_ids is None
 
 
-def test_browse__some_of_each_source_under_the_tasks_it_answers(load_tool, config, tmp_path, monkeypatch):
+def test_browse__some_of_each_source_under_the_tasks_it_supports(load_tool, config, tmp_path, monkeypatch):
     (tmp_path / 'mix.py').write_text(f'train_dataloader = dict(dataset={dict(type="MixedDataset", **config)!r})\n')
     tool = load_tool('analysis_tools/browse_dataset.py')
     pages = []

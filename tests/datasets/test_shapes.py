@@ -42,7 +42,7 @@ def test_write_shapes__seed_and_size(tmp_path):
 
 def test_write_shapes__complete_is_left_alone(tmp_path):
     out = tmp_path / 'shapes'
-    out.mkdir()  # An empty folder is nobody's.
+    out.mkdir()  # An empty folder holds no work.
     assert write_shapes(out, train=2, val=1)
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*')}
     assert not write_shapes(out, train=2, val=1)

@@ -301,7 +301,7 @@ def test_task_probabilities__and_the_shares_drawn(tasks, own, renormalise, expec
 
 
 def test_task_probabilities__all_tasks_draw_as_before():
-    """An annotation that answers everything leaves the stream of random numbers and its thresholds alone."""
+    """An annotation that supports every task leaves the stream of random numbers and its thresholds alone."""
     transform = SampleTask(dict(semantic=0.33, instance=0.33, panoptic=0.34), renormalise=True)
     assert transform.probs_for(TASKS, None, 'x') is transform.probs
 
@@ -309,13 +309,13 @@ def test_task_probabilities__all_tasks_draw_as_before():
 @pytest.mark.parametrize(
     ('probs', 'message'),
     [
-        (None, r'seg is annotated for semantic alone and may be asked for instance'),
-        (dict(panoptic=0.5, semantic=0.5), r'may be asked for panoptic'),
+        (None, r'seg is annotated for semantic alone and may be drawn for instance'),
+        (dict(panoptic=0.5, semantic=0.5), r'may be drawn for panoptic'),
         (dict(semantic=0.5), r'task_probs of .*seg: probabilities must sum to 1'),
         (dict(depth=1.0), 'unknown task'),
     ],
 )
-def test_tasks__asked_for_what_cannot_be_answered(semantic, probs, message):
+def test_tasks__drawn_for_what_is_unsupported(semantic, probs, message):
     """Before a single photo is read."""
     with pytest.raises(ValueError, match=message):
         SemanticDataset(**{**semantic, 'pipeline': TRAIN, 'data_root': semantic['data_root']}, task_probs=probs)
@@ -324,7 +324,7 @@ def test_tasks__asked_for_what_cannot_be_answered(semantic, probs, message):
 def test_tasks__none_is_left(objects):
     _, write = objects
     alone = [*LOAD, dict(type='SampleTask', probs=dict(semantic=1.0), renormalise=True)]
-    with pytest.raises(ValueError, match='annotated for instance alone and may be asked for semantic'):
+    with pytest.raises(ValueError, match='annotated for instance alone and may be drawn for semantic'):
         InstanceDataset(**{**write(), 'pipeline': alone})
 
 

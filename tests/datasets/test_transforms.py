@@ -292,7 +292,7 @@ def test_types__resolve_in_both_scopes():
             TRANSFORMS.build(step)
 
 
-def test_decode_ids__16_bits_are_refused():
+def test_decode_ids__16_bits_are_rejected():
     data = cv2.imencode('.png', np.full((2, 2, 3), 300, np.uint16))[1].tobytes()
     with pytest.raises(ValueError, match='16 bits'):
         decode_ids(data)

@@ -104,7 +104,7 @@ def test_train__a_source_asked_for_what_it_cannot_answer(call_tool, config, caps
     options = ('--cfg-options', 'train_dataloader.dataset.sources.1.task_probs=None')
     assert call_tool('train.py', config, '--work-dir', 'w', *options) == 2
     (sentence,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
-    assert 'masks/train is annotated for semantic alone and may be asked for instance; set task_probs=' in sentence
+    assert 'masks/train is annotated for semantic alone and may be drawn for instance; set task_probs=' in sentence
 
 
 def test_train__classes_of_the_mix_and_of_the_model(call_tool, config, capsys):

@@ -210,7 +210,7 @@ class OneFormerInferencer:
 
         Args:
             batch: Smaller ones are padded to the largest; those of one ``network_size`` are not.
-            tokens: The task tokens that may be asked for.
+            tokens: The task tokens that predictions may need.
         """
         data = {'inputs': [one.pixels for one in batch], 'data_samples': [one.sample for one in batch]}
         with torch.inference_mode():

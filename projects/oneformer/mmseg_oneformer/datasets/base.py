@@ -1,10 +1,10 @@
 """What data sets of every kind share.
 
 Decisions:
-* A kind of annotation can answer some of the three tasks and no others. A data set says which; drawing a task that it
-  cannot answer is an error before training starts, and how often the others are drawn is stated in the config.
-* Faults in the data are errors. The base class answers a broken image by drawing another one, which would hide them.
-* A sample asked for by ``(pass, index)`` draws its augmentation from (seed, pass, index) alone, so that it is the same
+* A kind of annotation supports some of the three tasks and no others. A data set says which; drawing a task that it
+  does not support is an error before training starts, and how often the others are drawn is stated in the config.
+* Faults in the data are errors. The base class replaces a broken image by another one, which would hide them.
+* A sample requested by ``(pass, index)`` draws its augmentation from (seed, pass, index) alone, so that it is the same
   with any number of loader workers and after a resume.
 """
 
@@ -27,7 +27,7 @@ class SegmentationDataset(BaseDataset):
     """Photos with annotations of one kind.
 
     Attributes:
-        tasks: What the annotation can answer.
+        tasks: Those that the annotation supports.
 
     Args:
         seed: Of the augmentation. ``PassSampler`` replaces it by the run's seed.
@@ -53,7 +53,7 @@ class SegmentationDataset(BaseDataset):
         """Read the annotations, once.
 
         Raises:
-            ValueError: ``SampleTask`` may draw a task that the annotations cannot answer, or they are faulty.
+            ValueError: ``SampleTask`` may draw a task that the annotations do not support, or they are faulty.
         """
         if not self._fully_initialized:
             for step in self.pipeline.transforms:
@@ -63,7 +63,7 @@ class SegmentationDataset(BaseDataset):
         check_class_names(self._metainfo['classes'], self.name)
 
     def tasks_of(self, key: int | tuple[int, int]) -> tuple[str, ...]:
-        """Tasks that sample ``key`` can be asked for."""
+        """Tasks that sample ``key`` can be drawn for."""
         return self.tasks
 
     def give_classes(

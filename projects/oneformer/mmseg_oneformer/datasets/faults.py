@@ -18,7 +18,7 @@ class SegmentFault(NamedTuple):
     """As the entry gives it; None where it gives none."""
     what: str
     """What is wrong, to be read behind "segment <id>"."""
-    cure: str
+    remedy: str
 
 
 def category_faults(
@@ -66,14 +66,14 @@ def segment_faults(table: Sequence[Any], known: Collection[Any]) -> Iterator[Seg
             given = segment.get('id') if isinstance(segment, Mapping) else None
             yield SegmentFault('entry-incomplete', given, 'lacks "id" or "category_id"', 'write both, as numbers')
             continue
-        cure = 'give every segment of an image its own id from 1 up'
+        remedy = 'give every segment of an image its own id from 1 up'
         if unknown:
             what = f'has category {category}, which "categories" does not list'
             yield SegmentFault('unknown-category', number, what, 'add it there')
         if number == 0:
-            yield SegmentFault('segment-id-invalid', number, 'has the id of void', cure)
+            yield SegmentFault('segment-id-invalid', number, 'has the id of void', remedy)
         elif not 0 < number <= MAX_ID:
-            yield SegmentFault('segment-id-invalid', number, f'has an id outside of 1 to {MAX_ID}', cure)
+            yield SegmentFault('segment-id-invalid', number, f'has an id outside of 1 to {MAX_ID}', remedy)
         if number in seen:
-            yield SegmentFault('segment-id-twice', number, 'appears twice', cure)
+            yield SegmentFault('segment-id-twice', number, 'appears twice', remedy)
         seen.add(number)

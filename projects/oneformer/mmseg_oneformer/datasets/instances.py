@@ -116,7 +116,7 @@ class InstanceDataset(SegmentationDataset):
         }
 
     def filter_data(self) -> list[dict]:
-        """Leave out photos without objects where ``filter_empty`` asks for it; never at test time."""
+        """Leave out photos without objects where ``filter_empty`` says so; never at test time."""
         if self.test_mode or not self.filter_empty:
             return self.data_list
         kept = [info for info in self.data_list if any(not entry['iscrowd'] for entry in info['outlines'])]

@@ -4,8 +4,8 @@ Decisions:
 * The model has one list of classes, and every source is mapped into it by name. A source may know fewer. What a source
   does not annotate is void there: no target covers it, so it is background to every mask that is matched, and a query
   that finds something there is taught "no object". The reference code treats void so. Across kinds of annotation
-  nothing wrong is taught by it, since a photo is asked for its own task only: objects alone say nothing against stuff
-  in a panoptic answer. Among sources of the *same* task it is, where photos show classes that they do not annotate.
+  nothing wrong is taught by it, since a photo is drawn for its own task only: objects alone say nothing against stuff
+  in a panoptic prediction. Among sources of the *same* task it is, where photos show classes that they do not annotate.
 * Weights are shares of the samples. A pass is as long as all sources together and holds the same number of samples of
   a source every time; each source goes through its photos in passes of its own, in an order of its own.
 * Which photo a key ``(pass, index)`` of ``PassSampler`` means is computed from the seed, nothing is counted: a resumed
@@ -42,7 +42,7 @@ class MixedDataset(Dataset):
         lazy_init: Read no annotations yet.
 
     Raises:
-        ValueError: A source is no such data set, is not for training or cannot answer what it is asked for, its classes
+        ValueError: A source is no such data set, is not for training or does not support its tasks, its classes
             do not fit, or a weight leaves it no sample.
     """
 
@@ -142,7 +142,7 @@ class MixedDataset(Dataset):
         return number, own_pass, int(_order(source.seed, own_pass, len(source))[place])
 
     def tasks_of(self, key: int | tuple[int, int]) -> tuple[str, ...]:
-        """Tasks that sample ``key`` can be asked for."""
+        """Tasks that sample ``key`` can be drawn for."""
         pass_number, index = key if isinstance(key, tuple | list) else (0, key)
         return self.sources[self.locate(pass_number, index)[0]].tasks
 

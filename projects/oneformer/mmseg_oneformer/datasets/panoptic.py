@@ -24,7 +24,7 @@ class PanopticDataset(SegmentationDataset):
 
     A data info holds ``img_id``, ``img_path`` and, where the JSON has annotations, ``seg_map_path`` and
     ``segments_info``: a list of ``dict(id, label, isthing, iscrowd)`` with the id of the PNG and the contiguous class
-    index, and ``area`` where that is asked for; also what ``truth_paths`` adds.
+    index, and ``area`` where that is requested; also what ``truth_paths`` adds.
 
     Args:
         ann_file: The JSON, relative to ``data_root`` unless absolute.
@@ -131,7 +131,7 @@ class PanopticDataset(SegmentationDataset):
                 )
 
     def filter_data(self) -> list[dict]:
-        """Leave out photos without things where ``filter_empty`` asks for it; never at test time."""
+        """Leave out photos without things where ``filter_empty`` says so; never at test time."""
         if self.test_mode or not self.filter_empty:
             return self.data_list
         kept = [
@@ -163,7 +163,8 @@ class PanopticDataset(SegmentationDataset):
     ) -> list[dict]:
         for fault in segment_faults(annotation['segments_info'], label_of):
             raise ValueError(
-                f'{self.ann_file}: segment {fault.segment_id} of {annotation["file_name"]} {fault.what}; {fault.cure}.'
+                f'{self.ann_file}: segment {fault.segment_id} of {annotation["file_name"]} {fault.what}; '
+                f'{fault.remedy}.'
             )
         table = []
         for segment in annotation['segments_info']:

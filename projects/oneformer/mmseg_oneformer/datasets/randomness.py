@@ -14,7 +14,7 @@ def keyed_randomness(*key: int) -> Iterator[None]:
     """Seed Python's and NumPy's global generators from ``key`` and put their states back afterwards.
 
     OpenMMLab's transforms draw from these two generators. A sample drawn under (seed, pass, index) is thus the same
-    whether the main process or any loader worker makes it, and making it disturbs nobody else's numbers.
+    whether the main process or any loader worker makes it, and making it disturbs no other numbers.
 
     Args:
         *key: Non-negative integers.

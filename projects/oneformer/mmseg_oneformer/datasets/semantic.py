@@ -22,7 +22,7 @@ class SemanticDataset(SegmentationDataset):
 
     Args:
         metainfo: ``classes``, in the order of the values; if wished ``thing_ids`` (default: none), which matter for a
-            model that answers other tasks too, and ``palette``.
+            model of other tasks too, and ``palette``.
         ann_file: Text file that lists the photos to take, without suffix, one a line; default: all.
         data_root: Folder that the other paths are relative to.
         data_prefix: ``img``: folder of the photos; ``seg``: folder of the PNGs, named like the photos.

@@ -28,7 +28,7 @@ class Rule(NamedTuple):
     name: str
     severity: Severity
     meaning: str
-    cure: str
+    remedy: str
     fix: str = ''
     """What ``--fix`` does; empty: nothing."""
 
@@ -309,5 +309,5 @@ def rules_table() -> str:
     """All rules as a Markdown table, the one of docs/dataset_doctor.md."""
     lines = ['| rule | | what it means | what to do | `--fix` |', '|---|---|---|---|---|']
     for rule in _ALL:
-        lines.append(f'| `{rule.name}` | {rule.severity} | {rule.meaning} | {rule.cure} | {rule.fix or "-"} |')
+        lines.append(f'| `{rule.name}` | {rule.severity} | {rule.meaning} | {rule.remedy} | {rule.fix or "-"} |')
     return '\n'.join(lines)

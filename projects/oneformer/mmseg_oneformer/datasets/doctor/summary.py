@@ -103,7 +103,7 @@ def _rule_details(examination: Examination) -> Iterator[str]:
         if entry.count > EXAMPLES:
             lines.append(f'  ... and {entry.count - EXAMPLES} more')
         if rule.severity != 'note':
-            lines.append(f'  -> {rule.cure}')
+            lines.append(f'  -> {rule.remedy}')
         yield '\n'.join(lines)
 
 
@@ -120,7 +120,7 @@ def _rule_dict(examination: Examination, name: str, entry: RuleCount) -> dict[st
         'images': entry.images,
         'share': None if share is None else share / 100,
         'meaning': rule.meaning,
-        'cure': rule.cure,
+        'cure': rule.remedy,
         'fix': rule.fix,
         'findings': [
             {'image_id': one.image_id, 'file': one.file, 'segment_id': one.segment_id, 'text': one.text}

@@ -61,7 +61,7 @@ class _Sized(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomPanopticCrop(_Sized):
-    """Cut out a random part; a side that is shorter than asked for stays whole, without padding.
+    """Cut out a random part; a side that is shorter than requested stays whole, without padding.
 
     The reference's crop with an area limit per class has the limit 1.0, which never rejects: this plain crop.
     """

@@ -21,8 +21,8 @@ class LoadPanopticIds(BaseTransform):
 
     ``results['gt_seg_map']`` becomes (H, W) int32: 0 = void, k = entry k (counted from 1) of
     ``results['segments_info']``. The annotation is what the data set names: a PNG of segment ids, a semantic PNG
-    (``SemanticDataset``) or outlines of objects (``InstanceDataset``). Without one, as when a plain photo is to be
-    answered, nothing happens.
+    (``SemanticDataset``) or outlines of objects (``InstanceDataset``). Without one, as for the prediction of a
+    plain photo, nothing happens.
 
     In training it stands before the resizing, so that the map takes part in it; in testing behind it, so that the map
     keeps the size of the photo on disk.
@@ -96,14 +96,14 @@ def check_size(what: str, size: tuple[int, ...], results: Mapping[str, Any]) -> 
     if photo_size is None or size == tuple(photo_size[:2]):
         return
     turned = size == tuple(photo_size[:2])[::-1]
-    cure = (
+    remedy = (
         'the photo is turned by its EXIF orientation: save it without, or turn the map'
         if turned
         else 'scale the map by nearest neighbour or find the right photo'
     )
     raise ValueError(
         f'{what} is {size[1]}x{size[0]} but its photo {results.get("img_path", "")} '
-        f'is {photo_size[1]}x{photo_size[0]} (width x height); {cure}.'
+        f'is {photo_size[1]}x{photo_size[0]} (width x height); {remedy}.'
     )
 
 

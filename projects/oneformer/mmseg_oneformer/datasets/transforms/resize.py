@@ -1,7 +1,7 @@
 """Resizing as the reference does it: the photo by PIL's filter with antialiasing, the map by its nearest pixel centre.
 
 OpenCV's bilinear takes four pixels whatever the factor, which shows when a photo shrinks, and mmcv's PIL backend
-refuses int32 maps.
+does not take int32 maps.
 """
 
 from collections.abc import Sequence

@@ -20,14 +20,14 @@ __all__ = ['SampleTask', 'TargetMasks', 'TaskTargets', 'target_masks', 'task_tar
 class SampleTask(BaseTransform):
     """Draw the task that a training image is for: joint training samples all three uniformly.
 
-    A data set whose annotation cannot answer every task says so in ``tasks`` of the results. Its own ``task_probs``
+    A data set whose annotation does not support every task says so in ``tasks`` of the results. Its own ``task_probs``
     come before the ones given here.
 
     Args:
         probs: Probability of each task, summing to 1; a task that is not named is never drawn. The reference states
             cumulative thresholds instead and so misses instance in two of its Mapillary configs.
-        renormalise: For an image that cannot answer all of these tasks, draw among those it can, in the proportions of
-            ``probs``. By default such an image is an error.
+        renormalise: For an image that does not support all of these tasks, draw among those it does, in the
+            proportions of ``probs``. By default such an image is an error.
     """
 
     def __init__(self, probs: Mapping[str, float], renormalise: bool = False) -> None:
@@ -40,23 +40,23 @@ class SampleTask(BaseTransform):
         """Probability of each task for the images of one source, summing to 1.
 
         Args:
-            tasks: What its annotation can answer.
+            tasks: Those that its annotation supports.
             task_probs: Probabilities of its own, or None.
             source: Its name, for the error.
 
         Raises:
-            ValueError: A task may be drawn that it cannot answer, or none that it can.
+            ValueError: A task may be drawn that it does not support, or none that it does.
         """
         probs = self.probs if task_probs is None else checked_probs(task_probs, f'task_probs of {source}')
-        answerable = {task: prob for task, prob in probs.items() if task in tasks}
-        if len(answerable) == len(probs):
+        supported = {task: prob for task, prob in probs.items() if task in tasks}
+        if len(supported) == len(probs):
             return probs
-        if task_probs is None and self.renormalise and answerable:
-            total = sum(answerable.values())
-            return {task: prob / total for task, prob in answerable.items()}
-        refused = next(task for task in probs if task not in tasks)
+        if task_probs is None and self.renormalise and supported:
+            total = sum(supported.values())
+            return {task: prob / total for task, prob in supported.items()}
+        unsupported = next(task for task in probs if task not in tasks)
         raise ValueError(
-            f'{source} is annotated for {" and ".join(tasks)} alone and may be asked for {refused}; set task_probs='
+            f'{source} is annotated for {" and ".join(tasks)} alone and may be drawn for {unsupported}; set task_probs='
             f'{dict.fromkeys(tasks, 1 / len(tasks))} of this data set, or SampleTask(renormalise=True) with one of its '
             'tasks among the probs.'
         )
