@@ -126,6 +126,6 @@ def test_contrastive__weight(build, make_batch, losses):
         ({'text_mapper__num_context': 12}, 'num_context'),
     ],
 )
-def test_switch__unknown_value_is_refused_by_name(build, change, message):
+def test_switch__unknown_value_is_rejected_by_name(build, change, message):
     with pytest.raises(ValueError, match=message):
         build(**change)

@@ -42,5 +42,5 @@ def test_two_images_in_turn__equal_two_at_once_with_as_many_targets(build, make_
 
 @pytest.mark.parametrize(('num_targets', 'auxiliary'), [((4, 1), []), ((3, 3), [{'type': 'ContrastiveLoss'}])])
 def test_two_images_in_turn__differ_by_normalisation_and_contrast(build, make_batch, num_targets, auxiliary):
-    """As the page says: so that nobody has to find out."""
+    """As the page says: so that no user has to find out."""
     assert largest_difference(build, make_batch, num_targets, criterion__auxiliary=auxiliary) > 1e-3

@@ -250,7 +250,7 @@ def test_auxiliary__two_of_one_name():
 
 
 @pytest.mark.parametrize(
-    ('old', 'cure'),
+    ('old', 'remedy'),
     [
         ({'contrastive': None}, r'auxiliary=\[\]\)'),
         ({'contrastive': 'query'}, r"\[dict\(type='ContrastiveLoss', level='query', weight=0.5\)\]"),
@@ -262,6 +262,6 @@ def test_auxiliary__two_of_one_name():
         ({'contrastiv': 'query'}, 'no option contrastiv'),
     ],
 )
-def test_criterion__options_of_earlier_versions_get_a_cure(old, cure):
-    with pytest.raises(ValueError, match=cure):
+def test_criterion__options_of_earlier_versions_get_a_remedy(old, remedy):
+    with pytest.raises(ValueError, match=remedy):
         OneFormerCriterion(num_classes=K, **old)

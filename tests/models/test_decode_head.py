@@ -66,26 +66,26 @@ def batch(photos):
     return {'inputs': [torch.from_numpy(photo).permute(2, 0, 1) for photo in photos], 'data_samples': samples}
 
 
-def answer(model, photos):
+def predict(model, photos):
     with torch.no_grad():
         return [sample.pred_sem_seg.data[0].numpy() for sample in model.test_step(batch(photos))]
 
 
 @pytest.mark.parametrize('width', [96, 110], ids=['exact', 'padded'])
-def test_predict__equals_the_semantic_answer_of_oneformer(segmentor, infer, width):
+def test_predict__equals_the_semantic_prediction_of_oneformer(segmentor, infer, width):
     photos = [scene(width, seed)[0][:96].copy() for seed in range(2)]
     assert infer.cfg.test_dataloader.dataset.pipeline[1].size == 96  # So both networks get the photos as they are.
-    for found, photo in zip(answer(segmentor, photos), photos, strict=True):
+    for found, photo in zip(predict(segmentor, photos), photos, strict=True):
         assert np.array_equal(found, infer(photo, 'semantic', channel_order='bgr')[0].semantic)
 
 
 def test_predict__windows(segmentor, monkeypatch):
     photo = scene(96)[0]
-    (whole,) = answer(segmentor, [photo])
+    (whole,) = predict(segmentor, [photo])
     monkeypatch.setattr(segmentor, 'test_cfg', ConfigDict(mode='slide', crop_size=(96, 96), stride=(64, 64)))
-    assert np.array_equal(answer(segmentor, [photo])[0], whole)
+    assert np.array_equal(predict(segmentor, [photo])[0], whole)
     monkeypatch.setattr(segmentor, 'test_cfg', ConfigDict(mode='slide', crop_size=(64, 64), stride=(32, 32)))
-    (windows,) = answer(segmentor, [photo])
+    (windows,) = predict(segmentor, [photo])
     assert 0.7 < (windows == whole).mean() < 1
 
 
@@ -129,6 +129,6 @@ def test_targets__one_for_each_class():
         head.targets(labels.clamp(max=4))
 
 
-def test_one_class__is_refused():
+def test_one_class__is_rejected():
     with pytest.raises(ValueError, match='num_classes=1; name the background too'):
         OneFormerDecodeHead(1, {})

@@ -58,7 +58,7 @@ def test_model__every_tensor_is_on_the_gpu(build, monkeypatch, switch):
         targets = Targets(torch.zeros(2, 64, 96, dtype=torch.int16, device='cuda'), labels, TASKS[:2])
         text_queries = None if model.text_mapper is None else model.text_mapper(TEXTS)
         losses = model.criterion(output, targets, text_queries)
-        answers = model.head(features, [TASKS] * 2, every_layer=False)
-        masks = resize_masks(answers.mask_logits()[0, 0], ImageSize((64, 96), (60, 90), (120, 180)))
-        made = [*losses.values(), answers.class_logits, masks, tight_boxes(masks > 0)]
+        predictions = model.head(features, [TASKS] * 2, every_layer=False)
+        masks = resize_masks(predictions.mask_logits()[0, 0], ImageSize((64, 96), (60, 90), (120, 180)))
+        made = [*losses.values(), predictions.class_logits, masks, tight_boxes(masks > 0)]
     assert {tensor.device.type for tensor in made} == {'cuda'}

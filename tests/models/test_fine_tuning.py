@@ -95,7 +95,7 @@ def test_fine_tune__as_many_classes(build, save, told):
 
 
 def test_fine_tune__classes_of_a_model_by_name(build, save, told, monkeypatch):
-    """A published file names no classes; the model it is asked for by does."""
+    """A published file names no classes; the model of its name does."""
     source = build(1)
     path = save(source, 'shi')
     monkeypatch.setattr('mmseg_oneformer.models.fine_tuning.resolve_weights', lambda checkpoint: path)
@@ -146,10 +146,10 @@ def test_init_weights__of_a_config_that_starts_from_weights_downloads_nothing(bu
     cfg.model.init_cfg = dict(type='FineTuneFrom', checkpoint=str(save(source)))
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='https://example.invalid/resnet18.pth')
 
-    def refuse(filename, *_, **__):
-        raise AssertionError(f'{filename} was asked for')
+    def reject(filename, *_, **__):
+        raise AssertionError(f'{filename} was requested')
 
-    monkeypatch.setattr(CheckpointLoader, 'load_checkpoint', refuse)
+    monkeypatch.setattr(CheckpointLoader, 'load_checkpoint', reject)
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(cfg.model)
     model.init_weights()

@@ -76,7 +76,7 @@ def test_backward__reads_nothing(build, make_batch):
     assert not READS.keys() & set(read)
 
 
-def test_network__answers_without_a_wait(build):
+def test_network__predicts_without_a_wait(build):
     model = build().eval()
     move(model)
     with counted_waits() as waits, torch.no_grad():
@@ -86,8 +86,8 @@ def test_network__answers_without_a_wait(build):
     assert waits == []
 
 
-def answer_waits(task, num_segments, mask_format='dense'):
-    """Waits of one answer for an image, until it is on the host."""
+def prediction_waits(task, num_segments, mask_format='dense'):
+    """Waits of one prediction for an image, until it is on the host."""
     class_logits, mask_logits = planted_logits((64, 64), 60, 20, 12, num_segments)
     sample, size = DetDataSample(), ImageSize((256, 256), (256, 256), (300, 280))
     test_cfg = complete_test_cfg({'mask_format': mask_format}, 60)
@@ -100,8 +100,8 @@ def answer_waits(task, num_segments, mask_format='dense'):
 
 @pytest.mark.parametrize('mask_format', ['dense', 'rle'])
 @pytest.mark.parametrize('task', TASKS)
-def test_answer__waits_do_not_grow_with_segments(task, mask_format):
-    few, many = (answer_waits(task, count, mask_format) for count in (2, 30))
+def test_prediction__waits_do_not_grow_with_segments(task, mask_format):
+    few, many = (prediction_waits(task, count, mask_format) for count in (2, 30))
     assert few == many
     assert len(many) <= {'semantic': 3, 'panoptic': 5, 'instance': 12}[task]
     assert 'copy to the GPU' not in {reason for reason, _ in many}

@@ -233,15 +233,15 @@ def test_backbone_weights__unknown_names(source, message):
 
 @pytest.fixture
 def downloads(monkeypatch, dinat_file):
-    """Addresses that are asked for; each is answered with the small DiNAT's file."""
-    asked = []
+    """Addresses that are requested; each gets the small DiNAT's file."""
+    requested = []
 
     def resolve(source):
-        asked.append(str(source))
+        requested.append(str(source))
         return dinat_file[0]
 
     monkeypatch.setattr('mmseg_oneformer.models.backbones.initial_weights.resolve_weights', resolve)
-    return asked
+    return requested
 
 
 @pytest.mark.parametrize(
@@ -279,16 +279,16 @@ def test_published_files__have_the_name_of_the_same_file_in_timm(monkeypatch):
 
 
 def test_backbone_weights__by_the_name_timm_has_for_them(monkeypatch, classifiers):
-    asked = []
+    requested = []
 
     def create_model(name, pretrained):
-        asked.append((name, pretrained))
+        requested.append((name, pretrained))
         return classifiers['convnext']
 
     monkeypatch.setattr(timm, 'create_model', create_model)
     backbone = build('convnext')
     BackboneWeights('timm://convnext_large.fb_in22k_ft_in1k_384')(backbone)
-    assert asked == [('convnext_large.fb_in22k_ft_in1k_384', True)]
+    assert requested == [('convnext_large.fb_in22k_ft_in1k_384', True)]
     assert torch.equal(backbone.stem[0].weight, classifiers['convnext'].stem[0].weight)
 
     def offline(*args, **kwargs):

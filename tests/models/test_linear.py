@@ -74,7 +74,7 @@ def test_linear__rows_that_are_no_neighbours_in_memory(convolves):
     x, weight, bias = torch.randn(2, 24, 6), *arguments((24,))[1:]
     for view in (x.transpose(1, 2), x.transpose(1, 2)[:, 1:], x.transpose(1, 2)[:, ::2]):
         out = linear(view, weight, bias)
-        assert out.is_contiguous()  # fused attention refuses others
+        assert out.is_contiguous()  # fused attention takes no others
         torch.testing.assert_close(out, F.linear(view, weight, bias), atol=1e-5, rtol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The baseline: mmdet's Mask2Former on our targets, with our answers."""
+"""The baseline: mmdet's Mask2Former on our targets, with our predictions."""
 
 from types import SimpleNamespace as Name
 
@@ -153,7 +153,7 @@ def test_loss__images_without_targets(build, scenes):
     ]
 
 
-def test_predict__three_answers_with_scattered_things(build, monkeypatch):
+def test_predict__three_predictions_with_scattered_things(build, monkeypatch):
     """Four queries own a quarter of the picture each: stuff 0, thing 1, stuff 2, thing 1."""
     model = build(thing_ids=(1, 3), test_cfg=dict(object_mask_thr=0.5)).eval()
     masks = torch.full((1, 4, 16, 24), -9.0)
@@ -165,14 +165,14 @@ def test_predict__three_answers_with_scattered_things(build, monkeypatch):
     monkeypatch.setattr(model.panoptic_head, 'forward', lambda *_: ([classes * 0, classes], [masks * 0, masks]))
 
     sample = DetDataSample(metainfo=dict(img_shape=(64, 96), ori_shape=(64, 96)))
-    (answer,) = model.predict(torch.zeros(1, 3, 64, 96), [sample])
+    (prediction,) = model.predict(torch.zeros(1, 3, 64, 96), [sample])
     middle = [12, 36, 60, 84]
-    assert answer.pred_sem_seg.sem_seg[0, 30, middle].tolist() == [0, 1, 2, 1]
-    assert [s['category_id'] for s in answer.pred_panoptic_seg.segments_info] == [0, 1, 2, 1]
-    assert [s['isthing'] for s in answer.pred_panoptic_seg.segments_info] == [False, True, False, True]
-    assert answer.pred_panoptic_seg.sem_seg[0, 30, middle].tolist() == [1000, 1001, 1002, 2001]
-    best = answer.pred_instances[answer.pred_instances.scores > 0.5]
-    assert best.labels.tolist() == [1, 1] and set(answer.pred_instances.labels.tolist()) <= {1, 3}
+    assert prediction.pred_sem_seg.sem_seg[0, 30, middle].tolist() == [0, 1, 2, 1]
+    assert [s['category_id'] for s in prediction.pred_panoptic_seg.segments_info] == [0, 1, 2, 1]
+    assert [s['isthing'] for s in prediction.pred_panoptic_seg.segments_info] == [False, True, False, True]
+    assert prediction.pred_panoptic_seg.sem_seg[0, 30, middle].tolist() == [1000, 1001, 1002, 2001]
+    best = prediction.pred_instances[prediction.pred_instances.scores > 0.5]
+    assert best.labels.tolist() == [1, 1] and set(prediction.pred_instances.labels.tolist()) <= {1, 3}
     assert best.masks[:, 30, middle].sum(0).tolist() == [0, 1, 0, 1]
 
     (one,) = model.predict(torch.zeros(1, 3, 64, 96), [DetDataSample(metainfo=sample.metainfo)], tasks=('instance',))
@@ -184,8 +184,8 @@ def test_predict__size_of_the_photo_or_of_the_input(build):
     meta = dict(img_shape=(60, 90), ori_shape=(50, 70))
     for rescale, size in ((True, (50, 70)), (False, (60, 90))):
         with torch.no_grad():
-            (answer,) = model.predict(torch.randn(1, 3, 64, 96), [DetDataSample(metainfo=meta)], rescale=rescale)
-        assert answer.pred_sem_seg.sem_seg.shape[1:] == answer.pred_instances.masks.shape[1:] == size
+            (prediction,) = model.predict(torch.randn(1, 3, 64, 96), [DetDataSample(metainfo=meta)], rescale=rescale)
+        assert prediction.pred_sem_seg.sem_seg.shape[1:] == prediction.pred_instances.masks.shape[1:] == size
 
 
 def test_base_config__has_no_dropout():
@@ -196,7 +196,7 @@ def test_base_config__has_no_dropout():
     assert len(drops) > 10 and len(attention) == 4 and not any(drops) and not any(attention)
 
 
-def test_token__is_refused(build):
+def test_token__is_rejected(build):
     with pytest.raises(ValueError, match='leave out --token'):
         build(test_cfg=dict(token='panoptic'))
 

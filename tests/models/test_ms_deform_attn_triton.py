@@ -76,7 +76,7 @@ def test_gpu__deterministic(monkeypatch):
 
 
 def test_gpu__mmcv_operator_is_for_fp32(monkeypatch):
-    """It is asked for fp32 only, and gives way to ours for bf16."""
+    """It is requested in fp32 only, and gives way to ours for bf16."""
     calls = []
 
     class Compiled:

@@ -1,4 +1,4 @@
-"""The whole model: losses, answers, tokens, independence of tasks, other backbones."""
+"""The whole model: losses, predictions, tokens, independence of tasks, other backbones."""
 
 import pytest
 import torch
@@ -154,7 +154,7 @@ def test_collect_targets__pads_with_none(make_batch):
     assert (targets.index_map[1, :, 40:] == -1).all()
 
 
-def answers(samples):
+def predictions(samples):
     """Everything the model wrote into data samples, comparable."""
     written = []
     for sample in samples:
@@ -183,7 +183,7 @@ def equal(ones, others):
 
 @pytest.fixture
 def confident(build):
-    """Build a model whose queries claim classes, so that no answer is empty; float64: rounding moves no pixel."""
+    """Build a model whose queries claim classes, so that no prediction is empty; float64: rounding moves no pixel."""
 
     def make(**test_cfg):
         model = (
@@ -251,8 +251,8 @@ def test_predict_tokens__equals_three_forced_predictions(confident, make_batch):
     assert tuple(table) == TASKS
     forced = {token: predict(confident(token=token), make_batch()) for token in TASKS}
     for token in TASKS:
-        assert equal(answers(table[token]), answers(forced[token]))
-    assert not equal(answers(forced['semantic']), answers(forced['instance']))
+        assert equal(predictions(table[token]), predictions(forced[token]))
+    assert not equal(predictions(forced['semantic']), predictions(forced['instance']))
     own = predict(confident(), make_batch())
     for mine, semantic, instance, panoptic in zip(own, *forced.values(), strict=True):
         assert torch.equal(mine.pred_sem_seg.sem_seg, semantic.pred_sem_seg.sem_seg)

@@ -12,7 +12,7 @@ from mmseg_oneformer.models.skeleton import build_skeleton
 CONFIGS = Path(__file__).parents[2] / 'configs/_base_/models'
 
 # Sizes of the tensors of kind "parameter" in the key lists of published checkpoints, added up by part: the backbone,
-# everything else that answers (K and N matter), and the text branch with its temperature (49 408 x 256 tokens, 77
+# everything else that predicts (K and N matter), and the text branch with its temperature (49 408 x 256 tokens, 77
 # positions, 6 layers, projector, 16 context vectors, 1 scalar).
 TEXT_BRANCH = 17_542_913
 KERNEL_7 = {'kernel_size': 7}

@@ -215,8 +215,8 @@ def test_panoptic_segments__nothing_kept():
     assert ids.tolist() == [[2, 2, 2], [2, 2, 2]] and segments == []
 
 
-def test_answers__logits_that_are_no_numbers():
-    """Of a training that has diverged: an answer without a meaning, no error."""
+def test_predictions__logits_that_are_no_numbers():
+    """Of a training that has diverged: a prediction without a meaning, no error."""
     logits, size = (torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.full((2, 8, 8), torch.nan)), same_size(32, 32)
     assert semantic_map(*logits, size).shape == (32, 32)
     assert panoptic_segments(*logits, size, (0,), 0.5, 0.8)[1] == []
@@ -258,11 +258,11 @@ def test_post_processor__only_the_task(task):
     PostProcessor((0, 1), test_cfg).write(sample, task, *golden_case())
     names = {'semantic': 'pred_sem_seg', 'instance': 'pred_instances', 'panoptic': 'pred_panoptic_seg'}
     assert sample.keys() == [names[task]]
-    answer = sample.get(names[task])
+    prediction = sample.get(names[task])
     if task != 'instance':
-        assert answer.sem_seg.shape == (1, 5, 6) and torch.equal(answer.sem_seg, answer.data)
+        assert prediction.sem_seg.shape == (1, 5, 6) and torch.equal(prediction.sem_seg, prediction.data)
     if task == 'panoptic':
-        assert [s['id'] for s in answer.segments_info] == [1000, 1002, 1001]
+        assert [s['id'] for s in prediction.segments_info] == [1000, 1002, 1001]
 
 
 def test_post_processor__wrong_task():
@@ -270,7 +270,7 @@ def test_post_processor__wrong_task():
         PostProcessor((0, 1), None).write(BaseDataElement(), 'depth', *golden_case())
 
 
-def test_answers__half_precision_input():
+def test_predictions__half_precision_input():
     class_logits, masks, size = golden_case()
     logits = class_logits.bfloat16(), masks.bfloat16()
     assert torch.equal(semantic_map(*logits, size), semantic_map(class_logits, masks, size))

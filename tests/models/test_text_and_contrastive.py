@@ -54,7 +54,7 @@ def test_text_mapper__context_can_be_off():
 
 
 @pytest.mark.parametrize('number', [-1, 14, 20])
-def test_text_mapper__refuses_impossible_context(number):
+def test_text_mapper__rejects_impossible_context(number):
     with pytest.raises(ValueError, match='num_context must be 0 to'):
         MODELS.build({'type': 'TextMapper', 'num_queries': 14, 'num_context': number})
 
@@ -106,6 +106,6 @@ def test_contrastive_loss__scale_is_bounded():
     assert_close(loss.compare(queries, texts).item(), 200.0)
 
 
-def test_contrastive_loss__refuses_unknown_level():
+def test_contrastive_loss__rejects_unknown_level():
     with pytest.raises(ValueError, match="'image'"):
         ContrastiveLoss('pixel')

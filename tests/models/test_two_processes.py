@@ -62,7 +62,7 @@ def losses_and_gradients(model, wrapper, batch):
 
 
 def run_part():
-    """One of two processes: its part of every batch, under DDP that refuses unused parameters."""
+    """One of two processes: its part of every batch, under DDP that rejects unused parameters."""
     torch.distributed.init_process_group('gloo')
     rank = torch.distributed.get_rank()
     work = torch.load('work.pth', weights_only=False)

@@ -69,7 +69,7 @@ class OneFormerDecodeHead(BaseModule):
         return self.head(features, [('semantic',)] * len(features[0]), every_layer)
 
     def loss(self, features: Sequence[Tensor], batch_data_samples: Sequence[Any], train_cfg: Any) -> dict[str, Tensor]:
-        """Return the losses by name, as ``EncoderDecoder`` asks for them; each sample has ``gt_sem_seg``."""
+        """Return the losses by name, as ``EncoderDecoder`` wants them; each sample has ``gt_sem_seg``."""
         labels = torch.cat([sample.gt_sem_seg.data for sample in batch_data_samples])
         return self.criterion(self(features, every_layer=True), self.targets(labels))
 

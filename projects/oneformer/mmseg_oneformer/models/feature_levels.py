@@ -1,4 +1,4 @@
-"""What the network asks of its backbone: four levels of features, at strides 4, 8, 16, 32, of known widths."""
+"""What the network needs of its backbone: four levels of features, at strides 4, 8, 16, 32, of known widths."""
 
 import copy
 from collections.abc import Sequence

@@ -37,7 +37,7 @@ def fine_tune(
         model: The model to train; what is not copied stays as it was initialised.
         checkpoint: Path, https address, or name of a model; in any form that ``read_checkpoint`` knows.
         classes: Names of the model's classes. The class head is kept if there are as many classes in the checkpoint and
-            no names say that they are other ones: those in the file, or else those of the model it was asked for by.
+            no names say that they are other ones: those in the file, or else those of the named model.
 
     Returns:
         Keys of the model that were copied, and keys that were not.
@@ -68,7 +68,7 @@ def fine_tune(
 
 
 def _classes_of_model(checkpoint: str | os.PathLike[str]) -> Sequence[str] | None:
-    """Return the classes of a model that weights are asked for by name, since a published file does not have them."""
+    """Return the classes of a model whose weights are given by name, since a published file does not have them."""
     if str(checkpoint) not in list_models():
         return None
     return metainfo_of(read_config(checkpoint).test_dataloader.dataset).get('classes')

@@ -84,7 +84,7 @@ class OneFormer(BaseDetector):
         text_defaults = {'type': 'TextMapper', 'num_queries': self.head.num_queries}
         loss_defaults = {'type': 'OneFormerCriterion', 'num_classes': self.head.num_classes}
         self.criterion = None if criterion is None else MODELS.build(loss_defaults | shared | criterion)
-        # Without a loss that reads texts nothing would reach the text mapper's parameters, which DDP refuses.
+        # Without a loss that reads texts nothing would reach the text mapper's parameters, which DDP rejects.
         reads_texts = self.criterion is not None and self.criterion.reads_texts
         self.text_mapper = None
         if text_mapper is not None and reads_texts:

@@ -44,5 +44,5 @@ def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
 
 
 def use_dtype(cfg: Config, dtype: str) -> None:
-    """Let the model of ``cfg`` answer in a number format of ``DTYPES``."""
+    """Let the model of ``cfg`` compute in a number format of ``DTYPES``."""
     cfg.model.test_cfg = ConfigDict(cfg.model.get('test_cfg') or {}, dtype=dtype)

@@ -34,7 +34,7 @@ def build_skeleton(model: ConfigDict | dict) -> nn.Module:
 
 
 def one_task_skeleton(cfg: Config) -> nn.Module:
-    """Build the model of ``cfg`` as it answers one task: without the text branch, without values, for evaluation."""
+    """Build the model of ``cfg`` as it predicts one task: without the text branch, without values, for evaluation."""
     cfg = for_inference(cfg)
     cfg.model.test_cfg = ConfigDict((cfg.model.get('test_cfg') or {}) | {'tasks': ('panoptic',)})
     return build_skeleton(cfg.model).eval()

@@ -1,4 +1,4 @@
-"""The task token: one vector that tells the network which answer is wanted (paper §3.1)."""
+"""The task token: one vector that tells the network which prediction is wanted (paper §3.1)."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Answers from several sizes and mirror images of a photo (``tools/test.py --tta``).
+"""Predictions from several sizes and mirror images of a photo (``tools/test.py --tta``).
 
 Decisions:
 * Every view is made from the photo as it is on disk; the reference code resizes the already resized one again.
@@ -6,7 +6,7 @@ Decisions:
 * Instance and panoptic, for which paper and reference have nothing: the queries of the view nearest to the usual test
   size are matched with those of each other view by masks and classes. Matched queries become one, with the mean of the
   mask logits and of the class probabilities; a view without a match votes for 'no object'. What comes out is
-  post-processed as always, so one view alone gives the plain answer.
+  post-processed as always, so one view alone gives the plain prediction.
 * One view at a time is in memory, besides the sum of the scores (K, H, W) and one set of queries a task.
 """
 
@@ -56,7 +56,7 @@ class TestTimeViews(BaseModel):
         self.max_size, self.flip = max_size, flip
 
     def test_step(self, data: Mapping[str, Any]) -> list[DetDataSample]:
-        """Add the answers to the data samples.
+        """Add the predictions to the data samples.
 
         Args:
             data: ``inputs``: photos (3, H, W) uint8 BGR; ``data_samples``.
@@ -64,7 +64,7 @@ class TestTimeViews(BaseModel):
         device = next(self.module.parameters()).device
         samples = [sample.to(device) for sample in data['data_samples']]
         for photo, sample in zip(data['inputs'], samples, strict=True):
-            self._answer(photo, sample)
+            self._predict_photo(photo, sample)
         return samples
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> None:
@@ -75,8 +75,8 @@ class TestTimeViews(BaseModel):
         """
         raise ValueError(f'several views are for tests only, not for mode {mode!r}; train without tta.')
 
-    def _answer(self, photo: Tensor, sample: DetDataSample) -> None:
-        """Add the answers to one data sample."""
+    def _predict_photo(self, photo: Tensor, sample: DetDataSample) -> None:
+        """Add the predictions to one data sample."""
         test_cfg = self.module.test_cfg
         token_of = {task: test_cfg.token or task for task in check_tasks(test_cfg.tasks)}
         tokens = check_tasks(token_of.values())

@@ -1,4 +1,4 @@
-"""Models that OneFormer is compared with, on the same data and with the same answers."""
+"""Models that OneFormer is compared with, on the same data and with the same kinds of predictions."""
 
 from .mask2former import Mask2FormerBaseline
 

@@ -1,4 +1,4 @@
-"""The baseline of the paper's Tables 7 and IV: mmdet's Mask2Former between our data and our answers."""
+"""The baseline of the paper's Tables 7 and IV: mmdet's Mask2Former between our data and our predictions."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ class Mask2FormerBaseline(Mask2Former):
 
     Network, matching and losses are mmdet's. All K classes are things to its head: the targets are then the labels and
     masks of ``gt_instances`` alone, those of whatever task was drawn for an image, and classes may stand in any order.
-    Answers come from OneFormer's post-processing, since mmdet's knows neither scattered things nor semantic answers.
+    Predictions come from OneFormer's post-processing, since mmdet's knows neither scattered things nor semantic maps.
     There is no task token: joint training shows the model the targets of all tasks and never says which.
 
     Args:
@@ -33,7 +33,7 @@ class Mask2FormerBaseline(Mask2Former):
         pretrained: accepted because mmseg's ``init_model`` sets it; unused.
 
     Raises:
-        ValueError: ``test_cfg`` asks for a token.
+        ValueError: ``test_cfg`` has a token.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Mask2FormerBaseline(Mask2Former):
         rescale: bool = True,
         tasks: Sequence[str] | None = None,
     ) -> list[DetDataSample]:
-        """Add answers to the data samples, all from the same queries.
+        """Add predictions to the data samples, all from the same queries.
 
         Args:
             batch_inputs: normalised images (B, 3, H, W).
             batch_data_samples: B samples with ``img_shape`` and ``ori_shape``; they get ``pred_sem_seg``,
                 ``pred_instances``, ``pred_panoptic_seg``.
-            rescale: if False, answers have the network input's size instead of the original image's.
-            tasks: answers to make; ``test_cfg.tasks`` by default.
+            rescale: if False, predictions have the network input's size instead of the original image's.
+            tasks: predictions to make; ``test_cfg.tasks`` by default.
         """
         class_logits, mask_logits = (layers[-1] for layers in self._forward(batch_inputs, batch_data_samples))
         for b, sample in enumerate(batch_data_samples):

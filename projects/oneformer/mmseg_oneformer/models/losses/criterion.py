@@ -24,7 +24,7 @@ class OneFormerCriterion(BaseModule):
     """The sum of named terms: Mask2Former's set losses, and ``auxiliary`` ones such as OneFormer's contrastive loss.
 
     A term is a module with a ``name`` of its own, under which its parameters are stored, and a ``forward`` from
-    :class:`LossInputs` to weighted losses by name. ``reads_texts = True`` asks for the text queries. Matching uses one
+    :class:`LossInputs` to weighted losses by name. ``reads_texts = True`` requests the text queries. Matching uses one
     set of uniform points an image, shared by all layers, queries and terms.
 
     Args:
@@ -114,7 +114,7 @@ def _build_term(config: dict, shared: dict[str, Any]) -> Any:
 
 
 def _describe_unknown(options: dict[str, Any], class_weight: float) -> str:
-    """Return the sentence for options that the criterion does not have, with the cure for those of earlier versions."""
+    """Return the sentence for unknown options of the criterion, with the remedy for those of earlier versions."""
     if not options.keys() & set(MOVED):
         return f'criterion has no option {", ".join(options)}; see docs/configs.md.'
     kind, weight = options.get('contrastive', 'image'), options.get('contrastive_weight', 0.5)

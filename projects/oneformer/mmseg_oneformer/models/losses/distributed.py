@@ -27,7 +27,7 @@ def gather_counts(count: int, device: torch.device) -> list[int]:
 
 
 class _GatherRows(torch.autograd.Function):
-    """Concatenate the ranks' rows; the gradient of a row is the sum of what every rank asks of it.
+    """Concatenate the ranks' rows; the gradient of a row is the sum of those from all ranks.
 
     ``torch.distributed.nn.all_gather`` aborts the process on unequal batches, hence the padding to the largest.
     """

@@ -37,7 +37,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.linear(x, weight, bias)
     rows = x.reshape(
         -1, x.shape[-1]
-    ).contiguous()  # else out is channels-first, and fused attention refuses its strides
+    ).contiguous()  # else out is channels-first, and fused attention does not take its strides
     pixels = rows[None, :, None].permute(0, 3, 1, 2)  # a picture (1, K, rows, 1), channels last
     out = F.conv2d(pixels, weight[:, :, None, None], bias)
     return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.shape[0])
@@ -46,7 +46,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _convolves_faster(x: Tensor, weight: Tensor) -> bool:
     return (
         ONEDNN_IS_FASTER
-        and not is_exporting()  # first: a question about free sizes would tie the graph to its answer
+        and not is_exporting()  # first: a branch on free sizes would tie the graph to one of its sides
         and not torch.jit.is_tracing()
         and x.device.type == 'cpu'
         and x.dtype == weight.dtype == torch.float32

@@ -142,7 +142,7 @@ def ms_deform_attn(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
 
 def _cpu_fits(value: Tensor) -> bool:
     """Return whether the CPU's operator is the one to use."""
-    if is_exporting():  # First: a question about free sizes would tie the graph to its answer.
+    if is_exporting():  # First: a branch on free sizes would tie the graph to one of its sides.
         return False
     exact = value.dtype in (torch.float32, torch.float64)
     return value.device.type == 'cpu' and exact and value.shape[1] < ms_deform_attn_cpu.MAX_TOKENS
@@ -217,7 +217,7 @@ class MSDeformAttn(nn.Module):
             locations = (offsets / scale + reference[:, :, None, None, None].to(exact)).movedim(2, -1)
         logits = self.attention_weights(query).unflatten(2, (self.num_heads, -1))
         # On CPUs 10 times as fast as along a last axis of 12, moving the axis there and back included.
-        # A clone, as contiguous() asks whether the batch is one image, and ties exported graphs to the answer.
+        # A clone, as contiguous() tests whether the batch is one image, and ties exported graphs to the result.
         moved = logits.transpose(0, 3).clone(memory_format=torch.contiguous_format)
         weights = moved.softmax(0).transpose(0, 3).unflatten(3, by_point[1:])
         with no_autocast(query):

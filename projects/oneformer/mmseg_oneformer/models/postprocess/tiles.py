@@ -3,7 +3,7 @@
 Decisions:
 * Resizing is linear, and its weights are positive with sum 1: a pixel's logit lies between the least and the largest of
   the cells that it is made of. :func:`bounds` gives both for each query and tile. What cannot be inside a mask, or
-  cannot win a pixel, is known by them without being resized, and no answer changes.
+  cannot win a pixel, is known by them without being resized, and no prediction changes.
 * Both resizes of :func:`~..mask_resize.resize_masks` are one product with a matrix for each axis, of which a tile needs
   a few columns. Equal to them up to rounding, 1e-6 of the largest logit.
 * All tiles have one shape. Those at the lower and the right border reach beyond the image, where logits are 0.
@@ -43,7 +43,7 @@ class Axis(NamedTuple):
     inside: Tensor
     """(R, SIDE) bool: which lines belong to the image."""
     first: tuple[int, ...]
-    """The first of the cells of each tile, known without asking the device."""
+    """The first of the cells of each tile, known without a wait for the device."""
     pixels: int
     """Length of the image."""
 
