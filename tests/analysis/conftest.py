@@ -1,4 +1,4 @@
-"""The shipped model and drawn photos, once for all tests that look into answers."""
+"""The shipped model and drawn photos, once for all tests that look into predictions."""
 
 from types import SimpleNamespace
 

@@ -20,7 +20,7 @@ TOOL = 'analysis_tools/attention.py'
 
 @pytest.fixture(scope='module')
 def seen(shipped, photo):
-    """The looks of one pass, the network's output, and what each attention module answered itself."""
+    """The attention of one pass, the network's output, and what each attention module returned itself."""
     image = cv2.resize(photo, (96, 72))[:, :90]  # neither side a multiple of 32: there is padding
     outputs = {}
     modules = [layer.cross_attn for layer in shipped.model.head.decoder.layers]
@@ -29,27 +29,27 @@ def seen(shipped, photo):
         module.register_forward_hook(lambda module, inputs, output: outputs.update({module: output}))
         for module in modules
     ]
-    with watched(shipped.model) as looks:
+    with watched(shipped.model) as recorded:
         (logits,) = shipped.logits([shipped.prepare(image)], ['panoptic'])
     for handle in handles:
         handle.remove()
-    return looks, logits, outputs
+    return recorded, logits, outputs
 
 
-def test_looks__give_the_modules_own_answers(seen):
-    looks, _, outputs = seen
-    assert len(looks.decoder) == 3 and len(looks.pixel_decoder) == 2
-    for look in (*looks.decoder, *looks.pixel_decoder):
+def test_recorded__give_the_modules_own_outputs(seen):
+    recorded, _, outputs = seen
+    assert len(recorded.decoder) == 3 and len(recorded.pixel_decoder) == 2
+    for look in (*recorded.decoder, *recorded.pixel_decoder):
         expected = outputs[look.module]
         torch.testing.assert_close(look.output(), expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
 
 
 def test_masked_attention__sums_to_one_where_it_may_look(seen):
-    looks, logits, _ = seen
-    shapes = [look.shape for look in looks.decoder]
+    recorded, logits, _ = seen
+    shapes = [look.shape for look in recorded.decoder]
     padded = logits.size.padded
     assert shapes == [(padded[0] // stride, padded[1] // stride) for stride in (32, 16, 8)]
-    for look in looks.decoder:
+    for look in recorded.decoder:
         weights, allowed = look.weights([0, 7, 19]), look.allowed([0, 7, 19])
         assert weights.shape == (4, 3, *look.shape) and allowed.shape == (3, *look.shape)
         torch.testing.assert_close(weights.sum((2, 3)), torch.ones(4, 3))
@@ -57,8 +57,8 @@ def test_masked_attention__sums_to_one_where_it_may_look(seen):
 
 
 def test_deformable_attention__of_the_cell_that_holds_the_place(seen):
-    looks, _, _ = seen
-    look = looks.pixel_decoder[-1]
+    recorded, _, _ = seen
+    look = recorded.pixel_decoder[-1]
     token = look.token(2, 0.4, 0.6)
     height, width = look.shapes[2]
     column, row = (look.reference[token] * torch.tensor([width, height]) - 0.5).round().int().tolist()
@@ -80,11 +80,11 @@ def test_watched__one_photo_at_a_time(shipped, photo):
 
 def test_queries__of_segments_and_of_pixels(seen):
     _, logits, _ = seen
-    answer = logits.predict('panoptic')
-    queries = segment_queries(logits, answer, 'panoptic')
-    assert list(queries) == [segment.id for segment in answer.panoptic.segments] and len(set(queries.values())) > 2
-    for segment in answer.panoptic.segments:
-        query, mask = queries[segment.id], answer.panoptic.mask(segment)
+    prediction = logits.predict('panoptic')
+    queries = segment_queries(logits, prediction, 'panoptic')
+    assert list(queries) == [segment.id for segment in prediction.panoptic.segments] and len(set(queries.values())) > 2
+    for segment in prediction.panoptic.segments:
+        query, mask = queries[segment.id], prediction.panoptic.mask(segment)
         scores = logits.class_logits['panoptic'][query].softmax(-1)
         assert int(scores.argmax()) == segment.label and float(scores.max()) == pytest.approx(segment.score)
         y, x = (int(values[len(values) // 2]) for values in np.nonzero(mask))
@@ -143,8 +143,8 @@ def test_segment_queries__by_score_times_mask():
         size=ImageSize((8, 8), (8, 8), (8, 8)),
     )
     segment = PanopticSegment(0, 0, 'disc', True, 0.9)
-    answer = SimpleNamespace(panoptic=Panoptic(np.zeros((8, 8), np.int32), (segment,)))
-    assert segment_queries(photo, answer, 'panoptic') == {0: 0}
+    prediction = SimpleNamespace(panoptic=Panoptic(np.zeros((8, 8), np.int32), (segment,)))
+    assert segment_queries(photo, prediction, 'panoptic') == {0: 0}
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def drawn_pages(monkeypatch):
 
 
 def test_tool__points_are_in_pixels_of_the_photo(call_tool, photo, tmp_path, monkeypatch, drawn_pages):
-    """Where every position looks at itself, the points are where the query was asked about."""
+    """Where every position looks at itself, the points are where the query was asked for."""
 
     def at_itself(look, tokens):
         centers = look.reference[list(tokens), None, None, None]

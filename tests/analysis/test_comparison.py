@@ -136,7 +136,7 @@ def test_compare_photo__quality_where_the_truth_is_known():
     assert compare_photo((right, wrong), ('panoptic',))[0].qualities is None
 
 
-def test_draw_compared__each_answer_under_its_name(monkeypatch):
+def test_draw_compared__each_prediction_under_its_name(monkeypatch):
     monkeypatch.setattr('mmseg_oneformer.analysis.comparison.page.panel', lambda pictures, height: pictures)
     labels = np.full(SIZE, 2)
     labels[5:20, 10:30] = 1
@@ -146,8 +146,8 @@ def test_draw_compared__each_answer_under_its_name(monkeypatch):
     pictures = draw_compared((first, second), ('one', 'two'), compared)
     assert list(pictures) == ['photo', 'one', 'two']
     assert pictures['photo'][-1, -1].tolist() == [0, 100, 200]
-    for name, answer in (('one', first), ('two', second)):
-        expected = draw_boxes(answer.plot('semantic'), [(10, 5, 30, 20)], SIZE)
+    for name, prediction in (('one', first), ('two', second)):
+        expected = draw_boxes(prediction.plot('semantic'), [(10, 5, 30, 20)], SIZE)
         assert (pictures[name] == expected).all()
     assert (pictures['one'] != pictures['two']).any()
 
@@ -216,7 +216,7 @@ def test_tool__with_truth(call_tool, shapes, other_weights, tmp_path, capsys):
     assert good > bad + 20 and len(content['photos']) == 3 and content['models'][1] == 'worse'
     assert {region['first'] for photo in content['photos'] for region in photo['panoptic']['regions']}
     picture = cv2.imread(str(tmp_path / 'out/pictures/0001_panoptic.jpg'))
-    assert picture.shape[1] > 3.5 * 400  # photo, annotation and two answers
+    assert picture.shape[1] > 3.5 * 400  # photo, annotation and two predictions
 
 
 def test_tool__photos_and_one_model_twice(call_tool, shapes, tmp_path, capsys):

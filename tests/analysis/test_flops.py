@@ -13,8 +13,8 @@ from mmseg_oneformer.analysis.flops import (
     mean_flops,
     mean_operations,
     photo_inputs,
-    reference_answers,
     reference_masks,
+    reference_postprocessing,
 )
 from mmseg_oneformer.models.skeleton import count_parameters, one_task_skeleton
 from mmseg_oneformer.zoo.configs import read_config
@@ -56,27 +56,27 @@ def test_reference_masks__by_hand(small):
     assert reference_masks(small, (64, 96)) == theirs - ours
 
 
-def test_reference_answers__by_hand(small):
+def test_reference_postprocessing__by_hand(small):
     queries, classes, photo = small.head.num_queries, small.head.num_classes, 50 * 70
     resizing = 4 * queries * (64 * 96 + photo)
-    assert reference_answers(small, (64, 96), (50, 70)) == resizing + queries * classes * photo
+    assert reference_postprocessing(small, (64, 96), (50, 70)) == resizing + queries * classes * photo
 
 
-def test_mean_flops__answers_need_every_photo(small):
+def test_mean_flops__postprocessing_needs_every_photo(small):
     known, unknown = Input((64, 96), (50, 70)), Input((64, 96))
     flops = mean_flops(small, {known: 2})
     assert flops.seen == count_operations(small, (64, 96)).seen / 1e9
     assert flops.masks == reference_masks(small, (64, 96)) / 1e9
-    assert flops.answers == reference_answers(small, (64, 96), (50, 70)) / 1e9
-    assert mean_flops(small, {known: 2, unknown: 1}).answers is None
+    assert flops.postprocessing == reference_postprocessing(small, (64, 96), (50, 70)) / 1e9
+    assert mean_flops(small, {known: 2, unknown: 1}).postprocessing is None
 
 
 def test_mean_flops__cityscapes_equals_the_paper():
-    """543 G in Table 2: our operators, the reference code's masks, and its answers at 1024 x 2048."""
+    """543 G in Table 2: our operators, the reference code's masks, and its post-processing at 1024 x 2048."""
     cfg = read_config('oneformer_swin-l_8xb2-90k_cityscapes-512x1024')
     assert crop_size(cfg) == (512, 1024)
     flops = mean_flops(one_task_skeleton(cfg), {Input(crop_size(cfg), (1024, 2048)): 1})
-    assert flops.seen + flops.masks + flops.answers == pytest.approx(543, abs=0.5)
+    assert flops.seen + flops.masks + flops.postprocessing == pytest.approx(543, abs=0.5)
     assert flops.seen < flops.all < 1.02 * flops.seen
 
 
@@ -84,7 +84,7 @@ def test_mask2former__is_computed_for_real():
     """mmdet's decoder looks at values; its parameters and masks count as ours do."""
     cfg = read_config('mask2former_r50_8xb2-160k_ade20k-512x512_joint')
     flops = mean_flops(one_task_skeleton(cfg), {Input((64, 64)): 1})
-    assert flops.masks is None and flops.answers is None
+    assert flops.masks is None and flops.postprocessing is None
     assert 0 < flops.seen < flops.all
 
 

@@ -1,4 +1,4 @@
-"""One command draws every answer under every token."""
+"""One command draws every prediction under every token."""
 
 import cv2
 import pytest

@@ -41,7 +41,7 @@ with loading(__name__, parse_args):
     import torch
     from PIL import Image
 
-    from mmseg_oneformer.analysis.attention import Looks, query_at, segment_queries, watched
+    from mmseg_oneformer.analysis.attention import RecordedAttention, query_at, segment_queries, watched
     from mmseg_oneformer.apis import OneFormerInferencer, PhotoLogits
     from mmseg_oneformer.datasets.images import read_photo
     from mmseg_oneformer.files import atomic_path
@@ -68,7 +68,7 @@ class Chosen(NamedTuple):
 
 
 def choose(photo: PhotoLogits, args: argparse.Namespace) -> list[Chosen]:
-    """Return the queries that were asked for.
+    """Return the requested queries.
 
     Raises:
         ValueError: There is no such query, the pixel is outside the photo, or no segment was found.
@@ -80,9 +80,9 @@ def choose(photo: PhotoLogits, args: argparse.Namespace) -> list[Chosen]:
         return [describe(photo, args.token, query, None) for query in args.queries]
     if args.at is not None:
         return [describe(photo, args.token, query_at(photo, args.token, *args.at), tuple(args.at))]
-    answer = photo.predict('panoptic', args.token)
-    assert answer.panoptic is not None
-    found = segment_queries(photo, answer, args.token)
+    prediction = photo.predict('panoptic', args.token)
+    assert prediction.panoptic is not None
+    found = segment_queries(photo, prediction, args.token)
     if not found:
         raise ValueError('The model found no segment in this photo; choose queries by --queries or --at.')
     chosen = [describe(photo, args.token, query, None) for query in found.values()]
@@ -103,7 +103,12 @@ def describe(photo: PhotoLogits, token: str, query: int, place: tuple[int, int] 
 
 
 def draw_pages(
-    photo: PhotoLogits, looks: Looks, chosen: Sequence[Chosen], infer: OneFormerInferencer, token: str, height: int
+    photo: PhotoLogits,
+    recorded: RecordedAttention,
+    chosen: Sequence[Chosen],
+    infer: OneFormerInferencer,
+    token: str,
+    height: int,
 ) -> Mapping[str, np.ndarray]:
     """Return the two pages, (H, W, 3) uint8 RGB."""
     image, size = np.ascontiguousarray(photo.image[:, :, ::-1]), photo.size
@@ -117,13 +122,13 @@ def draw_pages(
         text = f'{names[one.label]} {one.score:.0%}'
         segment = draw_segments(image, [Segment(one.mask, text, infer.colors[one.label], True)])
         masked[title], points[title] = {'its mask': segment}, {'its mask': segment}
-        for number, layer in enumerate(looks.decoder, start=1):
+        for number, layer in enumerate(recorded.decoder, start=1):
             weights, allowed = layer.weights([one.query]).mean(0)[0], layer.allowed([one.query])[0]
             stride = round(size.padded[0] / layer.shape[0])
             heat = draw_heat(image, weights.cpu().numpy(), allowed.cpu().numpy(), covered)
             masked[title][f'layer {number}, stride {stride}'] = heat
         x, y = ((pixel + 0.5) / total for pixel, total in zip(one.place, size.original[::-1]))
-        for number, sampled in enumerate(looks.pixel_decoder, start=1):
+        for number, sampled in enumerate(recorded.pixel_decoder, start=1):
             position = sampled.token(len(sampled.shapes) - 1, x * covered[1], y * covered[0])
             locations, weights = sampled.points([position])
             pixels = locations[0].cpu().numpy() / covered[::-1] * size.original[::-1]
@@ -140,10 +145,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     image = read_photo(args.photo)
     infer = OneFormerInferencer(args.model, args.weights, args.device, args.cfg_options, dtype='fp32')
-    with watched(infer.model) as looks:
+    with watched(infer.model) as recorded:
         (photo,) = infer.logits([infer.prepare(image)], [args.token])
     chosen = choose(photo, args)
-    for kind, page in draw_pages(photo, looks, chosen[:MOST], infer, args.token, args.height).items():
+    for kind, page in draw_pages(photo, recorded, chosen[:MOST], infer, args.token, args.height).items():
         path = Path(args.out_dir) / f'{Path(args.photo).stem}_{kind}.png'
         with atomic_path(path) as temporary:
             Image.fromarray(page).save(temporary)

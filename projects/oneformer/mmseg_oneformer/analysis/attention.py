@@ -3,7 +3,7 @@
 Decisions:
 
 * Hooks look at the modules from outside, for one call; the network runs as always, with its fused kernels, which keep
-  no weights. What a hook has seen is enough to compute them for the few queries that somebody asks about.
+  no weights. What a hook has seen is enough to compute them for the few queries of interest.
 * The same inputs give the module's own output again through :meth:`CrossAttention.output` and
   :meth:`DeformableAttention.output`; the tests compare them.
 * One photo and one token at a time: pictures are looked at one by one.
@@ -53,7 +53,7 @@ class CrossAttention:
 
     @torch.inference_mode()
     def output(self) -> Tensor:
-        """What the module answers, (1, N, C), by these weights."""
+        """What the module returns, (1, N, C), by these weights."""
         value = self._project(2, self.value)[0]
         mixed = self._weights(range(self.query.shape[1])) @ value
         return self.module.out_proj(mixed.transpose(0, 1).flatten(1))[None]
@@ -110,14 +110,14 @@ class DeformableAttention:
 
     @torch.inference_mode()
     def output(self) -> Tensor:
-        """What the module answers, (1, S, C), by these points."""
+        """What the module returns, (1, S, C), by these points."""
         locations, weights = self.points(range(self.query.shape[1]))
         value = self.module.value_proj(self.value).unflatten(2, (self.module.num_heads, -1))
         return self.module.output_proj(ms_deform_attn_plain(value, self.shapes, locations[None], weights[None]))
 
 
 @dataclass
-class Looks:
+class RecordedAttention:
     """All attention of one pass, layer by layer."""
 
     decoder: list[CrossAttention] = field(default_factory=list)
@@ -125,15 +125,15 @@ class Looks:
 
 
 @contextmanager
-def watched(model: OneFormer) -> Iterator[Looks]:
+def watched(model: OneFormer) -> Iterator[RecordedAttention]:
     """Watch one pass of a model over one photo under one token.
 
     Example:
-        >>> with watched(infer.model) as looks:
+        >>> with watched(infer.model) as recorded:
         ...     (photo,) = infer.logits([infer.prepare(image)], ['panoptic'])
-        >>> looks.decoder[-1].weights([7]).mean(0)
+        >>> recorded.decoder[-1].weights([7]).mean(0)
     """
-    looks = Looks()
+    recorded = RecordedAttention()
     levels: list[Shape] = []
 
     def note_levels(module: nn.Module, inputs: tuple, output: tuple[Tensor, list[Tensor]]) -> None:
@@ -142,10 +142,10 @@ def watched(model: OneFormer) -> Iterator[Looks]:
     def note_decoder(module: Attention, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         if inputs[0].shape[0] != 1:
             raise ValueError('Attention is looked at one photo at a time; give a batch of one.')
-        looks.decoder.append(CrossAttention(module, *inputs, levels[len(looks.decoder) % len(levels)]))
+        recorded.decoder.append(CrossAttention(module, *inputs, levels[len(recorded.decoder) % len(levels)]))
 
     def note_pixel_decoder(module: MSDeformAttn, inputs: tuple[Tensor, Tensor, Tensor, list[Shape]]) -> None:
-        looks.pixel_decoder.append(DeformableAttention(module, *inputs))
+        recorded.pixel_decoder.append(DeformableAttention(module, *inputs))
 
     head = model.head
     with ExitStack() as stack:
@@ -154,7 +154,7 @@ def watched(model: OneFormer) -> Iterator[Looks]:
             stack.enter_context(_removed(layer.cross_attn.register_forward_pre_hook(note_decoder)))
         for layer in head.pixel_decoder.layers:
             stack.enter_context(_removed(layer.self_attn.register_forward_pre_hook(note_pixel_decoder)))
-        yield looks
+        yield recorded
 
 
 @contextmanager
@@ -166,20 +166,20 @@ def _removed(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def segment_queries(photo: PhotoLogits, answer: OneFormerResult, token: str) -> dict[int, int]:
+def segment_queries(photo: PhotoLogits, prediction: OneFormerResult, token: str) -> dict[int, int]:
     """Return the query of each panoptic segment, by the segment's id.
 
     A segment is won by one query; of the parts of a stuff class the one with the largest share is taken.
 
     Args:
         photo: The network's output.
-        answer: Its panoptic answer under ``token``.
+        prediction: Its panoptic prediction under ``token``.
         token: The task whose token was used.
     """
-    assert answer.panoptic is not None
+    assert prediction.panoptic is not None
     scores, labels = photo.class_logits[token].softmax(-1).max(-1)
-    ids, queries = torch.from_numpy(answer.panoptic.ids), {}
-    for segment in answer.panoptic.segments:
+    ids, queries = torch.from_numpy(prediction.panoptic.ids), {}
+    for segment in prediction.panoptic.segments:
         own = ((labels == segment.label) & (scores > photo.post_process.test_cfg.object_mask_thr)).nonzero().flatten()
         probs = resize_masks(photo.mask_logits[token][own].float(), photo.size).sigmoid() * scores[own, None, None]
         won = probs.argmax(0).cpu()[ids == segment.id]

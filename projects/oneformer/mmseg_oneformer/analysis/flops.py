@@ -1,4 +1,4 @@
-"""Operations of one task's answer: as our code makes it, and what the reference code does beyond that.
+"""Operations of one task's prediction: as our code makes it, and what the reference code does beyond that.
 
 Ours are those of the network; post-processing is not counted. Inference has no text branch.
 """
@@ -124,7 +124,7 @@ def reference_masks(model: OneFormer, size: Size) -> float:
     return theirs.result().seen - ours.result().seen
 
 
-def reference_answers(model: OneFormer, size: Size, photo: Size) -> float:
+def reference_postprocessing(model: OneFormer, size: Size, photo: Size) -> float:
     """Return what usual counters see of the reference code's post-processing.
 
     All masks go to the image's size and then to the photo's, and there become scores of all classes at once.
@@ -151,13 +151,13 @@ class Flops:
         all: Every operation of our code.
         masks: What usual counters see beyond ``seen`` in the reference code, which makes large attention masks; None
             for a model that it does not have.
-        answers: What they see of its post-processing; None where the size of the photo is not known.
+        postprocessing: What they see of its post-processing; None where the size of the photo is not known.
     """
 
     seen: float
     all: float
     masks: float | None
-    answers: float | None
+    postprocessing: float | None
 
 
 def mean_operations(model: nn.Module, sizes: Mapping[Size, int]) -> Operations:
@@ -178,14 +178,14 @@ def mean_flops(model: nn.Module, inputs: Mapping[Input, int]) -> Flops:
     for image, number in inputs.items():
         sizes[image.size] += number
     operations = mean_operations(model, sizes)
-    masks = answers = None
+    masks = postprocessing = None
     if isinstance(model, OneFormer):
         total = sizes.total() * 1e9
         masks = sum(reference_masks(model, size) * number for size, number in sizes.items()) / total
         costs = [
-            reference_answers(model, image.size, image.photo) * number
+            reference_postprocessing(model, image.size, image.photo) * number
             for image, number in inputs.items()
             if image.photo is not None
         ]
-        answers = sum(costs) / total if len(costs) == len(inputs) else None
-    return Flops(operations.seen / 1e9, operations.all / 1e9, masks, answers)
+        postprocessing = sum(costs) / total if len(costs) == len(inputs) else None
+    return Flops(operations.seen / 1e9, operations.all / 1e9, masks, postprocessing)

@@ -32,7 +32,7 @@ class Row:
     Attributes:
         published: What the paper gives, by column.
         config: The config that stands for the row; None for none.
-        token: The task whose token made all answers of the row; None for each answer from its own.
+        token: The task whose token made all predictions of the row; None for each prediction from its own.
     """
 
     published: Mapping[str, Any]

@@ -15,10 +15,10 @@ from .paper import METRICS, Row, Table
 from .results_cells import Cell, Result, describe, fill
 
 TITLES = {'params': 'params M', 'flops': 'FLOPs G', 'mIoU_ms': 'mIoU ms', 'extra_data': 'extra data'}
-FLOPS_TITLES = ('seen', '%', '+masks', '%', '+answers', '%', 'all')
+FLOPS_TITLES = ('seen', '%', '+masks', '%', '+post', '%', 'all')
 FLOPS_LEGEND = (
     'FLOPs: G multiply-adds for one task; %: difference to the paper. seen: what usual counters see of our code. '
-    '+masks: and of the masks at 1/4 before every layer, which only the reference code makes. +answers: and of its '
+    '+masks: and of the masks at 1/4 before every layer, which only the reference code makes. +post: and of its '
     "post-processing at the photos' size, where that is known. all: every operation of our network."
 )
 
@@ -112,7 +112,7 @@ def flops_cells(flops: Flops | None, published: Any) -> list[str]:
     if flops is None:
         return ['-'] * len(FLOPS_TITLES)
     cells, value = [], flops.seen
-    for more in (0.0, flops.masks, flops.answers):
+    for more in (0.0, flops.masks, flops.postprocessing):
         if more is None:
             cells += ['-', '-']
             continue

@@ -68,7 +68,7 @@ class Result:
 
         Args:
             column: A key of ``METRICS``.
-            token: The task whose token made the answer; None for each answer's own.
+            token: The task whose token made the prediction; None for each prediction's own.
         """
         multi_scale = column == MULTI_SCALE
         if multi_scale != ('tta' in self.options):

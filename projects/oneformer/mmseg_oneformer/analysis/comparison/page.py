@@ -215,6 +215,6 @@ def _sheet(picture: str, one: Compared, models: tuple[str, str]) -> str:
             f'<tbody>{rows}</tbody></table>'
         )
     return f"""<h3>{one.task} <span>{one.share:.1%} of the pixels differ{quality}</span></h3>
-<div class="sheet"><a href="{picture}"><img src="{picture}" loading="lazy" alt="{one.task} answers"></a></div>
+<div class="sheet"><a href="{picture}"><img src="{picture}" loading="lazy" alt="{one.task} predictions"></a></div>
 {table}
 """
