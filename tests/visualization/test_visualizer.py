@@ -10,7 +10,7 @@ from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 
 from mmseg_oneformer.datasets import Ade20kPanoptic
-from mmseg_oneformer.visualization import OneFormerVisualizer, draw_answers, draw_tokens, draw_truth
+from mmseg_oneformer.visualization import OneFormerVisualizer, draw_predictions, draw_tokens, draw_truth
 from mmseg_oneformer.visualization.samples import display_names
 
 META = {'classes': ('disc', 'sky'), 'palette': [(200, 40, 60), (80, 140, 220)]}
@@ -42,17 +42,17 @@ def photo():
 
 
 @pytest.mark.parametrize('palette', [META['palette'], 'random', None])
-def test_draw_answers__what_the_sample_has(palette):
+def test_draw_predictions__what_the_sample_has(palette):
     sample, meta = make_sample(), {'classes': META['classes'], 'palette': palette}
-    assert list(draw_answers(photo(), sample, meta)) == ['semantic', 'instance', 'panoptic']
+    assert list(draw_predictions(photo(), sample, meta)) == ['semantic', 'instance', 'panoptic']
     del sample.pred_sem_seg
-    assert list(draw_answers(photo(), sample, meta)) == ['instance', 'panoptic']
+    assert list(draw_predictions(photo(), sample, meta)) == ['instance', 'panoptic']
 
 
-def test_draw_answers__short_names():
+def test_draw_predictions__short_names():
     """Pictures of a long-named class equal those of its first word; where that is not enough, names stay whole."""
-    short = draw_answers(photo(), make_sample(), META)
-    long = draw_answers(photo(), make_sample(), {**META, 'classes': ('disc, dial, plate', 'sky ')})
+    short = draw_predictions(photo(), make_sample(), META)
+    long = draw_predictions(photo(), make_sample(), {**META, 'classes': ('disc, dial, plate', 'sky ')})
     assert all((short[task] == long[task]).all() for task in short)
     truths = [
         draw_truth(photo(), make_sample(), {**META, 'classes': (name, 'sky')}) for name in ('disc', 'disc, dial, plate')

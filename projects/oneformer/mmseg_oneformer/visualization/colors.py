@@ -62,7 +62,7 @@ def shades(
 ) -> list[Color]:
     """Return the colour of each segment of a photo: stuff has its class's, the things of a class have shades of it.
 
-    Shades go from left to right and not by score or query, so that an object has one colour in all answers about a
+    Shades go from left to right and not by score or query, so that an object has one colour in all predictions about a
     photo.
 
     Args:

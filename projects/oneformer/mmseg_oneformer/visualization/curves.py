@@ -35,7 +35,7 @@ def draw_curves(figure: Figure, curves: Sequence[PanelCurve], title: str) -> Non
         own = [curve for curve in curves if curve[1] == label]
         for color, (name, _, steps, values, smoothed) in zip(class_colors(len(own)), own):
             tone = tuple(part / 255 for part in color)
-            marker = 'o' if label == 'measured' or len(steps) == 1 else None  # few points, or a line nobody would see
+            marker = 'o' if label == 'measured' or len(steps) == 1 else None  # few points, or a line too short to see
             if not np.array_equal(values, smoothed, equal_nan=True):
                 axes.plot(steps, values, color=tone, alpha=0.25, linewidth=1)
             axes.plot(steps, smoothed, color=tone, label=name, linewidth=1.6, marker=marker, markersize=4)

@@ -1,4 +1,4 @@
-"""What an answer got wrong, over a faded photo."""
+"""What a prediction got wrong, over a faded photo."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,7 +40,7 @@ def draw_errors(
             continue
         name, mask = classes[segment['class']], pred_map == segment['predicted']['id']
         nearest = segment['nearest']
-        # Above one half there is one partner only, so the missed segment is this one's and nobody else's.
+        # Above one half there is one partner only, so the missed segment is this one's alone.
         if nearest is not None and nearest['id'] in missed and segment['iou'] > 0.5:
             del missed[nearest['id']]
             drawn.append(Segment(mask, f'{name}, not {classes[nearest["class"]]}', CONFUSED, True))

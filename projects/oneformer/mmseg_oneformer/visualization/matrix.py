@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..files import atomic_path
 
 NORMALIZE = ('truth', 'prediction', 'none')
-"""Shares of the annotated class (rows), of the answered one (columns), or counts."""
+"""Shares of the annotated class (rows), of the predicted one (columns), or counts."""
 
 
 def normalized(matrix: np.ndarray, by: str) -> np.ndarray:
@@ -34,7 +34,7 @@ def save_matrix(
 
     Args:
         path: Picture to write, such as a PNG.
-        matrix: (n, n) counts, rows annotated, columns answered.
+        matrix: (n, n) counts, rows annotated, columns predicted.
         names: n names.
         title: Above the matrix.
         normalize: One of :data:`NORMALIZE`.

@@ -1,4 +1,4 @@
-"""An answer drawn over its photo: colours, edges and names, in the manner of a printed map.
+"""A prediction drawn over its photo: colours, edges and names, in the manner of a printed map.
 
 All pictures are (H, W, 3) uint8 **RGB**. Functions take arrays and class names, so they draw predictions, ground truth
 and other people's results alike. Small photos are enlarged first: a name needs pixels.

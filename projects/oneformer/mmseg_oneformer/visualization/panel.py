@@ -1,4 +1,4 @@
-"""Several pictures on one page: the three answers side by side, or every answer under every token."""
+"""Several pictures on one page: the three predictions side by side, or every prediction under every token."""
 
 from collections.abc import Mapping, Sequence
 
@@ -39,20 +39,20 @@ def panel(pictures: Mapping[str, Array], columns: int | None = None, height: int
 
 
 def token_panel(pictures: Mapping[str, Mapping[str, Array]], height: int | None = None) -> Array:
-    """Draw the matrix of every answer under every token: a row for each token, a column for each answer.
+    """Draw the matrix of every prediction under every token: a row for each token, a column for each prediction.
 
     Args:
-        pictures: ``pictures[token][answer]``, RGB uint8 (H, W, 3).
+        pictures: ``pictures[token][task]``, RGB uint8 (H, W, 3).
         height: Height of each picture in pixels; that of the tallest by default.
 
     Returns:
         The page, (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: If there is no picture, or the rows differ in their answers.
+        ValueError: If there is no picture, or the rows differ in their predictions.
     """
     rows = {
-        f'{token} token': {f'{answer} answer': image for answer, image in row.items()}
+        f'{token} token': {f'{task} answer': image for task, image in row.items()}
         for token, row in pictures.items()
     }
     return grid(rows, height)

@@ -1,4 +1,4 @@
-"""The answers in a data sample, as pictures."""
+"""The predictions in a data sample, as pictures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,13 +22,13 @@ def display_names(classes: Sequence[str]) -> tuple[str, ...]:
     return short if len(set(short)) == len(short) else tuple(classes)
 
 
-def draw_answers(
+def draw_predictions(
     image: Array, sample: BaseDataElement, dataset_meta: Mapping[str, Any], score_thr: float = 0.5
 ) -> dict[str, Array]:
-    """Draw every answer that a data sample has.
+    """Draw every prediction that a data sample has.
 
     Args:
-        image: The photo, (H, W, 3) uint8 RGB, of the size of the answers.
+        image: The photo, (H, W, 3) uint8 RGB, of the size of the predictions.
         sample: With any of ``pred_sem_seg``, ``pred_instances`` and ``pred_panoptic_seg``.
         dataset_meta: Has ``classes`` and maybe ``palette``.
         score_thr: Instances below are not drawn.
@@ -42,8 +42,8 @@ def draw_answers(
         pictures['semantic'] = draw_semantic(image, _numpy(sample.pred_sem_seg.sem_seg[0]), classes, palette)
     if 'pred_instances' in sample:
         found = sample.pred_instances
-        answer = (_numpy(found.labels), _numpy(found.scores), found.masks)
-        pictures['instance'] = draw_instances(image, *answer, classes, palette, score_thr)
+        prediction = (_numpy(found.labels), _numpy(found.scores), found.masks)
+        pictures['instance'] = draw_instances(image, *prediction, classes, palette, score_thr)
     if 'pred_panoptic_seg' in sample:
         ids, segments = _numpy(sample.pred_panoptic_seg.sem_seg[0]), sample.pred_panoptic_seg.segments_info
         pictures['panoptic'] = draw_panoptic(image, ids, segments, classes, palette)
@@ -69,10 +69,10 @@ def draw_sample(
     score_thr: float = 0.5,
     height: int | None = None,
 ) -> Array:
-    """Put photo, annotation (if there is one) and answers side by side.
+    """Put photo, annotation (if there is one) and predictions side by side.
 
     Args:
-        image: As for :func:`draw_answers`.
+        image: As for :func:`draw_predictions`.
         sample: Likewise, maybe with an annotation.
         dataset_meta: Likewise.
         score_thr: Likewise.
@@ -84,7 +84,7 @@ def draw_sample(
     pictures, truth = {'photo': enlarge(image)[0]}, draw_truth(image, sample, dataset_meta)
     if truth is not None:
         pictures['annotation'] = truth
-    return panel(pictures | draw_answers(image, sample, dataset_meta, score_thr), height=height)
+    return panel(pictures | draw_predictions(image, sample, dataset_meta, score_thr), height=height)
 
 
 def draw_tokens(
@@ -94,7 +94,7 @@ def draw_tokens(
     score_thr: float = 0.5,
     height: int | None = None,
 ) -> Array:
-    """Draw every answer under every token (paper, Table 8): a row for each token, a column for each answer.
+    """Draw every prediction under every token (paper, Table 8): a row for each token, a column for each prediction.
 
     Args:
         image: The photo, (H, W, 3) uint8 RGB.
@@ -106,7 +106,7 @@ def draw_tokens(
     Returns:
         The page, (H', W', 3) uint8 RGB.
     """
-    rows = {token: draw_answers(image, sample, dataset_meta, score_thr) for token, sample in samples.items()}
+    rows = {token: draw_predictions(image, sample, dataset_meta, score_thr) for token, sample in samples.items()}
     return token_panel(rows, height)
 
 

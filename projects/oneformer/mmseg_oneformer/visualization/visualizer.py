@@ -20,7 +20,7 @@ HEIGHT = 384
 
 @VISUALIZERS.register_module()
 class OneFormerVisualizer(SegLocalVisualizer):
-    """Draws photo, annotation and all answers of a data sample side by side.
+    """Draws photo, annotation and all predictions of a data sample side by side.
 
     A subclass of mmseg's visualizer since ``MMSegInferencer`` insists on one; of it only the back ends and the window
     are used. ``mmdet.DetVisualizationHook`` and ``mmseg.SegVisualizationHook`` work with it.
@@ -71,9 +71,9 @@ class OneFormerVisualizer(SegLocalVisualizer):
         Args:
             name: Of the picture.
             image: (H, W, 3) uint8 RGB.
-            data_sample: With answers, annotation or both.
+            data_sample: With predictions, annotation or both.
             draw_gt: Draw the annotation if there is one.
-            draw_pred: Draw the answers.
+            draw_pred: Draw the predictions.
             show: Open a window.
             wait_time: Seconds the window stays; 0 means until a key is pressed.
             out_file: Write the picture here, else to the back ends.

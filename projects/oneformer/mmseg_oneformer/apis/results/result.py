@@ -18,7 +18,7 @@ from mmdet.structures import DetDataSample
 from PIL import Image
 
 from ...tasks import PREDICTION_FIELDS, TASKS
-from ...visualization import draw_answers, draw_sample, palette_colors
+from ...visualization import draw_predictions, draw_sample, palette_colors
 from ...visualization.colors import Color
 from ..sources import Source
 from . import exports
@@ -138,7 +138,7 @@ class OneFormerResult:
         if task is None:
             return draw_sample(rgb, self.sample, self.dataset_meta, score_thr)
         check_predicted(self.sample, task)
-        return draw_answers(rgb, self.sample, self.dataset_meta, score_thr)[task]
+        return draw_predictions(rgb, self.sample, self.dataset_meta, score_thr)[task]
 
     def _repr_jpeg_(self) -> bytes:
         """What a notebook shows: photo and predictions side by side, at most 1600 pixels wide."""

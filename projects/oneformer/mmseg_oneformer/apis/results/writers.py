@@ -14,7 +14,7 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from ...files import atomic_path, write_atomic
-from ...visualization import draw_answers
+from ...visualization import draw_predictions
 from ..sources import Source, Video
 from .exports import class_map, coco_categories, coco_image, coco_instances, coco_panoptic
 
@@ -102,7 +102,7 @@ class PredictionWriter:
         if 'pred_instances' in sample:
             for instance in coco_instances(sample.pred_instances, self.meta, number):
                 self.instances.append({**instance, 'file_name': source.file_name})
-        drawn = draw_answers(image[:, :, ::-1], sample, self.meta, self.score_thr)
+        drawn = draw_predictions(image[:, :, ::-1], sample, self.meta, self.score_thr)
         for task, overlay in drawn.items():
             self._save(f'overlays/{source.name}_{task}.jpg', overlay)
         self.tasks.update(drawn)
@@ -169,7 +169,7 @@ class VideoWriter:
         if source.frame.video is not self._video:
             self._files.close()
             self._video, self._writers = source.frame.video, {}
-        for task, picture in draw_answers(image[:, :, ::-1], sample, self.meta, self.score_thr).items():
+        for task, picture in draw_predictions(image[:, :, ::-1], sample, self.meta, self.score_thr).items():
             if task not in self._writers:
                 self._writers[task] = self._open(f'{source.frame.video.name}_{task}.mp4', picture, source.frame.fps)
             writer, size = self._writers[task]
