@@ -177,7 +177,7 @@ def test_safe_checkpoint__the_last_three_are_kept(hook, tmp_path):
         assert steps == [2, 4, 6, 8, 10][max(0, step // 2 - 3) : step // 2]
 
 
-def test_check_schedule__another_end_is_refused():
+def test_check_schedule__another_end_is_rejected():
     states = [{'begin': 0, 'end': 300}, {'begin': 300, 'end': 800}]
     check_schedule([{'end': 300, 'by_epoch': False}, {'by_epoch': False}], states)
     check_schedule({'end': 12, 'by_epoch': True}, states)

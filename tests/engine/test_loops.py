@@ -44,7 +44,7 @@ def test_resumable_loop__max_iters(max_iters):
         loop(max_iters=max_iters)
 
 
-def test_resumable_loop__refuses_to_resume_inside_an_accumulated_step():
+def test_resumable_loop__rejects_to_resume_inside_an_accumulated_step():
     train = loop(max_iters=10)
     train.runner.optim_wrapper = types.SimpleNamespace(_accumulative_counts=4)
     train._iter = 6

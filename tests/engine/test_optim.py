@@ -131,7 +131,7 @@ def test_constructor__builds_adamw_with_the_groups():
 @pytest.mark.parametrize(
     'options', [{'paramwise_cfg': {'norm_decay_mult': 0.0}}, {'optimizer': {'type': 'AdamW', 'lr': 0.01}}]
 )
-def test_constructor__refuses_settings_it_would_ignore(options):
+def test_constructor__rejects_settings_it_would_ignore(options):
     with pytest.raises(ValueError, match='optim_wrapper'):
         build(**options)
 

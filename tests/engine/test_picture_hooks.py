@@ -23,7 +23,7 @@ META = {'classes': ('disc', 'sky'), 'palette': [(200, 40, 60), (80, 140, 220)]}
 
 
 def samples(folder, count):
-    """As many answered photos, two of them of one name in different folders."""
+    """As many photos with predictions, two of them of one name in different folders."""
     for k in range(count):
         path = folder / f'photos/{k}' / ('same.jpg' if k < 2 else f'{k}.jpg')
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def test_validation_pictures__large_photos_make_no_large_files(runner, tmp_path)
     validate(ValidationPictures(), runner, [[sample]])
     (path,) = (tmp_path / 'vis').rglob('vis_image/*')
     height, width = cv2.imread(str(path)).shape[:2]
-    assert 384 < height < 460 and 2 * 512 < width < 2 * 560  # photo and answer, and the line above them
+    assert 384 < height < 460 and 2 * 512 < width < 2 * 560  # photo and prediction, and the line above them
 
 
 def test_tensorboard__has_numbers_and_pictures_by_iteration(runner, tmp_path):

@@ -53,7 +53,7 @@ class SafeCheckpointHook(CheckpointHook):
         checkpoint['meta']['options'] = dict(runner.cfg.get('options') or {})
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Refuse to resume from another model's checkpoint, or with another schedule.
+        """Raise an error rather than resume from another model's checkpoint, or with another schedule.
 
         mmengine loads what happens to fit, and a schedule's end from the checkpoint: a run that was to go on for longer
         would go on at the last learning rate, often 0.
@@ -168,7 +168,7 @@ class CheckClasses(Hook):
     """Ends a run whose model and data disagree about the classes, before it costs anything.
 
     Such a model would train without an error: with one class too few the last one becomes "no object". A metric that
-    the annotations of the evaluated photos cannot answer ends it too: its number would mean nothing.
+    the annotations of the evaluated photos do not support ends it too: its number would mean nothing.
     """
 
     def before_train(self, runner: Any) -> None:

@@ -117,7 +117,7 @@ class OneFormerOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Return the optimiser wrapper for ``model``, which may be wrapped for distributed training."""
         groups = parameter_groups(getattr(model, 'module', model), self.base_lr, self.base_wd, **self.paramwise_cfg)
-        # Names would be stored in every checkpoint; newer optimisers of torch refuse unknown lists as well.
+        # Names would be stored in every checkpoint; newer optimisers of torch reject unknown lists as well.
         params = [{key: value for key, value in group.items() if key != 'names'} for group in groups]
         optimizer = OPTIMIZERS.build(self.optimizer_cfg, default_args={'params': params})
         wrapper = {'type': 'OptimWrapper', **self.optim_wrapper_cfg}
@@ -128,7 +128,7 @@ class OneFormerOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 class CpuAmpOptimWrapper(OptimWrapper):
     """Mixed precision on the CPU: forward and loss under bfloat16 autocast, parameters and updates in float32.
 
-    mmengine's ``AmpOptimWrapper`` refuses to run without a GPU. bfloat16 has the range of float32, so no loss scaling
+    mmengine's ``AmpOptimWrapper`` does not run without a GPU. bfloat16 has the range of float32, so no loss scaling
     is needed. Takes the arguments of ``OptimWrapper``.
     """
 

@@ -1,4 +1,4 @@
-"""What a training run leaves to look at: answers beside the truth at every validation, and its curves.
+"""What a training run leaves to look at: predictions beside the truth at every validation, and its curves.
 
 Decisions:
 * The same photos each time, so that progress can be seen; the hooks of mmdet and mmseg draw whichever photo is at hand
@@ -28,7 +28,7 @@ SMOOTHED = 40
 
 @HOOKS.register_module()
 class ValidationPictures(Hook):
-    """Draws annotation and answers of the first few photos at every validation.
+    """Draws annotation and predictions of the first few photos at every validation.
 
     They go to the back ends of ``visualizer``: files in ``vis_data/vis_image``, TensorBoard and others.
 
