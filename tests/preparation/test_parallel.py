@@ -55,13 +55,13 @@ def workers(folder):
     return {int(line.split()[1]) for line in trace.read_text().splitlines()} if trace.exists() else set()
 
 
-def answers(count=40):
+def expected(count=40):
     return [{'letters': 2 * number} for number in range(count)]
 
 
 @pytest.mark.parametrize('processes', [1, 3])
-def test_run_jobs__answers_in_order(folder, processes):
-    assert run_jobs(copy, jobs_of(folder), folder / '.journal', 1, processes, 'x') == answers()
+def test_run_jobs__results_in_order(folder, processes):
+    assert run_jobs(copy, jobs_of(folder), folder / '.journal', 1, processes, 'x') == expected()
     assert sorted(worked(folder), key=int) == [str(n) for n in range(40)]
     assert (folder / '7.out').read_text() == 'AB' * 7
 
@@ -83,7 +83,9 @@ def test_run_jobs__several_processes_share_the_work(folder, wait_for):
 def alive(pid):
     stat = Path(f'/proc/{pid}/stat')
     try:
-        return stat.read_text().rpartition(')')[2].split()[0] != 'Z'  # A zombie has ended; nobody has looked yet.
+        return (
+            stat.read_text().rpartition(')')[2].split()[0] != 'Z'
+        )  # A zombie has ended; its parent has not looked yet.
     except OSError:
         return False
 
@@ -109,7 +111,7 @@ def test_run_jobs__killed_in_the_middle(folder, processes, wait_for):
     with journal.open('a') as file:
         file.write('["39", [[[1, 2')  # a line that was cut off
     worked(folder)
-    assert run_jobs(copy, jobs_of(folder), journal, 1, 1, 'x') == answers()
+    assert run_jobs(copy, jobs_of(folder), journal, 1, 1, 'x') == expected()
     redone = worked(folder)
     assert not noted & set(redone) and len(redone) >= 40 - len(noted) - 1
     assert (folder / '39.out').read_text() == 'AB' * 39
@@ -137,7 +139,7 @@ def test_run_jobs__a_mistake_keeps_what_is_finished(folder):
             run_jobs(copy, jobs_of(folder), folder / '.journal', 1, processes, 'x')
     worked(folder)
     (folder / '20.txt').write_text('ab' * 20)
-    assert run_jobs(copy, jobs_of(folder), folder / '.journal', 1, 1, 'x') == answers()
+    assert run_jobs(copy, jobs_of(folder), folder / '.journal', 1, 1, 'x') == expected()
     assert '0' not in (done := worked(folder)) and '20' in done
 
 

@@ -31,8 +31,8 @@ FOLDERS = {'train': 'training', 'val': 'validation'}
 BYTES_A_PICTURE = 40_000
 """Of the PNG and the entries of both JSONs, twice over for the journal."""
 
-SEMANTIC_CURE = 'unpack ADEChallengeData2016.zip (the SceneParsing release), and give the folder that holds "images"'
-INSTANCE_CURE = 'unpack annotations_instance.tar (the instance release of the 2017 challenge) beside "annotations"'
+SEMANTIC_REMEDY = 'unpack ADEChallengeData2016.zip (the SceneParsing release), and give the folder that holds "images"'
+INSTANCE_REMEDY = 'unpack annotations_instance.tar (the instance release of the 2017 challenge) beside "annotations"'
 
 
 def prepare_ade20k(root: Path, out: Path, split: str, processes: int | None = None) -> list[Path]:
@@ -51,9 +51,9 @@ def prepare_ade20k(root: Path, out: Path, split: str, processes: int | None = No
         ValueError: A file is missing, damaged or not as released.
     """
     folder = FOLDERS[split]
-    photos = require_folder(root / 'images' / folder, SEMANTIC_CURE)
-    semantic = require_folder(root / 'annotations' / folder, SEMANTIC_CURE)
-    instance = require_folder(root / 'annotations_instance' / folder, INSTANCE_CURE)
+    photos = require_folder(root / 'images' / folder, SEMANTIC_REMEDY)
+    semantic = require_folder(root / 'annotations' / folder, SEMANTIC_REMEDY)
+    instance = require_folder(root / 'annotations_instance' / folder, INSTANCE_REMEDY)
     pngs = out / f'ade20k_panoptic_{split}'
     jobs = [
         Job(
@@ -61,14 +61,14 @@ def prepare_ade20k(root: Path, out: Path, split: str, processes: int | None = No
             (str(path), str(semantic / f'{path.stem}.png'), str(instance / f'{path.stem}.png')),
             (str(pngs / f'{path.stem}.png'),),
         )
-        for path in list_files(photos, ('.jpg',), SEMANTIC_CURE)
+        for path in list_files(photos, ('.jpg',), SEMANTIC_REMEDY)
     ]
     check_space(out, BYTES_A_PICTURE * len(jobs))
     journal = out / f'.ade20k_{split}.journal'
-    answers = run_jobs(_convert, jobs, journal, {'ade20k': 1}, processes, f'ADE20K {split}')
+    results = run_jobs(_convert, jobs, journal, {'ade20k': 1}, processes, f'ADE20K {split}')
     targets = [out / f'ade20k_panoptic_{split}.json', out / f'ade20k_instance_{split}.json']
-    write_json(targets[0], panoptic_json(answers, '{id}.png', _categories()))
-    write_json(targets[1], _instance_json(answers))
+    write_json(targets[0], panoptic_json(results, '{id}.png', _categories()))
+    write_json(targets[1], _instance_json(results))
     journal.unlink()
     return targets
 
@@ -80,12 +80,12 @@ def _categories() -> list[dict]:
     ]
 
 
-def _instance_json(answers: list[dict]) -> dict:
+def _instance_json(results: list[dict]) -> dict:
     annotations = [
-        {'image_id': answer['image']['id'], **instance} for answer in answers for instance in answer['instances']
+        {'image_id': result['image']['id'], **instance} for result in results for instance in result['instances']
     ]
     return {
-        'images': [answer['image'] for answer in answers],
+        'images': [result['image'] for result in results],
         'categories': [{'id': label, 'name': META['classes'][label]} for label in META['thing_ids']],
         # pycocotools takes annotation 0 for "no match", so numbers begin at 1.
         'annotations': [{'id': number, **entry} for number, entry in enumerate(annotations, start=1)],

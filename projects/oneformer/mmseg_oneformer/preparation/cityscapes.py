@@ -30,7 +30,7 @@ GROUPS = (
 LAST_LABEL = 33
 VOID = 255
 BYTES_A_PICTURE = 150_000
-CURE = 'unpack gtFine_trainvaltest.zip, and give the folder that holds "gtFine"'
+REMEDY = 'unpack gtFine_trainvaltest.zip, and give the folder that holds "gtFine"'
 
 
 def prepare_cityscapes(root: Path, out: Path, split: str, processes: int | None = None) -> list[Path]:
@@ -48,19 +48,19 @@ def prepare_cityscapes(root: Path, out: Path, split: str, processes: int | None 
     Raises:
         ValueError: A file is missing, damaged or not as released.
     """
-    folder = require_folder(root / 'gtFine' / split, CURE)
+    folder = require_folder(root / 'gtFine' / split, REMEDY)
     pngs = out / 'gtFine' / f'cityscapes_panoptic_{split}'
     jobs = []
-    for path in list_files(folder, ('_gtFine_instanceIds.png',), CURE):
+    for path in list_files(folder, ('_gtFine_instanceIds.png',), REMEDY):
         stem = path.name.removesuffix('_gtFine_instanceIds.png')
         train_ids = out / path.relative_to(root).with_name(f'{stem}_gtFine_labelTrainIds.png')
         sources = (str(path), str(path.with_name(f'{stem}_gtFine_labelIds.png')))
         jobs.append(Job(stem, sources, (str(pngs / f'{stem}_gtFine_panoptic.png'), str(train_ids))))
     check_space(out, BYTES_A_PICTURE * len(jobs))
     journal = out / 'gtFine' / f'.cityscapes_{split}.journal'
-    answers = run_jobs(_convert, jobs, journal, {'cityscapes': 1}, processes, f'Cityscapes {split}')
+    results = run_jobs(_convert, jobs, journal, {'cityscapes': 1}, processes, f'Cityscapes {split}')
     target = out / 'gtFine' / f'cityscapes_panoptic_{split}.json'
-    write_json(target, panoptic_json(answers, '{id}_gtFine_panoptic.png', _categories()))
+    write_json(target, panoptic_json(results, '{id}_gtFine_panoptic.png', _categories()))
     journal.unlink()
     return [target]
 

@@ -24,7 +24,7 @@ __all__ = ['SPLITS', 'prepare_coco']
 SPLITS = ('train', 'val')
 VOID = 255
 BYTES_A_PICTURE = 20_000
-CURE = 'unpack panoptic_annotations_trainval2017.zip, and the {}.zip inside it into "annotations"'
+REMEDY = 'unpack panoptic_annotations_trainval2017.zip, and the {}.zip inside it into "annotations"'
 
 
 def prepare_coco(root: Path, out: Path, split: str, processes: int | None = None) -> list[Path]:
@@ -48,8 +48,8 @@ def prepare_coco(root: Path, out: Path, split: str, processes: int | None = None
     name = f'panoptic_{split}2017'
     json_path = root / 'annotations' / f'{name}.json'
     if not json_path.is_file():
-        raise ValueError(f'{json_path} does not exist; {CURE.format(name)}.')
-    pngs = require_folder(root / 'annotations' / name, CURE.format(name))
+        raise ValueError(f'{json_path} does not exist; {REMEDY.format(name)}.')
+    pngs = require_folder(root / 'annotations' / name, REMEDY.format(name))
     data = json_path.read_bytes()
     content = json.loads(data)
     categories = sorted(content['categories'], key=lambda category: category['id'])
@@ -68,15 +68,15 @@ def prepare_coco(root: Path, out: Path, split: str, processes: int | None = None
     check_space(out, BYTES_A_PICTURE * len(jobs))
     journal = out / 'annotations' / f'.coco_{split}.journal'
     work = partial(_convert, categories=categories)
-    answers = run_jobs(work, jobs, journal, {'coco': 1, 'json': zlib.crc32(data)}, processes, f'COCO {split}')
+    results = run_jobs(work, jobs, journal, {'coco': 1, 'json': zlib.crc32(data)}, processes, f'COCO {split}')
     target = out / 'annotations' / f'panoptic2instances_{split}2017.json'
-    write_json(target, _instance_json(content, categories, answers))
+    write_json(target, _instance_json(content, categories, results))
     journal.unlink()
     return [target, semseg]
 
 
-def _instance_json(content: dict, categories: list[dict], answers: list[dict]) -> dict:
-    instances = [instance for answer in answers for instance in answer['instances']]
+def _instance_json(content: dict, categories: list[dict], results: list[dict]) -> dict:
+    instances = [instance for result in results for instance in result['instances']]
     return {
         **{key: content[key] for key in ('info', 'licenses') if key in content},
         'images': content['images'],
@@ -95,7 +95,7 @@ def _convert(job: Job, categories: list[dict]) -> dict:
     image_id, segments = job.details
     path = Path(job.sources[0])
     if not path.is_file():
-        raise ValueError(f'Annotation {path} does not exist; {CURE.format(path.parent.name)}.')
+        raise ValueError(f'Annotation {path} does not exist; {REMEDY.format(path.parent.name)}.')
     ids = decode_ids(path.read_bytes())
     if ids is None:
         raise ValueError(f'Annotation {path} cannot be decoded: it is damaged or no PNG; copy it anew.')

@@ -14,18 +14,18 @@ TURNED = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
 
-def require_folder(path: Path, cure: str) -> Path:
+def require_folder(path: Path, remedy: str) -> Path:
     """Return ``path``.
 
     Raises:
-        ValueError: It is no folder; ``cure`` says where it comes from.
+        ValueError: It is no folder; ``remedy`` says where it comes from.
     """
     if not path.is_dir():
-        raise ValueError(f'Folder {path} does not exist; {cure}.')
+        raise ValueError(f'Folder {path} does not exist; {remedy}.')
     return path
 
 
-def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, cure: str = 'put the files there') -> list[Path]:
+def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, remedy: str = 'put the files there') -> list[Path]:
     """Files below ``folder`` with one of the ``suffixes`` (any case), sorted; hidden ones are left out.
 
     Raises:
@@ -39,7 +39,7 @@ def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, cure: str = 'pu
         if path.name.lower().endswith(endings) and not path.name.startswith('.') and path.is_file()
     ]
     if not files:
-        raise ValueError(f'{folder} has no {" or ".join(suffixes)} file; {cure}.')
+        raise ValueError(f'{folder} has no {" or ".join(suffixes)} file; {remedy}.')
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 

@@ -20,7 +20,7 @@ __all__ = ['FOLDERS', 'prepare_mapillary']
 FOLDERS = {'train': 'training', 'val': 'validation'}
 CONFIGS = ('config.json', 'config_v1.2.json')
 BYTES_A_PICTURE = 400_000
-CURE = 'unpack the 1.2 release of Mapillary Vistas, and give the folder that holds "training" and "validation"'
+REMEDY = 'unpack the 1.2 release of Mapillary Vistas, and give the folder that holds "training" and "validation"'
 
 
 def prepare_mapillary(root: Path, out: Path, split: str, processes: int | None = None) -> list[Path]:
@@ -39,7 +39,7 @@ def prepare_mapillary(root: Path, out: Path, split: str, processes: int | None =
         ValueError: The folder holds another release, or a file is missing, damaged or not as released.
     """
     folder = FOLDERS[split]
-    photos = require_folder(root / folder / 'images', CURE)
+    photos = require_folder(root / folder / 'images', REMEDY)
     source = root / folder / 'panoptic/panoptic_2018.json'
     if source.is_file():
         _check_release(source, photos)
@@ -50,7 +50,7 @@ def prepare_mapillary(root: Path, out: Path, split: str, processes: int | None =
             f'link them with: ln -s v1.2/panoptic {root / folder}/panoptic'
         )
     if not (root / folder / 'instances').is_dir():
-        raise ValueError(f'{source} does not exist; {CURE}.')
+        raise ValueError(f'{source} does not exist; {REMEDY}.')
     return [_make_panoptic(root, out, split, processes)]
 
 
@@ -61,15 +61,15 @@ def _check_release(json_path: Path, photos: Path) -> None:
     names = tuple(entry['name'] for entry in entries if entry['name'] != UNLABELED)
     things = tuple(label for label, entry in enumerate(entries) if entry['isthing'] and entry['name'] != UNLABELED)
     if (names, things) != (MapillaryPanoptic.METAINFO['classes'], MapillaryPanoptic.METAINFO['thing_ids']):
-        raise ValueError(f'{json_path} does not have the 65 classes and 37 things of release 1.2; {CURE}.')
+        raise ValueError(f'{json_path} does not have the 65 classes and 37 things of release 1.2; {REMEDY}.')
     on_disk = {path.stem for path in photos.glob('*.jpg')}
     pngs = {path.name for path in json_path.parent.glob('*.png')}
     for image in content['images']:
         if Path(image['file_name']).stem not in on_disk:
-            raise ValueError(f'Photo {photos / image["file_name"]} of {json_path} does not exist; {CURE}.')
+            raise ValueError(f'Photo {photos / image["file_name"]} of {json_path} does not exist; {REMEDY}.')
     for annotation in content['annotations']:
         if annotation['file_name'] not in pngs:
-            raise ValueError(f'Annotation {json_path.parent / annotation["file_name"]} does not exist; {CURE}.')
+            raise ValueError(f'Annotation {json_path.parent / annotation["file_name"]} does not exist; {REMEDY}.')
 
 
 def _make_panoptic(root: Path, out: Path, split: str, processes: int | None) -> Path:
@@ -83,13 +83,13 @@ def _make_panoptic(root: Path, out: Path, split: str, processes: int | None) -> 
             (str(path), str(instances / f'{path.stem}.png')),
             (str(target.parent / f'{path.stem}.png'),),
         )
-        for path in list_files(root / folder / 'images', ('.jpg',), CURE)
+        for path in list_files(root / folder / 'images', ('.jpg',), REMEDY)
     ]
     check_space(out, BYTES_A_PICTURE * len(jobs))
     journal = target.with_name('.mapillary.journal')
     is_thing = [bool(label['instances']) for label in labels[:-1]]
     settings = {'mapillary': 1, 'things': is_thing}
-    answers = run_jobs(partial(_convert, is_thing=is_thing), jobs, journal, settings, processes, f'Mapillary {split}')
+    results = run_jobs(partial(_convert, is_thing=is_thing), jobs, journal, settings, processes, f'Mapillary {split}')
     categories = [
         {
             'id': number,
@@ -100,7 +100,7 @@ def _make_panoptic(root: Path, out: Path, split: str, processes: int | None) -> 
         }
         for number, label in enumerate(labels[:-1], start=1)
     ]
-    write_json(target, panoptic_json(answers, '{id}.png', categories))
+    write_json(target, panoptic_json(results, '{id}.png', categories))
     journal.unlink()
     return target
 
@@ -111,9 +111,9 @@ def _read_labels(root: Path) -> list[dict]:
         if (root / name).is_file():
             labels = json.loads((root / name).read_bytes())['labels']
             if tuple(label['readable'] for label in labels) != (*MapillaryPanoptic.METAINFO['classes'], UNLABELED):
-                raise ValueError(f'{root / name} does not have the 66 labels of release 1.2; {CURE}.')
+                raise ValueError(f'{root / name} does not have the 66 labels of release 1.2; {REMEDY}.')
             return labels
-    raise ValueError(f'{root} has neither {" nor ".join(CONFIGS)}, which name the labels; {CURE}.')
+    raise ValueError(f'{root} has neither {" nor ".join(CONFIGS)}, which name the labels; {REMEDY}.')
 
 
 def _convert(job: Job, is_thing: list[bool]) -> dict:

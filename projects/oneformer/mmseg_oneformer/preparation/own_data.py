@@ -102,17 +102,17 @@ def write_panoptic(
     palette = class_colors(len(source.classes.names))
     journal = out / f'.panoptic_{name}.journal'
     settings = [settings, source.classes]
-    answers = run_jobs(partial(_convert, source=source, palette=palette), jobs, journal, settings, processes, name)
+    results = run_jobs(partial(_convert, source=source, palette=palette), jobs, journal, settings, processes, name)
     categories = [
         {'id': label + 1, 'name': name, 'isthing': int(source.classes.is_thing(label)), 'color': palette[label]}
         for label, name in enumerate(source.classes.names)
     ]
     info = {'photos': Path(os.path.relpath(images, out)).as_posix()}
-    write_json(target, {'info': info, **panoptic_json(answers, '{stem}.png', categories)})
+    write_json(target, {'info': info, **panoptic_json(results, '{stem}.png', categories)})
     journal.unlink()
-    segments = [segment for answer in answers for segment in answer['segments']]
+    segments = [segment for result in results for segment in result['segments']]
     crowds = sum(segment['iscrowd'] for segment in segments)
-    return Written(target, len(jobs), len(segments), crowds, sum(answer['hidden'] for answer in answers))
+    return Written(target, len(jobs), len(segments), crowds, sum(result['hidden'] for result in results))
 
 
 def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
@@ -180,7 +180,7 @@ def read_semantic(path: str | Path, size: tuple[int, int], classes: Classes) -> 
     """Class indices (H, W) of a semantic PNG; ``VOID`` where there is none.
 
     Raises:
-        ValueError: It is missing, damaged, coloured or of another size, or has a value that nobody named.
+        ValueError: It is missing, damaged, coloured or of another size, or has a value without a name.
     """
     values = read_png(path, size)
     if values.ndim != 2:

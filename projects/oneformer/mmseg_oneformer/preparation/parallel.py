@@ -52,7 +52,7 @@ Work = Callable[[Job], dict]
 def run_jobs(
     work: Work, jobs: Sequence[Job], journal: Path, settings: Any, processes: int | None, description: str
 ) -> list[dict]:
-    """Do ``work`` on all ``jobs`` and return the answers in their order.
+    """Do ``work`` on all ``jobs`` and return the results in their order.
 
     Args:
         work: Makes the products of a job and returns what the JSON needs of it: plain data, the same for the same
@@ -60,7 +60,7 @@ def run_jobs(
         jobs: Their keys are unique.
         journal: File of what is finished, made here and left behind if the run is interrupted. The caller removes it
             after the JSON is written.
-        settings: Plain data that the answers depend on; a journal written under others is ignored.
+        settings: Plain data that the results depend on; a journal written under others is ignored.
         processes: How many to use; None: one a core.
         description: Stands in front of the progress bar.
 
@@ -74,15 +74,15 @@ def run_jobs(
     # Written anew: what did not stand the check goes, and so does a last line that was cut off.
     with journal.open('w', encoding='utf-8') as file:
         file.write(header + '\n')
-        file.writelines(json.dumps([key, stamp, answer]) + '\n' for key, (stamp, answer) in finished.items())
+        file.writelines(json.dumps([key, stamp, result]) + '\n' for key, (stamp, result) in finished.items())
         file.flush()
-        answers = _stream(work, waiting, processes or available_cores())
+        results = _stream(work, waiting, processes or available_cores())
         bar = tqdm(total=len(jobs), initial=len(finished), desc=description, unit='picture', mininterval=0.5)
         with bar:
-            for job, answer in zip(waiting, answers):
+            for job, result in zip(waiting, results):
                 stamp = _stamp(job)
-                finished[job.key] = (stamp, answer)
-                file.write(json.dumps([job.key, stamp, answer]) + '\n')
+                finished[job.key] = (stamp, result)
+                file.write(json.dumps([job.key, stamp, result]) + '\n')
                 file.flush()
                 bar.update()
     return [finished[job.key][1] for job in jobs]
@@ -103,7 +103,7 @@ def write_if_changed(path: str | Path, data: bytes) -> None:
 
 
 def _stream(work: Work, jobs: Sequence[Job], processes: int) -> Iterator[dict]:
-    """Yield the answers in order."""
+    """Yield the results in order."""
     processes = min(processes, len(jobs))
     if processes <= 1 or len(jobs) < FORKING_PAYS:
         yield from map(work, jobs)
@@ -144,7 +144,7 @@ def _stamp(job: Job) -> list:
 
 
 def _read_journal(journal: Path, header: str, jobs: Sequence[Job]) -> dict[str, tuple[list, dict]]:
-    """Stamps and answers of the finished jobs whose files are still as they were."""
+    """Stamps and results of the finished jobs whose files are still as they were."""
     if not journal.is_file():
         return {}
     lines = journal.read_text(encoding='utf-8', errors='replace').split('\n')
@@ -154,9 +154,9 @@ def _read_journal(journal: Path, header: str, jobs: Sequence[Job]) -> dict[str, 
     finished: dict[str, tuple[list, dict]] = {}
     for line in lines[1:]:
         try:
-            key, stamp, answer = json.loads(line)
+            key, stamp, result = json.loads(line)
         except ValueError:
             continue  # Cut off when the run was killed.
         if key in by_key and _stamp(by_key[key]) == stamp:
-            finished[key] = (stamp, answer)
+            finished[key] = (stamp, result)
     return finished
