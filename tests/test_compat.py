@@ -58,12 +58,12 @@ def test_loader__reads_what_a_runner_writes(runner_checkpoint):
         (Path('a'), 'pathlib'),
     ],
 )
-def test_loader__refuses_what_would_run_code(tmp_path, payload, named):
+def test_loader__rejects_what_would_run_code(tmp_path, payload, named):
     torch.save({'state_dict': {}, 'extra': payload}, tmp_path / 'evil.pth')
-    with pytest.raises(ValueError, match=r'evil\.pth is refused, since a checkpoint must not run code') as refusal:
+    with pytest.raises(ValueError, match=r'evil\.pth is rejected, since a checkpoint must not run code') as caught:
         CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'))
-    assert '\n' not in str(refusal.value)
-    assert named in str(refusal.value)
+    assert '\n' not in str(caught.value)
+    assert named in str(caught.value)
     assert not OWNED
 
 

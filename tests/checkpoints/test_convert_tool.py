@@ -293,17 +293,17 @@ def test_published_file_to_pictures(call_tool, tmp_path):
     torch.save({'model': from_ours(state, 'shi').state}, tmp_path / 'published.pth')
     assert call_tool('dataset_converters/make_shapes.py', '--out', 'data', '--train', 1, '--val', 2) == 0
     assert call_tool(TOOL, 'published.pth', 'shapes.safetensors', '--model', name) == 0
-    answers = {}
+    predictions = {}
     for folder, weights in (
         ('a', ()),
         ('b', ('--weights', 'shapes.safetensors')),
         ('c', ('--weights', 'published.pth')),
     ):
         assert call_tool('infer.py', 'data/val', '--model', name, '--out-dir', folder, *weights) == 0
-        answers[folder] = json.loads((tmp_path / folder / 'panoptic.json').read_text())
+        predictions[folder] = json.loads((tmp_path / folder / 'panoptic.json').read_text())
         assert list((tmp_path / folder).rglob('overlays/*'))
-    assert answers['a']['annotations'][0]['segments_info']
-    assert answers['a'] == answers['b'] == answers['c']
+    assert predictions['a']['annotations'][0]['segments_info']
+    assert predictions['a'] == predictions['b'] == predictions['c']
 
 
 @pytest.mark.usefixtures('reference_file')

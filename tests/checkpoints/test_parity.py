@@ -59,12 +59,12 @@ def natten(monkeypatch):
     monkeypatch.setattr(modeling_dinat, 'requires_backends', lambda *_: None)
 
 
-def answers_of_ours(model, image):
+def predictions_of_ours(model, image):
     output = model.head(model.extract_feat(image), [TASKS], every_layer=False)
     return output.class_logits[-1, 0], output.mask_logits()[0]
 
 
-def answers_of_theirs(model, image):
+def predictions_of_theirs(model, image):
     classes, masks = [], []
     for task in TASKS:
         ids = torch.zeros(1, CONTEXT_LENGTH, dtype=torch.int64)
@@ -75,11 +75,11 @@ def answers_of_theirs(model, image):
     return torch.cat(classes), torch.cat(masks)
 
 
-def assert_equal_answers(ours, theirs):
+def assert_equal_predictions(ours, theirs):
     image = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     with torch.no_grad():
-        expected = answers_of_theirs(theirs, image)
-        actual = answers_of_ours(ours, image)
+        expected = predictions_of_theirs(theirs, image)
+        actual = predictions_of_ours(ours, image)
     for one, other in zip(actual, expected, strict=True):
         for task in range(len(TASKS)):
             error = (one[task] - other[task]).abs().max() / other[task].abs().max()
@@ -103,14 +103,14 @@ def test_converted__equals_transformers_there_and_back(narrow, build, randomize,
     torch.save({'state_dict': ours.state_dict()}, tmp_path / 'ours.pth')
     assert call_tool(TOOL, 'ours.pth', 'folder', '--model', config, '--to', 'hf') == 0
     theirs = read_folder(tmp_path / 'folder')
-    assert_equal_answers(ours, theirs)
+    assert_equal_predictions(ours, theirs)
 
     randomize(theirs, seed=7)
     theirs.save_pretrained(tmp_path / 'changed')
     assert call_tool(TOOL, 'changed', 'changed.safetensors', '--model', config) == 0
     again = build(config, torch.float64, seed=9, text=False)
     load_weights(again, tmp_path / 'changed.safetensors')
-    assert_equal_answers(again, theirs)
+    assert_equal_predictions(again, theirs)
     # Without the tool, as tools/test.py and mmdet's loader read the folder.
     direct = read_checkpoint(tmp_path / 'changed')
     assert direct['meta'] == {'converted_from': 'hf'}

@@ -85,7 +85,7 @@ def alive(pid):
     try:
         return (
             stat.read_text().rpartition(')')[2].split()[0] != 'Z'
-        )  # A zombie has ended; its parent has not looked yet.
+        )  # A zombie has ended; its parent has not seen it.
     except OSError:
         return False
 

@@ -24,7 +24,7 @@ from mmseg_oneformer.sweep.local import job_environment
 
 
 def lives(pid):
-    """Whether a process runs (one that has ended and was not asked for does not)."""
+    """Whether a process runs (one that has ended and was not waited for does not)."""
     try:
         return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
     except FileNotFoundError:

@@ -89,7 +89,7 @@ def test_run__is_read_back(plan):
         read_run(run.folder.parent)
 
 
-def test_run__of_a_changed_config_is_refused(plan, config):
+def test_run__of_a_changed_config_is_rejected(plan, config):
     (run,) = plan()
     write_run(run)
     write_run(run)

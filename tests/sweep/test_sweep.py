@@ -130,7 +130,7 @@ def test_sbatch__submits_each_run_once(sweep, cluster, tmp_path, capsys):
     assert 'seed 1  finished' in output and '1 waiting, 0 running, 1 finished' in output
 
 
-def test_sbatch__refusals_are_sentences(sweep, cluster, tmp_path, capsys, monkeypatch):
+def test_sbatch__rejects_are_sentences(sweep, cluster, tmp_path, capsys, monkeypatch):
     (tmp_path / 'refuse').touch()
     assert sweep('--launcher', 'sbatch', '--work-dir', 'w') == 2
     assert 'sbatch failed: Invalid account.' in capsys.readouterr().err

@@ -32,7 +32,7 @@ def test_download__goes_on_where_it_broke_off(server, content, tmp_path):
     server.rules.cuts = [100_000, 150_000]
     download(server.url, tmp_path / 'a.pth')
     assert (tmp_path / 'a.pth').read_bytes() == content
-    assert [asked for _, asked in server.requests] == [None, 'bytes=100000-', 'bytes=250000-']
+    assert [requested for _, requested in server.requests] == [None, 'bytes=100000-', 'bytes=250000-']
 
 
 def test_download__next_call_goes_on_too(server, content, tmp_path, monkeypatch):
@@ -55,14 +55,14 @@ def test_download__complete_part_needs_no_connection(server, content, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'rules, asked', [({'ranges': False}, 'bytes=100000-'), ({'etag': None}, None), ({'etag': 'W/"weak"'}, None)]
+    'rules, requested', [({'ranges': False}, 'bytes=100000-'), ({'etag': None}, None), ({'etag': 'W/"weak"'}, None)]
 )
-def test_download__server_that_cannot_go_on_starts_again(server, content, tmp_path, rules, asked):
+def test_download__server_that_cannot_go_on_starts_again(server, content, tmp_path, rules, requested):
     """A weak ETag is the same for files that differ in bytes."""
     vars(server.rules).update(rules, cuts=[100_000])
     download(server.url, tmp_path / 'a.pth')
     assert (tmp_path / 'a.pth').read_bytes() == content
-    assert [asked for _, asked in server.requests] == [None, asked]
+    assert [requested for _, requested in server.requests] == [None, requested]
 
 
 @pytest.mark.parametrize('minds_if_range', [True, False])
@@ -101,8 +101,8 @@ def test_download__busy_server_is_asked_again(server, content, tmp_path):
 @pytest.mark.parametrize(
     'rules, sentence, requests',
     [
-        ({'failures': [404] * 9}, 'answers 404 Not Found', 1),
-        ({'failures': [500] * 9}, 'answers 500', 4),
+        ({'failures': [404] * 9}, 'responds with 404 Not Found', 1),
+        ({'failures': [500] * 9}, 'responds with 500', 4),
         ({'cuts': [0] * 9}, 'broke off after 0 of 300000 bytes', 4),
         ({'kind': 'text/html; charset=utf-8'}, 'a web page and no checkpoint', 1),
         ({'length': False}, 'does not say how long', 1),
@@ -122,7 +122,7 @@ def test_download__full_disk_is_said_before(server, content, tmp_path, monkeypat
         download(server.url, tmp_path / 'a.pth')
 
 
-def test_download__nobody_there(server, content, tmp_path):
+def test_download__no_server_there(server, content, tmp_path):
     server.shutdown()
     server.server_close()
     with pytest.raises(DownloadError, match='cannot be reached') as caught:
@@ -135,7 +135,7 @@ def test_download__follows_redirects_but_not_to_other_schemes(server, content, t
     base = server.url.removesuffix('/weights.pth')
     download(f'{base}/here', tmp_path / 'a.pth')
     assert (tmp_path / 'a.pth').read_bytes() == content
-    with pytest.raises(DownloadError, match=r'ftp://.*/etc/passwd is refused'):
+    with pytest.raises(DownloadError, match=r'ftp://.*/etc/passwd is rejected'):
         download(f'{base}/there', tmp_path / 'b.pth')
 
 
@@ -147,7 +147,7 @@ def test_download__only_https(tmp_path, url):
 
 
 def test_download__https_does_not_turn_into_http(server, content, tmp_path, monkeypatch):
-    # The handler is asked directly: a server with a certificate would be needed to get there.
+    # The handler is called directly: a server with a certificate would be needed to get there.
     monkeypatch.setattr(module, 'SCHEMES', ('https',))
     with pytest.raises(DownloadError, match='only https addresses'):
         module._SameSchemes().redirect_request(None, None, 302, 'Found', None, server.url)

@@ -85,7 +85,7 @@ def test_model_file__no_detector_that_runs_a_config(model_file, tmp_path):
 def test_model_file__what_is_no_config_is_a_sentence(model_file, change):
     path, _ = model_file
     rewrite(path, lambda text: f'{text}\n{change}\n')
-    with pytest.raises(ValueError, match='is refused: it'):
+    with pytest.raises(ValueError, match='is rejected: it'):
         OneFormerInferencer(path, device='cpu')
 
 
@@ -124,7 +124,7 @@ def test_model_file__damaged_ones_are_a_sentence(model_file):
 
 
 @pytest.mark.parametrize('line', ['import os', "x = open('/etc/passwd').read()", 'x = [1][0]', "x = '{{$HOME:}}'"])
-def test_model_file__code_is_refused(model_file, line):
+def test_model_file__code_is_rejected(model_file, line):
     path, _ = model_file
     rewrite(path, lambda text: f'{text}\n{line}\n')
     with pytest.raises(ValueError, match='code and no plain settings'):

@@ -79,7 +79,7 @@ def test_find_weights__brought_by_hand(publish, server):
     assert (path.parent / 'weights.pth.sha256').is_file()
 
 
-def test_find_weights__changed_file_is_refused(publish):
+def test_find_weights__changed_file_is_rejected(publish):
     path = publish()
     find_weights(PUBLISHED, download=True)
     path.write_bytes(b'something else')
@@ -94,10 +94,10 @@ def test_find_weights__read_only_cache(publish, monkeypatch, capsys):
     path.parent.mkdir(parents=True)
     path.write_bytes(b'by hand')
 
-    def refuse(*args):
+    def reject(*args):
         raise PermissionError(13, 'Permission denied', str(path))
 
-    monkeypatch.setattr(weights, 'write_atomic', refuse)
+    monkeypatch.setattr(weights, 'write_atomic', reject)
     assert find_weights(PUBLISHED) == path
     assert 'cannot be recorded (Permission denied)' in capsys.readouterr().out
 
@@ -115,7 +115,7 @@ def test_find_weights__mirror_where_the_first_place_fails(publish, server, cache
     path = publish(weights=server.url.replace('weights', 'gone/weights'), hub='group/repo')
     server.rules.failures = [404]
     assert find_weights(PUBLISHED, download=True) == path
-    assert [asked for asked, _ in server.requests] == ['/gone/weights.pth', '/group/repo/weights.pth']
+    assert [requested for requested, _ in server.requests] == ['/gone/weights.pth', '/group/repo/weights.pth']
 
 
 def test_find_weights__offline_says_what_to_do(publish, server, capsys):
@@ -151,7 +151,7 @@ def test_resolve_weights__paths_names_and_addresses(publish, server, cache, tmp_
         ('folder/nowhere', FileNotFoundError, 'no checkpoint at folder/nowhere'),
         ('oneformer_r51_coco', ValueError, 'neither a config file nor the name of a model'),
         ('oneformer_swin-t_8xb2-50e_coco-1024x1024', ValueError, 'No weights are shipped or published'),
-        ('ftp://a.org/x.pth', ConnectionError, 'ftp://a.org/x.pth is refused'),
+        ('ftp://a.org/x.pth', ConnectionError, 'ftp://a.org/x.pth is rejected'),
     ],
 )
 def test_resolve_weights__mistakes(publish, source, error, sentence):
@@ -164,7 +164,7 @@ def test_resolve_weights__address_offline(publish, server):
     server.rules.failures = [404]
     with pytest.raises(
         ConnectionError,
-        match=r'weights.pth could not be downloaded: the server answers 404.*; get it by other means and give its path',
+        match=r'weights.pth could not be downloaded: the server responds with 404.*; get it by other means and give its path',
     ):
         resolve_weights(server.url)
     with pytest.raises(FileNotFoundError, match='was not downloaded yet'):

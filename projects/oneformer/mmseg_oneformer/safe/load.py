@@ -1,6 +1,6 @@
 """Pickled checkpoints without running what is in them.
 
-``torch.load(weights_only=True)`` alone refuses mmengine's own checkpoints (their logs are ``HistoryBuffer`` objects of
+``torch.load(weights_only=True)`` alone rejects mmengine's own checkpoints (their logs are ``HistoryBuffer`` objects of
 numpy arrays). The allow-list here is what a Runner writes and nothing else; ``getattr``, which such a pickle calls, is
 replaced by a stand-in that knows four names.
 """
@@ -36,7 +36,7 @@ def checkpoint_types() -> Iterator[None]:
         # HistoryBuffer pickles its statistics as getattr(HistoryBuffer, 'mean'). The real getattr would open a way
         # from any allowed object to everything.
         if owner is not HistoryBuffer or name not in statistics:
-            raise pickle.UnpicklingError(f'getattr of {name!r} is refused')
+            raise pickle.UnpicklingError(f'getattr of {name!r} is rejected')
         return getattr(HistoryBuffer, name)
 
     numpy_core = importlib.import_module('numpy._core.multiarray' if np.__version__ >= '2' else 'numpy.core.multiarray')
@@ -60,12 +60,12 @@ def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
         with checkpoint_types():
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        refused = re.search(r'.*(?:GLOBAL|getattr of|Can only).*', str(error))
-        if refused is None:
+        rejected = re.search(r'.*(?:GLOBAL|getattr of|Can only).*', str(error))
+        if rejected is None:
             raise ValueError(f'{path} is broken or no checkpoint; get it again.') from error
         raise ValueError(
-            f'{path} is refused, since a checkpoint must not run code and this one holds more than tensors and plain '
-            f'values ({_shorten(refused.group())}); convert it to .safetensors where you trust it.'
+            f'{path} is rejected, since a checkpoint must not run code and this one holds more than tensors and plain '
+            f'values ({_shorten(rejected.group())}); convert it to .safetensors where you trust it.'
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(

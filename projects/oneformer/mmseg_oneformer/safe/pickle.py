@@ -1,8 +1,8 @@
 """Plain pickles of arrays, as detectron2 passes weights on (``.pkl``), read without running them.
 
 Decisions:
-* Nothing that the file names is called. Each of the few names such a file needs is answered by a stand-in from this
-  module that takes data only; every other name is refused.
+* Nothing that the file names is called. Each of the few names such a file needs is replaced by a stand-in from this
+  module that takes data only; every other name is rejected.
 * Arrays are not rebuilt by numpy's own routine, which trusts what the file says about a type.
 * Values come back as tensors. The files were written by Python 2 or 3, numpy 1 or 2, and some hold torch's tensors.
 """
@@ -30,7 +30,7 @@ ROLES = {
     'torch._utils': {'_rebuild_tensor_v2': 'tensor', '_rebuild_parameter': 'parameter'},
     'torch.storage': {'_load_from_bytes': 'storage'},
 }
-"""Which stand-in answers for a name; numpy 1 says ``core`` where numpy 2 says ``_core``."""
+"""Which stand-in replaces a name; numpy 1 says ``core`` where numpy 2 says ``_core``."""
 
 
 class _DType:
@@ -39,7 +39,7 @@ class _DType:
     def __init__(self, name: str | bytes, align: bool = False, copy: bool = False) -> None:
         text = name.decode('ascii') if isinstance(name, bytes) else str(name)
         if not re.fullmatch(r'[<>=|]?(?:[fiu][1248]|b1|\?)', text):
-            raise pickle.UnpicklingError(f'the type {text!r} of an array is refused')
+            raise pickle.UnpicklingError(f'the type {text!r} of an array is rejected')
         self.value = np.dtype(text)
 
     def __setstate__(self, state: tuple) -> None:
@@ -60,13 +60,13 @@ class _Array:
 
 def _new_array(kind: type, shape: tuple, dtype: Any) -> _Array:
     if kind is not _Array:
-        raise pickle.UnpicklingError('an array of another kind than ndarray is refused')
+        raise pickle.UnpicklingError('an array of another kind than ndarray is rejected')
     return _Array()
 
 
 def _from_buffer(content: Any, dtype: Any, shape: tuple[int, ...], order: str) -> _Array:
     if not isinstance(dtype, _DType):
-        raise pickle.UnpicklingError('an array without a number type is refused')
+        raise pickle.UnpicklingError('an array without a number type is rejected')
     if isinstance(content, str):  # Python 2's bytes
         content = content.encode('latin1')
     array = _Array()
@@ -80,7 +80,7 @@ def _scalar(dtype: Any, content: Any) -> _Array:
 
 def _encode(text: str, codec: str = 'latin1') -> bytes:
     if codec not in ('latin1', 'latin-1', b'latin1'):
-        raise pickle.UnpicklingError(f'the codec {codec!r} is refused')
+        raise pickle.UnpicklingError(f'the codec {codec!r} is rejected')
     return text.encode('latin1')
 
 
@@ -96,7 +96,7 @@ def _storage(content: Any) -> Any:
 
 def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
     if not isinstance(storage, torch.storage.TypedStorage):
-        raise pickle.UnpicklingError('a tensor without numbers is refused')
+        raise pickle.UnpicklingError('a tensor without numbers is rejected')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # torch has deprecated what such a file is made of.
         return torch.tensor([], dtype=storage.dtype).set_(storage._untyped_storage, offset, size, stride)
@@ -125,7 +125,7 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         role = ROLES.get(module, {}).get(name)
         if role is None:
-            raise pickle.UnpicklingError(f'{module}.{name} is refused')
+            raise pickle.UnpicklingError(f'{module}.{name} is rejected')
         return STAND_INS[role]
 
 
@@ -140,7 +140,7 @@ def load_arrays(path: Path) -> Any:
             return _tensors(_Reader(file, encoding='latin1').load())
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f'{path} is refused or broken: {str(error).rstrip(".")}; a file of weights holds arrays and plain values '
+            f'{path} is rejected or broken: {str(error).rstrip(".")}; a file of weights holds arrays and plain values '
             'only, get it from its authors again.'
         ) from error
     except Exception as error:  # Damaged bytes fail in any way.

@@ -36,7 +36,7 @@ def submit(run: Run, launch: Launch) -> str:
     """Submit a run and return the id of its job, which is kept in the run's folder.
 
     Raises:
-        ValueError: sbatch is not there, or refused.
+        ValueError: sbatch is not there, or rejected the job.
     """
     write_run(run)
     script = run.folder / 'job.sh'

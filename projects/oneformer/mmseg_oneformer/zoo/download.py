@@ -57,7 +57,7 @@ def check_url(url: str) -> None:
     """Raise a DownloadError unless ``url`` is one that may be read."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in SCHEMES or not parts.hostname:
-        raise DownloadError(f'{url} is refused, only {" and ".join(SCHEMES)} addresses are read', final=True)
+        raise DownloadError(f'{url} is rejected, only {" and ".join(SCHEMES)} addresses are read', final=True)
 
 
 def download(url: str, path: str | os.PathLike[str], progress: bool = True) -> None:
@@ -151,24 +151,24 @@ def _connect(url: str, start: int, state: Mapping[str, Any]) -> http.client.HTTP
         if error.code == 416 and start:  # What we have is longer than what there is.
             return _connect(url, 0, state)
         temporary = error.code in (408, 425, 429) or error.code >= 500
-        raise DownloadError(f'the server answers {error.code} {error.reason}', final=not temporary) from error
+        raise DownloadError(f'the server responds with {error.code} {error.reason}', final=not temporary) from error
     except urllib.error.URLError as error:
         lost = isinstance(error.reason, ConnectionResetError)
         raise DownloadError(f'the server cannot be reached ({error.reason})', final=not lost) from error
     except (OSError, http.client.HTTPException) as error:
-        raise DownloadError(f'the server does not answer ({error or type(error).__name__})') from error
+        raise DownloadError(f'the server does not respond ({error or type(error).__name__})') from error
 
 
 def _begins_at(response: http.client.HTTPResponse, start: int, state: Mapping[str, Any], part: Path) -> int:
-    """Return at which byte the answer begins: at ``start``, or at 0 if the server sends the whole file."""
+    """Return at which byte the response begins: at ``start``, or at 0 if the server sends the whole file."""
     if response.headers.get_content_type() == 'text/html':
-        raise DownloadError('the server answers with a web page and no checkpoint', final=True)
+        raise DownloadError('the server responds with a web page and no checkpoint', final=True)
     if response.status != 206:
         return 0
     same = _validator(response.headers) in (None, state.get('validator'))
     if not start or not same or not response.headers.get('Content-Range', '').startswith(f'bytes {start}-'):
         part.unlink(missing_ok=True)  # The server does not mind If-Range: only a new beginning is safe.
-        raise DownloadError('the server sends another part than the one asked for')
+        raise DownloadError('the server sends another part than the requested one')
     return start
 
 
@@ -180,7 +180,7 @@ def _check_room(folder: Path, size: int | None, start: int) -> None:
 
 
 def _copy(response: http.client.HTTPResponse, part: Path, start: int, size: int | None, progress: bool) -> None:
-    """Append the answer's body to ``part``."""
+    """Append the response's body to ``part``."""
     bar = tqdm(
         total=size,
         initial=start,

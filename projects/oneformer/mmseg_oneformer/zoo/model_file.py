@@ -108,11 +108,11 @@ def _checked(text: str, path: str | os.PathLike[str]) -> Config:
         if parts['default_scope'] not in LIBRARIES:  # mmengine imports it.
             raise ValueError(f'its default_scope is {parts["default_scope"]!r}')
         if strange:
-            raise ValueError(f'nothing that a file may ask for is registered as {", ".join(strange)}')
+            raise ValueError(f'nothing that a file may name is registered as {", ".join(strange)}')
         return Config(parts, text, filename=str(path))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
-            f'The config in {path} is refused: {error}; give the name or the config of its model, and it as weights.'
+            f'The config in {path} is rejected: {error}; give the name or the config of its model, and it as weights.'
         ) from error
 
 

@@ -1,7 +1,7 @@
 """Weights by name: shipped with the package, in the local cache, or downloaded.
 
 Decisions:
-* Nothing is downloaded unless the caller asks for a model to be run: not on import, not for a list.
+* Nothing is downloaded unless the caller wants to run a model: not on import, not for a list.
 * The cache keeps the published files as they are, ``<cache>/<model>/<file>``: a file is converted when it is read,
   which is quick, and one that was brought by hand is as good as a downloaded one.
 * The SHA-256 of a file is recorded at its first use and checked at every later one.
