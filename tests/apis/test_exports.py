@@ -1,4 +1,4 @@
-"""What other tools read of an answer, read back by those tools: to the pixel."""
+"""What other tools read of a prediction, read back by those tools: to the pixel."""
 
 import base64
 import io
@@ -78,7 +78,7 @@ def test_geojson__valid_geometry_and_the_exact_pixels(result):
             assert polygon.exterior.is_ccw and not any(ring.is_ccw for ring in polygon.interiors)
 
 
-def test_geojson__regions_of_the_semantic_answer(result):
+def test_geojson__regions_of_the_semantic_prediction(result):
     features = result.to_geojson('semantic')['features']
     for feature, label in zip(features, np.unique(result.semantic).tolist(), strict=True):
         assert feature['properties']['name'] == CLASSES[label]
@@ -146,7 +146,7 @@ def test_coco_panoptic__read_by_our_data_set(result, tmp_path):
 
 
 def test_coco_instances__perfect_by_pycocotools(result, capsys):
-    """The answers are their own truth: only masks, boxes and ids that belong together score an AP of one."""
+    """The predictions are their own truth: only masks, boxes and ids that belong together score an AP of one."""
     found = json.loads(json.dumps(result.to_coco_instances(image_id=7)))
     height, width = result.size
     truth = COCO()
@@ -183,7 +183,7 @@ def test_supervision__reads_and_draws_them(result):
 
 
 def check_every_form(result, folder):
-    """Call every export; return the names of what the panoptic answer has."""
+    """Call every export; return the names of what the panoptic prediction has."""
     picture, annotation = result.to_coco_panoptic()
     assert picture.shape == (*result.size, 3) and len(annotation['segments_info']) == len(result.panoptic.segments)
     for task in ('semantic', 'instance', 'panoptic'):
@@ -196,7 +196,7 @@ def check_every_form(result, folder):
     return [segment.name for segment in result.panoptic.segments]
 
 
-def test_empty_answers__every_form(tmp_path):
+def test_empty_predictions__every_form(tmp_path):
     void, meta = np.full((20, 30), 4), {'classes': CLASSES, 'thing_ids': THINGS}
     result = make_result(void, [], np.full((20, 30), 2), [], [], [], meta)
     assert check_every_form(result, tmp_path) == []

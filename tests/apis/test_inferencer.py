@@ -22,7 +22,7 @@ def infer(tiny_model):
     return OneFormerInferencer(config, weights, device='cpu')
 
 
-def answers(infer, *args, **kwargs):
+def predictions(infer, *args, **kwargs):
     """What mmdet's and mmseg's tools read, of each image."""
     return [result.sample for result in infer(*args, channel_order='bgr', **kwargs)]
 
@@ -42,7 +42,7 @@ def save(path, image):
 
 
 def test_call__all_tasks(infer, make_photo):
-    (sample,) = answers(infer, make_photo())
+    (sample,) = predictions(infer, make_photo())
     assert sample.pred_sem_seg.sem_seg.shape == (1, 50, 70)
     assert len(sample.pred_sem_seg.sem_seg.unique()) > 1
     assert sample.pred_instances.masks.shape[1:] == (50, 70) and len(sample.pred_instances)
@@ -51,40 +51,43 @@ def test_call__all_tasks(infer, make_photo):
 
 @pytest.mark.parametrize('tasks', [('semantic',), 'instance', ['panoptic', 'semantic']])
 def test_call__subset_equals_all(infer, make_photo, tasks):
-    (some,), (every,) = answers(infer, make_photo(), tasks), answers(infer, make_photo())
+    (some,), (every,) = predictions(infer, make_photo(), tasks), predictions(infer, make_photo())
     wanted = {FIELDS[task] for task in ([tasks] if isinstance(tasks, str) else tasks)}
     assert {key for key in some.all_keys() if key.startswith('pred')} == wanted
     for key in wanted - {'pred_instances'}:
         assert torch.equal(some.get(key).sem_seg, every.get(key).sem_seg)
 
 
-def test_call__token_changes_the_answer_and_leaves_no_trace(infer, make_photo):
-    (own,) = answers(infer, make_photo())
-    (forced,) = answers(infer, make_photo(), token='instance')
+def test_call__token_changes_the_prediction_and_leaves_no_trace(infer, make_photo):
+    (own,) = predictions(infer, make_photo())
+    (forced,) = predictions(infer, make_photo(), token='instance')
     assert torch.equal(own.pred_instances.masks, forced.pred_instances.masks)
     assert not torch.equal(own.pred_sem_seg.sem_seg, forced.pred_sem_seg.sem_seg)
-    assert_same(own, answers(infer, make_photo())[0])
+    assert_same(own, predictions(infer, make_photo())[0])
 
 
 def test_call__path_and_array_agree(infer, make_photo, tmp_path):
     path = save(tmp_path / 'photo.png', make_photo())
-    assert_same(answers(infer, path)[0], answers(infer, make_photo())[0])
-    assert_same(answers(infer, str(path))[0], answers(infer, [make_photo()])[0])
+    assert_same(predictions(infer, path)[0], predictions(infer, make_photo())[0])
+    assert_same(predictions(infer, str(path))[0], predictions(infer, [make_photo()])[0])
 
 
 def test_call__colours_matter(infer, make_photo):
-    (bgr,), (rgb,) = answers(infer, make_photo()), answers(infer, np.ascontiguousarray(make_photo()[:, :, ::-1]))
+    (bgr,), (rgb,) = (
+        predictions(infer, make_photo()),
+        predictions(infer, np.ascontiguousarray(make_photo()[:, :, ::-1])),
+    )
     assert not torch.equal(bgr.pred_sem_seg.sem_seg, rgb.pred_sem_seg.sem_seg)
 
 
 def test_call__batch_of_equal_sizes_equals_single(infer, make_photo):
     photos = [make_photo(seed=seed) for seed in range(3)]
-    for together, alone in zip(answers(infer, photos, batch_size=2, progress=False), photos, strict=True):
-        assert torch.equal(together.pred_sem_seg.sem_seg, answers(infer, alone)[0].pred_sem_seg.sem_seg)
+    for together, alone in zip(predictions(infer, photos, batch_size=2, progress=False), photos, strict=True):
+        assert torch.equal(together.pred_sem_seg.sem_seg, predictions(infer, alone)[0].pred_sem_seg.sem_seg)
 
 
 def test_call__batch_of_different_sizes(infer, make_photo):
-    samples = answers(infer, [make_photo(50, 70), make_photo(90, 40), make_photo(31, 33)], batch_size=3)
+    samples = predictions(infer, [make_photo(50, 70), make_photo(90, 40), make_photo(31, 33)], batch_size=3)
     assert [sample.pred_sem_seg.shape for sample in samples] == [(50, 70), (90, 40), (31, 33)]
 
 
@@ -92,22 +95,22 @@ def test_call__order_of_a_folder(infer, make_photo, tmp_path):
     for number, name in enumerate(('b.png', 'a.png', 'c.PNG')):
         save(tmp_path / name, make_photo(40 + number, 60))
     (tmp_path / 'notes.txt').write_text('no photo')
-    assert [sample.ori_shape for sample in answers(infer, tmp_path)] == [(41, 60), (40, 60), (42, 60)]
+    assert [sample.ori_shape for sample in predictions(infer, tmp_path)] == [(41, 60), (40, 60), (42, 60)]
 
 
 def test_call__grey_and_alpha(infer, make_photo, tmp_path):
     grey = cv2.cvtColor(make_photo(), cv2.COLOR_BGR2GRAY)
     three = np.repeat(grey[:, :, None], 3, 2)
-    (expected,) = answers(infer, three)
+    (expected,) = predictions(infer, three)
     for image in (grey, grey[:, :, None], np.dstack([three, 255 - grey]), save(tmp_path / 'grey.png', grey)):
-        assert_same(answers(infer, image)[0], expected)
+        assert_same(predictions(infer, image)[0], expected)
     alpha = save(tmp_path / 'alpha.png', np.dstack([three, np.full_like(grey, 255)]))
-    assert answers(infer, alpha)[0].ori_shape == (50, 70)
+    assert predictions(infer, alpha)[0].ori_shape == (50, 70)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (2, 90), (3, 1)])
 def test_call__tiny_images(infer, make_photo, size, tmp_path):
-    (sample,) = answers(infer, make_photo(*size), out_dir=tmp_path)
+    (sample,) = predictions(infer, make_photo(*size), out_dir=tmp_path)
     assert sample.pred_sem_seg.shape == size
     assert Image.open(tmp_path / 'array_0000_semantic.png').size == size[::-1]
 
@@ -123,28 +126,28 @@ def test_call__tiny_images(infer, make_photo, size, tmp_path):
 )
 def test_call__no_image_array(infer, array, sentence):
     with pytest.raises(ValueError, match=sentence):
-        answers(infer, array)
+        predictions(infer, array)
 
 
 def test_call__wrong_arguments(infer, make_photo, tmp_path):
     with pytest.raises(ValueError, match="'depth'"):
-        answers(infer, make_photo(), tasks=('semantic', 'depth'))
+        predictions(infer, make_photo(), tasks=('semantic', 'depth'))
     with pytest.raises(ValueError, match="'all'"):
-        answers(infer, make_photo(), token='all')
+        predictions(infer, make_photo(), token='all')
     with pytest.raises(ValueError, match='batch size of 0'):
-        answers(infer, make_photo(), batch_size=0)
+        predictions(infer, make_photo(), batch_size=0)
     with pytest.raises(FileNotFoundError, match='nothing_here'):
-        answers(infer, tmp_path / 'nothing_here.jpg')
+        predictions(infer, tmp_path / 'nothing_here.jpg')
     with pytest.raises(ValueError, match='has no photos'):
-        answers(infer, tmp_path)
+        predictions(infer, tmp_path)
     with pytest.raises(ValueError, match='No input'):
-        answers(infer, [])
+        predictions(infer, [])
 
 
 def test_call__thresholds_in_place_of_the_configs(infer, make_photo):
     kept = []
     for threshold in (None, 0.0, 1.0):
-        (sample,) = answers(infer, make_photo(), 'panoptic', object_mask_thr=threshold, overlap_thr=0.0)
+        (sample,) = predictions(infer, make_photo(), 'panoptic', object_mask_thr=threshold, overlap_thr=0.0)
         kept.append(len(sample.pred_panoptic_seg.segments_info))
     assert kept[1] > kept[2] == 0 and infer.model.test_cfg.object_mask_thr != 0
     (logits,) = infer.logits([infer.prepare(make_photo())])
@@ -162,7 +165,7 @@ def test_call__corrupt_image_is_named(infer, make_photo, tmp_path):
     save(tmp_path / 'a.png', make_photo())
     (tmp_path / 'broken.jpg').write_bytes(b'\xff\xd8\xff no photo')
     with pytest.raises(ValueError, match=r'broken\.jpg'):
-        answers(infer, tmp_path, out_dir=tmp_path / 'out', progress=False)
+        predictions(infer, tmp_path, out_dir=tmp_path / 'out', progress=False)
     assert not list((tmp_path / 'out').glob('*.json'))
 
 
@@ -174,9 +177,9 @@ def test_stream__broken_ones_are_left_out(infer, make_photo, tmp_path):
     stream = infer.stream(
         tmp_path, batch_size=3, out_dir=tmp_path / 'out', on_broken=lambda source, reason: broken.append(reason)
     )
-    answers = list(stream)
-    assert [answer.source.name for answer in answers] == ['a', 'c']
-    assert [answer.image.shape for answer in answers] == [(50, 70, 3), (60, 60, 3)]
+    predictions = list(stream)
+    assert [prediction.source.name for prediction in predictions] == ['a', 'c']
+    assert [prediction.image.shape for prediction in predictions] == [(50, 70, 3), (60, 60, 3)]
     assert len(broken) == 1 and 'b.jpg' in broken[0]
     assert [image['file_name'] for image in json.loads((tmp_path / 'out/panoptic.json').read_text())['images']] == [
         'a.png',
@@ -184,7 +187,7 @@ def test_stream__broken_ones_are_left_out(infer, make_photo, tmp_path):
     ]
 
 
-def test_stream__answers_before_a_broken_image_come_first(infer, make_photo, tmp_path):
+def test_stream__predictions_before_a_broken_image_come_first(infer, make_photo, tmp_path):
     save(tmp_path / 'a.png', make_photo())
     (tmp_path / 'b.jpg').write_bytes(b'')
     save(tmp_path / 'c.png', make_photo())
@@ -210,7 +213,7 @@ def test_stream__left_early(infer, make_photo, tmp_path, with_files):
 
 def test_out_dir__files(infer, make_photo, tmp_path):
     path, out = save(tmp_path / 'in/photo.png', make_photo()), tmp_path / 'out'
-    (sample,) = answers(infer, path, out_dir=out)
+    (sample,) = predictions(infer, path, out_dir=out)
     assert sorted(file.relative_to(out).as_posix() for file in out.rglob('*') if file.is_file()) == [
         'instances.json',
         'overlays/photo_instance.jpg',
@@ -224,13 +227,13 @@ def test_out_dir__files(infer, make_photo, tmp_path):
 
     content = json.loads((out / 'panoptic.json').read_text())
     colors = np.array(Image.open(out / 'photo_panoptic.png')).astype(int)
-    ids, answer = colors @ [1, 256, 65536], sample.pred_panoptic_seg
+    ids, prediction = colors @ [1, 256, 65536], sample.pred_panoptic_seg
     segments = content['annotations'][0]['segments_info']
-    assert [s['category_id'] for s in segments] == [s['category_id'] for s in answer.segments_info]
-    for segment, info in zip(segments, answer.segments_info):
-        assert np.array_equal(ids == segment['id'], answer.sem_seg[0].numpy() == info['id'])
+    assert [s['category_id'] for s in segments] == [s['category_id'] for s in prediction.segments_info]
+    for segment, info in zip(segments, prediction.segments_info):
+        assert np.array_equal(ids == segment['id'], prediction.sem_seg[0].numpy() == info['id'])
         assert segment['area'] == (ids == segment['id']).sum()
-    assert np.array_equal(ids == 0, answer.sem_seg[0].numpy() == 4)
+    assert np.array_equal(ids == 0, prediction.sem_seg[0].numpy() == 4)
     assert [category['name'] for category in content['categories']] == ['disc', 'box', 'sky', 'grass']
 
     results, found = json.loads((out / 'instances.json').read_text()), sample.pred_instances
@@ -243,8 +246,8 @@ def test_out_dir__files(infer, make_photo, tmp_path):
 
 
 def test_out_dir__codes_give_the_same_files(infer, make_photo, tmp_path):
-    (dense,) = answers(infer, make_photo(), out_dir=tmp_path / 'dense', mask_format='dense')
-    (coded,) = answers(infer, make_photo(), out_dir=tmp_path / 'coded', mask_format='rle')
+    (dense,) = predictions(infer, make_photo(), out_dir=tmp_path / 'dense', mask_format='dense')
+    (coded,) = predictions(infer, make_photo(), out_dir=tmp_path / 'coded', mask_format='rle')
     assert isinstance(dense.pred_instances.masks, torch.Tensor) and isinstance(coded.pred_instances.masks, list)
     files = sorted(file.relative_to(tmp_path / 'dense') for file in (tmp_path / 'dense').rglob('*.*'))
     assert len(files) == 7
@@ -254,7 +257,7 @@ def test_out_dir__codes_give_the_same_files(infer, make_photo, tmp_path):
 
 
 def test_out_dir__only_the_asked(infer, make_photo, tmp_path):
-    answers(infer, make_photo(), tasks='semantic', out_dir=tmp_path)
+    predictions(infer, make_photo(), tasks='semantic', out_dir=tmp_path)
     assert sorted(file.name for file in tmp_path.rglob('*.*')) == ['array_0000_semantic.jpg', 'array_0000_semantic.png']
 
 
@@ -262,7 +265,7 @@ def test_out_dir__same_names_in_different_folders(infer, make_photo, tmp_path):
     for name in ('one/cat.png', 'two/cat.png', 'two/cat.jpg', 'two/dog.png'):
         save(tmp_path / name, make_photo(seed=len(name)))
     inputs = [tmp_path / 'one', tmp_path / 'two', tmp_path / 'two/dog.png']
-    answers(infer, inputs, tasks='panoptic', out_dir=tmp_path / 'out', progress=False)
+    predictions(infer, inputs, tasks='panoptic', out_dir=tmp_path / 'out', progress=False)
     maps = sorted(file.name for file in (tmp_path / 'out').glob('*_panoptic.png'))
     assert maps == [
         'one_cat_panoptic.png',
@@ -284,7 +287,7 @@ def test_out_dir__same_names_in_different_folders(infer, make_photo, tmp_path):
 def test_out_dir__is_a_panoptic_data_set(infer, make_photo, tmp_path):
     for number in (139, 285):
         save(tmp_path / f'in/{number:012d}.png', make_photo(seed=number))
-    answers(infer, tmp_path / 'in', tasks='panoptic', out_dir=tmp_path / 'out', progress=False)
+    predictions(infer, tmp_path / 'in', tasks='panoptic', out_dir=tmp_path / 'out', progress=False)
     pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'LoadPanopticIds'}, {'type': 'PackOneFormerInputs'}]
     data = PanopticDataset(
         ann_file=str(tmp_path / 'out/panoptic.json'),
@@ -300,7 +303,7 @@ def test_out_dir__is_a_panoptic_data_set(infer, make_photo, tmp_path):
 def test_out_dir__not_where_the_photos_are(infer, make_photo, tmp_path):
     save(tmp_path / 'a.png', make_photo())
     with pytest.raises(ValueError, match='another folder'):
-        answers(infer, tmp_path, out_dir=tmp_path)
+        predictions(infer, tmp_path, out_dir=tmp_path)
 
 
 def test_out_dir__nothing_half_written(infer, make_photo, tmp_path, monkeypatch):
@@ -310,7 +313,7 @@ def test_out_dir__nothing_half_written(infer, make_photo, tmp_path, monkeypatch)
 
     monkeypatch.setattr(Image.Image, 'save', fail)
     with pytest.raises(OSError, match='disk full'):
-        answers(infer, make_photo(), out_dir=tmp_path)
+        predictions(infer, make_photo(), out_dir=tmp_path)
     assert not [file for file in tmp_path.rglob('*') if file.is_file()]
 
 
@@ -328,7 +331,7 @@ def test_init__config_object_and_options(tiny_model, make_photo):
     config, weights = tiny_model
     cfg = Config.fromfile(config)
     infer = OneFormerInferencer(cfg, weights, 'cpu', {'model.test_cfg.max_per_image': 3})
-    assert len(answers(infer, make_photo(), 'instance')[0].pred_instances) <= 3
+    assert len(predictions(infer, make_photo(), 'instance')[0].pred_instances) <= 3
     assert cfg.model.test_cfg.max_per_image == 20
 
 

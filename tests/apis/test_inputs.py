@@ -1,4 +1,4 @@
-"""One photo in every form in which it may be handed in: the same pixels, the same answers."""
+"""One photo in every form in which it may be handed in: the same pixels, the same predictions."""
 
 import io
 import struct
@@ -89,7 +89,7 @@ def mean_iou(labels, truth):
     return np.mean([(one & other).sum() / (one | other).sum() for one, other in pairs])
 
 
-def test_colours_and_orientation__one_answer_in_every_form(infer, scene, web, tmp_path):
+def test_colours_and_orientation__one_prediction_in_every_form(infer, scene, web, tmp_path):
     """The golden picture: its drawing is the truth, so a wrong order or turn is seen in the score."""
     rgb, truth = scene
     web.pages |= {f'/{k}.png': (200, {}, as_file(rgb, k)) for k in STORED}
@@ -97,16 +97,16 @@ def test_colours_and_orientation__one_answer_in_every_form(infer, scene, web, tm
     for k in STORED:
         (tmp_path / f'{k}.png').write_bytes(as_file(rgb, k))
         given += [tmp_path / f'{k}.png', Image.open(tmp_path / f'{k}.png'), f'{web.url}/{k}.png']
-    answers = infer(given, 'semantic', allow_urls=True, progress=False)
-    answers += infer([rgb, torch.from_numpy(rgb).permute(2, 0, 1)[None]], 'semantic', channel_order='rgb')
+    predictions = infer(given, 'semantic', allow_urls=True, progress=False)
+    predictions += infer([rgb, torch.from_numpy(rgb).permute(2, 0, 1)[None]], 'semantic', channel_order='rgb')
     bgr = np.ascontiguousarray(rgb[:, :, ::-1])
     floats = torch.from_numpy(bgr).permute(2, 0, 1)[None].expand(2, -1, -1, -1) / 255
-    answers += infer([bgr, floats], 'semantic', channel_order='bgr')
-    assert len(answers) == 3 * 8 + 2 + 3
-    for answer in answers:
-        assert np.array_equal(answer.image, bgr), answer.source
-        assert np.array_equal(answer.semantic, answers[0].semantic), answer.source
-    assert mean_iou(answers[0].semantic, truth) > 0.95
+    predictions += infer([bgr, floats], 'semantic', channel_order='bgr')
+    assert len(predictions) == 3 * 8 + 2 + 3
+    for prediction in predictions:
+        assert np.array_equal(prediction.image, bgr), prediction.source
+        assert np.array_equal(prediction.semantic, predictions[0].semantic), prediction.source
+    assert mean_iou(predictions[0].semantic, truth) > 0.95
     swapped = infer(rgb, 'semantic', channel_order='bgr')[0].semantic
     assert mean_iou(swapped, truth) < 0.5, 'the test is blind if the wrong order scores as well'
 
@@ -165,7 +165,7 @@ def test_arrays__order_is_stated():
         (torch.zeros(1, 3, 4, 5, dtype=torch.int64), 'not torch.int64'),
     ],
 )
-def test_tensors__what_is_not_clear_is_refused(batch, sentence):
+def test_tensors__what_is_not_clear_is_rejected(batch, sentence):
     with pytest.raises(ValueError, match=sentence):
         collect_sources(batch, 'rgb')
 
@@ -288,7 +288,9 @@ def test_urls__a_broken_one_is_left_out(infer, web, scene):
     web.pages |= {'/a.png': (200, {}, as_file(scene[0])), '/b.png': (404, {}, b'')}
     broken = []
     addresses = [f'{web.url}/b.png', f'{web.url}/a.png']
-    answers = infer.stream(
+    predictions = infer.stream(
         addresses, 'panoptic', allow_urls=True, progress=False, on_broken=lambda source, reason: broken.append(source)
     )
-    assert [answer.source.name for answer in answers] == ['a'] and [source.name for source in broken] == ['b']
+    assert [prediction.source.name for prediction in predictions] == ['a'] and [source.name for source in broken] == [
+        'b'
+    ]

@@ -1,4 +1,4 @@
-"""mmdet's and mmseg's own functions work with our configs and give our answers."""
+"""mmdet's and mmseg's own functions work with our configs and give our predictions."""
 
 import cv2
 import numpy as np

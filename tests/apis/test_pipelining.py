@@ -21,7 +21,7 @@ def test_read_ahead__in_order_and_not_further_than_asked():
     item, result = next(images)
     assert (item, result.result()) == (0, 0)
     assert all(reached.acquire(timeout=SOON) for _ in range(3))
-    assert begun == [0, 1, 2]  # two that nobody has asked for
+    assert begun == [0, 1, 2]  # two that were not requested
     assert [(item, result.result()) for item, result in images] == [(k, k * k) for k in range(1, 9)]
 
 
@@ -83,10 +83,10 @@ def test_write_behind__items_before_an_error_come_first():
         raise ValueError('no photo')
 
     written: list[int] = []
-    answers = write_behind(written.append, batches())
-    assert [next(answers), next(answers)] == [1, 2] == written
+    results = write_behind(written.append, batches())
+    assert [next(results), next(results)] == [1, 2] == written
     with pytest.raises(ValueError, match='no photo'):
-        next(answers)
+        next(results)
 
 
 def test_write_behind__failure_to_write():
@@ -94,10 +94,10 @@ def test_write_behind__failure_to_write():
         if item == 2:
             raise OSError('disk full')
 
-    answers = write_behind(write, [[1], [2], [3]])
-    assert next(answers) == 1
+    results = write_behind(write, [[1], [2], [3]])
+    assert next(results) == 1
     with pytest.raises(OSError, match='disk full'):
-        list(answers)
+        list(results)
 
 
 @pytest.mark.parametrize('interruption', [KeyboardInterrupt, GeneratorExit])

@@ -1,4 +1,4 @@
-"""Half precision and torch.compile: the same answers, one graph, and results that say so."""
+"""Half precision and torch.compile: the same predictions, one graph, and results that say so."""
 
 import numpy as np
 import pytest
@@ -30,8 +30,8 @@ def photos():
     return [np.ascontiguousarray(draw_scene(96, np.random.default_rng(seed)).image[..., ::-1]) for seed in range(24)]
 
 
-def answer_maps(results):
-    """A label for every pixel in each of the three answers; instances lie on each other, the surest on top."""
+def prediction_maps(results):
+    """A label for every pixel in each of the three predictions; instances lie on each other, the surest on top."""
     maps = {task: [] for task in TASKS}
     for sample in (result.sample for result in results):
         maps['semantic'].append(sample.pred_sem_seg.sem_seg[0])
@@ -46,8 +46,8 @@ def answer_maps(results):
 
 @pytest.fixture(scope='module')
 def plain(photos):
-    """Answers in fp32, not compiled."""
-    return answer_maps(
+    """Predictions in fp32, not compiled."""
+    return prediction_maps(
         OneFormerInferencer(MODEL, device='cpu')(photos, progress=False, mask_format='dense', channel_order='bgr')
     )
 
@@ -57,18 +57,18 @@ def assert_agree(plain, other):
         assert (plain[task] == other[task]).float().mean() >= AGREEMENT, task
 
 
-def test_bf16__labels_of_all_answers_agree(photos, plain):
+def test_bf16__labels_of_all_predictions_agree(photos, plain):
     infer = OneFormerInferencer(MODEL, device='cpu', dtype='bf16')
-    other = answer_maps(infer(photos, progress=False, mask_format='dense', channel_order='bgr'))
+    other = prediction_maps(infer(photos, progress=False, mask_format='dense', channel_order='bgr'))
     assert_agree(plain, other)
     assert any((plain[task] != other[task]).any() for task in TASKS), 'bf16 was not used'
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('dtype', ['fp32', 'bf16'])
-def test_compile__labels_of_all_answers_agree(photos, plain, dtype):
+def test_compile__labels_of_all_predictions_agree(photos, plain, dtype):
     infer = OneFormerInferencer(MODEL, device='cpu', dtype=dtype, compile=True)
-    assert_agree(plain, answer_maps(infer(photos, progress=False, mask_format='dense', channel_order='bgr')))
+    assert_agree(plain, prediction_maps(infer(photos, progress=False, mask_format='dense', channel_order='bgr')))
 
 
 @pytest.mark.parametrize('dtype', ['fp32', 'bf16'])

@@ -73,11 +73,11 @@ def test_result__arrays_and_names(result):
 def test_result__what_was_not_asked_for(result):
     del result.sample.pred_sem_seg
     assert (result.semantic, result.tasks) == (None, ('instance', 'panoptic'))
-    with pytest.raises(ValueError, match="semantic answer was not asked for; add 'semantic'"):
+    with pytest.raises(ValueError, match="semantic prediction was not requested; add 'semantic'"):
         result.to_geojson('semantic')
-    for ask in (result.compare, lambda: result.plot('semantic')):
-        with pytest.raises(ValueError, match='semantic answer was not asked for'):
-            ask()
+    for call in (result.compare, lambda: result.plot('semantic')):
+        with pytest.raises(ValueError, match='semantic prediction was not requested'):
+            call()
 
 
 def test_repr__says_what_is_in_the_photo(result):
@@ -159,7 +159,7 @@ def test_plot__one_task_or_all(result):
     assert result.plot().shape[1] > 3 * result.plot('semantic').shape[1]
 
 
-def test_save__writes_every_answer(result, tmp_path):
+def test_save__writes_every_prediction(result, tmp_path):
     assert result.save(tmp_path / 'out') == tmp_path / 'out'
     names = {path.relative_to(tmp_path / 'out').as_posix() for path in (tmp_path / 'out').rglob('*') if path.is_file()}
     assert names == {
@@ -186,7 +186,7 @@ def test_compare__planted_contradictions(result):
     agreement = result.compare()
     assert agreement.void == pytest.approx(1 - (20 * 60 + DOG.sum() + RING.sum()) / (40 * 60))
     assert not agreement.instance_panoptic.any()
-    # The last rows of the ring are road in the semantic answer.
+    # The last rows of the ring are road in the semantic prediction.
     assert np.array_equal(agreement.semantic_panoptic, RING.numpy() & (result.semantic == 3))
     (area,) = agreement.regions
     assert area == (60, (5, 35, 25, 38), 'road', 'car', 'car')
@@ -222,10 +222,10 @@ def test_compare__points_at_errors():
     for seed in range(1000, 1024):
         scene = draw_scene(96, np.random.default_rng(seed))
         truth = np.array([names.index(name) for name in scene.names])[scene.segment_map - 1]
-        (answer,) = infer(scene.image, channel_order='rgb')
-        disputed = answer.compare().differs
+        (prediction,) = infer(scene.image, channel_order='rgb')
+        disputed = prediction.compare().differs
         for index, where in enumerate((~disputed, disputed)):
-            wrong[index] += (answer.panoptic.labels != truth)[where].sum()
+            wrong[index] += (prediction.panoptic.labels != truth)[where].sum()
             count[index] += where.sum()
     agreed, in_dispute = wrong / count
     assert count[1] > 500 and in_dispute > 5 * agreed

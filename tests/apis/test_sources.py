@@ -36,6 +36,6 @@ def test_collect_sources__home_and_relative_paths(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(('nothing', 'said'), [(None, 'None is no input'), (2.5, '2.5 is no input'), ([], 'No input')])
-def test_collect_sources__nothing_to_answer(nothing, said):
+def test_collect_sources__nothing_to_predict(nothing, said):
     with pytest.raises(ValueError, match=said):
         collect_sources(nothing)

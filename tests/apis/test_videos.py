@@ -69,8 +69,8 @@ def camera(monkeypatch):
 def video_of(path):
     capture = cv2.VideoCapture(str(path))
     frames = []
-    while (answer := capture.read())[0]:
-        frames.append(answer[1])
+    while (frame := capture.read())[0]:
+        frames.append(frame[1])
     return frames, capture.get(cv2.CAP_PROP_FPS)
 
 

@@ -83,9 +83,7 @@ def test_run_jobs__several_processes_share_the_work(folder, wait_for):
 def alive(pid):
     stat = Path(f'/proc/{pid}/stat')
     try:
-        return (
-            stat.read_text().rpartition(')')[2].split()[0] != 'Z'
-        )  # A zombie has ended; its parent has not seen it.
+        return stat.read_text().rpartition(')')[2].split()[0] != 'Z'  # A zombie has ended; its parent has not seen it.
     except OSError:
         return False
 

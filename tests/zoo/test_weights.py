@@ -164,7 +164,7 @@ def test_resolve_weights__address_offline(publish, server):
     server.rules.failures = [404]
     with pytest.raises(
         ConnectionError,
-        match=r'weights.pth could not be downloaded: the server responds with 404.*; get it by other means and give its path',
+        match=r'weights.pth could not be downloaded: the server responds with 404.*; get it by other means and give',
     ):
         resolve_weights(server.url)
     with pytest.raises(FileNotFoundError, match='was not downloaded yet'):

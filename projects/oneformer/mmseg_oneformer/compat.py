@@ -1,4 +1,4 @@
-"""The only file, beside ``cures``, that knows quirks of library versions.
+"""The only file, beside ``libraries/``, that knows quirks of library versions.
 
 Decisions:
 * mmdet and mmseg import ``mmcv.ops`` at import time, and the official wheel of mmcv (``mmcv-lite``) has no compiled

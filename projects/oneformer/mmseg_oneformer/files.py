@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, are read or refused in a sentence, and can be told apart."""
+"""Files appear whole or not at all, are read or rejected in a sentence, and can be told apart."""
 
 import errno
 import hashlib
@@ -31,7 +31,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(file.fileno())  # Else a power cut may leave the new name with empty content.
         temporary.replace(target)
     except OSError as error:
-        if error.filename == str(temporary):  # A name that nobody knows.
+        if error.filename == str(temporary):  # A name that no user knows.
             error.filename = str(target)
         raise
     finally:
@@ -39,12 +39,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
 
 
-def read_json(path: Path, cure: str = 'copy it anew') -> Any:
-    """Return the content of a JSON file, or raise a ValueError with the cure if it is none."""
+def read_json(path: Path, remedy: str = 'copy it anew') -> Any:
+    """Return the content of a JSON file, or raise a ValueError with the remedy if it is none."""
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f'{path} is no valid JSON ({error}); {cure}.') from error
+        raise ValueError(f'{path} is no valid JSON ({error}); {remedy}.') from error
 
 
 def shorten(name: str) -> str:

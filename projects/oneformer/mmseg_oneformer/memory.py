@@ -9,8 +9,8 @@ def keep_freed_memory() -> bool:
     """Tell the C library to keep freed memory for the next tensor, for the rest of the process.
 
     By default glibc maps every large tensor anew and unmaps it when it is freed. The kernel then hands out and zeroes
-    gigabytes of pages in each training step, and in each answer to a large photo, a third of the time. Kept in one heap
-    they are zeroed once; holes between tensors cost some memory in exchange.
+    gigabytes of pages in each training step, and in each prediction for a large photo, a third of the time. Kept in one
+    heap they are zeroed once; holes between tensors cost some memory in exchange.
 
     For tools and programs of one's own: it concerns the whole process, so no library function calls it.
 

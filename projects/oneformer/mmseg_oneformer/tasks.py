@@ -15,7 +15,7 @@ PROMPT_TOKENS = {
     'instance': (49406, 518, 10549, 533, 34572, 49407),
     'panoptic': (49406, 518, 10549, 533, 1072, 24755, 49407),
 }
-"""CLIP token ids of "the task is {task}". Only these three prompts exist, so no tokenizer is needed to answer."""
+"""CLIP token ids of "the task is {task}". Only these three prompts exist, so no tokenizer is needed at inference."""
 
 FILLERS = {task: f'{"an" if task == "instance" else "a"} {task} photo' for task in TASKS}
 """Text of every slot of the text list that no target fills."""
@@ -32,5 +32,5 @@ def check_tasks(tasks: Iterable[str]) -> tuple[str, ...]:
     """Return ``tasks`` without repetitions, in the given order; raise ValueError for an unknown or missing task."""
     tasks = (tasks,) if isinstance(tasks, str) else tuple(tasks)
     if not tasks:
-        raise ValueError(f'no task was asked for: choose from {", ".join(TASKS)}')
+        raise ValueError(f'no task was requested: choose from {", ".join(TASKS)}')
     return tuple(dict.fromkeys(check_task(task) for task in tasks))

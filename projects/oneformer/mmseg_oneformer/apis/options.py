@@ -38,7 +38,7 @@ class InferenceOptions:
     channel_order: str | None = None
     """'rgb' or 'bgr', of arrays and tensors, which do not say it themselves."""
     allow_urls: bool = False
-    """Fetch photos whose addresses are given; refused by default, since inputs may come from strangers."""
+    """Fetch photos whose addresses are given; off by default, since inputs may come from strangers."""
     max_frames: int | None = None
     """Of each video at most."""
     object_mask_thr: float | None = None

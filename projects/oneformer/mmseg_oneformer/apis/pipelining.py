@@ -27,7 +27,7 @@ def read_ahead(
     Args:
         read: Called in another thread, with one item after the other.
         items: What to read.
-        count: How many items are read at most that have not been asked for.
+        count: How many items are read at most that have not been requested.
     """
     upcoming = iter(items)
     with _thread() as pool:
@@ -73,4 +73,4 @@ def _thread() -> Iterator[ThreadPoolExecutor]:
         yield pool
         was_left = False
     finally:
-        pool.shutdown(cancel_futures=was_left)  # at the end all is asked for, and some may wait for its turn yet
+        pool.shutdown(cancel_futures=was_left)  # at the end all is requested, and some may wait for its turn yet

@@ -15,7 +15,7 @@ ORDERS = ('rgb', 'bgr')
 
 
 def check_array(array: np.ndarray, channel_order: str | None) -> None:
-    """Refuse what is no image.
+    """Reject what is no image.
 
     Args:
         array: uint8 grey (H, W) or (H, W, 1), colour (H, W, 3), or colour with alpha (H, W, 4), which is dropped.
@@ -44,7 +44,7 @@ def array_to_bgr(array: np.ndarray, channel_order: str | None) -> np.ndarray:
 
 
 def check_tensor(batch: Tensor, channel_order: str | None) -> None:
-    """Refuse what is no batch of images.
+    """Reject what is no batch of images.
 
     Args:
         batch: (B, 3, H, W), uint8 in 0..255 or floating point in 0..1, as torchvision has it.
@@ -81,7 +81,7 @@ def tensor_to_bgr(image: Tensor, channel_order: str | None) -> np.ndarray:
 
 
 def check_pillow(image: Image.Image) -> None:
-    """Refuse images of PIL whose values have no known range: 32-bit integers, 16 bits and floating point.
+    """Reject images of PIL whose values have no known range: 32-bit integers, 16 bits and floating point.
 
     Raises:
         ValueError: If it is one.

@@ -1,4 +1,4 @@
-"""Photos from the web, for those who ask for it: over http(s) alone, bounded in bytes, pixels and time, not on disk."""
+"""Photos from the web, where a caller wants it: over http(s) alone, bounded in bytes, pixels and time, not on disk."""
 
 import queue
 import re
@@ -32,7 +32,7 @@ def check_photo_url(url: str, allowed: bool = True) -> None:
     """Raise a ValueError unless ``url`` is an http(s) address and addresses are allowed."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme.lower() not in SCHEMES or not parts.hostname:
-        raise ValueError(f'{url} is refused, only http and https addresses are read; save the photo as a file.')
+        raise ValueError(f'{url} is rejected, only http and https addresses are read; save the photo as a file.')
     if not allowed:
         raise ValueError(f'{url} is a web address; allow_urls=True (--allow-urls) has it fetched.')
 
@@ -80,7 +80,7 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         check_photo_url(newurl)
         if req.type == 'https' and urllib.parse.urlsplit(newurl).scheme.lower() != 'https':
-            raise ValueError(f'{req.full_url} is refused: it leads from https to {newurl}; give the address itself.')
+            raise ValueError(f'{req.full_url} is rejected: it leads from https to {newurl}; give the address itself.')
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 

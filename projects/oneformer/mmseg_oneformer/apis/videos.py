@@ -66,8 +66,8 @@ def _frames(video: Video, max_frames: int | None) -> Generator[Source, None, Non
             number += 1
     if not number:
         what = f'Camera {video.camera}' if video.path is None else f'Video {video.path}'
-        cure = 'check that it is connected and free' if video.path is None else 'it may be damaged or of another kind'
-        yield Source(video.name, video.file_name, read=partial(_refuse, f'{what} gives no picture; {cure}.'))
+        remedy = 'check that it is connected and free' if video.path is None else 'it may be damaged or of another kind'
+        yield Source(video.name, video.file_name, read=partial(_fail, f'{what} gives no picture; {remedy}.'))
 
 
 @contextmanager
@@ -85,5 +85,5 @@ def _as_it_is(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def _refuse(reason: str) -> NoReturn:
+def _fail(reason: str) -> NoReturn:
     raise ValueError(reason)

@@ -1,6 +1,6 @@
 """One prediction as a user holds it: instances, and the panoptic map with its segments.
 
-Nothing is computed before it is asked for: masks stay run-length codes or tensors until somebody reads them.
+Nothing is computed before it is requested: masks stay run-length codes or tensors until they are read.
 """
 
 from collections import Counter

@@ -60,7 +60,7 @@ def regions(
 def check_predicted(sample: BaseDataElement, task: str) -> None:
     """Raise a ValueError if there is no such task, or a data sample has no prediction of it."""
     if PREDICTION_FIELDS[check_task(task)] not in sample:
-        raise ValueError(f'The {task} answer was not asked for; add {task!r} to the tasks of the call.')
+        raise ValueError(f'The {task} prediction was not requested; add {task!r} to the tasks of the call.')
 
 
 def present_classes(labels: np.ndarray) -> list[int]:

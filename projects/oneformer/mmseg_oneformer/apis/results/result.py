@@ -1,7 +1,7 @@
 """The predictions for one image, as a user holds them: arrays, names and colours, and the way to other tools.
 
 Decisions:
-* Nothing is computed before it is asked for: masks stay run-length codes or tensors until somebody reads them.
+* Nothing is computed before it is requested: masks stay run-length codes or tensors until they are read.
 * Class indices run from 0 to K-1 in the order of ``classes``; the exports for COCO use ``category_ids``.
 * Arrays are numpy's and photos are BGR as everywhere in OpenMMLab; pictures to look at are RGB.
 """
@@ -34,7 +34,7 @@ __all__ = ['OneFormerResult']
 
 
 class OneFormerResult:
-    """The predictions for one image; those that were not asked for are None.
+    """The predictions for one image; those that were not requested are None.
 
     Example:
         >>> result = infer('street.jpg')[0]
@@ -167,7 +167,7 @@ class OneFormerResult:
             with ``segments_info``, whose category ids are the meta's ``category_ids``, else class indices.
 
         Raises:
-            ValueError: If the panoptic prediction was not asked for.
+            ValueError: If the panoptic prediction was not requested.
         """
         check_predicted(self.sample, 'panoptic')
         return exports.coco_panoptic(self.sample.pred_panoptic_seg, self.dataset_meta, image_id, self.source.name)
@@ -181,7 +181,7 @@ class OneFormerResult:
             image_id: Of each result.
 
         Raises:
-            ValueError: If the instances were not asked for.
+            ValueError: If the instances were not requested.
         """
         check_predicted(self.sample, 'instance')
         return exports.coco_instances(self.sample.pred_instances, self.dataset_meta, image_id)

@@ -64,7 +64,7 @@ class PredictionWriter:
         self.panoptic: list[dict[str, Any]] = []
         self.instances: list[dict[str, Any]] = []
         self.tasks: set[str] = set()
-        _refuse_folder_of([source.path for source in sources], self.folder)
+        _check_apart([source.path for source in sources], self.folder)
 
     def __enter__(self) -> 'PredictionWriter':
         """Begin; nothing is written yet."""
@@ -135,7 +135,7 @@ class VideoWriter:
         score_thr: float = 0.5,
     ) -> None:
         self.folder, self.meta, self.score_thr = Path(folder), dataset_meta, score_thr
-        _refuse_folder_of([video.path for video in videos], self.folder)
+        _check_apart([video.path for video in videos], self.folder)
         self._video: Video | None = None
         self._files = ExitStack()
         self._writers: dict[str, tuple[cv2.VideoWriter, tuple[int, int]]] = {}
@@ -190,7 +190,7 @@ class VideoWriter:
         return writer, size
 
 
-def _refuse_folder_of(paths: Iterable[Path | None], folder: Path) -> None:
+def _check_apart(paths: Iterable[Path | None], folder: Path) -> None:
     """Raise a ValueError if one of the files is in ``folder``, where predictions would stand among photos."""
     if any(path is not None and path.parent.resolve() == folder.resolve() for path in paths):
-        raise ValueError(f'Answers cannot be written to {folder}, where the photos are; choose another folder.')
+        raise ValueError(f'Predictions cannot be written to {folder}, where the photos are; choose another folder.')
