@@ -120,8 +120,8 @@ def prepare_data(data: Path) -> None:
         write_panoptic(source, photos, data / 'annotations', split)
 
 
-def draw_answers(cfg: Config, weights: Path, out: Path) -> None:
-    """Draw the answers for photos that were not trained on."""
+def draw_predictions(cfg: Config, weights: Path, out: Path) -> None:
+    """Draw the predictions for photos that were not trained on."""
     infer = OneFormerInferencer(cfg, weights)
     photos = sorted(Path(cfg.data_root, 'photos/val').iterdir())[:4]
     out.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     before = runner.val()
     runner.train()
     after = runner.val()
-    draw_answers(cfg, Path(cfg.work_dir) / f'iter_{args.iterations}.pth', Path(cfg.work_dir) / 'pictures')
+    draw_predictions(cfg, Path(cfg.work_dir) / f'iter_{args.iterations}.pth', Path(cfg.work_dir) / 'pictures')
     for name in METRICS:
         print(f'{name:>6}: {before[name]:5.1f} before, {after[name]:5.1f} after {args.iterations} iterations')
     print(f'pictures: {cfg.work_dir}/pictures')

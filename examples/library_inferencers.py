@@ -25,7 +25,7 @@ MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Answer photos with both, and say what they found."""
+    """Predict for photos with both, and say what they found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('photos', nargs='*', type=Path, help='photos or folders (default: four drawn pictures)')
     parser.add_argument('--model', default=MODEL, help='name of a model (default: %(default)s)')
@@ -40,9 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     detector = DetInferencer(args.model, show_progress=False)
     classes = detector.model.dataset_meta['classes']
     found = detector(paths, batch_size=2, out_dir=str(args.work_dir / 'mmdet'), no_save_pred=False)['predictions']
-    for photo, answer in zip(photos, found, strict=True):
-        sure = [classes[label] for label, score in zip(answer['labels'], answer['scores'], strict=True) if score > 0.5]
-        print(f'{photo.name}: {", ".join(sure) or "nothing"}; panoptic map {answer["panoptic_seg_path"]}')
+    for photo, prediction in zip(photos, found, strict=True):
+        sure = [
+            classes[label]
+            for label, score in zip(prediction['labels'], prediction['scores'], strict=True)
+            if score > 0.5
+        ]
+        print(f'{photo.name}: {", ".join(sure) or "nothing"}; panoptic map {prediction["panoptic_seg_path"]}')
 
     segmentor = MMSegInferencer(args.model)
     maps = segmentor(paths, batch_size=2, out_dir=str(args.work_dir / 'mmseg'))['predictions']

@@ -1,4 +1,4 @@
-"""Try a model in the browser: drop a photo, switch between its three answers, move the thresholds, take the files.
+"""Try a model in the browser: drop a photo, switch between its three predictions, move the thresholds, take the files.
 
 python tools/demo.py --model NAME_OR_CONFIG [--weights F.pth] [--device cuda:0] [--port 7860]
 
@@ -49,7 +49,7 @@ WAITING = 8
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Load the model, answer a blank picture, and serve the page."""
+    """Load the model, predict for a blank picture, and serve the page."""
     args = parse_args(argv)
     with listen(args.host, args.port) as taken:
         infer = load_model(args)

@@ -7,7 +7,7 @@ python tools/export.py NAME_OR_CONFIG [WEIGHTS] --format safetensors --out model
 
 The task is an input of the graph. Height, width and number of photos are free, unless --size fixes them.
 
-Exit status: 0 if all went well, 1 if the export answers differently than PyTorch (--verify), 2 for a wrong command.
+Exit status: 0 if all went well, 1 if the export predicts differently than PyTorch (--verify), 2 for a wrong command.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def verify(run: Runner, meta: dict[str, Any], infer: OneFormerInferencer, photos
     print(format_comparisons(comparisons))
     if all(one.agrees for one in comparisons):
         return 0
-    print('The export answers differently than PyTorch and should not be used.', file=sys.stderr)
+    print('The export predicts differently than PyTorch and should not be used.', file=sys.stderr)
     return 1
 
 

@@ -1,4 +1,4 @@
-"""Answer photos and videos: label maps, COCO files, pictures, annotated videos.
+"""Predict for photos and videos: label maps, COCO files, pictures, annotated videos.
 
 python tools/infer.py photo.jpg --model NAME_OR_CONFIG --out-dir answers
 python tools/infer.py photos/ 'more/**/*.png' --model CONFIG --weights F.pth --tasks panoptic --out-dir answers
@@ -9,7 +9,7 @@ python tools/infer.py --list                               # all models: publish
 
 Published weights of a NAME are downloaded when it is used first.
 
-Exit status: 0 if all went well, 1 if a photo could not be read (the others are answered), 2 for a wrong command.
+Exit status: 0 if all went well, 1 if a photo could not be read (the others are predicted), 2 for a wrong command.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         ValueError: Something is missing.
     """
-    parser = argparse.ArgumentParser(description='Answer photos and videos in all three tasks.')
+    parser = argparse.ArgumentParser(description='Predict for photos and videos in all three tasks.')
     parser.add_argument('inputs', nargs='*', metavar='INPUT', help='photos, folders of photos, videos, glob patterns')
     parser.add_argument('--camera', type=int, metavar='NUMBER', help='a camera, the first is 0; Ctrl-C ends it')
     parser.add_argument('--max-frames', type=int, metavar='N', help='of each video and of the camera (default: all)')
@@ -41,7 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_tasks_argument(parser)
     add_token_argument(parser)
     parser.add_argument('--batch-size', type=int, default=1, help='photos at a time; more than 1 pads smaller ones')
-    parser.add_argument('--out-dir', metavar='FOLDER', help='where the answers are written')
+    parser.add_argument('--out-dir', metavar='FOLDER', help='where the predictions are written')
     parser.add_argument(
         '--export',
         nargs='+',
@@ -79,7 +79,7 @@ with loading(__name__, parse_args):
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> int:
-    """Answer the photos of the command line; returns the exit status."""
+    """Predict for the photos of the command line; returns the exit status."""
     args = parse_args(argv)
     if args.list == 'markdown':
         print(markdown_zoo(), end='')
@@ -95,9 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         tqdm.write(f'skipped: {reason}', file=sys.stderr)
 
     infer = load_model(args)
-    # A model answers with what it knows, whatever it is shown.
+    # A model predicts what it knows, whatever it is shown.
     print(f'The model knows {infer.known_classes}.')
-    answers = infer.stream(
+    results = infer.stream(
         args.inputs,
         args.tasks,
         args.token,
@@ -107,20 +107,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_urls=args.allow_urls,
         max_frames=args.max_frames,
     )
-    answered, last = 0, None
+    predicted, last = 0, None
     try:
-        with closing(answers):
-            for result in answers:
-                answered, last = answered + 1, repr(result) if answered == 0 else None
+        with closing(results):
+            for result in results:
+                predicted, last = predicted + 1, repr(result) if predicted == 0 else None
                 for form in args.export:
                     write_export(result, form, Path(args.out_dir))
     except KeyboardInterrupt:
         if args.camera is None:
             raise
-    if answered == 1:
+    if predicted == 1:
         print(last)
-    if answered:
-        print(f'{_images(answered)} answered ({", ".join(args.tasks)}); the files are in {args.out_dir}')
+    if predicted:
+        print(f'{_images(predicted)} predicted ({", ".join(args.tasks)}); the files are in {args.out_dir}')
     if broken:
         print(f'{_images(len(broken))} could not be read: {", ".join(broken)}', file=sys.stderr)
     return 1 if broken else 0
@@ -131,7 +131,7 @@ def _images(count: int) -> str:
 
 
 def write_export(result: OneFormerResult, form: str, folder: Path) -> None:
-    """Write all answers about one image in a form of ``EXPORTS``."""
+    """Write all predictions for one image in a form of ``EXPORTS``."""
     for task in result.tasks:
         path = folder / f'{form}_{task}' / f'{result.source.name}{".geojson" if form == "geojson" else ".json"}'
         content = result.to_geojson(task) if form == 'geojson' else result.to_labelme(task)

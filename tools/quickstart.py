@@ -103,16 +103,16 @@ def measure(config: Path, weights: Path, work_dir: Path, train_seconds: float | 
 
 
 def draw(photos: Sequence[Path], out: Path) -> None:
-    """Draw the shipped model's answers, and each answer under each token."""
+    """Draw the shipped model's predictions, and each prediction under each token."""
     infer = OneFormerInferencer(MODEL)
     by_token = {token: list(infer.stream(list(photos), token=token, progress=False)) for token in TASKS}
     own = infer.stream(list(photos), progress=False, out_dir=out / 'answers')
     out.mkdir(parents=True, exist_ok=True)
-    for index, answer in enumerate(own):
-        image = cv2.cvtColor(answer.image, cv2.COLOR_BGR2RGB)
-        samples = {token: answers[index].sample for token, answers in by_token.items()}
+    for index, prediction in enumerate(own):
+        image = cv2.cvtColor(prediction.image, cv2.COLOR_BGR2RGB)
+        samples = {token: predictions[index].sample for token, predictions in by_token.items()}
         pages = {
-            'three_tasks': draw_sample(image, answer.sample, infer.dataset_meta),
+            'three_tasks': draw_sample(image, prediction.sample, infer.dataset_meta),
             'tokens': draw_tokens(image, samples, infer.dataset_meta),
         }
         for kind, page in pages.items():
@@ -122,7 +122,7 @@ def draw(photos: Sequence[Path], out: Path) -> None:
 def report(summary: Mapping[str, Any], out: Path) -> None:
     """Print what a newcomer should see."""
     rows = {'trained here': summary['from_scratch'], 'shipped': summary['bundled']}
-    print('\nOne model, three answers, each from its own task token (0-100, higher is better):')
+    print('\nOne model, three predictions, each from its own task token (0-100, higher is better):')
     print(format_results(rows))
     print('\nThe shipped model under each token: the token changes what the model does.')
     print(format_results(summary['bundled']['token_matrix']))

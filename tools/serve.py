@@ -1,4 +1,4 @@
-"""Answer photos over HTTP.
+"""Predict for photos over HTTP.
 
 python tools/serve.py --model NAME_OR_CONFIG [--weights F.pth] [--device cuda:0] [--port 8000]
 curl --data-binary @photo.jpg "http://127.0.0.1:8000/predict?tasks=panoptic"
@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--max-wait-ms', type=float, default=0, help='how long a photo waits for others (default: %(default)s)'
     )
     parser.add_argument(
-        '--max-waiting', type=int, default=64, help='requests under way; more are refused (default: %(default)s)'
+        '--max-waiting', type=int, default=64, help='requests under way; more are rejected (default: %(default)s)'
     )
     parser.add_argument('--max-megabytes', type=float, default=20, help='of an upload (default: %(default)s)')
     parser.add_argument('--max-megapixels', type=float, default=30, help='of a photo (default: %(default)s)')
@@ -64,7 +64,7 @@ with loading(__name__, parse_args):
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Load the model, answer a blank picture, and serve."""
+    """Load the model, predict for a blank picture, and serve."""
     args = parse_args(argv)
     with listen(args.host, args.port) as taken:
         if args.threads is not None:
@@ -76,12 +76,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         local = is_loopback(taken.getsockname()[0])
         app.add_middleware(Guard, local=local)
         if not local:
-            print('Everyone who reaches this machine can ask: there is no password.', file=sys.stderr)
+            print('Everyone who reaches this machine can use it: there is no password.', file=sys.stderr)
         url = url_of(taken)
         run(
             app,
             taken,
-            lambda: print(f'{args.model} answers at {url}/predict, see {url}/docs; Ctrl-C stops.', flush=True),
+            lambda: print(f'{args.model} is served at {url}/predict, see {url}/docs; Ctrl-C stops.', flush=True),
         )
 
 

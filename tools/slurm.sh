@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sourced by slurm_train.sh and slurm_test.sh: submit PARTITION JOB SCRIPT [arguments], one task per GPU.
 #   GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=... PYTHON=python
-# GPUS_PER_NODE=0 asks for no GPU: TASKS_PER_NODE (default GPUS) CPU processes then run on each node.
+# GPUS_PER_NODE=0 requests no GPU: TASKS_PER_NODE (default GPUS) CPU processes then run on each node.
 submit() {
     local partition=$1 job=$2 script=$3
     shift 3

@@ -32,12 +32,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', metavar='PATH', help='results file (default: results.json in the work dir)')
     add_tasks_argument(parser)
     add_token_argument(parser)
-    parser.add_argument('--token-matrix', action='store_true', help='measure every answer under every token')
+    parser.add_argument('--token-matrix', action='store_true', help='measure every prediction under every token')
     parser.add_argument('--per-class', action='store_true', help='print the numbers of each class too')
     parser.add_argument(
         '--format-only', action='store_true', help="write files for a benchmark's server to --out, and measure nothing"
     )
-    parser.add_argument('--tta', action='store_true', help='answer from several sizes and mirror images of each photo')
+    parser.add_argument('--tta', action='store_true', help='predict from several sizes and mirror images of each photo')
     parser.add_argument('--show-dir', metavar='FOLDER', help='write a picture of every image there')
     parser.add_argument('--report', metavar='FOLDER', help='list every segment there, with a page of the worst images')
     parser.add_argument('--report-images', type=int, default=50, metavar='N', help='the page shows the N worst images')
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not torch.cuda.is_available():
         keep_freed_memory()
     if args.format_only:
-        format_answers(args, cfg, checkpoint)
+        format_predictions(args, cfg, checkpoint)
         return
     out = Path(args.out or Path(cfg.work_dir) / 'results.json')
     for path in filter(None, (out, args.report, args.show_dir)):
@@ -103,19 +103,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f'{results["num_images"]} images in {results["seconds"]:.1f} s; all numbers are in {out}')
 
 
-def format_answers(args: argparse.Namespace, cfg: Config, checkpoint: Path) -> None:
-    """Write the answers for a server.
+def format_predictions(args: argparse.Namespace, cfg: Config, checkpoint: Path) -> None:
+    """Write the predictions for a server.
 
     Raises:
         ValueError: An option that has no meaning here.
     """
     for option in ('token_matrix', 'show_dir', 'report', 'dtype', 'compile'):
         if getattr(args, option):
-            raise ValueError(f'--format-only writes one set of answers alone; leave out --{option.replace("_", "-")}.')
+            raise ValueError(
+                f'--format-only writes one set of predictions alone; leave out --{option.replace("_", "-")}.'
+            )
     out = Path(args.out or Path(cfg.work_dir) / 'answers')
     num_images = write_predictions(cfg, checkpoint, out, tasks=args.tasks, token=args.token, tta=args.tta)
     if is_main_process():
-        print(f'The answers for {num_images} images are in {out}')
+        print(f'The predictions for {num_images} images are in {out}')
 
 
 if __name__ == '__main__':

@@ -37,7 +37,7 @@ def usual(tiny_model):
 def test_infer__as_a_user_runs_it(run_tool, usual, photos, tmp_path):
     done = run_tool('infer.py', photos, *usual)
     assert done.returncode == 0, done.stderr
-    assert '2 images answered' in done.stdout
+    assert '2 images predicted' in done.stdout
     assert {path.name for path in (tmp_path / 'out/overlays').iterdir()} == {
         f'{name}_{task}.jpg' for name in 'ab' for task in ('semantic', 'instance', 'panoptic')
     }
@@ -127,7 +127,7 @@ def test_infer__camera_until_ctrl_c(main, usual, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cv2, 'VideoCapture', Camera)
     assert main('--camera', '0', *usual, '--tasks', 'semantic') == 0
     said = capsys.readouterr().out
-    assert re.search(r'^[1-9]\d* images? answered \(semantic\)', said, re.MULTILINE)
+    assert re.search(r'^[1-9]\d* images? predicted \(semantic\)', said, re.MULTILINE)
     assert [path.name for path in Path('out').iterdir()] == ['camera_0_semantic.mp4']
     assert Path('out/camera_0_semantic.mp4').stat().st_size > 1000
 

@@ -64,7 +64,7 @@ def test_cli_errors__a_bug_keeps_its_traceback(monkeypatch):
         main()
 
 
-def test_cli_errors__a_value_error_that_nobody_raised_is_a_bug(monkeypatch):
+def test_cli_errors__a_value_error_not_raised_on_purpose_is_a_bug(monkeypatch):
     monkeypatch.delenv('ONEFORMER_TRACEBACK', raising=False)
 
     @cli_errors

@@ -76,7 +76,7 @@ def server(tmp_path_factory):
         ) as process,
     ):
         line = process.stdout.readline()
-        assert 'responses at' in line, log.read_text()
+        assert 'is served at' in line, log.read_text()
         yield Server(urlsplit(re.search(r'http://\S+', line).group()).port, log)
         process.terminate()
         assert process.wait(SOON) == 0

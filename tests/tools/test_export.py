@@ -1,4 +1,4 @@
-"""tools/export.py: what it writes answers as PyTorch does, alone; and what it refuses."""
+"""tools/export.py: what it writes predicts as PyTorch does, alone; and what it rejects."""
 
 import contextlib
 import errno
@@ -49,7 +49,7 @@ def test_safetensors__is_the_whole_model(call_tool, infer, tmp_path, capsys):
         (('--out', 'folder', '--verify', 'missing.jpg'), 'missing.jpg does not exist'),
     ],
 )
-def test_export__refuses(args, sentence, call_tool, tmp_path, capsys):
+def test_export__rejects(args, sentence, call_tool, tmp_path, capsys):
     assert call_tool('export.py', SHIPPED, *args) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -166,26 +166,26 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
-    def answer(photo):
+    def predict(photo):
         command = [sys.executable, '-c', script, str(exported / 'oneformer_numpy.py'), str(ROOT / photo), 'panoptic']
         env = {name: value for name, value in os.environ.items() if name != 'ORT_DISABLE_TELEMETRY'}
         env |= {'HOME': str(tmp_path), 'XDG_CACHE_HOME': str(tmp_path)}
         return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
-    result = answer('docs/images/quickstart.png')
+    result = predict('docs/images/quickstart.png')
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith('panoptic: ') and len(result.stdout) > 15
     assert list(tmp_path.iterdir()) == []  # onnxruntime would keep what it reports to its makers.
-    refused = answer('README.md')
-    assert refused.returncode == 2 and 'README.md is no photo that can be read' in refused.stderr, refused.stderr
-    assert refused.stderr.startswith('error: ') and refused.stderr.count('\n') == 1
+    rejected = predict('README.md')
+    assert rejected.returncode == 2 and 'README.md is no photo that can be read' in rejected.stderr, rejected.stderr
+    assert rejected.stderr.startswith('error: ') and rejected.stderr.count('\n') == 1
 
 
 def test_onnx__says_nothing_of_this_machine(exported):
     assert str(ROOT).encode() not in (exported / 'model.onnx').read_bytes()
 
 
-def test_onnx__a_damaged_graph_is_refused(exported, tmp_path):
+def test_onnx__a_damaged_graph_is_rejected(exported, tmp_path):
     folder = shutil.copytree(exported, tmp_path / 'damaged')
     (folder / 'model.onnx').write_bytes((exported / 'model.onnx').read_bytes()[:-5000])
     with pytest.raises(ValueError, match=r'model\.onnx cannot be loaded .*; export the model again'):
@@ -220,7 +220,7 @@ def test_verify__sees_a_damaged_graph(exported, infer):
         assert not all(one.agrees for one in compare_with_torch(damaged, model.meta, infer, drawn_photos(2)))
 
 
-def test_export__says_when_the_answers_differ(call_tool, monkeypatch, capsys, tmp_path):
+def test_export__says_when_the_predictions_differ(call_tool, monkeypatch, capsys, tmp_path):
     from mmseg_oneformer.checkpoints import model_file
 
     write = model_file.save_safetensors

@@ -34,9 +34,9 @@ def test_format_only__photos_without_annotations(call_tool, pictures, tmp_path):
     table = json.loads((tmp_path / 'answers/panoptic_test_oneformer_results.json').read_text())
     ids = [entry['id'] for entry in json.loads(truth.read_text())['categories']]
     infer = OneFormerInferencer(MODEL)
-    answers = [result.sample for result in infer(pictures / 'val', batch_size=6, progress=False)]
-    assert len(table['annotations']) == len(answers) == 6
-    for entry, sample in zip(table['annotations'], answers):
+    predictions = [result.sample for result in infer(pictures / 'val', batch_size=6, progress=False)]
+    assert len(table['annotations']) == len(predictions) == 6
+    for entry, sample in zip(table['annotations'], predictions):
         assert entry['image_id'] == entry['file_name'].removesuffix('.png')
         picture = np.array(Image.open(tmp_path / 'answers/panoptic_test_oneformer_results' / entry['file_name']))
         info = sample.pred_panoptic_seg.segments_info
@@ -48,7 +48,7 @@ def test_format_only__photos_without_annotations(call_tool, pictures, tmp_path):
 
 
 def test_tta__one_view_equals_the_plain_test_and_several_are_good(call_tool, pictures, tmp_path):
-    """One photo a batch, since padding in a batch changes answers."""
+    """One photo a batch, since padding in a batch changes predictions."""
     options = ('--cfg-options', *IN_PROCESS, 'test_dataloader.batch_size=1')
     assert call_tool('test.py', MODEL, '--work-dir', 'plain', *options) == 0
     one = ('tta.sides=[96]', 'tta.flip=False')

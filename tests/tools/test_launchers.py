@@ -66,9 +66,9 @@ def test_slurm_train__stand_in_srun_starts_every_task(run_tool, toy_config, tmp_
     done = run_tool('slurm_train.sh', 'gpu', 'toy-job', toy_config, '--work-dir', 'w', env=env)
     assert done.returncode == 0, done.stderr
     assert ranks(tmp_path / 'w') == (['rank0', 'rank1'], 14)
-    asked = (tmp_path / 'srun.txt').read_text().split()
-    assert {'--partition=gpu', '--job-name=toy-job', '--ntasks=2', '--exclude=bad01', '--time=5'} <= set(asked)
-    assert not any(arg.startswith('--gres') for arg in asked)
+    given = (tmp_path / 'srun.txt').read_text().split()
+    assert {'--partition=gpu', '--job-name=toy-job', '--ntasks=2', '--exclude=bad01', '--time=5'} <= set(given)
+    assert not any(arg.startswith('--gres') for arg in given)
 
 
 SRUN = f"""#!{sys.executable}

@@ -1,4 +1,4 @@
-"""A single class, thing or stuff: training, evaluation, answers and files for a server."""
+"""A single class, thing or stuff: training, evaluation, predictions and files for a server."""
 
 import json
 import math
@@ -61,7 +61,7 @@ def draw_data(folder, is_thing):
 
 
 @pytest.mark.parametrize('is_thing', [True, False])
-def test_train_measure_and_answer(call_tool, tmp_path, is_thing):
+def test_train_measure_and_predict(call_tool, tmp_path, is_thing):
     draw_data(tmp_path / 'data', is_thing)
     base = str(find_config('oneformer_r18-narrow_1xb16-6k_shapes-96x96'))
     config = tmp_path / 'one_class.py'

@@ -1,4 +1,4 @@
-"""The baseline through the tools: two iterations on drawn pictures, then all three answers measured."""
+"""The baseline through the tools: two iterations on drawn pictures, then all three predictions measured."""
 
 import json
 

@@ -100,7 +100,7 @@ def test_train__three_kinds_stopped_and_resumed_is_equal(call_tool, config, tmp_
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_train__a_source_asked_for_what_it_cannot_answer(call_tool, config, capsys):
+def test_train__a_source_drawn_for_what_it_does_not_support(call_tool, config, capsys):
     options = ('--cfg-options', 'train_dataloader.dataset.sources.1.task_probs=None')
     assert call_tool('train.py', config, '--work-dir', 'w', *options) == 2
     (sentence,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]

@@ -16,7 +16,7 @@ def results(folder):
     return json.loads((folder / 'results.json').read_text())
 
 
-def test_shipped_weights__three_tasks_on_pictures_nobody_drew_before(call_tool, tmp_path):
+def test_shipped_weights__three_tasks_on_pictures_not_drawn_before(call_tool, tmp_path):
     assert (
         call_tool('dataset_converters/make_shapes.py', '--out', 'data/shapes', '--train', 1, '--val', 24, '--seed', 9)
         == 0
@@ -62,8 +62,8 @@ def test_real_photos__train_test_and_infer(run_tool, tmp_path):
     assert tested.returncode == 0, tested.stderr
     assert set(results(tmp_path / 'out')['metrics']['own']) >= {'PQ', 'AP', 'mIoU'}
     photo = sorted((photos / 'val2017').iterdir())[0]
-    answered = run_tool('infer.py', photo, '--model', config, '--weights', checkpoint, '--out-dir', 'answers')
-    assert answered.returncode == 0, answered.stderr
+    done = run_tool('infer.py', photo, '--model', config, '--weights', checkpoint, '--out-dir', 'answers')
+    assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / 'answers/overlays').iterdir())) == 3
 
 

@@ -1,4 +1,4 @@
-"""Show what the network is fed: each sample's input, its targets under the tasks it can be asked for, and their texts.
+"""Show what the network is fed: each sample's input, its targets under the tasks it can be drawn for, and their texts.
 
 python tools/analysis_tools/browse_dataset.py CONFIG --output-dir work_dirs/browse --num 8
 """
@@ -55,7 +55,7 @@ LINE = 24
 
 
 def datasets_by_task(cfg: Config) -> dict[str, SegmentationDataset | MixedDataset]:
-    """The training data of ``cfg`` three times, each with one task alone, whether it can be answered or not.
+    """The training data of ``cfg`` three times, each with one task alone, whether it is supported or not.
 
     Raises:
         ValueError: If the data set has no pipeline that draws tasks.

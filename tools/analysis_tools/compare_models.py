@@ -1,4 +1,4 @@
-"""Put two models side by side on the same photos, with boxes where their answers differ (paper, Figure 5).
+"""Put two models side by side on the same photos, with boxes where their predictions differ (paper, Figure 5).
 
 python tools/analysis_tools/compare_models.py FIRST SECOND --photos PHOTO FOLDER --out-dir compared
 python tools/analysis_tools/compare_models.py FIRST SECOND --data CONFIG --num 100 --out-dir compared
@@ -78,18 +78,18 @@ def load_models(args: argparse.Namespace) -> list[OneFormerInferencer]:
     return models
 
 
-def answered(
+def predicted(
     models: Sequence[OneFormerInferencer], args: argparse.Namespace
 ) -> Iterator[tuple[list[OneFormerResult], BaseDataElement | None]]:
-    """Yield both models' answers about each photo, and the annotation if there is one.
+    """Yield both models' predictions about each photo, and the annotation if there is one.
 
     Raises:
         ValueError: ``--num`` is no number of photos.
     """
     if args.data is None:
         streams = [model.stream(args.photos, args.tasks, progress=False) for model in models]
-        for answers in zip(*streams):
-            yield list(answers), None
+        for predictions in zip(*streams):
+            yield list(predictions), None
         return
     cfg = read_config(args.data, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
@@ -108,10 +108,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_writable(args.out_dir)
     names, models = column_names(args), load_models(args)
     gallery = Gallery(names, args.shown)
-    for answers, truth in tqdm(answered(models, args), desc='comparing', unit='photo'):
-        compared = compare_photo(answers, args.tasks, truth, args.score_thr)
-        draw = partial(draw_compared, answers, names, truth=truth, score_thr=args.score_thr)
-        gallery.add(answers[0].source.file_name, compared, draw)
+    for predictions, truth in tqdm(predicted(models, args), desc='comparing', unit='photo'):
+        compared = compare_photo(predictions, args.tasks, truth, args.score_thr)
+        draw = partial(draw_compared, predictions, names, truth=truth, score_thr=args.score_thr)
+        gallery.add(predictions[0].source.file_name, compared, draw)
     page, summary = gallery.write(Path(args.out_dir)), gallery.summary()
     rows = [
         (task, f'{one["share"]:.1%}', *(describe_quality(task, value) for value in one['qualities'] or (None, None)))

@@ -1,4 +1,4 @@
-"""Count what is taken for what: pixels of the semantic answer, segments of the panoptic one.
+"""Count what is taken for what: pixels of the semantic prediction, segments of the panoptic one.
 
 python tools/analysis_tools/confusion_matrix.py CONFIG CHECKPOINT                # both, in one pass over the data
 python tools/analysis_tools/confusion_matrix.py CONFIG --predictions FOLDER      # of tools/infer.py --out-dir FOLDER
@@ -22,13 +22,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        ValueError: Two sources of answers are given.
+        ValueError: Two sources of predictions are given.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_checkpoint_arguments(parser)
-    parser.add_argument('--predictions', metavar='FOLDER', help='answers on disk, instead of a checkpoint')
+    parser.add_argument('--predictions', metavar='FOLDER', help='predictions on disk, instead of a checkpoint')
     parser.add_argument('--kind', nargs='+', choices=KINDS, default=KINDS, help='(default: both)')
-    parser.add_argument('--token', metavar='TASK', help="make the answers from this task's token")
+    parser.add_argument('--token', metavar='TASK', help="make the predictions from this task's token")
     parser.add_argument('--out-dir', metavar='FOLDER', help='where to write (default: the work dir)')
     parser.add_argument('--classes', nargs='+', metavar='NAME', help='draw these only; the others become one')
     parser.add_argument(
@@ -69,7 +69,7 @@ with loading(__name__, parse_args):
 
 
 def count_by_model(cfg: Config, args: argparse.Namespace, metrics: list[dict[str, Any]]) -> None:
-    """Answer the test data and count."""
+    """Predict for the test data and count."""
     weights = resolve_weights(args.checkpoint or find_config(args.config).stem)
     cfg.test_evaluator = metrics
     runner, _ = build_runner(for_testing(cfg, args.kind, args.token or token_of(cfg)), weights)
@@ -77,18 +77,18 @@ def count_by_model(cfg: Config, args: argparse.Namespace, metrics: list[dict[str
 
 
 def count_saved(cfg: Config, args: argparse.Namespace, metrics: list[dict[str, Any]]) -> None:
-    """Read the answers to the test data from disk and count."""
+    """Read the predictions to the test data from disk and count."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     data = cfg.test_dataloader.dataset
     # The photo is not looked at: nothing but annotations is loaded at its size.
     steps = [step for step in data.pipeline if step['type'].rpartition('.')[2].startswith(('Load', 'Pack'))]
     dataset = DATASETS.build({**data, 'pipeline': steps})
-    answers = SavedPredictions(args.predictions, dataset.metainfo['classes'])
+    predictions = SavedPredictions(args.predictions, dataset.metainfo['classes'])
     evaluator = Evaluator(metrics)
     evaluator.dataset_meta = dataset.metainfo
     for index in tqdm(range(len(dataset)), desc='counting', unit='image'):
         sample = dataset[index]['data_samples']
-        answers.add_to(sample, args.kind)
+        predictions.add_to(sample, args.kind)
         evaluator.process([sample.to_dict()])
     evaluator.evaluate(len(dataset))
 
@@ -98,7 +98,7 @@ def describe(content: Mapping[str, Any], number: int) -> str:
     unit = 'pixels' if content['kind'] == 'semantic' else 'segments'
     pairs = most_confused(np.array(content['matrix']), content['classes'], number)
     rows: list[list[float | str | None]] = [[*names, str(count), 100 * share] for *names, count, share in pairs]
-    return format_table([f'{content["kind"]}: annotated', 'answered', unit, '% of annotated'], rows)
+    return format_table([f'{content["kind"]}: annotated', 'predicted', unit, '% of annotated'], rows)
 
 
 @cli_errors

@@ -1,10 +1,10 @@
-"""Put the HTTP service under load: answers a second, percentiles, lost answers, memory.
+"""Put the HTTP service under load: responses a second, percentiles, lost responses, memory.
 
 python tools/analysis_tools/load_test.py --model NAME_OR_CONFIG --photos FOLDER --clients 16 --requests 500
 python tools/analysis_tools/load_test.py --model NAME --photos FOLDER --max-batch 1 4 --out FILE --into docs/serving.md
 
-Starts tools/serve.py once for each --max-batch, and asks them in turn from this machine, whose cores the clients share.
-Exit status: 0 if every request was answered, 1 if some were lost, 2 for a wrong command.
+Starts tools/serve.py once for each --max-batch and loads them in turn from this machine, whose cores the clients share.
+Exit status: 0 if every request got its response, 1 if some were lost, 2 for a wrong command.
 """
 
 import argparse
@@ -30,8 +30,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--weights', metavar='FILE', help='of tools/serve.py')
     parser.add_argument('--device', default='cpu', help='of tools/serve.py (default: %(default)s)')
     parser.add_argument('--photos', type=Path, required=True, metavar='FOLDER', help='its first 50 photos are sent')
-    add_tasks_argument(parser, 'asked for')
-    parser.add_argument('--clients', type=int, default=16, help='that ask at the same time (default: %(default)s)')
+    add_tasks_argument(parser, 'to request')
+    parser.add_argument('--clients', type=int, default=16, help='that send at the same time (default: %(default)s)')
     parser.add_argument('--requests', type=int, default=500, help='to each service (default: %(default)s)')
     parser.add_argument(
         '--max-batch', type=int, nargs='+', default=[1, 4], help='a service for each of these (default: %(default)s)'

@@ -1,8 +1,8 @@
-"""Draw every answer under every task token: what the token does to the model (paper, Table 8 and Figure II).
+"""Draw every prediction under every task token: what the token does to the model (paper, Table 8 and Figure II).
 
 python tools/analysis_tools/token_swap.py PHOTO --model NAME_OR_CONFIG --out-dir tokens
 
-A row for each token, a column for each answer; the diagonal is what the model is trained for. Backbone and pixel
+A row for each token, a column for each prediction; the diagonal is what the model is trained for. Backbone and pixel
 decoder run once a photo. Metrics under each token: tools/test.py CONFIG CHECKPOINT --token-matrix.
 """
 
@@ -42,14 +42,14 @@ with loading(__name__, parse_args):
 HEADER = ('token', 'semantic', 'instances', 'panoptic')
 
 
-def describe(answer: OneFormerResult, score_thr: float) -> tuple[str, str, str]:
-    """Return the three answers in numbers."""
-    assert answer.semantic is not None and answer.instances is not None and answer.panoptic is not None
-    things = sum(segment.is_thing for segment in answer.panoptic.segments)
+def describe(prediction: OneFormerResult, score_thr: float) -> tuple[str, str, str]:
+    """Return the three predictions in numbers."""
+    assert prediction.semantic is not None and prediction.instances is not None and prediction.panoptic is not None
+    things = sum(segment.is_thing for segment in prediction.panoptic.segments)
     return (
-        f'{len(set(answer.semantic.ravel().tolist()))} classes',
-        f'{int((answer.instances.scores >= score_thr).sum())}',
-        f'{things} things, {len(answer.panoptic.segments) - things} stuff',
+        f'{len(set(prediction.semantic.ravel().tolist()))} classes',
+        f'{int((prediction.instances.scores >= score_thr).sum())}',
+        f'{things} things, {len(prediction.panoptic.segments) - things} stuff',
     )
 
 
@@ -63,13 +63,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     infer = OneFormerInferencer(args.model, args.weights, args.device, args.cfg_options)
     for name, photo in photos.items():
         (logits,) = infer.logits([infer.prepare(photo)])
-        answers = {token: logits.predict(TASKS, token) for token in TASKS}
-        samples = {token: answer.sample for token, answer in answers.items()}
+        predictions = {token: logits.predict(TASKS, token) for token in TASKS}
+        samples = {token: prediction.sample for token, prediction in predictions.items()}
         page = draw_tokens(photo[:, :, ::-1].copy(), samples, infer.dataset_meta, args.score_thr, args.height)
         path = Path(args.out_dir) / f'{name}.png'
         with atomic_path(path) as temporary:
             Image.fromarray(page).save(temporary)
-        rows = [(token, *describe(answer, args.score_thr)) for token, answer in answers.items()]
+        rows = [(token, *describe(prediction, args.score_thr)) for token, prediction in predictions.items()]
         print(f'{path}\n{format_table(HEADER, rows)}')
 
 

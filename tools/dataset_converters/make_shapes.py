@@ -32,7 +32,7 @@ with loading(__name__, parse_args):
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw what the command line asks for and say what was done."""
+    """Draw what the command line wants and say what was done."""
     args = parse_args(argv)
     start = time.perf_counter()
     drawn = write_shapes(**vars(args))

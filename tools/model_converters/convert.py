@@ -91,7 +91,7 @@ def names_classes_of(meta: dict[str, Any], cfg: Config) -> bool:
 
 
 def write(args: argparse.Namespace, state: dict[str, Tensor], cfg: Config, meta: dict[str, Any]) -> int:
-    """Write ``state`` (our names) in the form that is asked for; returns the number of tensors written."""
+    """Write ``state`` (our names) in the requested form; returns the number of tensors written."""
     out = Path(args.out)
     if args.to == 'mm':
         write_ours(out, state, meta)

@@ -1,7 +1,7 @@
-"""The command lines of ``tools/``: what they share, and what can be answered before anything slow is imported.
+"""The command lines of ``tools/``: what they share, and what can be done before anything slow is imported.
 
 Beside the package and not in it: importing ``mmseg_oneformer`` brings PyTorch and OpenMMLab, which takes seconds, and
-nobody should wait that long for ``--help`` or for the news of a misspelt flag. Only the standard library is imported
+no user should wait that long for ``--help`` or for the news of a misspelt flag. Only the standard library is imported
 here.
 """
 

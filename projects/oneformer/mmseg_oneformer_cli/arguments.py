@@ -58,7 +58,7 @@ def add_options_argument(parser: argparse.ArgumentParser, about: str = 'override
     parser.add_argument('--cfg-options', nargs='+', action=_Options, metavar='KEY=VALUE', help=about)
 
 
-def add_tasks_argument(parser: argparse.ArgumentParser, about: str = 'to answer') -> None:
+def add_tasks_argument(parser: argparse.ArgumentParser, about: str = 'to predict') -> None:
     """Add ``--tasks``, a tuple of ``TASKS``: by default all of them."""
     parser.add_argument(
         '--tasks',
@@ -72,7 +72,7 @@ def add_tasks_argument(parser: argparse.ArgumentParser, about: str = 'to answer'
 
 def add_token_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--token``, one of ``TASKS`` or None."""
-    parser.add_argument('--token', action=_Token, metavar='TASK', help="make all answers from this task's token")
+    parser.add_argument('--token', action=_Token, metavar='TASK', help="make all predictions from this task's token")
 
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +102,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of all tools that answer images."""
+    """Add the flags of all tools that predict for images."""
     parser.add_argument(
         '--dtype', choices=DTYPES, help='number format of the network; fp16 on a GPU only (default: fp32)'
     )

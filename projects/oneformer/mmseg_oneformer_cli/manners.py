@@ -31,7 +31,7 @@ def cli_errors(main: Main) -> Main:
 def loading(module: str, parse_args: Callable[[], object] | None) -> Iterator[None]:
     """Surround the slow imports of a tool: its command line is read first, and a terminal is told what it waits for.
 
-    ``--help`` and misspelt flags are answered without them, and Ctrl-C among them is as quiet as later on.
+    ``--help`` and misspelt flags are handled without them, and Ctrl-C among them is as quiet as later on.
 
     Args:
         module: ``__name__`` of the tool; imported as a module, it has no command line.
@@ -104,7 +104,7 @@ def describe_mistake(error: Exception) -> str | None:
         match = re.search(r"'(?:ConfigDict|Config)' object has no attribute '(\w+)'", text)
         return f'the config has no "{match.group(1)}", which this command needs.' if match else None
     if isinstance(error, ValueError | OSError | ImportError):
-        # A ValueError that nobody raised on purpose (arrays that do not fit, too many values to unpack) is a bug.
+        # A ValueError that was not raised on purpose (arrays that do not fit, too many values to unpack) is a bug.
         frames = traceback.extract_tb(error.__traceback__)
         if type(error) is ValueError and frames and frames[-1].line and not frames[-1].line.startswith('raise'):
             return None
