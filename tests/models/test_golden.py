@@ -228,5 +228,5 @@ def test_counts__golden(golden):
     losses = criterion.set_losses
     assert losses.num_points == points['num']
     assert int(losses.num_points * losses.oversample) == points['oversampled']
-    assert int(criterion.num_points * criterion.importance) == points['uncertain']
+    assert int(losses.num_points * losses.importance) == points['uncertain']
     assert len(build({'type': 'MaskedDecoder', 'num_classes': 2}).layers) == golden['counts']['decoder_layers']
