@@ -1,11 +1,11 @@
-"""Evaluation: panoptic quality, AP and mIoU of drawn answers, against the ways in which they are usually counted.
+"""Evaluation: panoptic quality, AP and mIoU of drawn predictions, against the ways in which they are usually counted.
 
-eval-pq:    counting pairs of segments, against the protocol's way: each answer becomes a PNG, is read and sorted.
+eval-pq:    counting pairs of segments, against the protocol's way: each prediction becomes a PNG, is read and sorted.
 eval-ap:    faster-coco-eval, as InstanceAP calls it, against pycocotools, over all images together.
 eval-miou:  counting pairs of classes, against mmseg's IoUMetric.
 eval-three: all of it, one behind the other.
 
-Answers are annotations that were moved by some pixels. First it is checked that both sides find the same numbers.
+Predictions are annotations that were moved by some pixels. First it is checked that both sides find the same numbers.
 """
 
 import argparse
@@ -37,16 +37,16 @@ CLASSES, THINGS, VOID = 133, 80, 255
 
 
 class Scene(NamedTuple):
-    """One image with an answer."""
+    """One image with a prediction."""
 
     truth: np.ndarray
     """(H, W) int32: 0 = void, k = entry k of ``segments``."""
-    answer: np.ndarray
+    prediction: np.ndarray
     """(H, W) int32 of ids, ``CLASSES`` = void."""
     segments: list[dict[str, Any]]
     found: list[dict[str, Any]]
     classes: tuple[np.ndarray, np.ndarray]
-    """Class maps (H, W) int64 of annotation and answer."""
+    """Class maps (H, W) int64 of annotation and prediction."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,8 +130,8 @@ def _scene(size: tuple[int, int], count: int, seed: int) -> Scene:
     ids = np.array([CLASSES, *(label + 1000 * number for number, label in enumerate(labels, start=1))], dtype=np.int32)
     present = np.flatnonzero(np.bincount(moved.reshape(-1), minlength=count + 1)[1:])
     found = [{'id': int(ids[place + 1]), 'category_id': int(labels[place])} for place in present]
-    of_truth, of_answer = np.array([VOID, *labels]), np.array([CLASSES, *labels])
-    return Scene(truth, ids[moved], segments, found, (of_truth[truth], of_answer[moved]))
+    of_truth, of_prediction = np.array([VOID, *labels]), np.array([CLASSES, *labels])
+    return Scene(truth, ids[moved], segments, found, (of_truth[truth], of_prediction[moved]))
 
 
 # ---- panoptic quality
@@ -139,7 +139,7 @@ def _scene(size: tuple[int, int], count: int, seed: int) -> Scene:
 
 def _pairs(scene: Scene) -> dict[tuple[int, int], int]:
     """Return how many pixels each pair of ids shares."""
-    overlap = match_segments(scene.truth, scene.segments, scene.answer, scene.found, CLASSES).overlap
+    overlap = match_segments(scene.truth, scene.segments, scene.prediction, scene.found, CLASSES).overlap
     ids = [CLASSES, *(segment['id'] for segment in scene.found)]
     rows, columns = np.nonzero(overlap)
     return {(row, ids[column]): int(overlap[row, column]) for row, column in zip(rows.tolist(), columns.tolist())}
@@ -147,10 +147,10 @@ def _pairs(scene: Scene) -> dict[tuple[int, int], int]:
 
 def _pairs_through_png(scene: Scene, path: Path) -> dict[tuple[int, int], int]:
     """Return the same as the protocol's tool gets it, which knows images as files and ids as they are."""
-    _write_ids(path, scene.answer)
-    truth, answer = _read_ids(path.with_suffix('.truth.png')), _read_ids(path)
-    np.unique(answer, return_counts=True)  # Its check that every id is listed, and the areas.
-    pairs, counts = np.unique(truth.astype(np.uint64) * 2**24 + answer, return_counts=True)
+    _write_ids(path, scene.prediction)
+    truth, prediction = _read_ids(path.with_suffix('.truth.png')), _read_ids(path)
+    np.unique(prediction, return_counts=True)  # Its check that every id is listed, and the areas.
+    pairs, counts = np.unique(truth.astype(np.uint64) * 2**24 + prediction, return_counts=True)
     return {(int(pair >> 24), int(pair & 0xFFFFFF)): count for pair, count in zip(pairs.tolist(), counts.tolist())}
 
 
@@ -167,22 +167,22 @@ def _read_ids(path: Path) -> np.ndarray:
 
 
 def _average_precision(scenes: list[Scene]) -> tuple[Callable[[], list[float]], Callable[[], list[float]]]:
-    """Return AP, AP50 and AP75 by our metric and by pycocotools, for answers that were encoded before."""
-    images, truth, answers = [], [], []
+    """Return AP, AP50 and AP75 by our metric and by pycocotools, for predictions that were encoded before."""
+    images, truth, predictions = [], [], []
     for number, scene in enumerate(scenes):
         height, width = scene.truth.shape
         images.append({'id': number, 'height': height, 'width': width})
         truth.append(instance_truth(PanopticTruth(scene.truth, scene.segments)))
-        table = np.zeros(int(scene.answer.max()) + 1, dtype=np.int32)
+        table = np.zeros(int(scene.prediction.max()) + 1, dtype=np.int32)
         found = [entry for entry in scene.found if entry['category_id'] < THINGS]
         table[[entry['id'] for entry in found]] = np.arange(1, len(found) + 1)
         things = [{'label': entry['category_id'], 'isthing': True, 'iscrowd': False} for entry in found]
         scores = np.random.default_rng(number).uniform(0.3, 1, len(found))
-        derived = instance_truth(PanopticTruth(table[scene.answer], things))
-        answers.append([{**entry, 'score': float(score)} for entry, score in zip(derived, scores)])
+        derived = instance_truth(PanopticTruth(table[scene.prediction], things))
+        predictions.append([{**entry, 'score': float(score)} for entry, score in zip(derived, scores)])
     metric = InstanceAP()
     metric.dataset_meta = {'classes': [str(label) for label in range(CLASSES)], 'thing_ids': tuple(range(THINGS))}
-    results = list(zip(images, truth, answers))
+    results = list(zip(images, truth, predictions))
 
     def ours() -> list[float]:
         with _quiet():
@@ -191,7 +191,7 @@ def _average_precision(scenes: list[Scene]) -> tuple[Callable[[], list[float]], 
 
     def theirs() -> list[float]:
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluation = COCOeval(_coco(images, truth), _coco(images, answers), 'segm')
+            evaluation = COCOeval(_coco(images, truth), _coco(images, predictions), 'segm')
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
@@ -229,6 +229,6 @@ def _coco(images: list[dict], entries: list[list[dict]]) -> COCO:
 
 def _areas_by_mmseg(scene: Scene) -> list[np.ndarray]:
     """Return shared, annotated and predicted pixels of each class, in the order of ``ClassAreas``."""
-    truth, answer = (torch.from_numpy(values) for values in scene.classes)
-    shared, _, predicted, annotated = IoUMetric.intersect_and_union(answer, truth, CLASSES, VOID)
+    truth, prediction = (torch.from_numpy(values) for values in scene.classes)
+    shared, _, predicted, annotated = IoUMetric.intersect_and_union(prediction, truth, CLASSES, VOID)
     return [areas.numpy().astype(np.int64) for areas in (shared, annotated, predicted)]

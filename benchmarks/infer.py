@@ -1,8 +1,8 @@
-"""Inference: network and post-processing of one answer and of all three, and where the time goes.
+"""Inference: network and post-processing of one prediction and of all three, and where the time goes.
 
 The network has random weights, the same on both sides where both are OneFormer. Random weights keep no segments, so
-post-processing is timed on logits of the same shapes with --segments planted in them. Every answer has the size of the
-network's input. First it is checked how far both sides agree.
+post-processing is timed on logits of the same shapes with --segments planted in them. Every prediction has the size of
+the network's input. First it is checked how far both sides agree.
 
 --against transformers: Hugging Face's port with our weights and its own post-processing, one pass for each task.
 --against mask2former:  mmdet's Mask2Former with our backbone and our post-processing, one pass for all tasks.
@@ -30,7 +30,7 @@ from .peers.hub import transformers_side
 from .peers.mask2former import mask2former_side
 from .planted import planted_logits
 from .rows import Row, make_row
-from .sides import Logits, Side, answers, our_side
+from .sides import Logits, Side, our_side, predict
 from .stages import Part, no_part, split, write_trace
 from .syncs import count_syncs, describe_syncs
 
@@ -73,7 +73,7 @@ def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Ro
     def bind(side: Side, dtype: str) -> Callable[..., list[object]]:
         def call(tasks: Sequence[str], part: Part = no_part) -> list[object]:
             with torch.inference_mode(), network_precision(torch.device(args.device), dtype):
-                return answers(side, images, planted, tasks, part)
+                return predict(side, images, planted, tasks, part)
 
         return call
 
@@ -102,13 +102,13 @@ def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Ro
 def _syncs(model: Any, side: Side, images: Tensor, planted: Logits) -> str:
     def call() -> None:
         on_gpu = [tensor.cpu().to('cuda', non_blocking=True) for tensor in (images, *planted)]
-        answers(side, on_gpu[0], Logits(*on_gpu[1:]), TASKS)
+        predict(side, on_gpu[0], Logits(*on_gpu[1:]), TASKS)
 
     return describe_syncs('three-answers', count_syncs(model, call))
 
 
 def agreement(ours: Side, peer: Side, images: Tensor, planted: Logits, dtype: str) -> str:
-    """Compare the logits of two OneFormers with the same weights, and their semantic answers; return a sentence.
+    """Compare the logits of two OneFormers with the same weights, and their semantic predictions; return a sentence.
 
     Raises:
         ValueError: They differ in fp32 by more than rounding explains.
@@ -125,16 +125,16 @@ def agreement(ours: Side, peer: Side, images: Tensor, planted: Logits, dtype: st
         raise ValueError(
             f'our logits differ from those of {peer.name} by {worst:.1e}; a ratio of times would say nothing.'
         )
-    mine, their = ours.answer('semantic', planted), peer.answer('semantic', planted)
+    mine, their = ours.predict('semantic', planted), peer.predict('semantic', planted)
     equal = (_classes(mine) == _classes(their)).float().mean()
     return (
-        f'same weights: the logits of all tasks differ by {worst:.1e} of the largest at most, the semantic answers to '
-        f'planted logits agree on {100 * float(equal):.2f} % of the pixels'
+        f'same weights: the logits of all tasks differ by {worst:.1e} of the largest at most, the semantic predictions '
+        f'of planted logits agree on {100 * float(equal):.2f} % of the pixels'
     )
 
 
-def _classes(answer: object) -> Tensor:
-    return answer if isinstance(answer, Tensor) else answer.pred_sem_seg.sem_seg[0]  # type: ignore[attr-defined]
+def _classes(prediction: object) -> Tensor:
+    return prediction if isinstance(prediction, Tensor) else prediction.pred_sem_seg.sem_seg[0]  # type: ignore[attr-defined]
 
 
 def _plant(cfg: Config, setting: Setting, device: str) -> Logits:

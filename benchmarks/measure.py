@@ -73,7 +73,7 @@ def compare(
         clock: Seconds.
 
     Raises:
-        ValueError: No run is asked for.
+        ValueError: No run is requested.
     """
     if runs < 1 or warmup < 0:
         raise ValueError(f'{runs} runs after {warmup} for warming up cannot be measured; give at least one run.')

@@ -1,8 +1,8 @@
-"""Post-processing of one image: planted logits to answers at the original size, against upsampling everything first.
+"""Post-processing of one image: planted logits to predictions of the original size, against upsampling all first.
 
 Without --size two settings are measured: 512 x 512 with 150 queries and classes, as on ADE20K, and 1024 x 2048 with 250
 queries and 19 classes, as on Cityscapes. The peer is the plain form of the reference code. First it is checked that
-both give the same answers.
+both give the same predictions.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from .peers.plain_postprocess import plain_instances, plain_panoptic_segments, p
 from .planted import planted_logits
 from .rows import Row, make_row
 
-Answers = dict[str, Callable[[], Any]]
+Predictions = dict[str, Callable[[], Any]]
 
 SAME = 1e-5
 """Share of the pixels that may differ: rounding decides where two scores are equal."""
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns rows 'postprocess-semantic', '-instance', '-panoptic' and '-three', all of them.
 
     Raises:
-        ValueError: A setting makes no sense, or both sides give different answers.
+        ValueError: A setting makes no sense, or both sides give different predictions.
     """
     return [row for work in _works(args) for row in _measure(work, args)]
 
@@ -88,7 +88,7 @@ def _measure(work: Work, args: argparse.Namespace) -> list[Row]:
     with torch.inference_mode():
         for task in TASKS:
             check_same(ours[task](), plain[task]())
-        print(f'{facts["size"]}: both give the same answers, {work.segments} segments planted')
+        print(f'{facts["size"]}: both give the same predictions, {work.segments} segments planted')
         for name, tasks in [(task, (task,)) for task in TASKS] + [('three', TASKS)]:
             measured = compare(_call(ours, tasks), _call(plain, tasks), device, args.runs, args.warmup)
             rows.append(make_row(f'postprocess-{name}', measured, **facts))
@@ -96,7 +96,7 @@ def _measure(work: Work, args: argparse.Namespace) -> list[Row]:
 
 
 def check_same(ours: Any, plain: Any) -> None:
-    """Check that two answers to the same question are the same.
+    """Check that two predictions of the same logits are equal.
 
     Args:
         ours: Labels (H, W), instances, or a panoptic map and its segments.
@@ -121,11 +121,11 @@ def check_same(ours: Any, plain: Any) -> None:
         raise ValueError(f'{worst:.1e} of the pixels differ from the plain form; a ratio of times would say nothing.')
 
 
-def _call(answers: Answers, tasks: Sequence[str]) -> Callable[[], list[Any]]:
-    return lambda: [answers[task]() for task in tasks]
+def _call(predictions: Predictions, tasks: Sequence[str]) -> Callable[[], list[Any]]:
+    return lambda: [predictions[task]() for task in tasks]
 
 
-def _ours(logits: dict[str, tuple[Tensor, Tensor]], work: Work) -> Answers:
+def _ours(logits: dict[str, tuple[Tensor, Tensor]], work: Work) -> Predictions:
     size = ImageSize(work.size, work.size, work.size)
     things = range(work.things)
     return {
@@ -135,7 +135,7 @@ def _ours(logits: dict[str, tuple[Tensor, Tensor]], work: Work) -> Answers:
     }
 
 
-def _plain(logits: dict[str, tuple[Tensor, Tensor]], work: Work) -> Answers:
+def _plain(logits: dict[str, tuple[Tensor, Tensor]], work: Work) -> Predictions:
     size = ImageSize(work.size, work.size, work.size)
     things = range(work.things)
     return {

@@ -1,10 +1,10 @@
-"""A service under load: answers a second, how long they take, what is lost, and how its memory goes.
+"""A service under load: responses a second, how long they take, what is lost, and how its memory goes.
 
 Decisions:
-* Each client sends its next photo when the last is answered (closed loop), on a connection that stays open: more
+* Each client sends its next photo when the last has its response (closed loop), on a connection that stays open: more
   clients mean a longer queue, not an avalanche.
 * Servers are measured in turn, block by block, so that a machine that gets busier treats them alike.
-* An answer counts if it is whole: status 200, JSON, and the photo's own size in it. Everything else is lost.
+* A response counts if it is whole: status 200, JSON, and the photo's own size in it. Everything else is lost.
 * Memory is the resident set of the server process after each block. Its growth is the slope of a line through all
   blocks but the first, in which buffers still find their size.
 """
@@ -32,7 +32,7 @@ SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp'}
 
 
 class Photo(NamedTuple):
-    """What is sent, and by what its answer is known."""
+    """What is sent, and by what its response is known."""
 
     data: bytes
     size: tuple[int, int]
@@ -55,9 +55,9 @@ class Load(NamedTuple):
     clients: int
     requests: int
     lost: int
-    """Requests without a whole answer."""
+    """Requests without a whole response."""
     per_second: float
-    """Answers, of all clients together."""
+    """Responses, of all clients together."""
     p50_s: float
     p95_s: float
     p99_s: float
@@ -119,7 +119,7 @@ def measure(
     Args:
         servers: What is measured.
         photos: Sent in their order, again and again.
-        clients: That ask at the same time.
+        clients: That send at the same time.
         requests: To each server, after two of each client that do not count.
         query: Of ``/predict``, such as ``?tasks=panoptic``.
         block: Requests after which the next server has its turn.
@@ -152,7 +152,7 @@ class _Run:
         self.passes = self._passes()
 
     def send(self, count: int) -> None:
-        """Send so many requests and wait for all answers."""
+        """Send so many requests and wait for all responses."""
         start = time.perf_counter()
         chosen = itertools.islice(itertools.cycle(self.photos), self.sent, self.sent + count)
         taken = list(self.pool.map(self._ask, chosen))
@@ -164,7 +164,7 @@ class _Run:
             self.rss.append((self.sent, memory))
 
     def _ask(self, photo: Photo) -> float | None:
-        """Return the seconds that a whole answer took, or None."""
+        """Return the seconds that a whole response took, or None."""
         connection = getattr(self.local, 'connection', None)
         if connection is None:
             connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=120)
@@ -175,8 +175,8 @@ class _Run:
             response = connection.getresponse()
             content = response.read()
             seconds = time.perf_counter() - start
-            answer = json.loads(content)
-            whole = response.status == 200 and (answer['height'], answer['width']) == photo.size
+            prediction = json.loads(content)
+            whole = response.status == 200 and (prediction['height'], prediction['width']) == photo.size
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
             connection.close()
             self.local.connection = None

@@ -1,4 +1,4 @@
-"""Inference taken apart into what both sides of a comparison have: a network, and what makes answers of its logits."""
+"""Inference taken apart into what both sides of a comparison have: a network, and what predicts from its logits."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -24,33 +24,33 @@ class Side(NamedTuple):
     name: str
     network: Callable[[Tensor, Sequence[str]], Sequence[Sequence[Logits]]]
     """Logits of every image for every task, of images (B, 3, H, W) and T tasks."""
-    answer: Callable[[str, Logits], object]
-    """The answer to one task for one image."""
+    predict: Callable[[str, Logits], object]
+    """The prediction of one task for one image."""
 
 
 def our_side(model: Any, size: tuple[int, int], name: str = 'ours') -> Side:
-    """Return our model as a side; answers have the ``size`` of the network's input."""
+    """Return our model as a side; predictions have the ``size`` of the network's input."""
 
     def network(images: Tensor, tasks: Sequence[str]) -> list[list[Logits]]:
         classes, masks = model.predict_logits(images, tasks)
         return [[Logits(*pair) for pair in zip(*image)] for image in zip(classes, masks)]
 
-    def answer(task: str, logits: Logits) -> DetDataSample:
+    def predict(task: str, logits: Logits) -> DetDataSample:
         sample = DetDataSample()
         model.post_process.write(sample, task, *logits, ImageSize(size, size, size))
         return sample
 
-    return Side(name, network, answer)
+    return Side(name, network, predict)
 
 
-def answers(side: Side, images: Tensor, planted: Logits, tasks: Sequence[str], part: Part = no_part) -> list[object]:
-    """Answer tasks for images: run the network, then make the answers of the ``planted`` logits.
+def predict(side: Side, images: Tensor, planted: Logits, tasks: Sequence[str], part: Part = no_part) -> list[object]:
+    """Predict tasks for images: run the network, then make the predictions of the ``planted`` logits.
 
-    Random weights keep no segment, so what the network says is not what is answered; shapes and types are the same.
+    Random weights keep no segment, so what the network returns is not what is used; shapes and types are the same.
     """
     side.network(images, tasks)
     made = []
     for task in tasks:
         with part(f'{task} answer'):
-            made += [side.answer(task, planted) for _ in images]
+            made += [side.predict(task, planted) for _ in images]
     return made

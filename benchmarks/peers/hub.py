@@ -84,7 +84,7 @@ def transformers_side(cfg: Config, ours: Any, size: tuple[int, int]) -> Side:
             for b in range(len(images))
         ]
 
-    def answer(task: str, logits: Logits) -> object:
+    def predict(task: str, logits: Logits) -> object:
         output = SimpleNamespace(class_queries_logits=logits.classes[None], masks_queries_logits=logits.masks[None])
         if task == 'semantic':
             return processor.post_process_semantic_segmentation(output, target_sizes=[size])[0]
@@ -92,7 +92,7 @@ def transformers_side(cfg: Config, ours: Any, size: tuple[int, int]) -> Side:
             return processor.post_process_instance_segmentation(output, target_sizes=[size])[0]
         return processor.post_process_panoptic_segmentation(output, label_ids_to_fuse=stuff, target_sizes=[size])[0]
 
-    return Side('transformers', network, answer)
+    return Side('transformers', network, predict)
 
 
 def transformers_trainee(cfg: Config, ours: Any, setting: Setting, device: str) -> Trainee:

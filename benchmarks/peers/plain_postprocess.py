@@ -1,6 +1,6 @@
 """The plain form of post-processing: all masks are brought to the original size first (reference code, inference).
 
-What :mod:`mmseg_oneformer.models.postprocess` is compared with, by tests and by the clock. Arguments and answers are
+What :mod:`mmseg_oneformer.models.postprocess` is compared with, by tests and by the clock. Arguments and results are
 those of the functions there.
 """
 
@@ -70,10 +70,10 @@ def plain_panoptic_segments(
     masks = plain_resize(mask_logits, size).sigmoid_()
     kept = (labels != num_classes) & (scores > object_mask_thr)
     scores, labels, masks = scores[kept], labels[kept], masks[kept]
-    answer = torch.full(size.original, num_classes, dtype=torch.int32, device=masks.device)
+    prediction = torch.full(size.original, num_classes, dtype=torch.int32, device=masks.device)
     segments: list[dict[str, Any]] = []
     if not len(masks):
-        return answer, segments
+        return prediction, segments
     winner = (scores[:, None, None] * masks).argmax(0)
     count: dict[int, int] = {}
     for query, label in enumerate(labels.tolist()):
@@ -87,5 +87,5 @@ def plain_panoptic_segments(
             score = scores[query].item()
             index = label + 1000 * count[label]
             segments.append({'id': index, 'category_id': label, 'isthing': is_thing, 'score': score})
-        answer[final] = label + 1000 * count[label]
-    return answer, segments
+        prediction[final] = label + 1000 * count[label]
+    return prediction, segments

@@ -98,7 +98,7 @@ def test_write_rows__whole_or_not_at_all(row, tmp_path):
 
 
 @pytest.mark.parametrize('content', ['{"a": 1}', 'no JSON', '[1]', '[{"name": "x"}]'])
-def test_read_rows__refuses_other_files(content, tmp_path):
+def test_read_rows__rejects_other_files(content, tmp_path):
     path = tmp_path / 'rows.json'
     path.write_text(content)
     with pytest.raises(ValueError, match='give a file that'):

@@ -80,7 +80,7 @@ def test_scaling_tables__over_pixels_and_counts():
 
 
 @pytest.mark.parametrize('text', ['size', 'size=', 'size=0', 'size=1,,2', 'width=3', 'size=a'])
-def test_parse_over__refuses(text):
+def test_parse_over__rejects(text):
     with pytest.raises(argparse.ArgumentTypeError, match='for example size=256,512'):
         parse_over(text)
 
@@ -121,7 +121,7 @@ def test_mask2former__has_our_backbone_and_our_sizes(cfg, model):
     assert mask2former_model(cfg).train_cfg.num_points == cfg.model.criterion.num_points
 
 
-def test_our_side__answers_are_those_of_predict(cfg, model):
+def test_our_side__predictions_are_those_of_predict(cfg, model):
     images = torch.randn(2, 3, 64, 96)
     side = our_side(model, (64, 96))
     with torch.inference_mode():
@@ -129,5 +129,5 @@ def test_our_side__answers_are_those_of_predict(cfg, model):
         classes, masks = model.predict_logits(images[:1], ('panoptic',))
     assert torch.allclose(panoptic.classes, classes[0, 0], atol=1e-4) and isinstance(semantic, Logits)
     assert torch.allclose(panoptic.masks, masks[0, 0], atol=1e-4)
-    assert side.answer('semantic', semantic).pred_sem_seg.sem_seg.shape == (1, 64, 96)
-    assert len(side.answer('instance', semantic).pred_instances) > 0
+    assert side.predict('semantic', semantic).pred_sem_seg.sem_seg.shape == (1, 64, 96)
+    assert len(side.predict('instance', semantic).pred_instances) > 0

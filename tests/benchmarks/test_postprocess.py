@@ -49,7 +49,7 @@ def test_check_same__names_what_differs():
 def test_postprocess__rows(call_tool, tmp_path, capsys):
     numbers = ('--size', 64, 96, '--queries', 20, '--classes', 7, '--things', 4, '--segments', 9)
     assert call_tool(TOOL, 'postprocess', *numbers, '--runs', 1, '--warmup', 0, '--out', tmp_path / 'rows.json') == 0
-    assert 'both give the same answers, 9 segments' in capsys.readouterr().out
+    assert 'both give the same predictions, 9 segments' in capsys.readouterr().out
     rows = json.loads((tmp_path / 'rows.json').read_text())
     assert [row['name'] for row in rows] == [
         f'postprocess-{name}' for name in ('semantic', 'instance', 'panoptic', 'three')
