@@ -81,7 +81,7 @@ def make_photo():
 
 @pytest.fixture
 def server(monkeypatch):
-    """A web server: ``rules`` says how it behaves, ``requests`` is what it was asked, (path, range)."""
+    """A web server: ``rules`` says how it behaves, ``requests`` is what was requested of it, (path, range)."""
     server = toy_module('web_server').start_server()
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setattr(download, 'SCHEMES', ('http',))
@@ -126,7 +126,7 @@ def wait_for():
 def start_ranks(tmp_path):
     """Start a script as the two processes of a group, in an empty folder; returns a function that waits for their end.
 
-    Their store is here, on a port that the system has given and nobody can take meanwhile.
+    Their store is here, on a port that the system has given and no other can take meanwhile.
     """
     started, stores = [], []
 

@@ -21,7 +21,7 @@ METRICS = dict.fromkeys(
 
 
 def one_task(task, metric=None, best=None):
-    """What training for one task alone changes: the draw, and the metrics where only one task can be answered."""
+    """What training for one task alone changes: the draw, and the metrics where only one task is supported."""
     others = [other for other in ('semantic', 'instance', 'panoptic') if other != task]
     changes = {f'{PROBS}{task}': 1.0, 'model.test_cfg.token': task}
     changes |= dict.fromkeys([PROBS + other for other in others])

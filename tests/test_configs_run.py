@@ -1,4 +1,4 @@
-"""Every shipped config can be read by people, and builds a model that learns and answers.
+"""Every shipped config can be read by people, and builds a model that learns and predictions.
 
 It does with its own pipelines, drawn data of its form and small widths.
 """
@@ -58,7 +58,7 @@ def drawn(drawn_benchmarks, tmp_path_factory):
 
 @pytest.fixture
 def run(drawn, monkeypatch):
-    """Build the model of a config, and return its loss for two training images and its answers to a test image."""
+    """Build the model of a config, and return its loss for two training images and its predictions for a test image."""
     monkeypatch.chdir(drawn)
     init_default_scope('mmdet')
 
@@ -74,24 +74,24 @@ def run(drawn, monkeypatch):
     return make
 
 
-def check_answer(cfg, answer):
-    height, width = answer.ori_shape
+def check_prediction(cfg, prediction):
+    height, width = prediction.ori_shape
     tasks = cfg.model.test_cfg.tasks
     for task, key in (('semantic', 'pred_sem_seg'), ('panoptic', 'pred_panoptic_seg')):
-        assert (key in answer) == (task in tasks)
-        assert task not in tasks or answer.get(key).sem_seg.shape == (1, height, width)
-    assert ('pred_instances' in answer) == ('instance' in tasks)
-    assert 'instance' not in tasks or set(answer.pred_instances.labels.tolist()) <= set(cfg.model.thing_ids)
+        assert (key in prediction) == (task in tasks)
+        assert task not in tasks or prediction.get(key).sem_seg.shape == (1, height, width)
+    assert ('pred_instances' in prediction) == ('instance' in tasks)
+    assert 'instance' not in tasks or set(prediction.pred_instances.labels.tolist()) <= set(cfg.model.thing_ids)
 
 
 @pytest.mark.parametrize('name', EXPERIMENTS)
-def test_config__learns_and_answers(run, small_models, name):
+def test_config__learns_and_predicts(run, small_models, name):
     cfg = Config.fromfile(find_config(name))
     cfg.merge_from_dict(small_models.small_model(cfg) | small_models.small_data(cfg))
-    model, loss, answer = run(cfg)
+    model, loss, prediction = run(cfg)
     assert torch.isfinite(loss) and loss > 0
     assert not [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None]
-    check_answer(cfg, answer)
+    check_prediction(cfg, prediction)
 
 
 def distinct_models():
@@ -114,7 +114,7 @@ def unset(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', distinct_models())
-def test_config__answers_at_full_width(drawn, unset, small_models, monkeypatch, name):
+def test_config__predicts_at_full_width(drawn, unset, small_models, monkeypatch, name):
     monkeypatch.chdir(drawn)
     init_default_scope('mmdet')
     cfg = for_inference(Config.fromfile(find_config(name)))
@@ -123,6 +123,6 @@ def test_config__answers_at_full_width(drawn, unset, small_models, monkeypatch, 
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.02)
-    answer = model.test_step(pseudo_collate([DATASETS.build(cfg.test_dataloader.dataset)[0]]))[0]
-    check_answer(cfg, answer)
-    assert 'pred_instances' not in answer or torch.isfinite(answer.pred_instances.scores).all()
+    prediction = model.test_step(pseudo_collate([DATASETS.build(cfg.test_dataloader.dataset)[0]]))[0]
+    check_prediction(cfg, prediction)
+    assert 'pred_instances' not in prediction or torch.isfinite(prediction.pred_instances.scores).all()

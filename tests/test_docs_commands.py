@@ -306,7 +306,7 @@ def test_walk__tells_what_fails(tmp_path, checkout, environment):
 
 @pytest.mark.parametrize('page', [page for page in PAGES if page.suffix == '.md'], ids=page_id)
 def test_pages__no_block_escapes(page):
-    """A block in another spelling of these languages would be run by nobody."""
+    """A block in another spelling of these languages would not be run."""
     languages = {
         token.info.strip() for token in MarkdownIt('commonmark').parse(page.read_text()) if token.type == 'fence'
     }

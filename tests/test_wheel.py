@@ -11,14 +11,14 @@ from mmseg_oneformer.zoo.weights import find_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 
-ANSWER = """
+PREDICT = """
 import sys
 import mmseg_oneformer, numpy as np
 from mmseg_oneformer.apis import OneFormerInferencer
 assert mmseg_oneformer.__file__.startswith(sys.argv[2]), mmseg_oneformer.__file__
 photo = np.full((64, 80), 90, np.uint8)
 result = OneFormerInferencer(sys.argv[1], device='cpu')(photo, progress=False)[0]
-print('answered', result.semantic.shape, result.panoptic.ids.shape)
+print('predicted', result.semantic.shape, result.panoptic.ids.shape)
 """
 
 
@@ -60,7 +60,7 @@ def test_wheel__has_every_config_and_all_shipped_weights(wheel):
 
 
 @pytest.mark.slow
-def test_wheel__installed_elsewhere_answers_a_photo_by_model_name(wheel, tmp_path):
+def test_wheel__installed_elsewhere_predicts_a_photo_by_model_name(wheel, tmp_path):
     model = next((name for name in list_models() if find_weights(name)), None)
     if model is None:
         pytest.skip('no weights are shipped')
@@ -68,7 +68,7 @@ def test_wheel__installed_elsewhere_answers_a_photo_by_model_name(wheel, tmp_pat
     pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--target', target, wheel]
     subprocess.run(pip, check=True)
     done = subprocess.run(
-        [sys.executable, '-c', ANSWER, model, str(target)],
+        [sys.executable, '-c', PREDICT, model, str(target)],
         cwd=tmp_path,
         env={**os.environ, 'PYTHONPATH': str(target)},
         capture_output=True,
@@ -76,4 +76,4 @@ def test_wheel__installed_elsewhere_answers_a_photo_by_model_name(wheel, tmp_pat
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert 'answered (64, 80) (64, 80)' in done.stdout
+    assert 'predicted (64, 80) (64, 80)' in done.stdout
