@@ -8,7 +8,7 @@
 #   docker build --tag oneformer --build-arg TORCH_INDEX=<the index of CPU wheels that PyTorch's installation page names> .
 #
 # This file was not built where it was written, for want of a Docker daemon: its commands were tried one by one in a
-# virtual environment, and a test checks that what it copies exists and that what it starts answers.
+# virtual environment, and a test checks that what it copies exists and that what it starts responds.
 FROM python:3.11-slim-bookworm
 
 # OpenCV's wheel links to GL and GLib even where no window is opened; Triton compiles its kernels on GPUs with gcc.
@@ -38,6 +38,6 @@ USER oneformer
 EXPOSE 8000
 # Loading the model, and downloading it before, counts as starting.
 HEALTHCHECK --start-period=300s --interval=30s --timeout=10s CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=8); c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)"]
-# Answers that are under way get 30 s when the container is stopped: docker stop --time 40.
+# Responses that are under way get 30 s when the container is stopped: docker stop --time 40.
 ENTRYPOINT ["python", "tools/serve.py", "--host", "0.0.0.0", "--port", "8000"]
 CMD ["--model", "oneformer_r18-narrow_1xb16-6k_shapes-96x96"]

@@ -56,7 +56,7 @@ format: $(DEV)
 # A warning (a broken link or anchor, a name without an entry, a cell that fails) is an error.
 docs: $(DEV)
 	$(RUN) sphinx --fresh-env --fail-on-warning --keep-going --quiet docs site
-	rm -rf jupyter_execute  # The notebook as it ran, which nobody reads.
+	rm -rf jupyter_execute  # The notebook as it ran, which no user reads.
 
 wheel: $(DEV)
 	$(BIN)/python -m build --wheel

@@ -11,7 +11,7 @@ exclude_patterns = ['images', '_static']
 highlight_language = 'none'  # of a block that names none: trees of files, tables
 myst_heading_anchors = 4  # links such as training.md#resuming-exactly
 
-# The notebook is committed without outputs and run by every build: what the site shows is what the code answers.
+# The notebook is committed without outputs and run by every build: what the site shows is what the code returns.
 nb_execution_mode = 'force'
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/three_tasks.md: the answers, what single queries see, and each answer under each token.
+"""Draw the pictures of docs/three_tasks.md: predictions, what single queries see, and each prediction under each token.
 
 python docs/draw_three_tasks.py data/shapes/val/000001.jpg --out work_dirs/three_tasks
 """
@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def queries_under(photo: PhotoLogits, token: str) -> np.ndarray:
-    """Put a token's answer, and the queries that are surest of a class under it, in a row.
+    """Put a token's prediction, and the queries that are surest of a class under it, in a row.
 
     Returns:
         (H, W, 3) uint8 RGB. A query's picture is the photo as bright as its mask is probable.
@@ -50,15 +50,15 @@ def queries_under(photo: PhotoLogits, token: str) -> np.ndarray:
 
 
 def tokens_page(photo: PhotoLogits) -> np.ndarray:
-    """Draw each answer under each token, (H, W, 3) uint8 RGB."""
+    """Draw each prediction under each token, (H, W, 3) uint8 RGB."""
     results = {token: photo.predict(token=token) for token in TASKS}
     rgb = cv2.cvtColor(photo.image, cv2.COLOR_BGR2RGB)
     samples = {token: result.sample for token, result in results.items()}
     return draw_tokens(rgb, samples, photo.dataset_meta, height=HEIGHT)
 
 
-def answers_page(result: OneFormerResult) -> np.ndarray:
-    """Put photo and answers in a row, (H, W, 3) uint8 RGB."""
+def predictions_page(result: OneFormerResult) -> np.ndarray:
+    """Put photo and predictions in a row, (H, W, 3) uint8 RGB."""
     pictures = {'photo': enlarge(cv2.cvtColor(result.image, cv2.COLOR_BGR2RGB))[0]}
     return panel(pictures | {task: result.plot(task) for task in TASKS}, height=HEIGHT)
 
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ValueError(f'Image {args.photo} cannot be read; give the path of a photo.')
     (photo,) = infer.logits([infer.prepare(image)])
     pages = {
-        'answers': answers_page(photo.predict()),
+        'answers': predictions_page(photo.predict()),
         'queries': np.vstack([queries_under(photo, token) for token in TASKS]),
         'tokens': tokens_page(photo),
     }
