@@ -1,4 +1,4 @@
-"""Every shipped config can be read by people, and builds a model that learns and predictions.
+"""Every shipped config can be read by people, and builds a model that learns and predicts.
 
 It does with its own pipelines, drawn data of its form and small widths.
 """
