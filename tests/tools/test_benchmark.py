@@ -99,7 +99,7 @@ def test_train__parts_of_the_bundled_model(measure, tmp_path):
     parts = {name.partition('/')[2] for name in rows} - {''}
     assert parts == {'preprocessing', 'backbone', 'head', 'texts', 'losses', 'backward', 'optimiser', 'rest'}
     assert rows['train-step']['size'] == '64x64, batch 2' and 'the whole process' in printed
-    assert 'models/matcher.py' in printed
+    assert 'models/losses/matcher.py' in printed
     events = json.loads((tmp_path / 'trace.json').read_text())['traceEvents']
     assert parts - {'rest'} <= {event.get('name') for event in events}
 

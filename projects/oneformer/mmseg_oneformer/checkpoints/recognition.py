@@ -53,9 +53,10 @@ def fitting_models(architecture: Architecture) -> list[str]:
     for name in list_models():
         if not re.match(rf'oneformer_{re.escape(architecture.backbone)}[-_]', name):
             continue
-        model = read_config(name).model
-        sizes = (model.head.num_classes, model.head.get('num_queries'))
-        settings = {argument: model.backbone.get(argument) for argument in architecture.settings}
+        model = read_config(name).get('model') or {}
+        head, backbone = model.get('head') or {}, model.get('backbone') or {}  # one's own config may be of another kind
+        sizes = (head.get('num_classes'), head.get('num_queries'))
+        settings = {argument: backbone.get(argument) for argument in architecture.settings}
         if settings == architecture.settings and sizes == (architecture.num_classes, architecture.num_queries):
             found.append(name)
     return found
