@@ -23,7 +23,7 @@ class Predictions(NamedTuple):
 
     def mask_logits(self, layer: int = -1) -> Tensor:
         """Return the mask logits (B, T, N, H/4, W/4) of one prediction: mask embeddings times mask features."""
-        return torch.einsum('btnc,bchw->btnhw', self.mask_embed[layer], self.mask_features)
+        return torch.einsum('...btnc,bchw->...btnhw', self.mask_embed[layer], self.mask_features)
 
 
 class MaskedDecoderLayer(nn.Module):

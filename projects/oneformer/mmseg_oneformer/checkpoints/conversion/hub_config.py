@@ -160,13 +160,13 @@ def _text_branch(state: Mapping[str, Tensor]) -> dict[str, int]:
 def _losses(cfg: Config) -> dict[str, Any]:
     """Settings of the losses, for training on with transformers."""
     names = {
-        **{name: name for name in ('class_weight', 'mask_weight', 'dice_weight', 'no_object_weight')},
+        **{name: name for name in ('class_weight', 'mask_weight', 'dice_weight', 'contrastive_weight')},
+        'no_object_weight': 'no_object_weight',
         'num_points': 'train_num_points',
         'oversample': 'oversample_ratio',
         'importance': 'importance_sample_ratio',
     }
     criterion = cfg.model.get('criterion') or {}
-    found = {theirs: criterion[ours] for ours, theirs in names.items() if ours in criterion}
-    terms = {term['type']: term for term in criterion.get('auxiliary') or ()}
-    contrastive = terms.get('ContrastiveLoss', {})
-    return found | ({'contrastive_weight': contrastive['weight']} if 'weight' in contrastive else {})
+    weights = {term['type']: term.get('weight') for term in criterion.get('auxiliary') or ()}
+    ours = {**criterion, 'contrastive_weight': weights.get('ContrastiveLoss')}
+    return {theirs: ours[name] for name, theirs in names.items() if ours.get(name) is not None}
