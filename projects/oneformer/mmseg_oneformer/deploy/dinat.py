@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..models.backbones.dinat import NeighborhoodAttention
+
 __all__ = ['traceable_dinat']
 
 TILE = 8
@@ -22,8 +24,6 @@ TILE = 8
 @contextmanager
 def traceable_dinat() -> Iterator[None]:
     """Let our DiNAT compute in this form inside of the block; predictions are the same."""
-    from ..models.backbones.dinat import NeighborhoodAttention
-
     with patch.object(NeighborhoodAttention, 'forward', attend_to_neighbours):
         yield
 

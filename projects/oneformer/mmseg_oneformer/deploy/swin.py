@@ -12,6 +12,8 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
+from mmdet.models.backbones.swin import ShiftWindowMSA
+from mmdet.models.layers import PatchMerging
 from torch import Tensor
 
 __all__ = ['traceable_swin']
@@ -20,9 +22,6 @@ __all__ = ['traceable_swin']
 @contextmanager
 def traceable_swin() -> Iterator[None]:
     """Let mmdet's Swin compute in this form inside of the block; predictions are the same."""
-    from mmdet.models.backbones.swin import ShiftWindowMSA
-    from mmdet.models.layers import PatchMerging
-
     with patch.object(ShiftWindowMSA, 'forward', shifted_windows), patch.object(PatchMerging, 'forward', merge_patches):
         yield
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 
 from .pickle import load_arrays
 
@@ -28,8 +29,6 @@ PLAIN_CALLS = ('dict', 'set', 'tuple')
 @contextmanager
 def checkpoint_types() -> Iterator[None]:
     """Allow what a checkpoint of mmengine's Runner is made of besides tensors and plain values, and nothing else."""
-    from mmengine.logging import HistoryBuffer
-
     statistics = ('min', 'max', 'mean', 'current')
 
     def restricted_getattr(owner: Any, name: str) -> Any:
