@@ -8,6 +8,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
+from mmseg_oneformer.errors import UserError
+
 from .models import Setting, class_names
 
 OURS = ('TaskTargets', 'DescribeTargets', 'PackOneFormerInputs')
@@ -56,11 +58,11 @@ def segment_map(size: tuple[int, int], number: int, random: np.random.Generator)
     """Return a map (H, W) int32 of segments 1..number, each what is nearest to one of as many random cells of 4 x 4.
 
     Raises:
-        ValueError: There are fewer cells than segments.
+        UserError: There are fewer cells than segments.
     """
     height, width = -(-size[0] // 4), -(-size[1] // 4)
     if number > height * width:
-        raise ValueError(f'--segments is {number}, and {size[0]}x{size[1]} pixels have room for {height * width}.')
+        raise UserError(f'--segments is {number}, and {size[0]}x{size[1]} pixels have room for {height * width}.')
     cells = torch.arange(height * width)
     positions = torch.stack((cells // width, cells % width), 1).float()
     centres = positions[torch.from_numpy(random.permutation(height * width)[:number])]

@@ -26,6 +26,7 @@ from mmengine.registry import DATASETS
 from mmseg_oneformer.datasets.panoptic import PanopticDataset
 from mmseg_oneformer.datasets.randomness import keyed_randomness
 from mmseg_oneformer.datasets.shapes import write_shapes
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.zoo.configs import find_config
 
 from .measure import Measured, Samples, compare
@@ -54,17 +55,17 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns a row 'loader-RECIPE' for each recipe and rows of its steps, in seconds a sample.
 
     Raises:
-        ValueError: There are no panoptic training data, or both sides make different targets.
+        UserError: There are no panoptic training data, or both sides make different targets.
     """
     if args.photos < 1:
-        raise ValueError(f'--photos is {args.photos}; give 1 or more.')
+        raise UserError(f'--photos is {args.photos}; give 1 or more.')
     rows = []
     with tempfile.TemporaryDirectory() as folder, _one_thread():
         for name in RECIPES if args.data is None else (args.data,):
             cfg = Config.fromfile(find_config(name))
             settings = cfg.train_dataloader.dataset.to_dict()
             if settings.get('sources'):
-                raise ValueError(f'{name} mixes data sets; give --data a config of one.')
+                raise UserError(f'{name} mixes data sets; give --data a config of one.')
             if args.data is None:
                 settings = {**_photos(Path(folder), args.photos), 'pipeline': settings['pipeline']}
             rows += _measure(settings, f'loader-{Path(name).stem.split("_")[-1]}', args)
@@ -141,7 +142,7 @@ def _photos(folder: Path, count: int) -> dict[str, Any]:
 def _build(settings: Mapping[str, Any]) -> PanopticDataset:
     dataset = DATASETS.build(copy.deepcopy(dict(settings)))
     if not isinstance(dataset, PanopticDataset):
-        raise ValueError('the loader is measured on panoptic annotations; give --data a config with a PanopticDataset.')
+        raise UserError('the loader is measured on panoptic annotations; give --data a config with a PanopticDataset.')
     return dataset
 
 
@@ -157,7 +158,7 @@ def _info(dataset: PanopticDataset, place: int) -> dict[str, Any]:
     for transform in dataset.pipeline.transforms[:2]:
         results = transform(results)
     if 'gt_seg_map' not in results:
-        raise ValueError('a training pipeline must begin with LoadImageFromFile and LoadPanopticIds.')
+        raise UserError('a training pipeline must begin with LoadImageFromFile and LoadPanopticIds.')
     return mask_stack_info(dataset.get_data_info(place), results['gt_seg_map'])
 
 
@@ -184,7 +185,7 @@ def _agreement(dataset: PanopticDataset, theirs: Callable[[int, int], dict], cou
     """Compare the areas of the classes under the same augmentation, and say what was found.
 
     Raises:
-        ValueError: They are not the same.
+        UserError: They are not the same.
     """
     different = annotated = 0
     for place in range(count):
@@ -194,7 +195,7 @@ def _agreement(dataset: PanopticDataset, theirs: Callable[[int, int], dict], cou
         annotated += ours.total()
     share = different / max(annotated, 1)
     if share > DIFFERENT:
-        raise ValueError(
+        raise UserError(
             f'both sides do not make the same targets: the areas of the classes differ by {100 * share:.1f} %; '
             'this is a fault of the benchmark, please report it.'
         )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mmseg_oneformer.compat import compiled_ms_deform_attn
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.models.ops.ms_deform_attn import (
     Shapes,
     ms_deform_attn_mmcv,
@@ -54,10 +55,10 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns rows 'forward' and 'forward-backward' for every size, batch and peer.
 
     Raises:
-        ValueError: A setting makes no sense, a peer is not there, or both sides do not compute the same.
+        UserError: A setting makes no sense, a peer is not there, or both sides do not compute the same.
     """
     if any(side < 32 or side % 32 for side in args.size) or min(args.batch) < 1:
-        raise ValueError(f'--size {args.size} --batch {args.batch}: give multiples of 32, and 1 or more images.')
+        raise UserError(f'--size {args.size} --batch {args.batch}: give multiples of 32, and 1 or more images.')
     peers = {name: _peer(name, args) for name in args.against}
     rows = []
     for side in args.size:
@@ -84,9 +85,9 @@ def attention_inputs(side: int, batch: int, dtype: torch.dtype, device: str) -> 
 
 def _peer(name: str, args: argparse.Namespace) -> Form:
     if name == 'mmcv' and (args.dtype != 'fp32' or not args.device.startswith('cuda')):
-        raise ValueError('--against mmcv is for --device cuda and --dtype fp32; choose plain or compiled.')
+        raise UserError('--against mmcv is for --device cuda and --dtype fp32; choose plain or compiled.')
     if name == 'mmcv' and compiled_ms_deform_attn() is None:
-        raise ValueError('mmcv has no compiled operators; install a build of mmcv that has, or choose another peer.')
+        raise UserError('mmcv has no compiled operators; install a build of mmcv that has, or choose another peer.')
     form: Form = {'mmcv': ms_deform_attn_mmcv}.get(name, _exact_plain)
     return torch.compile(form, dynamic=False) if name == 'compiled' else form
 
@@ -133,10 +134,10 @@ def _check_equal(ours: Sequence[Tensor], theirs: Sequence[Tensor], peer: str, si
     """Print how far both sides agree.
 
     Raises:
-        ValueError: They do not compute the same.
+        UserError: They do not compute the same.
     """
     parts = ('result', 'gradients of values', 'of locations', 'of weights')
     apart = [((a - b).float().norm() / b.float().norm()).item() for a, b in zip(ours, theirs, strict=True)]
     print(f'{size} against {peer}: relative difference', ', '.join(f'{p} {d:.0e}' for p, d in zip(parts, apart)))
     if not max(apart) <= SAME[dtype]:
-        raise ValueError(f'At {size} our operator and {peer} do not compute the same; ratios would mean nothing.')
+        raise UserError(f'At {size} our operator and {peer} do not compute the same; ratios would mean nothing.')

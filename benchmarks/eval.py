@@ -24,6 +24,7 @@ from mmseg.evaluation import IoUMetric
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.evaluation.ground_truth import PanopticTruth
 from mmseg_oneformer.evaluation.instance_ap import InstanceAP, instance_truth
 from mmseg_oneformer.evaluation.matching import match_segments
@@ -60,10 +61,10 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns the rows named above, in seconds for all images.
 
     Raises:
-        ValueError: A number is too small, or both sides find other numbers.
+        UserError: A number is too small, or both sides find other numbers.
     """
     if min(args.images, args.segments, *args.size) < 1:
-        raise ValueError('--images, --segments and --size must be 1 or more.')
+        raise UserError('--images, --segments and --size must be 1 or more.')
     scenes = [_scene(tuple(args.size), args.segments, number) for number in range(args.images)]
     ap = _average_precision(scenes)
     with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +105,7 @@ def _check(sides: Mapping[str, tuple[Callable[[], Any], Callable[[], Any], str]]
     """Compare the numbers of both sides.
 
     Raises:
-        ValueError: They differ.
+        UserError: They differ.
     """
     pairs, areas = sides['eval-pq'], sides['eval-miou']
     same = {
@@ -114,7 +115,7 @@ def _check(sides: Mapping[str, tuple[Callable[[], Any], Callable[[], Any], str]]
     }
     for name, equal in same.items():
         if not equal:
-            raise ValueError(f'{name}: both sides find other numbers; this is a fault, please report it.')
+            raise UserError(f'{name}: both sides find other numbers; this is a fault, please report it.')
     print('both sides find the same pairs, precisions (within 1e-12) and areas')
 
 

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns rows 'one-task' and 'three-tasks'.
 
     Raises:
-        ValueError: The model cannot be built.
+        UserError: The model cannot be built.
     """
     exported = OneFormer(args.folder)
     infer = OneFormerInferencer(args.model, args.weights, args.device)

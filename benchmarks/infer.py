@@ -20,6 +20,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmseg_oneformer.checkpoints.checkpoint import for_inference
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.memory import keep_freed_memory
 from mmseg_oneformer.models.precision import network_precision
 from mmseg_oneformer.tasks import TASKS
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns rows 'one-answer', 'three-answers' and, without a peer, their parts.
 
     Raises:
-        ValueError: A setting makes no sense, or both sides do not compute the same.
+        UserError: A setting makes no sense, or both sides do not compute the same.
     """
     chosen = settings(args)
     if args.device == 'cpu':
@@ -111,7 +112,7 @@ def agreement(ours: Side, peer: Side, images: Tensor, planted: Logits, dtype: st
     """Compare the logits of two OneFormers with the same weights, and their semantic predictions; return a sentence.
 
     Raises:
-        ValueError: They differ in fp32 by more than rounding explains.
+        UserError: They differ in fp32 by more than rounding explains.
     """
     with network_precision(images.device, dtype):
         pairs = [
@@ -122,7 +123,7 @@ def agreement(ours: Side, peer: Side, images: Tensor, planted: Logits, dtype: st
         ]
     worst = max(float((mine - their).abs().max() / their.abs().max()) for mine, their in pairs)
     if dtype == 'fp32' and worst > SAME:
-        raise ValueError(
+        raise UserError(
             f'our logits differ from those of {peer.name} by {worst:.1e}; a ratio of times would say nothing.'
         )
     mine, their = ours.predict('semantic', planted), peer.predict('semantic', planted)
@@ -141,7 +142,7 @@ def _plant(cfg: Config, setting: Setting, device: str) -> Logits:
     head = cfg.model.head
     queries = head.get('num_queries', 150)
     if setting.segments > queries:
-        raise ValueError(f'--segments is {setting.segments} and the model has {queries} queries; plant fewer.')
+        raise UserError(f'--segments is {setting.segments} and the model has {queries} queries; plant fewer.')
     size = setting.size[0] // 4, setting.size[1] // 4
     # Classes stand in any order; that as many are things is what counts.
     logits = planted_logits(size, queries, head.num_classes, len(cfg.model.thing_ids), setting.segments)

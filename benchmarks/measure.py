@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import torch
 
+from mmseg_oneformer.errors import UserError, WriteError
+
 MB = 10**6
 """Bytes."""
 
@@ -73,10 +75,10 @@ def compare(
         clock: Seconds.
 
     Raises:
-        ValueError: No run is requested.
+        UserError: No run is requested.
     """
     if runs < 1 or warmup < 0:
-        raise ValueError(f'{runs} runs after {warmup} for warming up cannot be measured; give at least one run.')
+        raise UserError(f'{runs} runs after {warmup} for warming up cannot be measured; give at least one run.')
     device = torch.device(device)
     calls = [ours] if peer is None else [ours, peer]
     seconds: list[list[float]] = [[] for _ in calls]
@@ -153,4 +155,4 @@ def _status(key: str) -> int:
         name, _, value = line.partition(':')
         if name == key:
             return int(value.split()[0]) * 1024
-    raise OSError(f'{_STATUS} has no {key}')
+    raise WriteError(f'{_STATUS} has no {key}')

@@ -12,6 +12,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 
 from mmseg_oneformer.datasets.metainfo import metainfo_of
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.models.precision import DTYPES, check_dtype
 from mmseg_oneformer.zoo.configs import read_config
 
@@ -70,20 +71,20 @@ def settings(args: argparse.Namespace) -> dict[str, Setting]:
     """Return the settings to measure by the end of their rows' names: '' alone, or '@queries=50' and so on.
 
     Raises:
-        ValueError: A number makes no sense.
+        UserError: A number makes no sense.
     """
     if len(args.size) > 2:
-        raise ValueError(f'--size has {len(args.size)} numbers; give a height and a width, or one side.')
+        raise UserError(f'--size has {len(args.size)} numbers; give a height and a width, or one side.')
     for name in ('size', 'batch', 'segments'):
         value = getattr(args, name)
         if (min(value) if name == 'size' else value) < 1:
-            raise ValueError(f'--{name} is {value}; give 1 or more.')
+            raise UserError(f'--{name} is {value}; give 1 or more.')
     if any(side % 32 for side in args.size):
-        raise ValueError(f'--size is {args.size}; give multiples of 32, the largest stride of the network.')
+        raise UserError(f'--size is {args.size}; give multiples of 32, the largest stride of the network.')
     check_dtype(args.dtype, args.device)
     setting = Setting((args.size[0], args.size[-1]), args.batch, args.segments)
     if args.over is not None and (args.trace is not None or args.syncs):
-        raise ValueError('--trace and --syncs look at one setting; leave out --over.')
+        raise UserError('--trace and --syncs look at one setting; leave out --over.')
     if args.over is None:
         return {'': setting}
     quantity, values = args.over
@@ -94,11 +95,11 @@ def read_model(args: argparse.Namespace, setting: Setting) -> Config:
     """Return the config of the model in a setting; it starts from random weights.
 
     Raises:
-        ValueError: There is no such model, or it is no OneFormer.
+        UserError: There is no such model, or it is no OneFormer.
     """
     cfg = read_config(args.model, args.cfg_options)
     if cfg.get('model', {}).get('type') != 'OneFormer':
-        raise ValueError(f'{args.model} is no OneFormer; give --model the name or config of one.')
+        raise UserError(f'{args.model} is no OneFormer; give --model the name or config of one.')
     if setting.queries is not None:
         cfg.model.head.num_queries = setting.queries
     cfg.model.backbone.init_cfg = None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.files import write_atomic
 
 from .rows import Row, megabytes, read_rows, seconds, spread
@@ -19,7 +20,7 @@ def markdown_report(paths: Sequence[str | os.PathLike[str]]) -> str:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A file holds something else.
+        UserError: A file holds something else.
     """
     found = [read_rows(path) for path in paths]
     rows = [row for part, _ in found for row in part]
@@ -42,13 +43,13 @@ def write_into(page: str | os.PathLike[str], report: str) -> None:
 
     Raises:
         FileNotFoundError: There is no such page.
-        ValueError: It has no marks.
+        UserError: It has no marks.
     """
     text = Path(page).read_text()
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f'{page} has no place for a report; put the lines {BEGIN} and {END} where it belongs.')
+        raise UserError(f'{page} has no place for a report; put the lines {BEGIN} and {END} where it belongs.')
     write_atomic(page, f'{before}{BEGIN}\n\n{report}\n{END}{after}')
 
 

@@ -13,6 +13,7 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.models.postprocess import ImageSize, instances, panoptic_segments, semantic_map
 from mmseg_oneformer.tasks import TASKS
 
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns rows 'postprocess-semantic', '-instance', '-panoptic' and '-three', all of them.
 
     Raises:
-        ValueError: A setting makes no sense, or both sides give different predictions.
+        UserError: A setting makes no sense, or both sides give different predictions.
     """
     return [row for work in _works(args) for row in _measure(work, args)]
 
@@ -63,9 +64,9 @@ def _works(args: argparse.Namespace) -> list[Work]:
         ]
     height, width = args.size
     if min(args.size) < 4 or height % 4 or width % 4:
-        raise ValueError(f'--size {height} {width}: mask logits are a quarter of the image; give multiples of 4.')
+        raise UserError(f'--size {height} {width}: mask logits are a quarter of the image; give multiples of 4.')
     if not 0 <= args.things <= args.classes or min(args.queries, args.classes) < 1 or args.segments < 0:
-        raise ValueError('Queries and classes begin at 1, things are a part of the classes; correct the numbers.')
+        raise UserError('Queries and classes begin at 1, things are a part of the classes; correct the numbers.')
     return [Work((height, width), args.queries, args.classes, args.things, min(args.segments, args.queries))]
 
 
@@ -103,22 +104,22 @@ def check_same(ours: Any, plain: Any) -> None:
         plain: The same of the plain form.
 
     Raises:
-        ValueError: They differ by more than rounding explains.
+        UserError: They differ by more than rounding explains.
     """
     if isinstance(ours, Tensor):
         pairs = [(ours, plain)]
     elif isinstance(ours, InstanceData):
         scores = (ours.scores - plain.scores).abs().max() if len(ours) == len(plain) > 0 else 0
         if len(ours) != len(plain) or scores > 1e-5 or not torch.equal(ours.labels, plain.labels):
-            raise ValueError('Our instances are not those of the plain form; a ratio of times would say nothing.')
+            raise UserError('Our instances are not those of the plain form; a ratio of times would say nothing.')
         pairs = list(zip(ours.masks, plain.masks))
     else:
         if ours[1] != plain[1]:
-            raise ValueError('Our segments are not those of the plain form; a ratio of times would say nothing.')
+            raise UserError('Our segments are not those of the plain form; a ratio of times would say nothing.')
         pairs = [(ours[0], plain[0])]
     worst = max((float((mine != their).float().mean()) for mine, their in pairs), default=0)
     if worst > SAME:
-        raise ValueError(f'{worst:.1e} of the pixels differ from the plain form; a ratio of times would say nothing.')
+        raise UserError(f'{worst:.1e} of the pixels differ from the plain form; a ratio of times would say nothing.')
 
 
 def _call(predictions: Predictions, tasks: Sequence[str]) -> Callable[[], list[Any]]:

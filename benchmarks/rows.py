@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.files import write_atomic
 from mmseg_oneformer.text_table import format_table
 
@@ -85,14 +86,14 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not a list of rows.
+        UserError: It is not a list of rows.
     """
     known = {field.name for field in fields(Row)}
     try:
         entries = json.loads(Path(path).read_text())
         rows = [Row(**{key: _frozen(value) for key, value in entry.items() if key in known}) for entry in entries]
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
-        raise ValueError(f'{path} is no list of rows; give a file that benchmark.py --out has written.') from error
+        raise UserError(f'{path} is no list of rows; give a file that benchmark.py --out has written.') from error
     context = {key: value for key, value in entries[0].items() if key not in known} if entries else {}
     return rows, context
 

@@ -26,6 +26,8 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from mmseg_oneformer.errors import UserError
+
 __all__ = ['Load', 'Photo', 'Server', 'measure', 'read_photos', 'start_server']
 
 SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp'}
@@ -73,7 +75,7 @@ def read_photos(folder: Path, most: int = 50) -> list[Photo]:
     """Return the first photos of a folder.
 
     Raises:
-        ValueError: There is none.
+        UserError: There is none.
     """
     photos = []
     for path in sorted(path for path in folder.glob('*') if path.suffix.lower() in SUFFIXES)[:most]:
@@ -82,7 +84,7 @@ def read_photos(folder: Path, most: int = 50) -> list[Photo]:
         if image is not None:
             photos.append(Photo(data, (image.shape[0], image.shape[1])))
     if not photos:
-        raise ValueError(f'{folder} has no photos; give a folder of JPEG or PNG files.')
+        raise UserError(f'{folder} has no photos; give a folder of JPEG or PNG files.')
     return photos
 
 
@@ -95,14 +97,14 @@ def start_server(name: str, command: Sequence[str]) -> Iterator[Server]:
         command: Starts ``tools/serve.py`` with ``--port 0``.
 
     Raises:
-        ValueError: It did not start; it has said why.
+        UserError: It did not start; it has said why.
     """
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         try:
             words = process.stdout.readline().split()
             if not words:
-                raise ValueError(f'The service did not start: {process.stderr.read().strip()[-500:] or "no word"}')
+                raise UserError(f'The service did not start: {process.stderr.read().strip()[-500:] or "no word"}')
             # Its log has to be read, or the pipe would be full and the server would wait.
             threading.Thread(target=process.stderr.read, daemon=True).start()
             address = urlsplit(next(word for word in words if word.startswith('http://')))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from mmseg_oneformer.errors import UserError
+
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every subcommand that measures."""
@@ -23,21 +25,19 @@ def apply_common_arguments(args: argparse.Namespace) -> None:
     """Set the number of threads, and make sure that the device is there before anything is built.
 
     Raises:
-        ValueError: There is no such device, or a number is too small.
+        UserError: There is no such device, or a number is too small.
     """
     for name, least in (('threads', 1), ('runs', 1), ('warmup', 0)):
         value = getattr(args, name)
         if value is not None and value < least:
-            raise ValueError(f'--{name} is {value}; give {least} or more.')
+            raise UserError(f'--{name} is {value}; give {least} or more.')
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     try:
         torch.empty(0, device=args.device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0].rstrip('.')
-        raise ValueError(
-            f'--device {args.device} cannot be used ({reason}); choose cpu, or cuda with a GPU.'
-        ) from error
+        raise UserError(f'--device {args.device} cannot be used ({reason}); choose cpu, or cuda with a GPU.') from error
 
 
 def context(device: str, argv: Sequence[str]) -> dict[str, str]:

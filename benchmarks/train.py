@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns the row 'train-step' and, without a peer, its parts.
 
     Raises:
-        ValueError: A setting makes no sense.
+        UserError: A setting makes no sense.
     """
     chosen = settings(args)
     if args.device == 'cpu':

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult, PhotoLogits
+from mmseg_oneformer.command_line import cli_errors
 from mmseg_oneformer.models.postprocess import resize_masks
 from mmseg_oneformer.tasks import TASKS
 from mmseg_oneformer.visualization import draw_tokens, enlarge, panel
-from mmseg_oneformer_cli import cli_errors
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 HEIGHT = 200

@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 from PIL import Image, ImageDraw, ImageFilter
 
 from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer_cli import cli_errors
+from mmseg_oneformer.command_line import cli_errors
 from mmseg_oneformer.preparation.formats import LabelmeFormat
 from mmseg_oneformer.preparation.own_data import write_panoptic
 

@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmseg_oneformer.datasets.shapes import write_shapes
-from mmseg_oneformer_cli import cli_errors
+from mmseg_oneformer.command_line import cli_errors
 
 CONFIG = Path(__file__).parent / 'configs/encoder-decoder_oneformer-head_shapes.py'
 ONEFORMER = 'oneformer://oneformer_r18-narrow_1xb16-6k_shapes-96x96'

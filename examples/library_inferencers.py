@@ -18,7 +18,7 @@ from mmdet.apis import DetInferencer
 from mmseg.apis import MMSegInferencer
 
 from mmseg_oneformer.datasets.shapes import write_shapes
-from mmseg_oneformer_cli import cli_errors
+from mmseg_oneformer.command_line import cli_errors
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 

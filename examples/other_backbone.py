@@ -24,7 +24,7 @@ from mmengine.runner import Runner
 
 from mmseg_oneformer.zoo.configs import find_config
 from mmseg_oneformer.datasets.shapes import write_shapes
-from mmseg_oneformer_cli import cli_errors
+from mmseg_oneformer.command_line import cli_errors
 
 BASE = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 STRIDES = (4, 8, 16, 32)

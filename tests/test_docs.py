@@ -19,7 +19,7 @@ PAGES = [
     *sorted((ROOT / 'docs').rglob('*.md')),
 ]
 PACKAGE = ROOT / 'projects/oneformer/mmseg_oneformer'
-COMMAND_LINE = ROOT / 'projects/oneformer/mmseg_oneformer_cli'
+COMMAND_LINE = ROOT / 'projects/oneformer/mmseg_oneformer/command_line'
 LIBRARIES = re.compile(r'MMCV==|No module named|libGL|address already|in the |registry; check|unexpected keyword')
 """Messages of the libraries under us."""
 

@@ -53,7 +53,7 @@ def test_wheel__has_every_config_and_all_shipped_weights(wheel):
     assert {'mmseg_oneformer/tools/train.py', 'mmseg_oneformer/serving/page/index.html'} <= names
     shipped = {path.name for path in map(find_weights, list_models()) if path is not None}
     assert {f'mmseg_oneformer/weights/{name}' for name in shipped} <= names
-    assert 'mmseg_oneformer_cli/arguments.py' in names  # The tools begin with it.
+    assert 'mmseg_oneformer/command_line/arguments.py' in names  # The tools begin with it.
     assert {'mmseg_oneformer/py.typed', 'mmseg_oneformer/model-index.yml'} <= names
     assert not [name for name in names if name.startswith(('tests', 'tools', 'benchmarks')) or '__pycache__' in name]
     assert not [name for name in names if name.endswith(('/benchmark.py', '/load_test.py'))]

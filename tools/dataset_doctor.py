@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer_cli import cli_errors, loading
+from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     jobs = available_cores() if args.jobs is None else args.jobs
     if jobs < 1:
-        raise ValueError(f'--jobs must be at least 1, got {jobs}.')
+        raise UserError(f'--jobs must be at least 1, got {jobs}.')
     if args.fix:
         fixed_paths(args.panoptic_json)  # Before the work, not after it.
     if args.json is not None:

@@ -10,14 +10,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmseg_oneformer_cli import add_model_arguments, cli_errors, loading
+from mmseg_oneformer.command_line import add_model_arguments, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        ValueError: A number makes no sense.
+        UserError: A number makes no sense.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
@@ -29,14 +30,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     for name in ('max_megabytes', 'max_megapixels'):
         if not getattr(args, name) > 0:  # nan, too
-            raise ValueError(f'--{name.replace("_", "-")} is {getattr(args, name)}; give more than 0.')
+            raise UserError(f'--{name.replace("_", "-")} is {getattr(args, name)}; give more than 0.')
     return args
 
 
 with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
-    from mmseg_oneformer.apis.command_line import load_model, warm_up
+    from mmseg_oneformer.command_line.model import load_model, warm_up
     from mmseg_oneformer.serving.app import create_app
     from mmseg_oneformer.serving.guard import Guard, is_loopback
     from mmseg_oneformer.serving.page_routes import add_page

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer_cli import cli_errors, loading
+from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,7 +56,7 @@ def read_photos(paths: Sequence[str]) -> Iterable[np.ndarray]:
     """Return photos (H, W, 3) uint8 BGR: those of ``paths``, or drawn ones.
 
     Raises:
-        ValueError: If one cannot be read.
+        UserError: If one cannot be read.
     """
     return [np.ascontiguousarray(read_photo(path)[:, :, ::-1]) for path in paths] if paths else drawn_photos()
 
@@ -66,9 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     out, single, size = Path(args.out), args.format == 'safetensors', args.size and (args.size[0], args.size[1])
     if single and size:
-        raise ValueError('A file of weights has no size; leave out --size.')
+        raise UserError('A file of weights has no size; leave out --size.')
     if single != (out.suffix == '.safetensors') or (not single and out.is_file()):
-        raise ValueError(f'--out is {"a .safetensors file" if single else "a folder"} for this format, not {out}.')
+        raise UserError(f'--out is {"a .safetensors file" if single else "a folder"} for this format, not {out}.')
     check_writable(out)
     photos = None if args.verify is None else read_photos(args.verify)
     infer = OneFormerInferencer(args.model, args.weights, args.device)

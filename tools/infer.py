@@ -20,7 +20,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from mmseg_oneformer_cli import add_model_arguments, add_tasks_argument, add_token_argument, cli_errors, loading
+from mmseg_oneformer.command_line import (
+    add_model_arguments,
+    add_tasks_argument,
+    add_token_argument,
+    cli_errors,
+    loading,
+)
+from mmseg_oneformer.errors import UserError
 
 EXPORTS = ('labelme', 'geojson')
 
@@ -29,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        ValueError: Something is missing.
+        UserError: Something is missing.
     """
     parser = argparse.ArgumentParser(description='Predict for photos and videos in all three tasks.')
     parser.add_argument('inputs', nargs='*', metavar='INPUT', help='photos, folders of photos, videos, glob patterns')
@@ -61,7 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.inputs += [] if args.camera is None else [args.camera]
     for value, what in ((args.inputs, 'INPUT'), (args.model, '--model'), (args.out_dir, '--out-dir')):
         if not value and not args.list:
-            raise ValueError(f'{what} is missing; see tools/infer.py --help, or --list for the names of models.')
+            raise UserError(f'{what} is missing; see tools/infer.py --help, or --list for the names of models.')
     return args
 
 
@@ -71,7 +78,7 @@ with loading(__name__, parse_args):
     from tqdm import tqdm
 
     from mmseg_oneformer.apis import OneFormerResult, Source
-    from mmseg_oneformer.apis.command_line import load_model
+    from mmseg_oneformer.command_line.model import load_model
     from mmseg_oneformer.evaluation.zoo_tables import format_zoo, markdown_zoo
     from mmseg_oneformer.files import write_atomic
     from mmseg_oneformer.zoo.weights import cache_root, weights_states

@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer_cli import cli_errors, loading
+from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.errors import MissingFileError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -135,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     out, config, weights = Path(args.work_dir), find_config(MODEL), find_weights(MODEL)
     if weights is None:
-        raise FileNotFoundError(f'The shipped weights of {MODEL} are missing; clone or install the project again.')
+        raise MissingFileError(f'The shipped weights of {MODEL} are missing; clone or install the project again.')
     draw_seconds = run('dataset_converters/make_shapes.py', '--out', DATA, '--train', '4000', '--val', '200')
     checkpoint, train_seconds = train(config, args.iterations, out / f'from_scratch_{args.iterations}')
     summary = {

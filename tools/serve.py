@@ -11,14 +11,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmseg_oneformer_cli import add_model_arguments, cli_errors, loading
+from mmseg_oneformer.command_line import add_model_arguments, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        ValueError: A number makes no sense.
+        UserError: A number makes no sense.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
@@ -42,11 +43,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name, least in {'threads': 1, 'max_batch': 1, 'max_wait_ms': 0, 'max_waiting': 1}.items():
         value = getattr(args, name)
         if value is not None and not value >= least:
-            raise ValueError(f'--{name.replace("_", "-")} is {value}; give {least} or more.')
+            raise UserError(f'--{name.replace("_", "-")} is {value}; give {least} or more.')
     for name in ('max_megabytes', 'max_megapixels', 'max_seconds'):
         value = getattr(args, name)
         if not value > 0:
-            raise ValueError(f'--{name.replace("_", "-")} is {value}; give more than 0.')
+            raise UserError(f'--{name.replace("_", "-")} is {value}; give more than 0.')
     return args
 
 
@@ -55,7 +56,7 @@ with loading(__name__, parse_args):
 
     import torch
 
-    from mmseg_oneformer.apis.command_line import load_model, warm_up
+    from mmseg_oneformer.command_line.model import load_model, warm_up
     from mmseg_oneformer.serving.app import create_app
     from mmseg_oneformer.serving.guard import Guard, is_loopback
     from mmseg_oneformer.serving.server import listen, run, url_of

@@ -21,14 +21,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mmseg_oneformer_cli import cli_errors, loading
+from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        ValueError: There is nothing to run, or two flags exclude each other.
+        UserError: There is nothing to run, or two flags exclude each other.
     """
     parser = argparse.ArgumentParser(description='Train and measure configs x seeds x options.')
     parser.add_argument('configs', nargs='*', help='config files, or names of models')
@@ -47,9 +48,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--execute', metavar='FOLDER', help=argparse.SUPPRESS)  # what a job of sbatch runs
     args = parser.parse_args(argv)
     if not args.configs and args.execute is None:
-        raise ValueError('a sweep needs at least one config; give files or names of models.')
+        raise UserError('a sweep needs at least one config; give files or names of models.')
     if args.launcher == 'sbatch' and args.jobs is not None:
-        raise ValueError('--jobs is for --launcher local; the cluster decides how many jobs run.')
+        raise UserError('--jobs is for --launcher local; the cluster decides how many jobs run.')
     return args
 
 

@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer_cli import (
+from mmseg_oneformer.command_line import (
     add_checkpoint_arguments,
     add_common_arguments,
     add_speed_arguments,
@@ -23,6 +23,7 @@ from mmseg_oneformer_cli import (
     cli_errors,
     loading,
 )
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -53,7 +54,7 @@ with loading(__name__, parse_args):
     from mmengine.config import Config
     from mmengine.dist import is_main_process
 
-    from mmseg_oneformer.engine.cli import prepare_config
+    from mmseg_oneformer.command_line.config import prepare_config
     from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_predictions
     from mmseg_oneformer.files import check_writable
     from mmseg_oneformer.memory import keep_freed_memory
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Test."""
     args = parse_args(argv)
     if is_model_file(args.config):
-        raise ValueError(
+        raise UserError(
             f'{args.config} is a model and says nothing of data; give a config first, and it as checkpoint.'
         )
     cfg = prepare_config(args)
@@ -107,11 +108,11 @@ def format_predictions(args: argparse.Namespace, cfg: Config, checkpoint: Path) 
     """Write the predictions for a server.
 
     Raises:
-        ValueError: An option that has no meaning here.
+        UserError: An option that has no meaning here.
     """
     for option in ('token_matrix', 'show_dir', 'report', 'dtype', 'compile'):
         if getattr(args, option):
-            raise ValueError(
+            raise UserError(
                 f'--format-only writes one set of predictions alone; leave out --{option.replace("_", "-")}.'
             )
     out = Path(args.out or Path(cfg.work_dir) / 'answers')

@@ -10,7 +10,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer_cli import add_common_arguments, cli_errors, loading
+from mmseg_oneformer.command_line import add_common_arguments, cli_errors, loading
+from mmseg_oneformer.errors import MissingFileError, UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -46,7 +47,7 @@ with loading(__name__, parse_args):
     from mmengine.runner import Runner
 
     from mmseg_oneformer.datasets.metainfo import metainfo_of
-    from mmseg_oneformer.engine.cli import prepare_config
+    from mmseg_oneformer.command_line.config import prepare_config
     from mmseg_oneformer.engine.hooks import latest_checkpoint
     from mmseg_oneformer.memory import keep_freed_memory
     from mmseg_oneformer.models.fine_tuning import FINE_TUNING, is_fine_tuning
@@ -56,11 +57,11 @@ def use_mixed_precision(cfg: Config) -> None:
     """Switch the optimiser wrapper of ``cfg`` to mixed precision.
 
     Raises:
-        ValueError: The config has a wrapper of its own kind.
+        UserError: The config has a wrapper of its own kind.
     """
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CpuAmpOptimWrapper'):
-        raise ValueError(f'--amp replaces optim_wrapper.type "OptimWrapper", the config has "{kind}"; leave --amp out.')
+        raise UserError(f'--amp replaces optim_wrapper.type "OptimWrapper", the config has "{kind}"; leave --amp out.')
     if torch.cuda.is_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -81,7 +82,7 @@ def set_resume(cfg: Config, resume: str) -> None:
         print(f'There is no checkpoint in {cfg.work_dir} yet; training starts at iteration 0.')
         return
     if not path.is_file():
-        raise FileNotFoundError(f'There is no checkpoint at {path} to resume from; check the path.')
+        raise MissingFileError(f'There is no checkpoint at {path} to resume from; check the path.')
     cfg.resume, cfg.load_from = True, str(path)
     if is_fine_tuning(cfg.model.get('init_cfg')):
         cfg.model.init_cfg = None  # What the checkpoint holds began there; the other file may be gone.
@@ -91,11 +92,11 @@ def set_fine_tuning(cfg: Config, checkpoint: str | None) -> None:
     """Let ``cfg`` start from ``checkpoint``, if one is given, and name its classes where it starts from any.
 
     Raises:
-        ValueError: A checkpoint is given and the model is no OneFormer.
+        UserError: A checkpoint is given and the model is no OneFormer.
     """
     if checkpoint is not None:
         if cfg.model.type != 'OneFormer':
-            raise ValueError(f'--fine-tune-from is for OneFormer, not for {cfg.model.type}; use load_from.')
+            raise UserError(f'--fine-tune-from is for OneFormer, not for {cfg.model.type}; use load_from.')
         cfg.model.init_cfg = ConfigDict(type=FINE_TUNING, checkpoint=checkpoint)
         cfg.options['fine_tune_from'] = checkpoint
     if is_fine_tuning(cfg.model.get('init_cfg')):
@@ -114,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         use_mixed_precision(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise ValueError(
+            raise UserError(
                 f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {args.config}: '
                 'the images per iteration that its learning rate was chosen for.'
             )

@@ -18,6 +18,7 @@ from mmseg_oneformer.checkpoints.conversion.convert import from_ours
 from mmseg_oneformer.checkpoints.conversion.hub import file_name
 from mmseg_oneformer.checkpoints.conversion.hub_config import CLASS_INFO, class_info, model_config
 from mmseg_oneformer.datasets.transforms import target_masks
+from mmseg_oneformer.errors import MissingPackageError, UserError
 from mmseg_oneformer.models.text_mapper import TextList, tokenize
 from mmseg_oneformer.tasks import CONTEXT_LENGTH, PROMPT_TOKENS
 
@@ -32,18 +33,18 @@ def build_transformers(cfg: Config, ours: Any) -> Any:
 
     Raises:
         ImportError: transformers is not installed.
-        ValueError: It cannot express the model.
+        UserError: It cannot express the model.
     """
     try:
         import transformers
     except ImportError as error:
-        raise ImportError('--against transformers needs transformers; install it with pip.') from error
+        raise MissingPackageError('--against transformers needs transformers; install it with pip.') from error
     state = ours.state_dict()
     try:
         settings = model_config(state, cfg, class_names(cfg))
     except ValueError as error:
         reason = str(error).partition(';')[0]
-        raise ValueError(f'--against transformers cannot measure this model ({reason}); choose another.') from error
+        raise UserError(f'--against transformers cannot measure this model ({reason}); choose another.') from error
     model = transformers.OneFormerForUniversalSegmentation(transformers.OneFormerConfig(**settings))
     converted = from_ours(state, 'hf').state
     # Its modules may spell a tensor in another way than its files do.

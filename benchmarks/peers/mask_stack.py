@@ -9,6 +9,7 @@ from mmdet.datasets.transforms import LoadAnnotations, LoadPanopticAnnotations, 
 from mmengine.registry import TRANSFORMS
 
 from mmseg_oneformer.datasets import RandomShortestEdgeCrop
+from mmseg_oneformer.errors import UserError
 
 VOID = 255
 """Of mmdet's class maps."""
@@ -40,7 +41,7 @@ def mask_stack_pipeline(steps: Sequence[Mapping[str, Any]]) -> Compose:
         steps: Our pipeline, ``train_dataloader.dataset.pipeline`` of a config.
 
     Raises:
-        ValueError: There is a step that mmdet has nothing for.
+        UserError: There is a step that mmdet has nothing for.
     """
     return Compose([transform for step in steps for transform in _theirs(step)])
 
@@ -101,7 +102,7 @@ def _theirs(step: Mapping[str, Any]) -> list[Any]:
         'PackOneFormerInputs': lambda: {'type': 'mmdet.PackDetInputs'},
     }
     if name not in configs:
-        raise ValueError(f'the mask-stack pipeline has nothing for {name}; give --data a config of the usual steps.')
+        raise UserError(f'the mask-stack pipeline has nothing for {name}; give --data a config of the usual steps.')
     return [TRANSFORMS.build(configs[name]())]
 
 

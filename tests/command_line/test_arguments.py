@@ -9,12 +9,12 @@ import pytest
 from mmseg_oneformer import tasks
 from mmseg_oneformer.analysis.curves import USUAL
 from mmseg_oneformer.checkpoints.conversion.convert import FORMS
+from mmseg_oneformer.command_line import DTYPES, TASKS, add_options_argument, add_tasks_argument, add_token_argument
 from mmseg_oneformer.deploy.formats import FORMATS
 from mmseg_oneformer.evaluation.confusion import KINDS
 from mmseg_oneformer.models import precision
 from mmseg_oneformer.preparation import ade20k, cityscapes, coco, mapillary
 from mmseg_oneformer.visualization.matrix import NORMALIZE
-from mmseg_oneformer_cli import DTYPES, TASKS, add_options_argument, add_tasks_argument, add_token_argument
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 SLOW = ('mmseg_oneformer', 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'numpy', 'cv2', 'PIL')

@@ -8,7 +8,7 @@ from mmengine.registry import DATASETS, METRICS
 
 import mmseg_oneformer.datasets
 import mmseg_oneformer.evaluation  # noqa: F401  (both register)
-from mmseg_oneformer_cli import cli_errors, describe_mistake, loading
+from mmseg_oneformer.command_line import cli_errors, describe_mistake, loading
 
 IN_WORKER = """Caught ValueError in DataLoader worker process 1.
 Original Traceback (most recent call last):
@@ -83,7 +83,7 @@ def test_cli_errors__a_value_error_not_raised_on_purpose_is_a_bug(monkeypatch):
 
 def run(code, **kwargs):
     """Run ``main`` of a script in a process of its own."""
-    code = f'from mmseg_oneformer_cli import cli_errors\n@cli_errors\ndef main():\n    {code}\nmain()'
+    code = f'from mmseg_oneformer.command_line import cli_errors\n@cli_errors\ndef main():\n    {code}\nmain()'
     return subprocess.run([sys.executable, '-c', code], stderr=subprocess.PIPE, check=False, timeout=60, **kwargs)
 
 
@@ -108,7 +108,7 @@ def test_cli_errors__stdout_may_be_closed():
     assert subprocess.run(['sh', '-c', f'exec "{sys.executable}" -c "{CLOSED}" >&-'], check=False).returncode == 3
 
 
-CLOSED = 'import sys, mmseg_oneformer_cli as c; print(1); c.cli_errors(lambda: sys.exit(3))()'
+CLOSED = 'import sys, mmseg_oneformer.command_line as c; print(1); c.cli_errors(lambda: sys.exit(3))()'
 
 
 def test_loading__reads_the_command_line_first(monkeypatch, capsys):

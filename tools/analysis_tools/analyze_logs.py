@@ -12,7 +12,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer_cli import cli_errors, loading
+from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -58,12 +59,12 @@ def plot_curve(args: argparse.Namespace) -> None:
     """Draw.
 
     Raises:
-        ValueError: The legend has too few or too many names, or there is no window to draw in.
+        UserError: The legend has too few or too many names, or there is no window to draw in.
     """
     found = [(run, curve) for run in map(read_run, args.runs) for curve in chosen_curves(run, args.keys)]
     names = args.legend or [curve.key if len(args.runs) == 1 else f'{run.name} {curve.key}' for run, curve in found]
     if len(names) != len(found):
-        raise ValueError(
+        raise UserError(
             f'--legend has {len(names)} names for {len(found)} curves: {", ".join(c.key for _, c in found)}.'
         )
     curves = [(name, curve) for name, (_, curve) in zip(names, found)]
@@ -78,7 +79,7 @@ def _show(curves: Sequence[tuple[str, Curve]], title: str, window: int) -> None:
     from matplotlib import pyplot
 
     if pyplot.get_backend().lower() == 'agg':
-        raise ValueError('there is no display to open a window on; name a picture by --out.')
+        raise UserError('there is no display to open a window on; name a picture by --out.')
     drawn = in_panels(curves, window)
     draw_curves(pyplot.figure(figsize=figure_size(drawn), layout='constrained'), drawn, title)
     pyplot.show()

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmseg_oneformer_cli import TASKS, add_options_argument, cli_errors, loading
+from mmseg_oneformer.command_line import TASKS, add_options_argument, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -71,12 +72,12 @@ def choose(photo: PhotoLogits, args: argparse.Namespace) -> list[Chosen]:
     """Return the requested queries.
 
     Raises:
-        ValueError: There is no such query, the pixel is outside the photo, or no segment was found.
+        UserError: There is no such query, the pixel is outside the photo, or no segment was found.
     """
     count = len(photo.class_logits[args.token])
     if args.queries is not None:
         if not all(0 <= query < count for query in args.queries):
-            raise ValueError(f'--queries are 0 to {count - 1} for this model, not {" ".join(map(str, args.queries))}.')
+            raise UserError(f'--queries are 0 to {count - 1} for this model, not {" ".join(map(str, args.queries))}.')
         return [describe(photo, args.token, query, None) for query in args.queries]
     if args.at is not None:
         return [describe(photo, args.token, query_at(photo, args.token, *args.at), tuple(args.at))]
@@ -84,7 +85,7 @@ def choose(photo: PhotoLogits, args: argparse.Namespace) -> list[Chosen]:
     assert prediction.panoptic is not None
     found = segment_queries(photo, prediction, args.token)
     if not found:
-        raise ValueError('The model found no segment in this photo; choose queries by --queries or --at.')
+        raise UserError('The model found no segment in this photo; choose queries by --queries or --at.')
     chosen = [describe(photo, args.token, query, None) for query in found.values()]
     return sorted(chosen, key=lambda one: -int(one.mask.sum()))
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer_cli import cli_errors, loading
+from mmseg_oneformer.command_line import cli_errors, loading
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ stands beside the package, not in it
 

@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer_cli import add_options_argument, cli_errors, loading
+from mmseg_oneformer.command_line import add_options_argument, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        ValueError: A number makes no sense.
+        UserError: A number makes no sense.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of a model')
@@ -28,7 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_options_argument(parser)
     args = parser.parse_args(argv)
     if args.num < 1:
-        raise ValueError(f'--num is {args.num}; give 1 or more.')
+        raise UserError(f'--num is {args.num}; give 1 or more.')
     return args
 
 
@@ -58,12 +59,12 @@ def datasets_by_task(cfg: Config) -> dict[str, SegmentationDataset | MixedDatase
     """The training data of ``cfg`` three times, each with one task alone, whether it is supported or not.
 
     Raises:
-        ValueError: If the data set has no pipeline that draws tasks.
+        UserError: If the data set has no pipeline that draws tasks.
     """
     data = cfg.train_dataloader.dataset
     nodes = [data, *data.get('sources', ())]
     if not any(step['type'] == 'SampleTask' for node in nodes for step in node.get('pipeline', ())):
-        raise ValueError(
+        raise UserError(
             'train_dataloader.dataset has no SampleTask in its pipeline; give a config that trains OneFormer.'
         )
     return {task: DATASETS.build(with_task(data, task)) for task in TASKS}

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer_cli import add_options_argument, add_tasks_argument, cli_errors, loading
+from mmseg_oneformer.command_line import add_options_argument, add_tasks_argument, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -65,13 +66,13 @@ def load_models(args: argparse.Namespace) -> list[OneFormerInferencer]:
     """Load both.
 
     Raises:
-        ValueError: Their classes differ.
+        UserError: Their classes differ.
     """
     pairs = zip(args.models, args.weights or (None, None))
     models = [OneFormerInferencer(model, weights, args.device) for model, weights in pairs]
     first, second = (model.dataset_meta['classes'] for model in models)
     if first != second:
-        raise ValueError(
+        raise UserError(
             f'{args.models[0]} has {len(first)} classes and {args.models[1]} {len(second)}, or they have other names; '
             'give two models of the same classes.'
         )
@@ -84,7 +85,7 @@ def predicted(
     """Yield both models' predictions about each photo, and the annotation if there is one.
 
     Raises:
-        ValueError: ``--num`` is no number of photos.
+        UserError: ``--num`` is no number of photos.
     """
     if args.data is None:
         streams = [model.stream(args.photos, args.tasks, progress=False) for model in models]
@@ -95,7 +96,7 @@ def predicted(
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     data: Any = DATASETS.build(cfg.test_dataloader.dataset)
     if args.num is not None and args.num < 1:
-        raise ValueError(f'--num is {args.num}; give 1 or more, or leave it out for all photos.')
+        raise UserError(f'--num is {args.num}; give 1 or more, or leave it out for all photos.')
     for index in range(min(len(data), args.num or len(data))):
         truth = data[index]['data_samples']
         yield [model(truth.img_path, args.tasks, progress=False)[0] for model in models], truth

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer_cli import add_checkpoint_arguments, add_common_arguments, cli_errors, loading
+from mmseg_oneformer.command_line import add_checkpoint_arguments, add_common_arguments, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 KINDS = ('semantic', 'panoptic')
 
@@ -22,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        ValueError: Two sources of predictions are given.
+        UserError: Two sources of predictions are given.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_checkpoint_arguments(parser)
@@ -42,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_common_arguments(parser)
     args = parser.parse_args(argv)
     if args.predictions and args.checkpoint:
-        raise ValueError('give either a checkpoint or --predictions, not both.')
+        raise UserError('give either a checkpoint or --predictions, not both.')
     return args
 
 
@@ -56,7 +57,7 @@ with loading(__name__, parse_args):
     from mmengine.registry import DATASETS, init_default_scope
     from tqdm import tqdm
 
-    from mmseg_oneformer.engine.cli import prepare_config
+    from mmseg_oneformer.command_line.config import prepare_config
     from mmseg_oneformer.evaluation import for_testing
     from mmseg_oneformer.evaluation.confusion import keep_classes, most_confused
     from mmseg_oneformer.evaluation.evaluate import build_runner, token_of

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer_cli import add_options_argument, cli_errors, loading
+from mmseg_oneformer.command_line import add_options_argument, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,13 +48,13 @@ def images_of(args: argparse.Namespace, cfg: Config) -> Counter[Size]:
     """Return how many images there are of each size.
 
     Raises:
-        ValueError: No size can be found, or a nonsensical one was given.
+        UserError: No size can be found, or a nonsensical one was given.
     """
     if args.photos:
         return Counter(image.size for image in photo_inputs(args.photos, cfg).elements())
     height, width = args.size or crop_size(cfg)
     if min(height, width) < 1:
-        raise ValueError(f'--size is {height} {width}; give a height and a width in pixels.')
+        raise UserError(f'--size is {height} {width}; give a height and a width in pixels.')
     return Counter({(height, width): 1})
 
 

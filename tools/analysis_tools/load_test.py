@@ -16,14 +16,15 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
-from mmseg_oneformer_cli import add_tasks_argument, cli_errors, loading
+from mmseg_oneformer.command_line import add_tasks_argument, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        ValueError: A number makes no sense.
+        UserError: A number makes no sense.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='of tools/serve.py')
@@ -40,7 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--into', metavar='PAGE', help='put the table between the marks of this page')
     args = parser.parse_args(argv)
     if min(args.clients, args.requests, *args.max_batch) < 1:
-        raise ValueError('--clients, --requests and --max-batch are 1 or more; correct them.')
+        raise UserError('--clients, --requests and --max-batch are 1 or more; correct them.')
     return args
 
 

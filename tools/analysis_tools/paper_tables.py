@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer_cli import cli_errors, loading
+from mmseg_oneformer.command_line import cli_errors, loading
 
 RESULTS = Path('work_dirs')
 

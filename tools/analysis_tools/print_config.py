@@ -7,14 +7,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer_cli import add_options_argument, cli_errors, loading
+from mmseg_oneformer.command_line import add_options_argument, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        ValueError: A file of another kind is to be written.
+        UserError: A file of another kind is to be written.
     """
     parser = argparse.ArgumentParser(description='Print a config after inheritance and overrides.')
     parser.add_argument('config', help='config file, or the name of a model')
@@ -25,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_options_argument(parser, 'overrides')
     args = parser.parse_args(argv)
     if args.save_path is not None and args.save_path.suffix not in ('.py', '.json', '.yml', '.yaml'):
-        raise ValueError(f'--save-path has to end in .py, .json or .yml, not as {args.save_path}.')
+        raise UserError(f'--save-path has to end in .py, .json or .yml, not as {args.save_path}.')
     return args
 
 

@@ -10,7 +10,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer_cli import add_options_argument, cli_errors, loading
+from mmseg_oneformer.command_line import add_options_argument, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     photos = {Path(path).stem: read_photo(path) for path in args.photos}
     if len(photos) < len(args.photos):
-        raise ValueError('Two photos have one name, and so would their pictures; rename one.')
+        raise UserError('Two photos have one name, and so would their pictures; rename one.')
     infer = OneFormerInferencer(args.model, args.weights, args.device, args.cfg_options)
     for name, photo in photos.items():
         (logits,) = infer.logits([infer.prepare(photo)])

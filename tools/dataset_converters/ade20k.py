@@ -10,7 +10,7 @@ everything again and writes what differs.
 from collections.abc import Sequence
 from functools import partial
 
-from mmseg_oneformer_cli import cli_errors, loading, parse_download, prepare_splits
+from mmseg_oneformer.command_line import cli_errors, loading, parse_download, prepare_splits
 
 parse_args = partial(parse_download, __doc__, 'data/ade/ADEChallengeData2016')
 

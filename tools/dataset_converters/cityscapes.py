@@ -10,7 +10,7 @@ where it was; on a finished data set it makes everything again and writes what d
 from collections.abc import Sequence
 from functools import partial
 
-from mmseg_oneformer_cli import cli_errors, loading, parse_download, prepare_splits
+from mmseg_oneformer.command_line import cli_errors, loading, parse_download, prepare_splits
 
 parse_args = partial(parse_download, __doc__, 'data/cityscapes', splits=['train', 'val', 'test'])
 

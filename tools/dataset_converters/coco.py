@@ -10,7 +10,7 @@ annotations/panoptic_semseg_<split>2017/ (class index, 255 = none). An interrupt
 from collections.abc import Sequence
 from functools import partial
 
-from mmseg_oneformer_cli import cli_errors, loading, parse_download, prepare_splits
+from mmseg_oneformer.command_line import cli_errors, loading, parse_download, prepare_splits
 
 parse_args = partial(parse_download, __doc__, 'data/coco', default=['val'])
 

@@ -9,7 +9,7 @@ The release has what is needed: <folder>/panoptic/ with panoptic_2018.json. Wher
 from collections.abc import Sequence
 from functools import partial
 
-from mmseg_oneformer_cli import cli_errors, loading, parse_download, prepare_splits
+from mmseg_oneformer.command_line import cli_errors, loading, parse_download, prepare_splits
 
 parse_args = partial(parse_download, __doc__, 'data/mapillary')
 

@@ -22,7 +22,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer_cli import cli_errors, loading
+from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -123,7 +124,7 @@ def read_names(names: list[str]) -> list[str]:
         return names
     found = (mmengine.load(names[0]) or {}).get('names')
     if not found:
-        raise ValueError(f'{names[0]} has no "names"; give the class names behind --names.')
+        raise UserError(f'{names[0]} has no "names"; give the class names behind --names.')
     return [str(found[number]) for number in sorted(found)] if isinstance(found, dict) else [str(n) for n in found]
 
 

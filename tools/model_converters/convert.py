@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer_cli import add_options_argument, cli_errors, loading
+from mmseg_oneformer.command_line import add_options_argument, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -70,7 +71,7 @@ def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[st
     """Return names, things and colours of the classes: the file's own, else those of the config's data set.
 
     Raises:
-        ValueError: Neither has as many classes as the model.
+        UserError: Neither has as many classes as the model.
     """
     stored = {key.lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
     things = {'thing_ids': list(cfg.model.thing_ids)}
@@ -78,7 +79,7 @@ def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[st
     for found in ({**things, **stored}, {**of_config, **things}):
         if len(found.get('classes') or ()) == num_classes:
             return json.loads(json.dumps(found, default=lambda value: value.tolist()))
-    raise ValueError(
+    raise UserError(
         f'neither the file nor the data set of the config names {num_classes} classes; give a config whose '
         "test_dataloader.dataset.metainfo has the model's classes."
     )
@@ -115,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_writable(args.out)
     cfg = read_config(args.model, args.cfg_options)
     if cfg.get('model', {}).get('type') != 'OneFormer':
-        raise ValueError(f'{args.model} is no OneFormer; tools/infer.py --list shows the names of those that are.')
+        raise UserError(f'{args.model} is no OneFormer; tools/infer.py --list shows the names of those that are.')
     torch.manual_seed(0)  # of a new class head: the same command makes the same file
     path = resolve_weights(args.input)
     checkpoint = read_file(path)

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer_cli import cli_errors, loading
+from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.errors import MissingFileError, UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,7 +69,7 @@ def load_chosen(model: nn.Module, path: str, ema: str | None) -> tuple[dict[str,
     checkpoint = read_checkpoint(path)
     swapped = checkpoint.get('ema_state_dict')
     if swapped is None and ema is not None:
-        raise ValueError(f'{path} holds one set of weights only, it was trained without EMAHook; leave out --ema.')
+        raise UserError(f'{path} holds one set of weights only, it was trained without EMAHook; leave out --ema.')
     meta = load_weights(model, path)
     if swapped is not None and ema == 'last':
         own = model.state_dict()
@@ -94,13 +95,13 @@ def read_scores(args: argparse.Namespace, published: Path) -> dict[str, Any] | N
     path = Path(args.results or Path(args.checkpoint).parent / 'results.json')
     if not path.is_file():
         if args.results:
-            raise FileNotFoundError(f'There are no results at {path}; tools/test.py writes them.')
+            raise MissingFileError(f'There are no results at {path}; tools/test.py writes them.')
         return None
     results = json.loads(path.read_text())
     if results.get('weights_sha256') in (file_digest(args.checkpoint), file_digest(published)):
         return dict(results)
     if args.results:
-        raise ValueError(f'{path} was measured with {results.get("weights")}, another file; run tools/test.py again.')
+        raise UserError(f'{path} was measured with {results.get("weights")}, another file; run tools/test.py again.')
     print(f'{path} was measured with another file and is left out.')
     return None
 
@@ -111,15 +112,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     out, config = Path(args.out), find_config(args.config)
     if out.suffix not in ('', '.safetensors') and not out.is_dir():  # by the suffix the readers tell the forms apart
-        raise ValueError(f'OUT is a folder or ends in .safetensors, and not as {args.out}.')
+        raise UserError(f'OUT is a folder or ends in .safetensors, and not as {args.out}.')
     cfg = read_config(args.config) if args.keep_text_branch else for_inference(read_config(args.config))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(cfg.model)
     meta, ema = load_chosen(model, args.checkpoint, args.ema)
     if 'dataset_meta' not in meta:
-        raise ValueError(
-            f'{args.checkpoint} does not name its classes; publish a checkpoint that tools/train.py wrote.'
-        )
+        raise UserError(f'{args.checkpoint} does not name its classes; publish a checkpoint that tools/train.py wrote.')
     description = {
         'config': config.stem,
         'dataset_meta': meta['dataset_meta'],

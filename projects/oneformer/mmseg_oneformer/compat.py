@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 
+from .errors import MissingPackageError
 from .files import write_atomic
 from .safe.load import checkpoint_types
 
@@ -76,13 +77,13 @@ def check_versions() -> None:
         ImportError: A library is missing or of a version that cannot work.
     """
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 6):
-        raise ImportError(
+        raise MissingPackageError(
             f'torch {torch.__version__} is too old to read checkpoints safely; install torch 2.6 or newer '
             '(pip install -U torch torchvision).'
         )
     for name in ('mmengine', 'mmcv', 'mmdet', 'mmseg'):
         if importlib.util.find_spec(name) is None:
-            raise ImportError(f'{name} is not installed; install the OpenMMLab wheels with: {INSTALL_HINT}')
+            raise MissingPackageError(f'{name} is not installed; install the OpenMMLab wheels with: {INSTALL_HINT}')
 
 
 def _import_openmmlab() -> None:
@@ -92,7 +93,7 @@ def _import_openmmlab() -> None:
         for name in ('mmdet', 'mmseg'):
             importlib.import_module(name)
     except AssertionError as error:
-        raise ImportError(f'{error} The combination we test is installed by: {INSTALL_HINT}') from error
+        raise MissingPackageError(f'{error} The combination we test is installed by: {INSTALL_HINT}') from error
 
 
 def register_checkpoint_reader(

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -44,7 +46,7 @@ def read_json(path: Path, remedy: str = 'copy it anew') -> Any:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f'{path} is no valid JSON ({error}); {remedy}.') from error
+        raise UserError(f'{path} is no valid JSON ({error}); {remedy}.') from error
 
 
 def shorten(name: str) -> str:

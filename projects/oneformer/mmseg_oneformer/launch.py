@@ -12,6 +12,8 @@ import torch
 from mmengine.config import Config
 from torch import distributed
 
+from .errors import UserError
+
 SLURM_VARIABLES = ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST')
 
 
@@ -27,7 +29,7 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
 
     Raises:
-        ValueError: The variables of the launcher are not set, or there are fewer GPUs than processes.
+        UserError: The variables of the launcher are not set, or there are fewer GPUs than processes.
     """
     if launcher == 'none':
         return
@@ -38,12 +40,12 @@ def init_distributed(cfg: Config, launcher: str) -> None:
     if torch.cuda.is_available():
         local_rank, gpus = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
         if local_rank >= gpus:
-            raise ValueError(
+            raise UserError(
                 f'Process {local_rank} of this machine has no GPU, there are {gpus}; start fewer processes.'
             )
         return
     if launcher == 'mpi':
-        raise ValueError('Without a GPU only the launchers pytorch and slurm work; use tools/dist_train.sh.')
+        raise UserError('Without a GPU only the launchers pytorch and slurm work; use tools/dist_train.sh.')
     if not distributed.is_initialized():
         distributed.init_process_group('gloo')
     if cfg.get('model_wrapper_cfg') is None:
@@ -77,7 +79,7 @@ def read_slurm_environment() -> None:
     """Set torch's variables of the process group from SLURM's.
 
     Raises:
-        ValueError: The process was not started by ``srun``.
+        UserError: The process was not started by ``srun``.
     """
     _require(SLURM_VARIABLES, 'tools/slurm_train.sh PARTITION JOB CONFIG')
     rank = int(os.environ['SLURM_PROCID'])
@@ -99,7 +101,7 @@ def first_host(node_list: str) -> str:
             return hosts.stdout.split()[0]
     match = re.match(r'([^,\[]+)(?:\[(\w+))?', node_list)
     if match is None:
-        raise ValueError(f'SLURM_NODELIST "{node_list}" names no host; set MASTER_ADDR.')
+        raise UserError(f'SLURM_NODELIST "{node_list}" names no host; set MASTER_ADDR.')
     host = match.group(1) + (match.group(2) or '')
     return '127.0.0.1' if host == socket.gethostname() else host
 
@@ -107,4 +109,4 @@ def first_host(node_list: str) -> str:
 def _require(names: tuple[str, ...], command: str) -> None:
     missing = [name for name in names if name not in os.environ]
     if missing:
-        raise ValueError(f'The environment variable {missing[0]} of the launcher is not set; start with {command}.')
+        raise UserError(f'The environment variable {missing[0]} of the launcher is not set; start with {command}.')

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..apis import OneFormerResult, PhotoLogits
+from ..errors import UserError
 from ..models import OneFormer
 from ..models.layers import Attention
 from ..models.mask_resize import resize_masks
@@ -141,7 +142,7 @@ def watched(model: OneFormer) -> Iterator[RecordedAttention]:
 
     def note_decoder(module: Attention, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         if inputs[0].shape[0] != 1:
-            raise ValueError('Attention is looked at one photo at a time; give a batch of one.')
+            raise UserError('Attention is looked at one photo at a time; give a batch of one.')
         recorded.decoder.append(CrossAttention(module, *inputs, levels[len(recorded.decoder) % len(levels)]))
 
     def note_pixel_decoder(module: MSDeformAttn, inputs: tuple[Tensor, Tensor, Tensor, list[Shape]]) -> None:
@@ -192,11 +193,11 @@ def query_at(photo: PhotoLogits, token: str, x: int, y: int) -> int:
     """Return the query that claims a pixel of the photo: the largest class score times mask probability there.
 
     Raises:
-        ValueError: The pixel is outside the photo.
+        UserError: The pixel is outside the photo.
     """
     height, width = photo.size.original
     if not (0 <= x < width and 0 <= y < height):
-        raise ValueError(f'({x}, {y}) is outside the photo of {width} x {height} pixels; x is below {width}.')
+        raise UserError(f'({x}, {y}) is outside the photo of {width} x {height} pixels; x is below {width}.')
     scores = photo.class_logits[token].softmax(-1)[:, :-1].amax(-1)
     masks = resize_masks(photo.mask_logits[token].float(), photo.size)[:, y, x]
     return int((scores * masks.sigmoid()).argmax())

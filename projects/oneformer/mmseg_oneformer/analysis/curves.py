@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from ..errors import UserError
 from ..files import atomic_path
 from ..visualization.curves import PanelCurve, draw_curves, panel_of
 from .logs import Curve, Run, available_keys, find_curves, smooth
@@ -24,13 +25,13 @@ def usual_curves(run: Run, parts: bool) -> list[Curve]:
         parts: With the terms of the loss.
 
     Raises:
-        ValueError: The run has logged none of them.
+        UserError: The run has logged none of them.
     """
     known = available_keys(run)
     wanted = (USUAL[0], *(PARTS if parts else ()), *USUAL[1:])
     curves = [curve for key in wanted if key.removeprefix('all.') in known for curve in find_curves(run, key)]
     if not curves:
-        raise ValueError(f'{run.name} has logged none of {", ".join(USUAL)}; choose others by --keys.')
+        raise UserError(f'{run.name} has logged none of {", ".join(USUAL)}; choose others by --keys.')
     return curves
 
 

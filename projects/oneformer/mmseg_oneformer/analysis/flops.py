@@ -19,6 +19,7 @@ from torch import nn
 
 from ..apis.sources import IMAGE_SUFFIXES
 from ..datasets.transforms.resize import shortest_edge_size
+from ..errors import UserError
 from ..models.masked_decoder import blocked_positions
 from ..models.oneformer import OneFormer
 from ..models.skeleton import pretending
@@ -39,14 +40,14 @@ def crop_size(cfg: Config) -> Size:
     """Return the size of the training crops of ``cfg``, for which the paper states FLOPs.
 
     Raises:
-        ValueError: The training pipeline does not crop.
+        UserError: The training pipeline does not crop.
     """
     for step in (cfg.get('train_dataloader') or {}).get('dataset', {}).get('pipeline', ()):
         crop = step.get('crop', step)  # of ResizeAndCrop
         if 'size' in crop and 'Crop' in crop['type']:
             height, width = crop['size']
             return height, width
-    raise ValueError('the training pipeline of this config has no crop that states a size; give --size H W.')
+    raise UserError('the training pipeline of this config has no crop that states a size; give --size H W.')
 
 
 def photo_inputs(folders: Sequence[Path], cfg: Config) -> Counter[Input]:
@@ -55,17 +56,17 @@ def photo_inputs(folders: Sequence[Path], cfg: Config) -> Counter[Input]:
     Only the sizes of the photos are read.
 
     Raises:
-        ValueError: A folder has no photos, or the pipeline does not resize by the shorter side.
+        UserError: A folder has no photos, or the pipeline does not resize by the shorter side.
     """
     steps = [step for step in cfg.test_dataloader.dataset.pipeline if step['type'] == 'ShortestEdge']
     if not steps:
-        raise ValueError('the test pipeline of this config has no ShortestEdge; give --size H W instead of --photos.')
+        raise UserError('the test pipeline of this config has no ShortestEdge; give --size H W instead of --photos.')
     divisor = cfg.model.data_preprocessor.get('pad_size_divisor', 1)
     inputs: Counter[Input] = Counter()
     for folder in folders:
         paths = [path for path in folder.glob('*') if path.suffix.lower() in IMAGE_SUFFIXES]
         if not paths:
-            raise ValueError(f'{folder} has no photos; name a folder that has some.')
+            raise UserError(f'{folder} has no photos; name a folder that has some.')
         for path in paths:
             with Image.open(path) as image:
                 photo = (image.height, image.width)

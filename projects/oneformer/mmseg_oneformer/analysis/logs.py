@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import MissingFileError, UserError
+
 Step = dict[str, Any]
 
 EARLIER_LAYER = re.compile(r'd\d+\.(.+)')
@@ -56,12 +58,12 @@ def read_run(path: str | os.PathLike[str]) -> Run:
 
     Raises:
         FileNotFoundError: There is no log.
-        ValueError: A file is no log of mmengine.
+        UserError: A file is no log of mmengine.
     """
     path = Path(path)
     files = sorted(path.rglob('vis_data/scalars.json')) if path.is_dir() else [path] * path.is_file()
     if not files:
-        raise FileNotFoundError(f'There is no log at {path}; give a scalars.json or the work dir of a training run.')
+        raise MissingFileError(f'There is no log at {path}; give a scalars.json or the work dir of a training run.')
     steps: list[Step] = []
     for file in files:
         added = _read_lines(file)
@@ -92,7 +94,7 @@ def _read_lines(path: Path) -> list[Step]:
         except (ValueError, TypeError, KeyError):
             if number == len(lines) and number > 1:
                 break  # the run was killed while it wrote
-            raise ValueError(f'{path}, line {number} is no logging step of mmengine; give a scalars.json.') from None
+            raise UserError(f'{path}, line {number} is no logging step of mmengine; give a scalars.json.') from None
         if is_training(step):
             iteration = step['step']
         else:
@@ -117,7 +119,7 @@ def find_curves(run: Run, key: str) -> list[Curve]:
             all, ``aux.loss_mask`` over all but the last.
 
     Raises:
-        ValueError: The run has no such number.
+        UserError: The run has no such number.
     """
     keys = available_keys(run)
     prefix = next((prefix for prefix in SUMS if key.startswith(prefix)), None)
@@ -132,7 +134,7 @@ def find_curves(run: Run, key: str) -> list[Curve]:
         found = [key] if key in keys else fnmatch.filter(keys, key)
         if found:
             return [_curve(run, name) for name in found]
-    raise ValueError(f'{run.name} has logged no {key!r}; it has {", ".join(keys)}.')
+    raise UserError(f'{run.name} has logged no {key!r}; it has {", ".join(keys)}.')
 
 
 def _curve(run: Run, key: str) -> Curve:
@@ -153,10 +155,10 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
         window: An odd number of points; an even one counts as the next odd one.
 
     Raises:
-        ValueError: The window is not positive.
+        UserError: The window is not positive.
     """
     if window < 1:
-        raise ValueError(f'the mean of {window} points is nothing; give 1 or more.')
+        raise UserError(f'the mean of {window} points is nothing; give 1 or more.')
     halves = [min(window // 2, k, len(values) - 1 - k) for k in range(len(values))]
     return np.array([values[k - half : k + half + 1].mean() for k, half in enumerate(halves)])
 
@@ -193,12 +195,12 @@ def train_time(run: Run, include_outliers: bool = False) -> TrainTime:
         include_outliers: Count the first logging step too, in which data loaders and kernels start.
 
     Raises:
-        ValueError: Fewer than two steps with a time were logged.
+        UserError: Fewer than two steps with a time were logged.
     """
     timed = [step for step in run.train if 'time' in step]
     chosen: Sequence[Step] = timed if include_outliers else timed[1:]
     if not chosen:
-        raise ValueError(
+        raise UserError(
             f'{run.name} has logged {len(timed)} times of iterations; log more often (default_hooks.logger.interval), '
             'or count the first too by --include-outliers.'
         )

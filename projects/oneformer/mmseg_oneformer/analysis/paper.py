@@ -7,6 +7,7 @@ from typing import Any
 
 import mmengine
 
+from ..errors import UserError
 from ..tasks import TASKS
 from ..zoo.configs import config_root
 
@@ -67,7 +68,7 @@ def load_paper(path: Path | None = None) -> list[Table]:
         path: The file (default: the one that is shipped with the configs).
 
     Raises:
-        ValueError: A table or row has a key that means nothing, or none at all.
+        UserError: A table or row has a key that means nothing, or none at all.
     """
     path = path or config_root() / 'oneformer/paper.yml'
     return [_table(entry, path) for entry in mmengine.load(path)['tables']]
@@ -77,13 +78,13 @@ def _table(entry: Mapping[str, Any], path: Path) -> Table:
     number: str = entry['table']
     strangers = set(entry) - TABLE_KEYS or set(entry['columns']) - set(COLUMNS)
     if strangers:
-        raise ValueError(f'{path}: Table {number} has the unknown key or column "{min(strangers)}"; correct it.')
+        raise UserError(f'{path}: Table {number} has the unknown key or column "{min(strangers)}"; correct it.')
     rows = []
     for fields in entry['rows']:
         unknown = set(fields) - ROW_KEYS
         if unknown or fields.get('token', TASKS[0]) not in TASKS:
             what = f'unknown key "{min(unknown)}"' if unknown else f'unknown token "{fields["token"]}"'
-            raise ValueError(f'{path}: a row of Table {number} has the {what}; correct it.')
+            raise UserError(f'{path}: a row of Table {number} has the {what}; correct it.')
         published = {column: fields[column] for column in entry['columns'] if fields.get(column) is not None}
         rows.append(Row(published, fields.get('config'), fields.get('token')))
     return Table(
@@ -113,15 +114,15 @@ def select(
         only_ours: Keep the rows that have a config.
 
     Raises:
-        ValueError: There is no such table or column.
+        UserError: There is no such table or column.
     """
     known = {table.number.lower(): table for table in tables}
     for number in numbers or ():
         if number.lower() not in known:
-            raise ValueError(f'the paper has no Table {number}; its tables are {", ".join(t.number for t in tables)}.')
+            raise UserError(f'the paper has no Table {number}; its tables are {", ".join(t.number for t in tables)}.')
     for column in columns or ():
         if column not in COLUMNS:
-            raise ValueError(f'no table has a column "{column}"; columns are {", ".join(COLUMNS)}.')
+            raise UserError(f'no table has a column "{column}"; columns are {", ".join(COLUMNS)}.')
     return [
         replace(
             table,

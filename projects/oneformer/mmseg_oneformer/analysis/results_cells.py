@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import MissingFileError, UserError
 from ..evaluation.results import OWN, own_token_metrics
 from .paper import METRICS, MULTI_SCALE
 
@@ -97,12 +98,12 @@ def read_result(path: Path) -> Result | None:
     """Read a file; None if it is some other program's.
 
     Raises:
-        ValueError: It is no JSON.
+        UserError: It is no JSON.
     """
     try:
         content: Any = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f'{path} is not JSON ({error}); remove it or measure again.') from error
+        raise UserError(f'{path} is not JSON ({error}); remove it or measure again.') from error
     if not isinstance(content, dict) or not {'model', 'metrics', 'weights_sha256'} <= set(content):
         return None
     return Result(
@@ -122,12 +123,12 @@ def find_results(folders: Iterable[Path]) -> dict[str, list[Result]]:
 
     Raises:
         FileNotFoundError: A folder does not exist.
-        ValueError: A file is broken.
+        UserError: A file is broken.
     """
     found: dict[str, list[Result]] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise FileNotFoundError(f'There is no folder {folder}; --results names where results.json files are.')
+            raise MissingFileError(f'There is no folder {folder}; --results names where results.json files are.')
         for path in sorted(folder.rglob('results*.json')):
             result = read_result(path)
             if result is not None:

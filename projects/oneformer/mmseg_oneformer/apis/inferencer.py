@@ -23,6 +23,7 @@ from mmengine.registry import DefaultScope
 from tqdm import tqdm
 
 from ..checkpoints.checkpoint import for_inference, load_weights
+from ..errors import UserError
 from ..models.precision import check_dtype, use_dtype
 from ..tasks import TASKS, check_tasks
 from ..visualization.colors import Color, palette_colors
@@ -58,7 +59,7 @@ class OneFormerInferencer:
 
     Raises:
         FileNotFoundError: If the weights do not exist.
-        ValueError: If there is no such model, its weights are not known or do not fit, or the device does not exist.
+        UserError: If there is no such model, its weights are not known or do not fit, or the device does not exist.
         ConnectionError: If the weights cannot be downloaded.
     """
 
@@ -80,7 +81,7 @@ class OneFormerInferencer:
         elif not isinstance(model, Config):
             weights = find_weights(model, download=True)
         if weights is None:
-            raise ValueError(
+            raise UserError(
                 f'No weights are shipped or published for {model_name(model)}; give the path of its weights.'
             )
         self.cfg = for_inference(cfg)
@@ -116,11 +117,11 @@ class OneFormerInferencer:
 
         Raises:
             FileNotFoundError: If an input does not exist.
-            ValueError: If an image cannot be read or an argument is wrong.
+            UserError: If an image cannot be read or an argument is wrong.
         """
         given = inputs if isinstance(inputs, list | tuple) else [inputs]
         if options.get('max_frames') is None and any(isinstance(item, int) for item in given):
-            raise ValueError('A camera has no end; give max_frames, or use stream() and leave it when you like.')
+            raise UserError('A camera has no end; give max_frames, or use stream() and leave it when you like.')
         return list(self.stream(inputs, tasks, token, **options))
 
     def stream(
@@ -199,7 +200,7 @@ class OneFormerInferencer:
             photo: (H, W, 3) uint8 BGR.
 
         Raises:
-            ValueError: If it is no image.
+            UserError: If it is no image.
         """
         (source,) = collect_sources(photo, channel_order='bgr')
         assert isinstance(source, Source)

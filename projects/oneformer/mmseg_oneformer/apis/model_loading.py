@@ -10,6 +10,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS
 
 from ..datasets.metainfo import check_class_names, metainfo_of
+from ..errors import UserError
 from ..zoo.configs import read_config
 
 __all__ = ['build_model', 'choose_device', 'dataset_meta_of', 'model_config', 'model_name']
@@ -27,7 +28,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0].rstrip('.')
-        raise ValueError(
+        raise UserError(
             f'Device {device} cannot be used ({reason}); choose cpu, or cuda where there is a GPU.'
         ) from error
     return chosen
@@ -46,34 +47,34 @@ def build_model(cfg: Config) -> Any:
     """Return the model of a config, for one process.
 
     Raises:
-        ValueError: If there is no such network, or no memory for it: configs come in files, too.
+        UserError: If there is no such network, or no memory for it: configs come in files, too.
     """
     try:
         return revert_sync_batchnorm(MODELS.build(cfg.model))
     except (RuntimeError, MemoryError) as error:
         reason = (str(error).strip() or 'too large').splitlines()[0].rstrip('.')
-        raise ValueError(f'The model of {model_name(cfg)} cannot be built ({reason}); correct its config.') from error
+        raise UserError(f'The model of {model_name(cfg)} cannot be built ({reason}); correct its config.') from error
 
 
 def dataset_meta_of(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, Any]:
     """Return classes, thing ids and palette: the checkpoint's own, else those of the config's test data set.
 
     Raises:
-        ValueError: If neither names the classes, there are more or fewer than the model has, or what is said of them is
+        UserError: If neither names the classes, there are more or fewer than the model has, or what is said of them is
             of no use.
     """
     stored = meta.get('dataset_meta') or {}
     if not isinstance(stored, dict):
-        raise ValueError(f'The dataset_meta of the weights is a {type(stored).__name__} and no dict; write them again.')
+        raise UserError(f'The dataset_meta of the weights is a {type(stored).__name__} and no dict; write them again.')
     found = {key.lower(): value for key, value in stored.items()}
     if 'classes' not in found and 'type' in (cfg.get('test_dataloader') or {}).get('dataset', {}):
         found = metainfo_of(cfg.test_dataloader.dataset)
     if 'classes' not in found:
-        raise ValueError("Neither the weights nor the config name the classes; add metainfo to the config's data set.")
+        raise UserError("Neither the weights nor the config name the classes; add metainfo to the config's data set.")
     if not isinstance(found['classes'], list | tuple):
-        raise ValueError('The classes are no list; correct dataset_meta of the weights, or metainfo of the config.')
+        raise UserError('The classes are no list; correct dataset_meta of the weights, or metainfo of the config.')
     if len(found['classes']) != model.head.num_classes:
-        raise ValueError(
+        raise UserError(
             f'The weights name {len(found["classes"])} classes and the model has {model.head.num_classes}; '
             'give config and weights of one model.'
         )
@@ -85,13 +86,13 @@ def _check_names(meta: dict[str, Any]) -> None:
     """Raise a ValueError if names, colours or numbers of the classes, which files bring along, are of no use."""
     classes, palette, numbers = meta['classes'], meta.get('palette') or (), meta.get('category_ids')
     if not all(isinstance(name, str) for name in classes):
-        raise ValueError('The classes are no names; correct dataset_meta of the weights, or metainfo of the config.')
+        raise UserError('The classes are no names; correct dataset_meta of the weights, or metainfo of the config.')
     check_class_names(classes, 'dataset_meta of the weights, or metainfo of the config')
     colors = () if isinstance(palette, str) else palette  # mmdet's metas may say 'random'
     if colors and (len(colors) < len(classes) or not all(_is_color(one) for one in colors)):
-        raise ValueError(f'The palette is not {len(classes)} colours of three numbers; correct or remove it.')
+        raise UserError(f'The palette is not {len(classes)} colours of three numbers; correct or remove it.')
     if numbers is not None and (len(numbers) < len(classes) or not all(isinstance(one, Integral) for one in numbers)):
-        raise ValueError(f'The category_ids are not {len(classes)} whole numbers; correct or remove them.')
+        raise UserError(f'The category_ids are not {len(classes)} whole numbers; correct or remove them.')
 
 
 def _is_color(value: Any) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import UserError
 from ..tasks import TASKS, check_task, check_tasks
 from .sources import Source
 
@@ -16,7 +17,7 @@ class InferenceOptions:
     """How photos are read, predicted and written; each field is a keyword of ``infer(...)`` and ``infer.stream(...)``.
 
     Raises:
-        ValueError: There is no such task, or a number leaves no image.
+        UserError: There is no such task, or a number leaves no image.
     """
 
     tasks: str | Sequence[str] = TASKS
@@ -58,7 +59,7 @@ class InferenceOptions:
             check_task(self.token)
         for value, name in ((self.batch_size, 'batch size'), (self.max_frames, 'max_frames')):
             if value is not None and value < 1:
-                raise ValueError(f'A {name} of {value} leaves no image; give 1 or more.')
+                raise UserError(f'A {name} of {value} leaves no image; give 1 or more.')
 
     @property
     def thresholds(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
+from ..errors import UserError
 from ..models.postprocess import ImageSize, PostProcessor
 from ..tasks import TASKS, check_task, check_tasks
 from .results import OneFormerResult
@@ -62,14 +63,14 @@ class PhotoLogits:
                 config's; None is the config's.
 
         Raises:
-            ValueError: If there is no such task or threshold, or the photo was not looked at under the token.
+            UserError: If there is no such task or threshold, or the photo was not looked at under the token.
         """
         post_process = self.post_process.with_options(**thresholds)
         sample = self.sample.clone()
         for task in check_tasks(tasks):
             used = check_task(token or task)
             if used not in self.class_logits:
-                raise ValueError(f'The photo was not looked at under the {used} token; add it to the tokens.')
+                raise UserError(f'The photo was not looked at under the {used} token; add it to the tokens.')
             post_process.write(sample, task, self.class_logits[used], self.mask_logits[used], self.size)
         return OneFormerResult(self.source, self.image, _to_cpu(sample), self.dataset_meta)
 

@@ -9,6 +9,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ..errors import UserError
+
 __all__ = ['array_to_bgr', 'check_array', 'check_pillow', 'check_tensor', 'pillow_to_bgr', 'tensor_to_bgr']
 
 ORDERS = ('rgb', 'bgr')
@@ -22,16 +24,14 @@ def check_array(array: np.ndarray, channel_order: str | None) -> None:
         channel_order: 'rgb' or 'bgr'; grey arrays need none.
 
     Raises:
-        ValueError: If it is something else.
+        UserError: If it is something else.
     """
     shape = 'x'.join(map(str, array.shape))
     if array.dtype != np.uint8:
-        raise ValueError(f'An image array has to be uint8 with values 0-255, not {array.dtype} ({shape}); convert it.')
+        raise UserError(f'An image array has to be uint8 with values 0-255, not {array.dtype} ({shape}); convert it.')
     channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
     if channels not in (1, 3, 4) or not array.size:
-        raise ValueError(
-            f'An image array has to be (H, W), (H, W, 3) or (H, W, 4), not {shape}; put its axes in order.'
-        )
+        raise UserError(f'An image array has to be (H, W), (H, W, 3) or (H, W, 4), not {shape}; put its axes in order.')
     _check_order(channel_order, needed=channels > 1)
 
 
@@ -51,23 +51,23 @@ def check_tensor(batch: Tensor, channel_order: str | None) -> None:
         channel_order: 'rgb' or 'bgr'.
 
     Raises:
-        ValueError: If it is something else.
+        UserError: If it is something else.
     """
     shape = 'x'.join(map(str, batch.shape))
     if batch.ndim != 4 or batch.shape[1] != 3 or not batch.numel():
-        raise ValueError(
+        raise UserError(
             f'A tensor has to be a batch of images (B, 3, H, W), not {shape}; put its axes in order, and one image in '
             'tensor[None].'
         )
     if batch.is_floating_point():
         low, high = (float(value) for value in batch.aminmax())
         if not 0 <= low <= high <= 1:
-            raise ValueError(
+            raise UserError(
                 f'A floating-point tensor has values in 0..1, not {low:g}..{high:g}; divide it by 255 or undo its '
                 'normalisation.'
             )
     elif batch.dtype != torch.uint8:
-        raise ValueError(
+        raise UserError(
             f'A tensor has to be uint8 with values 0-255 or floating point with 0..1, not {batch.dtype}; convert it.'
         )
     _check_order(channel_order, needed=True)
@@ -84,31 +84,31 @@ def check_pillow(image: Image.Image) -> None:
     """Reject images of PIL whose values have no known range: 32-bit integers, 16 bits and floating point.
 
     Raises:
-        ValueError: If it is one.
+        UserError: If it is one.
     """
     if image.mode[0] in 'IF':
-        raise ValueError(f'A PIL image of mode {image.mode} has no known range of values; convert it to "L" or "RGB".')
+        raise UserError(f'A PIL image of mode {image.mode} has no known range of values; convert it to "L" or "RGB".')
 
 
 def pillow_to_bgr(image: Image.Image) -> np.ndarray:
     """Return an image of PIL as (H, W, 3) uint8 BGR, turned as its EXIF orientation says; alpha is dropped.
 
     Raises:
-        ValueError: If its file cannot be read.
+        UserError: If its file cannot be read.
     """
     try:
         upright = ImageOps.exif_transpose(image).convert('RGB')
     except Exception as error:  # Files are read late, and plugins raise whatever broken ones make them raise.
         name = getattr(image, 'filename', '') or 'in memory'
-        raise ValueError(f'PIL image {name} cannot be read ({error}); open it anew.') from error
+        raise UserError(f'PIL image {name} cannot be read ({error}); open it anew.') from error
     return array_to_bgr(np.asarray(upright), 'rgb')
 
 
 def _check_order(channel_order: str | None, needed: bool) -> None:
     if channel_order not in (*ORDERS, None):
-        raise ValueError(f'There is no channel_order {channel_order!r}; give "rgb" or "bgr".')
+        raise UserError(f'There is no channel_order {channel_order!r}; give "rgb" or "bgr".')
     if needed and channel_order is None:
-        raise ValueError(
+        raise UserError(
             'Arrays and tensors do not say in which order their channels are; give channel_order="rgb" (PIL, '
             'matplotlib, torchvision) or channel_order="bgr" (OpenCV, OpenMMLab).'
         )

@@ -10,6 +10,7 @@ from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
 from ..datasets.images import image_fault
+from ..errors import UserError
 from .sources import Source
 
 __all__ = ['PhotoLoader', 'PreparedPhoto']
@@ -39,20 +40,20 @@ class PhotoLoader:
         divisor: Sides of the network's input are multiples of it.
 
     Raises:
-        ValueError: If the pipeline does not begin with the loader of images.
+        UserError: If the pipeline does not begin with the loader of images.
     """
 
     def __init__(self, cfg: Config, divisor: int) -> None:
         first, *others = cfg.test_dataloader.dataset.pipeline
         if not str(first['type']).endswith('LoadImageFromFile'):
-            raise ValueError(f'The test pipeline has to begin with LoadImageFromFile, not {first["type"]}; reorder it.')
+            raise UserError(f'The test pipeline has to begin with LoadImageFromFile, not {first["type"]}; reorder it.')
         self._read, self._prepare, self.divisor = TRANSFORMS.build(first), Compose(others), divisor
 
     def __call__(self, source: Source) -> PreparedPhoto:
         """Load one image and prepare it for the network.
 
         Raises:
-            ValueError: If it cannot be read.
+            UserError: If it cannot be read.
         """
         results = self._load(source)
         packed = self._prepare({**results, 'img_id': source.name})
@@ -72,4 +73,4 @@ class PhotoLoader:
             fault = image_fault(str(source.path))
             if fault is None:
                 raise
-            raise ValueError(fault) from error
+            raise UserError(fault) from error

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ..errors import MissingFileError, UserError
 from ..files import shorten
 from .pixels import array_to_bgr, check_array, check_pillow, check_tensor, pillow_to_bgr, tensor_to_bgr
 from .urls import check_photo_url, fetch_photo, is_url
@@ -88,17 +89,17 @@ def collect_sources(
 
     Raises:
         FileNotFoundError: If a path does not exist or a pattern matches nothing.
-        ValueError: If there is no input at all, or one is of no use.
+        UserError: If there is no input at all, or one is of no use.
     """
     if isinstance(inputs, str | os.PathLike | int | np.ndarray | Tensor | Image.Image):
         inputs = [inputs]
     if not isinstance(inputs, Iterable):
-        raise ValueError(f'{inputs!r} is no input; give photos, folders, videos, arrays, tensors or PIL images.')
+        raise UserError(f'{inputs!r} is no input; give photos, folders, videos, arrays, tensors or PIL images.')
     found: list[_Found] = []
     for item in inputs:
         found += _expand(item, channel_order, allow_urls, len(found))
     if not found:
-        raise ValueError('No input was given; give photos, folders, videos, arrays, tensors or PIL images.')
+        raise UserError('No input was given; give photos, folders, videos, arrays, tensors or PIL images.')
     below = _below_common_folder([one.path for one in found if one.path is not None])
     file_names = [one.file_name if one.path is None else below[one.path] for one in found]
     return [
@@ -140,14 +141,14 @@ def _expand(item: Input, channel_order: str | None, allow_urls: bool, number: in
         return [_Found(file_name=f'image_{number:04d}', read=partial(pillow_to_bgr, item))]
     if isinstance(item, int) and not isinstance(item, bool):
         if item < 0:
-            raise ValueError(f'There is no camera {item}; the first one is 0.')
+            raise UserError(f'There is no camera {item}; the first one is 0.')
         return [_Found(file_name=f'camera_{item}', camera=item)]
     if isinstance(item, str) and is_url(item):
         check_photo_url(item, allow_urls)
         return [_Found(file_name=_url_name(item, number), read=partial(fetch_photo, item))]
     if isinstance(item, str | os.PathLike):
         return [_Found(path) for path in _files(Path(item).expanduser())]
-    raise ValueError(f'{type(item).__name__} is no input; give paths, uint8 arrays, tensors or PIL images.')
+    raise UserError(f'{type(item).__name__} is no input; give paths, uint8 arrays, tensors or PIL images.')
 
 
 def _files(path: Path) -> list[Path]:
@@ -157,14 +158,14 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
         if not files:
-            raise ValueError(f'Folder {path} has no photos ({", ".join(IMAGE_SUFFIXES)}); give another one.')
+            raise UserError(f'Folder {path} has no photos ({", ".join(IMAGE_SUFFIXES)}); give another one.')
         return files
     if not glob.has_magic(str(path)):
-        raise FileNotFoundError(f'{path} does not exist; give a photo, a video or a folder of photos.')
+        raise MissingFileError(f'{path} does not exist; give a photo, a video or a folder of photos.')
     matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207 (`**` of an absolute path)
     files = [file for file in matches if file.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and file.is_file()]
     if not files:
-        raise FileNotFoundError(f'No photo or video matches {path}; correct the pattern.')
+        raise MissingFileError(f'No photo or video matches {path}; correct the pattern.')
     return files
 
 

@@ -11,6 +11,7 @@ from typing import IO
 
 import numpy as np
 
+from ..errors import UserError
 from ..version import __version__
 from .untrusted_images import PhotoError, decode_photo
 
@@ -32,9 +33,9 @@ def check_photo_url(url: str, allowed: bool = True) -> None:
     """Raise a ValueError unless ``url`` is an http(s) address and addresses are allowed."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme.lower() not in SCHEMES or not parts.hostname:
-        raise ValueError(f'{url} is rejected, only http and https addresses are read; save the photo as a file.')
+        raise UserError(f'{url} is rejected, only http and https addresses are read; save the photo as a file.')
     if not allowed:
-        raise ValueError(f'{url} is a web address; allow_urls=True (--allow-urls) has it fetched.')
+        raise UserError(f'{url} is a web address; allow_urls=True (--allow-urls) has it fetched.')
 
 
 def fetch_photo(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> np.ndarray:
@@ -46,7 +47,7 @@ def fetch_photo(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) 
         seconds: Until all of it has to be here.
 
     Raises:
-        ValueError: If it cannot be had in time, is too large or no photo.
+        UserError: If it cannot be had in time, is too large or no photo.
     """
     arrived: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
 
@@ -64,11 +65,11 @@ def fetch_photo(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) 
     except queue.Empty:
         content = TimeoutError()
     if isinstance(getattr(content, 'reason', content), TimeoutError):  # The socket's clock may be the quicker one.
-        raise ValueError(f'{url} has not arrived within {seconds:g} seconds; save the photo as a file.')
+        raise UserError(f'{url} has not arrived within {seconds:g} seconds; save the photo as a file.')
     if isinstance(content, ValueError):
         raise content
     if isinstance(content, Exception):
-        raise ValueError(f'{url} cannot be fetched ({_reason(content)}); correct the address.') from content
+        raise UserError(f'{url} cannot be fetched ({_reason(content)}); correct the address.') from content
     return _decode(content, url)
 
 
@@ -80,7 +81,7 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         check_photo_url(newurl)
         if req.type == 'https' and urllib.parse.urlsplit(newurl).scheme.lower() != 'https':
-            raise ValueError(f'{req.full_url} is rejected: it leads from https to {newurl}; give the address itself.')
+            raise UserError(f'{req.full_url} is rejected: it leads from https to {newurl}; give the address itself.')
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
@@ -101,9 +102,9 @@ def _get(url: str, max_bytes: int, seconds: float) -> bytes:
         content = response.read(max_bytes + 1)
         missing = response.length  # None if the server did not say how much there is
     if len(content) > max_bytes:
-        raise ValueError(f'{url} has more than {max_bytes / 1e6:g} MB; save the photo as a file.')
+        raise UserError(f'{url} has more than {max_bytes / 1e6:g} MB; save the photo as a file.')
     if missing:
-        raise ValueError(f'{url} broke off {missing} bytes before its end; try again.')
+        raise UserError(f'{url} broke off {missing} bytes before its end; try again.')
     return content
 
 
@@ -123,4 +124,4 @@ def _decode(content: bytes, url: str) -> np.ndarray:
             'large': f'has more than {MAX_PIXELS // 1_000_000} megapixels; save a smaller one as a file',
             'damaged': 'is damaged or of a kind that OpenCV does not read; save the photo as a JPEG',
         }[error.fault]
-        raise ValueError(f'{url} {reason}.') from None
+        raise UserError(f'{url} {reason}.') from None

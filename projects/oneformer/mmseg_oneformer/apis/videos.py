@@ -9,6 +9,7 @@ from typing import NoReturn
 import cv2
 import numpy as np
 
+from ..errors import UserError
 from .sources import Frame, Source, Video
 
 __all__ = ['count_images', 'each_image']
@@ -86,4 +87,4 @@ def _as_it_is(image: np.ndarray) -> np.ndarray:
 
 
 def _fail(reason: str) -> NoReturn:
-    raise ValueError(reason)
+    raise UserError(reason)

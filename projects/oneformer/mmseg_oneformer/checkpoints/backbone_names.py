@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ..errors import UserError
 from .conversion.keys import KeyMap, Names, compile_name, keys_like, under
 
 PREFIX = 'backbone.'
@@ -120,10 +121,10 @@ def register_backbone(names: BackboneNames) -> None:
     """Make a family known.
 
     Raises:
-        ValueError: There is an entry of this family, or a name in it has an unknown field.
+        UserError: There is an entry of this family, or a name in it has an unknown field.
     """
     if names.family in _ENTRIES:
-        raise ValueError(f'There is an entry for the backbones {names.family} already; give yours another family.')
+        raise UserError(f'There is an entry for the backbones {names.family} already; give yours another family.')
     # Compiled here, so that a mistake in a name is found where it was made.
     _ = compile_name(names.block), names.tables, KeyMap(under('', '', names.hub.names))
     _ENTRIES[names.family] = names

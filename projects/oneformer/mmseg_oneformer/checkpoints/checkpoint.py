@@ -22,6 +22,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .. import compat
+from ..errors import UserError
 from ..safe.load import drop_active_configs
 from .conversion.convert import BUFFERS, FORMS, Conversion, form_of, to_ours
 from .files import read_file, unwrap, write_safetensors
@@ -47,7 +48,7 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = 'cpu') -> 
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is broken, or holds something else than tensors and plain values.
+        UserError: The file is broken, or holds something else than tensors and plain values.
     """
     return _under_our_names(read_file(path, map_location), path)
 
@@ -63,12 +64,12 @@ def convert(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> Conv
     """Bring the state dict of ``read_file`` to our names, with a warning for each thing that is odd about it.
 
     Raises:
-        ValueError: It is no OneFormer, or not a whole one.
+        UserError: It is no OneFormer, or not a whole one.
     """
     state = checkpoint['state_dict']
     form = form_of(state)
     if form is None:
-        raise ValueError(
+        raise UserError(
             f'{path} is no OneFormer: none of its {len(state)} tensors (such as {next(iter(state))}) has a name of '
             f'{", ".join(FORMS.values())}; give the weights of a whole model.'
         )
@@ -77,7 +78,7 @@ def convert(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> Conv
     try:
         conversion = to_ours(state, form)
     except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
+        raise UserError(f'{path}: {error}') from error
     for warning in conversion.warnings:
         print_log(f'{path}: {warning}', 'current', level=logging.WARNING)
     return conversion
@@ -104,19 +105,19 @@ def save_safetensors(
         half: Store floating-point tensors as float16. They are cast back to the model's type on loading.
 
     Raises:
-        ValueError: ``meta`` is not JSON, or ``half`` would overflow.
+        UserError: ``meta`` is not JSON, or ``half`` would overflow.
     """
     try:
         text = json.dumps(meta)
     except TypeError as error:
-        raise ValueError(f'The description of the weights has to be JSON: {error}.') from error
+        raise UserError(f'The description of the weights has to be JSON: {error}.') from error
     tensors = {}
     for key, tensor in state_dict.items():
         stored = tensor.detach().cpu()
         if half and stored.is_floating_point():
             stored = stored.half()
             if not torch.equal(stored.isfinite(), tensor.detach().cpu().isfinite()):
-                raise ValueError(f'{key} overflows float16; write these weights with half=False.')
+                raise UserError(f'{key} overflows float16; write these weights with half=False.')
         tensors[key] = stored
     write_safetensors(path, tensors, {'meta': text})
 
@@ -133,7 +134,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, An
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is unreadable, or belongs to another model.
+        UserError: The file is unreadable, or belongs to another model.
     """
     checkpoint = read_checkpoint(path)
     state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', {}).items()}
@@ -157,13 +158,13 @@ def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str 
     missing = [key for key in own if key not in state]
     left_over = [key for key in state if key not in own]
     if missing and all(key.startswith(TRAINING_ONLY) for key in missing) and not left_over:
-        raise ValueError(
+        raise UserError(
             f'{path} holds weights for inference, without the text branch; build the model from for_inference(config).'
         )
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
     misfit = describe_misfit(own, state, path)
     if misfit is not None:
-        raise ValueError(misfit)
+        raise UserError(misfit)
     complaints = [
         f'{len(keys)} tensors {what} (such as {keys[0]})'
         for keys, what in ((missing, 'are missing'), (left_over, 'are left over'))
@@ -173,7 +174,7 @@ def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str 
         f'{key} is {tuple(state[key].shape)} in the file and {tuple(own[key].shape)} in the model' for key in shapes[:1]
     ]
     if complaints:
-        raise ValueError(
+        raise UserError(
             f'{path} is no checkpoint of this model: {", ".join(complaints)}; give config and weights of one '
             'model (the config of a run with --cfg-options is the one in its work dir).'
         )

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..errors import MissingFileError, UserError, WriteError
 from ..files import atomic_path
 from ..safe.load import drop_active_configs, safe_load
 from .conversion.convert import AVERAGING, form_of
@@ -42,7 +43,7 @@ def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[s
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is broken, or holds something else than tensors and plain values.
+        UserError: The file is broken, or holds something else than tensors and plain values.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -60,7 +61,7 @@ def unwrap(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
         source: File or address, for messages.
 
     Raises:
-        ValueError: There is no state dict in it.
+        UserError: There is no state dict in it.
     """
     checkpoint = _bare(content, source)
     return {**checkpoint, 'state_dict': without_prefix(checkpoint['state_dict'])}
@@ -69,7 +70,7 @@ def unwrap(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
 def _bare(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
     """Do what ``unwrap`` does, but leave the names of the tensors as they are."""
     if not isinstance(content, Mapping):
-        raise ValueError(f'{source} holds a {type(content).__name__} and no state dict; give a checkpoint.')
+        raise UserError(f'{source} holds a {type(content).__name__} and no state dict; give a checkpoint.')
     found = next((name for name in WRAPPERS if _is_state(content.get(name))), None)
     if found == 'state_dict':
         meta = content.get('meta')
@@ -77,7 +78,7 @@ def _bare(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
     if found is not None or _is_state(content):
         return {'state_dict': content if found is None else content[found], 'meta': {}}
     held = ', '.join(map(str, list(content)[:5])) or 'nothing'
-    raise ValueError(f'{source} holds no state dict, only {held}; give a checkpoint.')
+    raise UserError(f'{source} holds no state dict, only {held}; give a checkpoint.')
 
 
 def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -110,7 +111,7 @@ def write_safetensors(
         try:
             save_file(separate(state), temporary, {'format': 'pt', **(metadata or {})})
         except SafetensorError as error:
-            raise OSError(f'{path} cannot be written ({error}); make room or choose another place.') from error
+            raise WriteError(f'{path} cannot be written ({error}); make room or choose another place.') from error
         temporary.chmod(mode)  # safetensors makes a file that only its owner can read.
 
 
@@ -139,7 +140,7 @@ def _is_state(value: Any) -> bool:
 def _read_content(path: Path, map_location: Any) -> Any:
     """Return what is in one file of weights, wrappers and all."""
     if not path.is_file():
-        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+        raise MissingFileError(f'There is no checkpoint at {path}; check the path.')
     if path.suffix == '.safetensors':
         return _read_safetensors(path, map_location)
     return safe_load(path, map_location)
@@ -152,7 +153,7 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
             meta = json.loads((file.metadata() or {}).get('meta', '{}'))
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
+        raise UserError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
     if isinstance(map_location, str | torch.device):
         state = {key: tensor.to(map_location) for key, tensor in state.items()}
     checkpoint = {'state_dict': state, 'meta': meta}
@@ -163,17 +164,17 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
 def _read_shards(path: Path, map_location: Any) -> dict[str, Tensor]:
     """Read the files that an index of transformers names; all of them lie beside it."""
     if not path.is_file():
-        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+        raise MissingFileError(f'There is no checkpoint at {path}; check the path.')
     try:
         names = set(json.loads(path.read_text())['weight_map'].values())
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f'{path} is no index of weights; get it again.') from error
+        raise UserError(f'{path} is no index of weights; get it again.') from error
     if not names:
-        raise ValueError(f'{path} names no files; get it again.')
+        raise UserError(f'{path} names no files; get it again.')
     for name in names:
         # Only weights: an index that names itself, or its folder, would be read for ever.
         if not isinstance(name, str) or Path(name).name != name or Path(name).suffix not in SHARDS:
-            raise ValueError(f'{path} names {name!r}, which is no file of weights beside it; get it again.')
+            raise UserError(f'{path} names {name!r}, which is no file of weights beside it; get it again.')
     state: dict[str, Tensor] = {}
     for name in sorted(names):
         # Prefixes are those of all files together: one alone may lack the names that tell.
@@ -185,4 +186,4 @@ def _weights_in(folder: Path) -> Path:
     for name in HUB_FILES:
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(f'{folder} has no weights; it should hold one of {", ".join(HUB_FILES)}.')
+    raise MissingFileError(f'{folder} has no weights; it should hold one of {", ".join(HUB_FILES)}.')

@@ -24,7 +24,7 @@ def write_model_file(path: str | os.PathLike[str], cfg: Config, model: nn.Module
         dataset_meta: ``classes``, ``thing_ids``, ``palette``.
 
     Raises:
-        ValueError: If the config holds more than plain literals.
+        UserError: If the config holds more than plain literals.
     """
     pipeline = cfg.test_dataloader.dataset.pipeline
     parts = {

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
+from ..errors import UserError
 from ..tasks import TASKS
 from .images import image_fault
 from .metainfo import check_class_names
@@ -53,7 +54,7 @@ class SegmentationDataset(BaseDataset):
         """Read the annotations, once.
 
         Raises:
-            ValueError: ``SampleTask`` may draw a task that the annotations do not support, or they are faulty.
+            UserError: ``SampleTask`` may draw a task that the annotations do not support, or they are faulty.
         """
         if not self._fully_initialized:
             for step in self.pipeline.transforms:
@@ -77,7 +78,7 @@ class SegmentationDataset(BaseDataset):
             aliases: Names in the other list of classes that are called otherwise here; None: becomes void.
 
         Raises:
-            ValueError: A class of this data set is not in the list, or is a thing in one and stuff in the other.
+            UserError: A class of this data set is not in the list, or is a thing in one and stuff in the other.
         """
         own = self.metainfo
         # A semantic map does not tell things from stuff; every other annotation does.
@@ -92,7 +93,7 @@ class SegmentationDataset(BaseDataset):
             key: An index, whose augmentation draws from the process's generators, or what ``PassSampler`` yields.
 
         Raises:
-            ValueError: If the photo or its annotation is missing or broken, or they do not fit together.
+            UserError: If the photo or its annotation is missing or broken, or they do not fit together.
         """
         if not self._fully_initialized:
             self.full_init()
@@ -114,8 +115,8 @@ class SegmentationDataset(BaseDataset):
             sample = self.pipeline(info)
         except Exception as error:
             if fault := image_fault(path):
-                raise ValueError(fault) from error
+                raise UserError(fault) from error
             raise
         if sample is None:
-            raise ValueError(image_fault(path) or f'A transform of the pipeline returned nothing for {path}.')
+            raise UserError(image_fault(path) or f'A transform of the pipeline returned nothing for {path}.')
         return sample

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import MissingFileError, UserError
 from ..files import read_json
 from ..visualization.colors import class_colors
 from .faults import category_faults
@@ -20,14 +21,14 @@ def read_coco_json(path: str | Path, kind: str) -> dict:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such JSON.
+        UserError: If it is no such JSON.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'Annotation file {path} does not exist; put it there or set data_root and ann_file.')
+        raise MissingFileError(f'Annotation file {path} does not exist; put it there or set data_root and ann_file.')
     content = read_json(path)
     if not isinstance(content, dict) or not {'images', 'categories'} <= content.keys():
-        raise ValueError(f'{path} is no COCO {kind} JSON: it needs "images", "annotations" and "categories".')
+        raise UserError(f'{path} is no COCO {kind} JSON: it needs "images", "annotations" and "categories".')
     return content
 
 
@@ -40,20 +41,20 @@ def checked_metainfo(metainfo: Mapping[str, Any], categories: Sequence[Mapping[s
         source: The JSON, for the error.
 
     Raises:
-        ValueError: A category is incomplete or its id appears twice, or they are not what the config states.
+        UserError: A category is incomplete or its id appears twice, or they are not what the config states.
     """
     for category in categories:
         if not {'id', 'name', 'isthing'} <= category.keys():
-            raise ValueError(f'{source}: category {dict(category)} needs "id", "name" and "isthing".')
+            raise UserError(f'{source}: category {dict(category)} needs "id", "name" and "isthing".')
     if len({category['id'] for category in categories}) != len(categories):
-        raise ValueError(f'{source} gives one category id twice; ids must be unique.')
+        raise UserError(f'{source} gives one category id twice; ids must be unique.')
     names = tuple(category['name'] for category in categories)
     things = tuple(label for label, category in enumerate(categories) if category['isthing'])
     meta = dict(metainfo)
     if 'classes' not in meta:
         meta.update(classes=names, thing_ids=things)
     if 'thing_ids' not in meta:
-        raise ValueError('metainfo has classes but no thing_ids; add the class indices of the things as a tuple.')
+        raise UserError('metainfo has classes but no thing_ids; add the class indices of the things as a tuple.')
     meta['classes'] = tuple(meta['classes'])
     meta['thing_ids'] = tuple(sorted(int(label) for label in meta['thing_ids']))
     colors = [category.get('color') for category in categories]
@@ -62,7 +63,7 @@ def checked_metainfo(metainfo: Mapping[str, Any], categories: Sequence[Mapping[s
     meta['palette'] = [tuple(color) for color in palette]
 
     for _, sentence in category_faults(categories, meta['classes'], meta['thing_ids']):
-        raise ValueError(
+        raise UserError(
             f'{source}: {sentence}; state classes and thing_ids as in the JSON (sorted by category id), '
             'or leave metainfo out.'
         )

@@ -5,6 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..errors import UserError
+
 __all__ = ['image_fault', 'read_photo']
 
 
@@ -12,11 +14,11 @@ def read_photo(path: str | Path) -> np.ndarray:
     """Return a photo (H, W, 3) uint8 BGR as it is shown, that is behind its EXIF orientation.
 
     Raises:
-        ValueError: It does not exist or cannot be decoded.
+        UserError: It does not exist or cannot be decoded.
     """
     photo = cv2.imread(str(path), cv2.IMREAD_COLOR) if Path(path).is_file() else None
     if photo is None:
-        raise ValueError(image_fault(path) or f'Image {path} cannot be read; copy it anew.')
+        raise UserError(image_fault(path) or f'Image {path} cannot be read; copy it anew.')
     return photo
 
 

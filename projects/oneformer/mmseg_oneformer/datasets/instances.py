@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
+from ..errors import UserError
 from .base import SegmentationDataset
 from .coco_json import checked_metainfo, read_coco_json
 
@@ -61,7 +62,7 @@ class InstanceDataset(SegmentationDataset):
 
         Raises:
             FileNotFoundError: If the JSON does not exist.
-            ValueError: If it is no instance JSON, its categories are not the config's, or an object has no outline or
+            UserError: If it is no instance JSON, its categories are not the config's, or an object has no outline or
                 an unknown category or image.
         """
         content = read_coco_json(self.ann_file, 'instance')
@@ -74,15 +75,15 @@ class InstanceDataset(SegmentationDataset):
             outlines_of_image = outlines.get(annotation['image_id'])
             entry = self._outline(annotation, label_of)
             if outlines_of_image is None:
-                raise ValueError(
+                raise UserError(
                     f'{self.ann_file}: annotation {annotation["id"]} is of image {annotation["image_id"]}, '
                     'which "images" does not list; add it there or take the annotation out.'
                 )
             outlines_of_image.append(entry)
         if not outlines:
-            raise ValueError(f'{self.ann_file} lists no images.')
+            raise UserError(f'{self.ann_file} lists no images.')
         if not self.test_mode and not any(outlines.values()):
-            raise ValueError(f'{self.ann_file} has no annotations: training needs the instance JSON.')
+            raise UserError(f'{self.ann_file} has no annotations: training needs the instance JSON.')
         return [
             {
                 'img_id': image['id'],
@@ -97,17 +98,17 @@ class InstanceDataset(SegmentationDataset):
         """What is kept of an object.
 
         Raises:
-            ValueError: It has no outline, or an unknown category.
+            UserError: It has no outline, or an unknown category.
         """
         if 'segments_info' in annotation:
-            raise ValueError(f'{self.ann_file} is a panoptic JSON: use PanopticDataset, which trains all three tasks.')
+            raise UserError(f'{self.ann_file} is a panoptic JSON: use PanopticDataset, which trains all three tasks.')
         where = f'{self.ann_file}: annotation {annotation["id"]}'
         if annotation['category_id'] not in label_of:
-            raise ValueError(
+            raise UserError(
                 f'{where} has category {annotation["category_id"]}, which "categories" does not list; add it there.'
             )
         if not annotation.get('segmentation'):
-            raise ValueError(f'{where} has a box but no segmentation; draw its outline or take it out.')
+            raise UserError(f'{where} has a box but no segmentation; draw its outline or take it out.')
         return {
             'id': annotation['id'],
             'label': label_of[annotation['category_id']],
@@ -121,5 +122,5 @@ class InstanceDataset(SegmentationDataset):
             return self.data_list
         kept = [info for info in self.data_list if any(not entry['iscrowd'] for entry in info['outlines'])]
         if not kept:
-            raise ValueError(f'{self.ann_file}: filter_empty leaves no image; set filter_empty=False.')
+            raise UserError(f'{self.ann_file}: filter_empty leaves no image; set filter_empty=False.')
         return kept

@@ -6,6 +6,8 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
+from ..errors import UserError
+
 
 def metainfo_of(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """Return the meta information of a data set ('classes', 'thing_ids', 'palette'), as far as its config states it.
@@ -28,6 +30,6 @@ def check_class_names(names: Iterable[str], source: str) -> None:
     for name in names:
         # Control characters (line breaks, a terminal's escapes), halves of characters, separators of lines.
         if any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name):
-            raise ValueError(
+            raise UserError(
                 f'{source}: the class name {ascii(name)[:80]} has a line break or a control character; correct it.'
             )

@@ -21,6 +21,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
+from ..errors import UserError
 from ..visualization.colors import class_colors
 from .base import SegmentationDataset
 
@@ -42,7 +43,7 @@ class MixedDataset(Dataset):
         lazy_init: Read no annotations yet.
 
     Raises:
-        ValueError: A source is no such data set, is not for training or does not support its tasks, its classes
+        UserError: A source is no such data set, is not for training or does not support its tasks, its classes
             do not fit, or a weight leaves it no sample.
     """
 
@@ -57,7 +58,7 @@ class MixedDataset(Dataset):
         lazy_init: bool = False,
     ) -> None:
         if not {'classes', 'thing_ids'} <= metainfo.keys():
-            raise ValueError('metainfo of MixedDataset needs classes and thing_ids, those of the model.')
+            raise UserError('metainfo of MixedDataset needs classes and thing_ids, those of the model.')
         classes = tuple(metainfo['classes'])
         self.metainfo: dict[str, Any] = {
             'classes': classes,
@@ -65,9 +66,9 @@ class MixedDataset(Dataset):
             'palette': [tuple(color) for color in metainfo.get('palette') or class_colors(len(classes))],
         }
         if not sources:
-            raise ValueError('MixedDataset has no sources; name at least one.')
+            raise UserError('MixedDataset has no sources; name at least one.')
         if weights is not None and len(weights) != len(sources):
-            raise ValueError(f'MixedDataset has {len(sources)} sources and {len(weights)} weights; give one to each.')
+            raise UserError(f'MixedDataset has {len(sources)} sources and {len(weights)} weights; give one to each.')
         self.aliases = dict(aliases or {})
         self.weights = weights
         shared = {'pipeline': list(pipeline)}
@@ -76,12 +77,12 @@ class MixedDataset(Dataset):
         ]
         for source in self.sources:
             if not isinstance(source, SegmentationDataset):
-                raise ValueError(
+                raise UserError(
                     f'{type(source).__name__} cannot be a source of MixedDataset; use PanopticDataset, '
                     'SemanticDataset or InstanceDataset.'
                 )
             if source.test_mode:
-                raise ValueError(
+                raise UserError(
                     f'MixedDataset is for training, but {source.name} has test_mode=True; evaluate on '
                     'one source at a time.'
                 )
@@ -101,7 +102,7 @@ class MixedDataset(Dataset):
         counts = sizes if self.weights is None else shares(sum(sizes), self.weights)
         for source, size, count in zip(self.sources, sizes, counts):
             if not count:
-                raise ValueError(
+                raise UserError(
                     f'The weights {tuple(self.weights or ())} leave {source.name} no sample in a pass of {sum(sizes)}; '
                     'give it more, or leave it out.'
                 )
@@ -158,10 +159,10 @@ def shares(total: int, weights: Sequence[float]) -> list[int]:
     """Whole numbers in proportion to ``weights`` that sum to ``total``; what rounding leaves goes to the largest rests.
 
     Raises:
-        ValueError: A weight is not positive.
+        UserError: A weight is not positive.
     """
     if min(weights) <= 0:
-        raise ValueError(f'weights of MixedDataset must be positive, got {tuple(weights)}; leave such a source out.')
+        raise UserError(f'weights of MixedDataset must be positive, got {tuple(weights)}; leave such a source out.')
     exact = total * np.asarray(weights, dtype=float) / sum(weights)
     counts = np.floor(exact).astype(int)
     largest = np.argsort(counts - exact, kind='stable')[: total - counts.sum()]

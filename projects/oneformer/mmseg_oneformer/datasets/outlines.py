@@ -5,6 +5,8 @@ from typing import Any
 
 from pycocotools import mask as mask_api
 
+from ..errors import UserError
+
 __all__ = ['outline_code', 'polygon_code']
 
 
@@ -12,11 +14,11 @@ def polygon_code(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> 
     """Run-length code of the union of polygons (x, y, x, y, ...; pixels), drawn as COCO draws them.
 
     Raises:
-        ValueError: A polygon has fewer than three points or half a point.
+        UserError: A polygon has fewer than three points or half a point.
     """
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(f'an outline has {len(polygon)} numbers; it needs x and y of three points or more')
+            raise UserError(f'an outline has {len(polygon)} numbers; it needs x and y of three points or more')
     codes = mask_api.frPyObjects([[float(value) for value in polygon] for polygon in polygons], *size)
     return mask_api.merge(codes)
 
@@ -30,17 +32,17 @@ def outline_code(outline: Any, size: tuple[int, int], where: str) -> dict[str, A
         where: File and annotation, for the error.
 
     Raises:
-        ValueError: There is none, or it is none of these, or of another size.
+        UserError: There is none, or it is none of these, or of another size.
     """
     if not outline:
-        raise ValueError(f'{where} has a box but no segmentation; draw its outline or take it out.')
+        raise UserError(f'{where} has a box but no segmentation; draw its outline or take it out.')
     if isinstance(outline, list):
         if not all(isinstance(part, list) for part in outline):
-            raise ValueError(f'{where} has one flat list of numbers; its segmentation has to be a list of outlines.')
+            raise UserError(f'{where} has one flat list of numbers; its segmentation has to be a list of outlines.')
         try:
             return polygon_code(outline, size)
         except ValueError as error:
-            raise ValueError(f'{where}: {error}.') from error
+            raise UserError(f'{where}: {error}.') from error
     if tuple(outline['size']) != size:
-        raise ValueError(f'{where} is a mask of {outline["size"]}, its image is {list(size)} (height, width).')
+        raise UserError(f'{where} is a mask of {outline["size"]}, its image is {list(size)} (height, width).')
     return mask_api.frPyObjects(outline, *size) if isinstance(outline['counts'], list) else outline

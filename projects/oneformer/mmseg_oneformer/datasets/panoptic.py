@@ -11,6 +11,7 @@ from typing import Any
 from mmengine import fileio
 from mmengine.registry import DATASETS
 
+from ..errors import MissingFileError, UserError
 from .base import SegmentationDataset
 from .coco_json import checked_metainfo, read_coco_json
 from .faults import segment_faults
@@ -68,7 +69,7 @@ class PanopticDataset(SegmentationDataset):
 
         Raises:
             FileNotFoundError: If the JSON does not exist.
-            ValueError: If it is no panoptic JSON, its categories are not the config's, an image has no annotation or
+            UserError: If it is no panoptic JSON, its categories are not the config's, an image has no annotation or
                 two, or a segment has an unknown category, the id 0 or another segment's id.
         """
         content = self.read_json()
@@ -80,10 +81,10 @@ class PanopticDataset(SegmentationDataset):
         annotations: dict[Any, dict] = {}
         for annotation in content.get('annotations') or []:
             if annotation['image_id'] in annotations:
-                raise ValueError(f'{self.ann_file}: image {annotation["image_id"]} has two annotations; keep one.')
+                raise UserError(f'{self.ann_file}: image {annotation["image_id"]} has two annotations; keep one.')
             annotations[annotation['image_id']] = annotation
         if not self.test_mode and not annotations:
-            raise ValueError(
+            raise UserError(
                 f'{self.ann_file} has no annotations: training needs the panoptic JSON, not the image list.'
             )
 
@@ -93,7 +94,7 @@ class PanopticDataset(SegmentationDataset):
             if annotations:
                 annotation = annotations.get(image['id'])
                 if annotation is None:
-                    raise ValueError(
+                    raise UserError(
                         f'{self.ann_file}: image {image["id"]} ({image["file_name"]}) has no annotation; '
                         'annotate it or take it out of "images".'
                     )
@@ -102,7 +103,7 @@ class PanopticDataset(SegmentationDataset):
                 info.update(self.truth_paths(image))
             infos.append(info)
         if not infos:
-            raise ValueError(f'{self.ann_file} lists no images.')
+            raise UserError(f'{self.ann_file} lists no images.')
         self._check_truth(infos[0])
         return infos
 
@@ -125,7 +126,7 @@ class PanopticDataset(SegmentationDataset):
         for key, prefix in (('sem_map_path', 'sem'), ('instance_ids_path', 'instance')):
             path = info.get(key)
             if path is not None and not fileio.exists(path):
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f'{path} does not exist; prepare the data set (docs/datasets.md), or measure on the panoptic '
                     f'annotation: {prefix}=None in data_prefix of the test data (see docs/evaluation.md).'
                 )
@@ -140,7 +141,7 @@ class PanopticDataset(SegmentationDataset):
             if any(segment['isthing'] and not segment['iscrowd'] for segment in info['segments_info'])
         ]
         if not kept:
-            raise ValueError(f'{self.ann_file}: filter_empty leaves no image; set filter_empty=False.')
+            raise UserError(f'{self.ann_file}: filter_empty leaves no image; set filter_empty=False.')
         return kept
 
     def read_json(self) -> dict:
@@ -148,11 +149,11 @@ class PanopticDataset(SegmentationDataset):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no panoptic JSON.
+            UserError: If it is no panoptic JSON.
         """
         content = read_coco_json(self.ann_file, 'panoptic')
         if any('segments_info' not in annotation for annotation in (content.get('annotations') or [])[:1]):
-            raise ValueError(
+            raise UserError(
                 f'{self.ann_file} has annotations without "segments_info": give the panoptic JSON, not the instance '
                 'one, which InstanceDataset reads.'
             )
@@ -162,7 +163,7 @@ class PanopticDataset(SegmentationDataset):
         self, annotation: Mapping[str, Any], label_of: Mapping[int, int], things: set[int]
     ) -> list[dict]:
         for fault in segment_faults(annotation['segments_info'], label_of):
-            raise ValueError(
+            raise UserError(
                 f'{self.ann_file}: segment {fault.segment_id} of {annotation["file_name"]} {fault.what}; '
                 f'{fault.remedy}.'
             )

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
+
 __all__ = ['VOID', 'label_map', 'relabelled']
 
 VOID = -1
@@ -29,7 +31,7 @@ def label_map(
         source: Name of the source, for the error.
 
     Raises:
-        ValueError: A name is not in ``classes``, or a thing in one list is stuff in the other.
+        UserError: A name is not in ``classes``, or a thing in one list is stuff in the other.
     """
     labels = []
     for label, name in enumerate(own):
@@ -38,14 +40,14 @@ def label_map(
             labels.append(VOID)
             continue
         if target not in classes:
-            raise ValueError(
+            raise UserError(
                 f'{source} has class {target!r}, which is not in metainfo.classes of the mix; add it there, or name '
                 f'it in aliases: {name!r}: None makes it void, {name!r}: "other name" joins it with another class.'
             )
         labels.append(list(classes).index(target))
         if own_things is not None and (label in own_things) != (labels[-1] in thing_ids):
             kinds = ('a thing', 'stuff') if label in own_things else ('stuff', 'a thing')
-            raise ValueError(
+            raise UserError(
                 f'class {name!r} is {kinds[0]} in {source} and {kinds[1]} in the mix; correct metainfo.thing_ids, or '
                 f'leave the class out with aliases: {name!r}: None.'
             )

@@ -7,6 +7,8 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
+from ..errors import UserError
+
 __all__ = ['PassSampler']
 
 
@@ -31,7 +33,7 @@ class PassSampler(Sampler):
         self.seed = int(sync_random_seed() if seed is None else seed)
         self.size = len(dataset)
         if not self.size:
-            raise ValueError('The training data set is empty; check ann_file and filter_empty.')
+            raise UserError('The training data set is empty; check ann_file and filter_empty.')
         self.start = 0
         if hasattr(dataset, 'seed'):
             dataset.seed = self.seed

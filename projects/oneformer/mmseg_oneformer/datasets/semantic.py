@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
+from ..errors import MissingFileError, UserError
 from ..visualization.colors import class_colors
 from .base import SegmentationDataset
 from .transforms.annotation_loading import SemanticValues
@@ -66,7 +67,7 @@ class SemanticDataset(SegmentationDataset):
         """Complete metainfo: the classes are known before any file is read."""
         meta = super()._load_metainfo(metainfo)
         if 'classes' not in meta:
-            raise ValueError(
+            raise UserError(
                 f'{cls.__name__} needs metainfo=dict(classes=...): the names in the order of the values in the PNGs.'
             )
         meta['classes'] = tuple(meta['classes'])
@@ -79,17 +80,17 @@ class SemanticDataset(SegmentationDataset):
 
         Raises:
             FileNotFoundError: The list or a folder does not exist.
-            ValueError: There are no photos, or one has no PNG.
+            UserError: There are no photos, or one has no PNG.
         """
         photos, maps = Path(self.data_prefix['img']), Path(self.data_prefix['seg'])
         for key, folder in (('img', photos), ('seg', maps)):
             if not folder.is_dir():
-                raise FileNotFoundError(f'Folder {folder} does not exist; set data_root and data_prefix.{key}.')
+                raise MissingFileError(f'Folder {folder} does not exist; set data_root and data_prefix.{key}.')
         names = self._names(photos)
         there = {path.relative_to(maps).as_posix() for path in maps.rglob(f'*{self.seg_map_suffix}')}
         missing = [name for name in names if name + self.seg_map_suffix not in there]
         if missing:
-            raise ValueError(
+            raise UserError(
                 f'{len(missing)} of {len(names)} photos have no semantic map, such as '
                 f'{maps / (missing[0] + self.seg_map_suffix)}; add them, or list the annotated photos in ann_file.'
             )
@@ -109,13 +110,13 @@ class SemanticDataset(SegmentationDataset):
         if self.ann_file:
             path = Path(self.ann_file)
             if not path.is_file():
-                raise FileNotFoundError(f'List {path} does not exist; put it there or leave ann_file out.')
+                raise MissingFileError(f'List {path} does not exist; put it there or leave ann_file out.')
             names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
         else:
             found = (path.relative_to(photos).as_posix() for path in photos.rglob(f'*{self.img_suffix}'))
             names = sorted(name.removesuffix(self.img_suffix) for name in found)
         if not names:
-            raise ValueError(
+            raise UserError(
                 f'{self.ann_file or photos} has no photos that end in {self.img_suffix}; set img_suffix or ann_file.'
             )
         return names

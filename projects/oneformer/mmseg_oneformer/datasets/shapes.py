@@ -14,6 +14,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 from tqdm import tqdm
 
+from ..errors import UserError, WriteError
 from .drawing import STUFF, THINGS, draw_scene
 from .panoptic import PanopticDataset
 
@@ -78,11 +79,11 @@ def write_shapes(
         False if ``out`` was already there, complete and drawn with the same arguments.
 
     Raises:
-        ValueError: If an argument is out of range, or ``out`` holds something else.
+        UserError: If an argument is out of range, or ``out`` holds something else.
     """
     out = Path(out)
     if train < 1 or val < 1 or size < 32 or seed < 0:
-        raise ValueError(
+        raise UserError(
             f'make_shapes needs train, val >= 1, size >= 32 and seed >= 0, got {train}, {val}, {size}, {seed}.'
         )
     manifest = {'format': 1, 'train': train, 'val': val, 'size': size, 'seed': seed}
@@ -109,12 +110,12 @@ def _found(out: Path, manifest: dict, overwrite: bool) -> bool:
         return False
     path = out / MANIFEST
     if not path.is_file():
-        raise ValueError(f'{out} exists and was not made by make_shapes; give another --out.')
+        raise UserError(f'{out} exists and was not made by make_shapes; give another --out.')
     there = json.loads(path.read_text())
     if there == manifest:
         return True
     if not overwrite:
-        raise ValueError(f'{out} holds shapes drawn with {there}; give another --out, or --overwrite to replace them.')
+        raise UserError(f'{out} holds shapes drawn with {there}; give another --out, or --overwrite to replace them.')
     return False
 
 
@@ -196,5 +197,5 @@ def _write(path: Path, bgr: np.ndarray) -> None:
     options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     done, data = cv2.imencode(path.suffix, np.ascontiguousarray(bgr), options if path.suffix == '.jpg' else [])
     if not done:
-        raise OSError(f'{path} could not be encoded.')
+        raise WriteError(f'{path} could not be encoded.')
     path.write_bytes(data.tobytes())

@@ -17,6 +17,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch.export import ExportedProgram
 
+from ..errors import UserError
 from ..files import atomic_path, write_atomic
 from . import oneformer_numpy
 from .graph import DIVISOR, LEAST_SIDE, OneFormerGraph, trace
@@ -39,7 +40,7 @@ LARGEST_ONNX = 2**31
 def _write_onnx(program: ExportedProgram, path: Path) -> None:
     weights = sum(tensor.nbytes for tensor in program.state_dict.values())
     if weights > 0.99 * LARGEST_ONNX:  # Leaves room for the graph.
-        raise ValueError(
+        raise UserError(
             f'The weights take {weights / 2**30:.1f} GiB, and an ONNX file holds less than 2; use --format torch.'
         )
     logging.getLogger('onnxscript').setLevel(logging.ERROR)  # It warns of each constant that it leaves as it is.
@@ -85,9 +86,9 @@ def check_format(name: str, device: torch.device, verified: bool = False) -> Non
     if name == 'onnx':
         for package in ('onnx', 'onnxscript', *(['onnxruntime'] if verified else [])):
             if importlib.util.find_spec(package) is None:
-                raise ValueError(f"{package} is not installed; run: pip install -e '.[export]'")
+                raise UserError(f"{package} is not installed; run: pip install -e '.[export]'")
     if name == 'onnx' and device.type != 'cpu':
-        raise ValueError('An ONNX graph is written on the CPU and runs on any device; leave out --device.')
+        raise UserError('An ONNX graph is written on the CPU and runs on any device; leave out --device.')
     if name == 'aotinductor':
         from torch._inductor.cpp_builder import get_cpp_compiler
         from torch._inductor.exc import InvalidCxxCompiler
@@ -95,7 +96,7 @@ def check_format(name: str, device: torch.device, verified: bool = False) -> Non
         try:
             get_cpp_compiler()
         except InvalidCxxCompiler as error:
-            raise ValueError(
+            raise UserError(
                 'There is no C++ compiler, which AOTInductor needs; install g++, or use --format torch.'
             ) from error
 
@@ -113,7 +114,7 @@ def write_folder(
         size: As for :func:`trace`.
 
     Raises:
-        ValueError: If the backbone cannot be traced, or the folder not be written.
+        UserError: If the backbone cannot be traced, or the folder not be written.
     """
     program = trace(OneFormerGraph(model).eval(), size)
     device = str(model.data_preprocessor.mean.device)
@@ -125,12 +126,10 @@ def write_folder(
             shutil.copyfile(oneformer_numpy.__file__, path)
         write_atomic(folder / 'model.json', json.dumps({'format': name, 'device': device, **meta}, indent=2) + '\n')
     except OSError as error:
-        raise ValueError(
-            f'{folder} cannot be written ({error.strerror}); make room or choose another place.'
-        ) from error
+        raise UserError(f'{folder} cannot be written ({error.strerror}); make room or choose another place.') from error
     except RuntimeError as error:  # Of PyTorch's exporters and compilers.
         reason = str(error).strip().partition('\n')[0].rstrip('.')
-        raise ValueError(f'The graph cannot be written as {name} ({reason}); choose another --format.') from error
+        raise UserError(f'The graph cannot be written as {name} ({reason}); choose another --format.') from error
 
 
 def deployment_meta(
@@ -145,11 +144,11 @@ def deployment_meta(
         size: Height and width, if the graph has only one.
 
     Raises:
-        ValueError: If the photos are not resized by ``ShortestEdge``.
+        UserError: If the photos are not resized by ``ShortestEdge``.
     """
     steps = [step for step in cfg.test_dataloader.dataset.pipeline if step.type == 'ShortestEdge']
     if len(steps) != 1:
-        raise ValueError('The test pipeline has to resize by one ShortestEdge, for its sizes go with the graph.')
+        raise UserError('The test pipeline has to resize by one ShortestEdge, for its sizes go with the graph.')
     return {
         'model': Path(cfg.filename).stem if cfg.filename else '',
         'classes': list(dataset_meta['classes']),

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
+from ..errors import UserError
 from ..tasks import TASKS
 from .dinat import traceable_dinat
 from .swin import traceable_swin
@@ -35,7 +36,7 @@ class OneFormerGraph(nn.Module):
         model: A ``OneFormer`` in evaluation mode.
 
     Raises:
-        ValueError: If the model has no task token, or its photos are prepared in another way than every published
+        UserError: If the model has no task token, or its photos are prepared in another way than every published
             model's.
     """
 
@@ -47,12 +48,12 @@ class OneFormerGraph(nn.Module):
         super().__init__()
         head, preprocessor = model.head, model.data_preprocessor
         if head.task_token is None:
-            raise ValueError(
+            raise UserError(
                 'This model has no task token to choose predictions by; export one with use_task_token=True.'
             )
         known = preprocessor._enable_normalize and preprocessor._channel_conversion
         if not known or preprocessor.pad_size_divisor != DIVISOR:
-            raise ValueError(
+            raise UserError(
                 f'The data_preprocessor has to have mean, std, bgr_to_rgb=True and pad_size_divisor={DIVISOR}, for '
                 'they go into the graph; change the config.'
             )
@@ -98,10 +99,10 @@ def trace(graph: OneFormerGraph, size: tuple[int, int] | None = None) -> Exporte
         size: Height and width of all images, and one image a call; by default size and batch are free.
 
     Raises:
-        ValueError: If the size is none, or the backbone cannot be traced.
+        UserError: If the size is none, or the backbone cannot be traced.
     """
     if size is not None and any(side % DIVISOR or side < LEAST_SIDE for side in size):
-        raise ValueError(f'Height and width are multiples of {DIVISOR} from {LEAST_SIDE} on, not {size}.')
+        raise UserError(f'Height and width are multiples of {DIVISOR} from {LEAST_SIDE} on, not {size}.')
     sides = {2: DIVISOR * Dim('height_32nds', min=2), 3: DIVISOR * Dim('width_32nds', min=2)}
     free = {} if size else {0: Dim('batch', min=1), **sides}
     inputs = (part.to(graph.mean.device) for part in example_inputs(size or EXAMPLE_SIZE, batch=1 if size else 2))
@@ -119,7 +120,7 @@ def trace(graph: OneFormerGraph, size: tuple[int, int] | None = None) -> Exporte
             if size
             else ('at any size', 'try a fixed size (--size H W)')
         )
-        raise ValueError(f'{type(graph.backbone).__name__} cannot be exported {what} ({reason}); {remedy}.') from error
+        raise UserError(f'{type(graph.backbone).__name__} cannot be exported {what} ({reason}); {remedy}.') from error
     for part in program.graph_module.modules():
         for node in part.graph.nodes if isinstance(part, GraphModule) else ():
             node.meta.pop('stack_trace', None)  # All formats would write it: paths of this machine.

@@ -10,6 +10,7 @@ import torch
 from ..apis import OneFormerInferencer, OneFormerResult
 from ..apis.photo_logits import PhotoLogits
 from ..datasets.drawing import draw_scene
+from ..errors import UserError
 from ..tasks import TASKS
 from .oneformer_numpy import Instances, Runner, Size, postprocess, preprocess
 
@@ -68,7 +69,7 @@ def compare_with_torch(
             ours = class_logits[0, t], mask_logits[0, t]
             theirs = expected.class_logits[task].cpu().numpy(), expected.mask_logits[task].cpu().numpy()
             if ours[1].shape != theirs[1].shape:
-                raise ValueError(f'The export sees {size.padded} pixels and PyTorch at {expected.size.padded}.')
+                raise UserError(f'The export sees {size.padded} pixels and PyTorch at {expected.size.padded}.')
             differences = [np.abs(a - b) for a, b in zip(ours, theirs)]
             labels = _labels(postprocess(task, *ours, size, dict(meta)))
             seen[task].append(

@@ -16,6 +16,7 @@ from mmengine.registry import HOOKS
 
 from ..checkpoints.checkpoint import check_fit
 from ..datasets.base import SegmentationDataset
+from ..errors import UserError
 from ..files import write_atomic
 from ..models import Mask2FormerBaseline, OneFormer
 
@@ -59,12 +60,12 @@ class SafeCheckpointHook(CheckpointHook):
         would go on at the last learning rate, often 0.
 
         Raises:
-            ValueError: Keys or shapes differ, a schedule ends at another iteration than the config says, or the
+            UserError: Keys or shapes differ, a schedule ends at another iteration than the config says, or the
                 checkpoint holds averaged weights and this run does not average.
         """
         if runner._resume:
             if 'ema_state_dict' in checkpoint and not any(isinstance(hook, EMAHook) for hook in runner.hooks):
-                raise ValueError(
+                raise UserError(
                     f'{runner._load_from} is of a run with EMAHook, whose averaged weights cannot be trained on from '
                     'there; resume with EMAHook in custom_hooks, or start from them with --cfg-options '
                     'load_from=CHECKPOINT.'
@@ -151,13 +152,13 @@ class StopAtInvalidLoss(Hook):
         """Check the losses of this iteration.
 
         Raises:
-            ValueError: One of them is NaN or infinite.
+            UserError: One of them is NaN or infinite.
         """
         if not self.every_n_train_iters(runner, self.interval):
             return
         for name, value in (outputs or {}).items():
             if isinstance(value, torch.Tensor) and not math.isfinite(float(value.detach().sum())):
-                raise ValueError(
+                raise UserError(
                     f'{name} is {float(value.detach().sum())} at iteration {runner.iter + 1}; resume from '
                     f'{runner.work_dir} with a lower learning rate, or without --amp.'
                 )
@@ -193,12 +194,12 @@ class CheckClasses(Hook):
             return
         owner, option = (model.head, 'head.num_classes') if isinstance(model, OneFormer) else (model, 'num_classes')
         if len(meta['classes']) != owner.num_classes:
-            raise ValueError(
+            raise UserError(
                 f'the model has {owner.num_classes} classes and the data have {len(meta["classes"])}; '
                 f'set model.{option}={len(meta["classes"])}.'
             )
         if sorted(meta.get('thing_ids', model.thing_ids)) != sorted(model.thing_ids):
-            raise ValueError(
+            raise UserError(
                 f'model.thing_ids is {tuple(model.thing_ids)} and the things of the data are '
                 f'{tuple(meta["thing_ids"])}; state the same ones in both.'
             )
@@ -214,7 +215,7 @@ def check_metrics(loop: Any) -> None:
         if task is None or task in dataset.tasks or getattr(metric, 'ann_file', None):
             continue
         measurable = ' and '.join(name for name, other in METRIC_TASKS.items() if other in dataset.tasks)
-        raise ValueError(
+        raise UserError(
             f'{type(metric).__name__} needs {task} annotations and {dataset.name} has {" and ".join(dataset.tasks)} '
             f'ones; state val_evaluator and test_evaluator with {measurable} alone.'
         )
@@ -227,7 +228,7 @@ def check_schedule(configs: Sequence[dict] | dict, states: Sequence[dict]) -> No
         if config.get('by_epoch', True) or 'end' not in config or 'end' not in state:
             continue  # Epochs are converted to iterations on building, a missing end is that of training.
         if config['end'] != state['end']:
-            raise ValueError(
+            raise UserError(
                 f'the schedule in the checkpoint ends at iteration {state["end"]}, that of the config at '
                 f'{config["end"]}, and a resumed run keeps the old one; start a new run from these weights with '
                 '--cfg-options load_from=CHECKPOINT, or resume with the config of the old run.'

@@ -27,6 +27,8 @@ from mmengine.runner.utils import calc_dynamic_intervals
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..errors import UserError
+
 
 def seed_iteration(seed: int, rank: int, iteration: int) -> None:
     """Seed the RNGs of Python, numpy and torch (all devices) with a value that only the three arguments decide."""
@@ -65,7 +67,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         # Not super().__init__: it starts the workers at once, before it is known where training begins.
         BaseLoop.__init__(self, runner, dataloader)
         if int(max_iters) != max_iters or max_iters < 1:
-            raise ValueError(f'train_cfg.max_iters has to be a whole number of at least 1, not {max_iters}.')
+            raise UserError(f'train_cfg.max_iters has to be a whole number of at least 1, not {max_iters}.')
         self._max_iters, self._max_epochs = int(max_iters), 1
         self._iter = self._epoch = 0
         self.val_begin, self.val_interval = val_begin, val_interval
@@ -106,24 +108,24 @@ class ResumableIterLoop(IterBasedTrainLoop):
         """Start the workers at the first sample of the current iteration.
 
         Raises:
-            ValueError: The sampler cannot start in the middle, or gradients were being accumulated when the checkpoint
+            UserError: The sampler cannot start in the middle, or gradients were being accumulated when the checkpoint
                 was written (they are not in it).
         """
         accumulated = getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
         if self._iter % accumulated and self._iter < self._max_iters:
-            raise ValueError(
+            raise UserError(
                 f'The checkpoint is of iteration {self._iter}, in the middle of {accumulated} accumulated ones, and '
                 'partial gradients are not stored; set the checkpoint interval to a multiple of accumulative_counts.'
             )
         batches: Any = self.dataloader.batch_sampler
         sampler: Any = getattr(batches, 'sampler', None)
         if not hasattr(sampler, 'set_start'):
-            raise ValueError(
+            raise UserError(
                 f'ResumableIterLoop cannot resume with {type(sampler).__name__}; set train_dataloader.sampler to '
                 "dict(type='PassSampler')."
             )
         if not hasattr(self.dataloader.dataset, 'seed'):
-            raise ValueError(
+            raise UserError(
                 f'ResumableIterLoop cannot train on {type(self.dataloader.dataset).__name__}: the keys of PassSampler '
                 'mean nothing to a wrapper; use PanopticDataset, SemanticDataset, InstanceDataset or MixedDataset.'
             )

@@ -20,6 +20,7 @@ from torch import nn
 
 from ..checkpoints.backbone_names import backbone_of
 from ..checkpoints.conversion.keys import keys_like
+from ..errors import UserError
 
 NORMS = (
     nn.modules.batchnorm._NormBase,  # BatchNorm1d to 3d, SyncBatchNorm, InstanceNorm
@@ -107,12 +108,12 @@ class OneFormerOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _validate_cfg(self) -> None:
         unknown = sorted(set(self.paramwise_cfg) - {'backbone_multiplier', 'backbone_norm_decay'})
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f'optim_wrapper.paramwise_cfg has no key "{unknown[0]}" with this constructor; it takes '
                 'backbone_multiplier and backbone_norm_decay, and decay follows from the type of the module.'
             )
         if self.base_lr is None or self.base_wd is None:
-            raise ValueError('optim_wrapper.optimizer needs both lr and weight_decay.')
+            raise UserError('optim_wrapper.optimizer needs both lr and weight_decay.')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Return the optimiser wrapper for ``model``, which may be wrapped for distributed training."""

@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from ..datasets.cityscapes import LABEL_IDS, CityscapesPanoptic
+from ..errors import UserError
 from ..run_lengths import decode_mask
 from ..text_table import format_table
 from .base import Metric
@@ -66,7 +67,7 @@ def instance_overlaps(
         thing_ids: Class indices of the things.
 
     Raises:
-        ValueError: A mask is of another size than the annotation.
+        UserError: A mask is of another size than the annotation.
     """
     areas = np.bincount(instance_ids.ravel(), minlength=max(VOID_IDS) + 1)
     values = np.flatnonzero(areas)
@@ -83,7 +84,7 @@ def instance_overlaps(
     for place, mask in enumerate(instances['masks']):
         dense = decode_mask(mask)
         if dense.shape != numbers.shape:
-            raise ValueError(
+            raise UserError(
                 f'an instance mask is {dense.shape} and the annotation {numbers.shape} pixels (height, width); '
                 'predictions must be rescaled to the original size before they are measured.'
             )
@@ -173,12 +174,12 @@ class CityscapesAP(Metric):
         """Count one batch; keeps areas and overlaps."""
         classes, things = self.dataset_meta['classes'], self.dataset_meta['thing_ids']
         if tuple(classes) != CityscapesPanoptic.METAINFO['classes']:
-            raise ValueError(
+            raise UserError(
                 f'CityscapesAP knows the 19 classes of Cityscapes, not these {len(classes)}; measure with InstanceAP.'
             )
         for sample in data_samples:
             if 'instance_ids_path' not in sample:
-                raise ValueError(
+                raise UserError(
                     f'{describe(sample)} comes without the path of its instanceIds; set data_prefix.instance of the '
                     'test data to the folder of the cities, or measure with InstanceAP.'
                 )
@@ -186,7 +187,7 @@ class CityscapesAP(Metric):
             try:
                 self.results.append(instance_overlaps(ids, sample['pred_instances'], things))
             except ValueError as error:
-                raise ValueError(f'{describe(sample)}: {error}') from error
+                raise UserError(f'{describe(sample)}: {error}') from error
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Return the averages over classes and thresholds, and log those of each class."""
@@ -207,14 +208,14 @@ def read_instance_ids(path: str) -> np.ndarray:
     """Return an instanceIds PNG as (H, W) uint16.
 
     Raises:
-        ValueError: It is missing or no such PNG.
+        UserError: It is missing or no such PNG.
     """
     try:
         ids = cv2.imdecode(np.frombuffer(fileio.get(path), dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error):
         ids = None
     if ids is None or ids.dtype != np.uint16 or ids.ndim != 2:
-        raise ValueError(
+        raise UserError(
             f'{path} is missing or no PNG of one channel of 16 bits; unpack gtFine_trainvaltest.zip there, or measure '
             'with InstanceAP.'
         )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from mmengine.registry import METRICS
 
+from ..errors import UserError
 from ..files import write_atomic
 from .base import Metric
 from .ground_truth import PanopticTruth, describe, panoptic_truth, to_map
@@ -31,10 +32,10 @@ def pixel_confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int)
         num_classes: K.
 
     Raises:
-        ValueError: The maps differ in size.
+        UserError: The maps differ in size.
     """
     if truth.shape != prediction.shape:
-        raise ValueError(
+        raise UserError(
             f'the prediction is {prediction.shape} and the annotation {truth.shape} pixels (height, width); '
             'predictions must be rescaled to the original size before they are compared.'
         )
@@ -63,7 +64,7 @@ def segment_confusion(
         num_classes: K.
 
     Raises:
-        ValueError: Annotation and prediction do not fit together or contradict themselves.
+        UserError: Annotation and prediction do not fit together or contradict themselves.
     """
     matching = match_segments(*truth, pred_map, pred_segments, num_classes)
     gt_index, pred_index = np.nonzero((matching.pair_iou > 0.5) & ~matching.crowd[:, None])
@@ -80,20 +81,20 @@ def sample_confusion(sample: Mapping[str, Any], kind: str, num_classes: int) -> 
     """Return the confusion (K + 1, K + 1) of one data sample in its dict form.
 
     Raises:
-        ValueError: It has no annotation or no prediction of this kind, or the two do not fit together.
+        UserError: It has no annotation or no prediction of this kind, or the two do not fit together.
     """
     field = 'pred_sem_seg' if kind == 'semantic' else 'pred_panoptic_seg'
     if field not in sample:
-        raise ValueError(f'{describe(sample)} has no {kind} prediction; make one, or leave {kind} out of --kind.')
+        raise UserError(f'{describe(sample)} has no {kind} prediction; make one, or leave {kind} out of --kind.')
     if kind == 'semantic' and 'gt_sem_seg' not in sample:
-        raise ValueError(f'{describe(sample)} has no annotation; name its file in test_dataloader.dataset.ann_file.')
+        raise UserError(f'{describe(sample)} has no annotation; name its file in test_dataloader.dataset.ann_file.')
     predicted = to_map(sample[field]['sem_seg'])
     try:
         if kind == 'semantic':
             return pixel_confusion(to_map(sample['gt_sem_seg']['sem_seg']), predicted, num_classes)
         return segment_confusion(panoptic_truth(sample), predicted, sample[field]['segments_info'], num_classes)
     except ValueError as error:
-        raise ValueError(f'{describe(sample)}: {error}') from error
+        raise UserError(f'{describe(sample)}: {error}') from error
 
 
 @METRICS.register_module()
@@ -109,13 +110,13 @@ class ConfusionMatrix(Metric):
         **gathering: Arguments of :class:`Metric`.
 
     Raises:
-        ValueError: An unknown kind.
+        UserError: An unknown kind.
     """
 
     def __init__(self, kind: str, out: str | os.PathLike[str], **gathering: Any) -> None:
         super().__init__(**gathering)
         if kind not in KINDS:
-            raise ValueError(f'kind is {kind!r}; choose one of {", ".join(KINDS)}.')
+            raise UserError(f'kind is {kind!r}; choose one of {", ".join(KINDS)}.')
         self.kind, self.out = kind, Path(out)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -155,11 +156,11 @@ def keep_classes(matrix: np.ndarray, names: Sequence[str], chosen: Sequence[str]
     """Return the matrix of the chosen classes and the last row and column; the other classes become one, "others".
 
     Raises:
-        ValueError: A class is unknown.
+        UserError: A class is unknown.
     """
     unknown = [name for name in chosen if name not in names[:-1]]
     if unknown:
-        raise ValueError(f'there is no class {unknown[0]!r}; the classes are {", ".join(names[:-1])}.')
+        raise UserError(f'there is no class {unknown[0]!r}; the classes are {", ".join(names[:-1])}.')
     places = np.array(
         [chosen.index(name) if name in chosen else len(chosen) for name in names[:-1]] + [len(chosen) + 1]
     )

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..checkpoints.checkpoint import for_inference, load_weights
+from ..errors import MissingFileError, UserError
 from ..models.precision import check_dtype, use_dtype
 from ..models.test_time_views import TestTimeViews
 from ..tasks import TASKS, check_task, check_tasks
@@ -38,7 +39,7 @@ def select_metrics(evaluator: Any, tasks: Iterable[str]) -> list[Mapping]:
     """Return the metrics of a ``test_evaluator`` that measure one of ``tasks``; a metric of unknown kind stays.
 
     Raises:
-        ValueError: No metric is left.
+        UserError: No metric is left.
     """
     if isinstance(evaluator, Mapping):
         evaluator = evaluator.get('metrics', [evaluator])
@@ -46,7 +47,7 @@ def select_metrics(evaluator: Any, tasks: Iterable[str]) -> list[Mapping]:
     kinds = [(metric, TASK_OF_METRIC_TYPE.get(metric['type'].rpartition('.')[2])) for metric in evaluator]
     chosen = [metric for metric, task in kinds if task is None or task in wanted]
     if not chosen:
-        raise ValueError(f'test_evaluator has no metric for {", ".join(wanted)}; add one or choose other tasks.')
+        raise UserError(f'test_evaluator has no metric for {", ".join(wanted)}; add one or choose other tasks.')
     return chosen
 
 
@@ -71,16 +72,16 @@ def for_testing(
         predictions_dir: Write the predictions there for a benchmark's server and measure nothing.
 
     Raises:
-        ValueError: An unknown task, a config without test data, or options that exclude each other.
+        UserError: An unknown task, a config without test data, or options that exclude each other.
     """
     if token_matrix and token is not None:
-        raise ValueError('the token matrix already has every token; leave out either --token or --token-matrix.')
+        raise UserError('the token matrix already has every token; leave out either --token or --token-matrix.')
     if token_matrix and tta:
-        raise ValueError('the token matrix is made from one view; leave out either --tta or --token-matrix.')
+        raise UserError('the token matrix is made from one view; leave out either --tta or --token-matrix.')
     tasks = check_tasks(tasks)
     missing = [key for key in ('model', 'test_dataloader', 'test_evaluator') if cfg.get(key) is None]
     if missing:
-        raise ValueError(f'the config has no {missing[0]}, so there is nothing to test; add it to the config.')
+        raise UserError(f'the config has no {missing[0]}, so there is nothing to test; add it to the config.')
     cfg = for_inference(cfg)
     for key in TRAINING_KEYS:
         cfg.pop(key, None)
@@ -124,16 +125,14 @@ def use_views(cfg: Config) -> None:
     """Let ``cfg`` test on the views that its ``tta`` states; photos then arrive at their own size.
 
     Raises:
-        ValueError: The config states no views, or its test pipeline does not resize by ``ShortestEdge``.
+        UserError: The config states no views, or its test pipeline does not resize by ``ShortestEdge``.
     """
     if cfg.get('tta') is None:
-        raise ValueError('the config has no tta; add tta=dict(sides=(...), max_size=..., flip=True) to it.')
+        raise UserError('the config has no tta; add tta=dict(sides=(...), max_size=..., flip=True) to it.')
     dataset = cfg.test_dataloader.dataset
     resizing = [step for step in dataset.pipeline if step['type'] == 'ShortestEdge']
     if len(resizing) != 1:
-        raise ValueError(
-            '--tta replaces the ShortestEdge of the test pipeline, which has none or several; give it one.'
-        )
+        raise UserError('--tta replaces the ShortestEdge of the test pipeline, which has none or several; give it one.')
     dataset.pipeline = [step for step in dataset.pipeline if step is not resizing[0]]
     cfg.model = ConfigDict(type='TestTimeViews', module=cfg.model, test_side=resizing[0]['size'], **cfg.tta)
 
@@ -162,7 +161,7 @@ def write_predictions(
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: The options, the data or the checkpoint do not fit.
+        UserError: The options, the data or the checkpoint do not fit.
     """
     _check_weights(weights)
     token = token or token_of(cfg)
@@ -214,15 +213,15 @@ def evaluate(
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: The options, the data or the checkpoint do not fit.
+        UserError: The options, the data or the checkpoint do not fit.
     """
     _check_weights(weights)
     if out is not None and Path(out).is_dir():
-        raise ValueError(f'{out} is a folder; name the results file.')
+        raise UserError(f'{out} is a folder; name the results file.')
     if token is None and not token_matrix:
         token = token_of(cfg)
     if (compile or dtype is not None) and cfg.model.type != 'OneFormer':
-        raise ValueError(f'--dtype and --compile are for OneFormer, not for {cfg.model.type}; leave them out.')
+        raise UserError(f'--dtype and --compile are for OneFormer, not for {cfg.model.type}; leave them out.')
     if dtype is not None:
         use_dtype(cfg, check_dtype(dtype, get_device()))
     cfg = for_testing(cfg, tasks, token, token_matrix, show_dir, tta)
@@ -258,7 +257,7 @@ def evaluate(
 def _check_weights(weights: str | os.PathLike[str]) -> None:
     """Raise a FileNotFoundError before minutes of building data sets."""
     if not Path(weights).expanduser().exists():
-        raise FileNotFoundError(f'There is no checkpoint at {weights}; check the path.')
+        raise MissingFileError(f'There is no checkpoint at {weights}; check the path.')
 
 
 def token_of(cfg: Config) -> str | None:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from ..errors import MissingFileError, UserError
+
 
 class PanopticTruth(NamedTuple):
     """Panoptic annotation of one image.
@@ -30,10 +32,10 @@ def panoptic_truth(sample: Mapping[str, Any]) -> PanopticTruth:
     """Return the panoptic annotation of a data sample in its dict form.
 
     Raises:
-        ValueError: The sample carries no annotation, so nothing can be measured on it.
+        UserError: The sample carries no annotation, so nothing can be measured on it.
     """
     if 'gt_panoptic_seg' not in sample or 'segments_info' not in sample:
-        raise ValueError(
+        raise UserError(
             f'{describe(sample)} has no panoptic annotation to compare with; put LoadPanopticIds into the test '
             'pipeline and name the annotation file of this split in test_dataloader.dataset.ann_file.'
         )
@@ -67,7 +69,7 @@ def read_instance_truth(ann_file: str, names: Mapping[int, str]) -> InstanceTrut
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no instance JSON, or lacks the category of a class.
+        UserError: It is no instance JSON, or lacks the category of a class.
     """
     check_file(ann_file)
     try:
@@ -76,10 +78,10 @@ def read_instance_truth(ann_file: str, names: Mapping[int, str]) -> InstanceTrut
         sizes = {image['id']: (image['height'], image['width']) for image in content['images']}
         annotations = content['annotations']
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{ann_file} is no COCO instance JSON ({error!r}); give the right file.') from error
+        raise UserError(f'{ann_file} is no COCO instance JSON ({error!r}); give the right file.') from error
     missing = sorted(set(names.values()) - set(ids))
     if missing:
-        raise ValueError(f'{ann_file} has no category {missing[0]!r}; rename it there or in metainfo.classes.')
+        raise UserError(f'{ann_file} has no category {missing[0]!r}; rename it there or in metainfo.classes.')
     label_of = {ids[name]: label for label, name in names.items()}
     found: dict[Any, list[dict]] = {}
     for annotation in annotations:
@@ -93,7 +95,7 @@ def read_instance_truth(ann_file: str, names: Mapping[int, str]) -> InstanceTrut
 def check_file(ann_file: str) -> None:
     """Raise a FileNotFoundError if an instance file is missing."""
     if not Path(ann_file).is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'There is no {ann_file}; prepare the data set (docs/datasets.md), or set ann_file=None of InstanceAP to '
             'measure on the panoptic annotation.'
         )

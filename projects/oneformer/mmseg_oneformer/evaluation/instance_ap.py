@@ -17,6 +17,7 @@ from mmengine.registry import METRICS
 from pycocotools import mask as mask_api
 from torch import Tensor
 
+from ..errors import UserError
 from ..run_lengths import encode_masks
 from ..text_table import format_table
 from .base import Metric
@@ -63,7 +64,7 @@ def instance_predictions(instances: Mapping[str, Any]) -> list[dict]:
     else:
         boxes = np.array([mask_api.toBbox(code) for code in codes])
     if not len(labels) == len(scores) == len(codes) == len(boxes):
-        raise ValueError(
+        raise UserError(
             f'the instances have {len(labels)} labels, {len(scores)} scores, {len(codes)} masks and {len(boxes)} '
             'boxes; each instance needs one of each.'
         )
@@ -102,12 +103,12 @@ class InstanceAP(Metric):
 
         Raises:
             FileNotFoundError: There is no ``ann_file``.
-            ValueError: An unknown IoU type.
+            UserError: An unknown IoU type.
         """
         super().__init__(**gathering)
         unknown = set(iou_types) - set(IOU_TYPES)
         if unknown:
-            raise ValueError(f"iou_types are 'segm' and 'bbox', not {sorted(unknown)}.")
+            raise UserError(f"iou_types are 'segm' and 'bbox', not {sorted(unknown)}.")
         if ann_file is not None:
             check_file(ann_file)  # now, not after the first pass over the data
         self.iou_types = tuple(iou_types)
@@ -121,7 +122,7 @@ class InstanceAP(Metric):
             predictions = instance_predictions(sample['pred_instances'])
             strangers = {prediction['category_id'] for prediction in predictions} - things
             if strangers:
-                raise ValueError(
+                raise UserError(
                     f'{describe(sample)}: instances of class {min(strangers)} were predicted, which is no thing of '
                     'this data set; the model and the data set must have the same thing_ids.'
                 )
@@ -150,9 +151,9 @@ class InstanceAP(Metric):
         for image in images:
             size = (image['height'], image['width'])
             if image['id'] not in truth.sizes:
-                raise ValueError(f'{ann_file} knows no image {image["id"]}; it must belong to the same photos.')
+                raise UserError(f'{ann_file} knows no image {image["id"]}; it must belong to the same photos.')
             if truth.sizes[image['id']] != size:
-                raise ValueError(
+                raise UserError(
                     f'{ann_file}: image {image["id"]} is {truth.sizes[image["id"]]} pixels (height, width), its photo '
                     f'{size}; it must belong to the same photos.'
                 )

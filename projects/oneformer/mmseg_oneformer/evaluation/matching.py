@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import UserError
+
 
 class SegmentMatching(NamedTuple):
     """The segments of one image, G annotated and P predicted ones, and what became of them.
@@ -61,10 +63,10 @@ def match_segments(
         num_classes: K.
 
     Raises:
-        ValueError: The maps differ in size, or a map and its table contradict each other.
+        UserError: The maps differ in size, or a map and its table contradict each other.
     """
     if gt_map.shape != pred_map.shape:
-        raise ValueError(
+        raise UserError(
             f'the prediction is {pred_map.shape} and the annotation {gt_map.shape} pixels (height, width); '
             'predictions must be rescaled to the original size before they are measured.'
         )
@@ -79,7 +81,7 @@ def match_segments(
     )
     if not pred_area.all():
         absent = pred_segments[int(np.argmin(pred_area))]['id']
-        raise ValueError(f'predicted segment {absent} is in segments_info but has no pixel in the map; leave it out.')
+        raise UserError(f'predicted segment {absent} is in segments_info but has no pixel in the map; leave it out.')
     on_void, shared = overlap[0, 1:], overlap[1:, 1:]
     union = gt_area[:, None] + pred_area - shared - on_void
     pair_iou = shared / np.maximum(union, 1)
@@ -102,7 +104,7 @@ def _labels(labels: Iterable[int], num_classes: int, owner: str) -> np.ndarray:
     array = np.array(list(labels), dtype=np.int64)
     if array.size and not 0 <= array.min() <= array.max() < num_classes:
         wrong = array[(array < 0) | (array >= num_classes)][0]
-        raise ValueError(
+        raise UserError(
             f'the {owner} has a segment of class {wrong}, but there are only classes 0 to {num_classes - 1}.'
         )
     return array
@@ -117,10 +119,10 @@ def _overlaps(
     """
     ids = np.array([segment['id'] for segment in segments], dtype=np.int64)
     if len({void, *ids.tolist()}) != len(ids) + 1 or (ids <= 0).any():
-        raise ValueError(f'predicted segment ids must be distinct, positive and not {void} (void): {ids.tolist()}.')
+        raise UserError(f'predicted segment ids must be distinct, positive and not {void} (void): {ids.tolist()}.')
     unknown, columns = len(ids) + 1, len(ids) + 2
     if gt_map.min(initial=0) < 0 or gt_map.max(initial=0) > num_gt:
-        raise ValueError(f'the annotation map holds indices outside 0 to {num_gt}, the number of its segments.')
+        raise UserError(f'the annotation map holds indices outside 0 to {num_gt}, the number of its segments.')
     table = np.full(max(void, ids.max(initial=0)) + 2, unknown, dtype=np.int32)
     table[void] = 0
     table[ids] = np.arange(1, len(ids) + 1)
@@ -129,5 +131,5 @@ def _overlaps(
     overlap = np.bincount(joint.ravel(), minlength=(num_gt + 1) * columns).reshape(num_gt + 1, columns)
     if overlap[:, unknown].any():
         stray = int(pred_map[~np.isin(pred_map, [void, *ids])][0])
-        raise ValueError(f'id {stray} is in the predicted map but not in segments_info; add it, or use void ({void}).')
+        raise UserError(f'id {stray} is in the predicted map but not in segments_info; add it, or use void ({void}).')
     return overlap[:, :unknown]

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from ..datasets.transforms.packing import ignore_index
+from ..errors import UserError
 from ..text_table import format_table
 from .base import Metric
 from .ground_truth import describe, to_map
@@ -41,16 +42,16 @@ def class_areas(truth: np.ndarray, prediction: np.ndarray, num_classes: int, voi
         void: A number past the classes.
 
     Raises:
-        ValueError: The maps differ in size, the annotation holds a number that is neither a class nor void, or there
+        UserError: The maps differ in size, the annotation holds a number that is neither a class nor void, or there
             are negative ones.
     """
     if truth.shape != prediction.shape:
-        raise ValueError(
+        raise UserError(
             f'the prediction is {prediction.shape} and the annotation {truth.shape} pixels (height, width); '
             'predictions must be rescaled to the original size before they are measured.'
         )
     if min(truth.min(initial=0), prediction.min(initial=0)) < 0:
-        raise ValueError('a class map holds negative numbers; write void as a number past the classes.')
+        raise UserError('a class map holds negative numbers; write void as a number past the classes.')
     strange, columns = num_classes + 1, num_classes + 1
     row = np.full(max(void, num_classes) + 2, strange, dtype=np.int32)
     row[:num_classes] = range(num_classes)
@@ -61,7 +62,7 @@ def class_areas(truth: np.ndarray, prediction: np.ndarray, num_classes: int, voi
     counts = np.bincount(joint.ravel(), minlength=(strange + 1) * columns).reshape(strange + 1, columns)
     if counts[strange].any():
         value = int(truth[~np.isin(truth, [*range(num_classes), void])][0])
-        raise ValueError(
+        raise UserError(
             f'the annotation has pixels of class {value}, but there are only classes 0 to {num_classes - 1} and void '
             f'({void}); check LoadSemanticMap and ignore_index.'
         )
@@ -95,7 +96,7 @@ class MeanIoU(Metric):
         void = ignore_index(num_classes) if self.ignore_index is None else self.ignore_index
         for sample in data_samples:
             if 'gt_sem_seg' not in sample:
-                raise ValueError(
+                raise UserError(
                     f'{describe(sample)} has no annotation to compare with; put LoadPanopticIds into the test pipeline '
                     'and name the annotation file of this split in test_dataloader.dataset.ann_file.'
                 )
@@ -103,7 +104,7 @@ class MeanIoU(Metric):
             try:
                 self.results.append(np.stack(class_areas(truth, prediction, num_classes, void)))
             except ValueError as error:
-                raise ValueError(f'{describe(sample)}: {error}') from error
+                raise UserError(f'{describe(sample)}: {error}') from error
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
         """Return the averages over classes and log those of each class."""

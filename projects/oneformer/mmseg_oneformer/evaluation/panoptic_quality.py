@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from ..errors import UserError
 from ..text_table import format_table
 from .base import Metric
 from .ground_truth import describe, panoptic_truth, to_map
@@ -102,7 +103,7 @@ class PanopticQuality(Metric):
                     *truth, to_map(prediction['sem_seg']), prediction['segments_info'], num_classes
                 )
             except ValueError as error:
-                raise ValueError(f'{describe(sample)}: {error}') from error
+                raise UserError(f'{describe(sample)}: {error}') from error
             self.results.append(np.stack(statistics).astype(np.float64))
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:

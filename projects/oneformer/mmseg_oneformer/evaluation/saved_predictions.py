@@ -11,6 +11,7 @@ from mmengine.structures import BaseDataElement, PixelData
 from PIL import Image
 
 from ..datasets.transforms.loading import decode_ids
+from ..errors import MissingFileError, UserError
 
 
 class SavedPredictions:
@@ -22,15 +23,13 @@ class SavedPredictions:
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: The JSON has a category that is no class.
+        UserError: The JSON has a category that is no class.
     """
 
     def __init__(self, folder: str | os.PathLike[str], classes: Sequence[str]) -> None:
         self.folder, self.num_classes = Path(folder), len(classes)
         if not self.folder.is_dir():
-            raise FileNotFoundError(
-                f'There is no folder {folder}; write predictions there by tools/infer.py --out-dir.'
-            )
+            raise MissingFileError(f'There is no folder {folder}; write predictions there by tools/infer.py --out-dir.')
         self.panoptic: dict[str, Mapping[str, Any]] = {}
         self.label_of: dict[int, int] = {}
         path = self.folder / 'panoptic.json'
@@ -38,7 +37,7 @@ class SavedPredictions:
             content = json.loads(path.read_bytes())
             for category in content['categories']:
                 if category['name'] not in classes:
-                    raise ValueError(f'{path} has the category {category["name"]!r}, which is no class of the config.')
+                    raise UserError(f'{path} has the category {category["name"]!r}, which is no class of the config.')
                 self.label_of[category['id']] = classes.index(category['name'])
             names = {image['id']: Path(image['file_name']).stem for image in content['images']}
             self.panoptic = {names[annotation['image_id']]: annotation for annotation in content['annotations']}
@@ -47,7 +46,7 @@ class SavedPredictions:
         """Put the predictions of the given kinds into a data sample.
 
         Raises:
-            ValueError: The folder lacks a prediction, or a PNG and its table contradict each other.
+            UserError: The folder lacks a prediction, or a PNG and its table contradict each other.
         """
         stem = Path(sample.img_path).stem
         if 'semantic' in kinds:
@@ -58,14 +57,14 @@ class SavedPredictions:
 
     def _panoptic(self, stem: str) -> PixelData:
         if stem not in self.panoptic:
-            raise ValueError(
+            raise UserError(
                 f'{self.folder / "panoptic.json"} has no prediction for {stem}; predict all photos of the split.'
             )
         annotation = self.panoptic[stem]
         path = self._existing(annotation['file_name'])
         ids = decode_ids(path.read_bytes())
         if ids is None:
-            raise ValueError(f'{path} cannot be decoded; write it again.')
+            raise UserError(f'{path} cannot be decoded; write it again.')
         table = []
         # Ids of files are colours and may be the number that stands for void in memory, so they are numbered anew.
         prediction = np.where(ids == 0, self.num_classes, -1).astype(np.int64)
@@ -76,13 +75,11 @@ class SavedPredictions:
                 table[-1]['score'] = segment['score']
         if (prediction < 0).any():
             stray = int(ids[prediction < 0][0])
-            raise ValueError(
-                f'{path} has pixels of segment {stray}, which panoptic.json does not list; write it again.'
-            )
+            raise UserError(f'{path} has pixels of segment {stray}, which panoptic.json does not list; write it again.')
         return PixelData(sem_seg=prediction[None], metainfo={'segments_info': table})
 
     def _existing(self, name: str) -> Path:
         path = self.folder / name
         if not path.is_file():
-            raise ValueError(f'There is no {path}; predict all photos of the split with this task.')
+            raise UserError(f'There is no {path}; predict all photos of the split with this task.')
         return path

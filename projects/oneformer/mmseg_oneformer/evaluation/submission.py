@@ -12,6 +12,7 @@ from mmengine.registry import METRICS
 from PIL import Image
 from pycocotools import mask as mask_api
 
+from ..errors import MissingFileError, UserError
 from ..files import atomic_path, write_atomic
 from ..run_lengths import decode_mask
 from .base import Metric
@@ -50,7 +51,7 @@ class FormatAnswers(Metric):
 
     Raises:
         FileNotFoundError: There is no such JSON.
-        ValueError: An unknown layout, or the folder is a file.
+        UserError: An unknown layout, or the folder is a file.
     """
 
     def __init__(
@@ -62,12 +63,12 @@ class FormatAnswers(Metric):
     ) -> None:
         super().__init__(**gathering)
         if layout not in LAYOUTS:
-            raise ValueError(f'layout is one of {", ".join(LAYOUTS)}, not {layout!r}; choose one of them.')
+            raise UserError(f'layout is one of {", ".join(LAYOUTS)}, not {layout!r}; choose one of them.')
         self.folder, self.layout = Path(folder), layout
         if self.folder.is_file():
-            raise ValueError(f'the predictions need a folder, and {folder} is a file; choose another name.')
+            raise UserError(f'the predictions need a folder, and {folder} is a file; choose another name.')
         if not Path(ann_file).is_file():
-            raise FileNotFoundError(f'Annotation file {ann_file} does not exist; set data_root and ann_file.')
+            raise MissingFileError(f'Annotation file {ann_file} does not exist; set data_root and ann_file.')
         self.id_of = {entry['name']: entry['id'] for entry in json.loads(Path(ann_file).read_bytes())['categories']}
         split = Path(ann_file).stem.rpartition('_')[2]
         self.panoptic_name = f'panoptic_{split}_oneformer_results'
@@ -80,7 +81,7 @@ class FormatAnswers(Metric):
         """Write the files of one batch."""
         missing = sorted(set(self.dataset_meta['classes']) - set(self.id_of))
         if missing:
-            raise ValueError(f'the JSON of the test data has no category {missing[0]!r}; give that of this data set.')
+            raise UserError(f'the JSON of the test data has no category {missing[0]!r}; give that of this data set.')
         for sample in data_samples:
             stem = self._stem(sample)
             files: dict[str, list[str]] = {}
@@ -118,7 +119,7 @@ class FormatAnswers(Metric):
         """Return the name of an image's files, that of its photo."""
         stem = Path(sample['img_path']).stem
         if self.photo_of.setdefault(stem, sample['img_path']) != sample['img_path']:
-            raise ValueError(f'{describe(sample)} and {self.photo_of[stem]} have one name; rename one of the photos.')
+            raise UserError(f'{describe(sample)} and {self.photo_of[stem]} have one name; rename one of the photos.')
         return stem
 
     def _write_semantic(self, stem: str, labels: np.ndarray) -> list[str]:

@@ -13,6 +13,7 @@ from mmengine.runner import TestLoop
 from mmengine.runner.amp import autocast
 from mmengine.structures import BaseDataElement
 
+from ..errors import UserError
 from ..tasks import TASKS, check_tasks
 from .results import format_results
 
@@ -79,11 +80,11 @@ class TokenMatrixLoop(TestLoop):
             tokens: Rows of the matrix.
 
         Raises:
-            ValueError: The model has no task token.
+            UserError: The model has no task token.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not hasattr(model, 'predict_tokens'):
-            raise ValueError(
+            raise UserError(
                 f'{type(model).__name__} has no task token and gives one set of predictions; leave out --token-matrix.'
             )
         self.evaluator: Any

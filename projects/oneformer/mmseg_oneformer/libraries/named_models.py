@@ -23,7 +23,7 @@ def read_named_config(name: str) -> Config:
     """Return the config of a model for inference, without the text branch.
 
     Raises:
-        ValueError: No model has this name; the message names the nearest ones.
+        UserError: No model has this name; the message names the nearest ones.
     """
     return for_inference(read_config(name))
 
@@ -38,7 +38,7 @@ def load_from_oneformer(filename: str, map_location: Any = None) -> dict[str, An
         map_location: Device of the tensors, the CPU by default.
 
     Raises:
-        ValueError: No model has this name, or it has no weights.
+        UserError: No model has this name, or it has no weights.
         ConnectionError: The weights cannot be downloaded.
     """
     name = filename.removeprefix(PREFIX)

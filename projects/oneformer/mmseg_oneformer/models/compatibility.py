@@ -36,7 +36,7 @@ def fit_to_model(
         with_text: Keep the text branch, if there is one on both sides.
 
     Raises:
-        ValueError: The weights are another model's.
+        UserError: The weights are another model's.
     """
     own = build_skeleton(cfg.model).state_dict()
     result = Fitted(dict(state), [])

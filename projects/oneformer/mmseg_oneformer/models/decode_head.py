@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from ..errors import UserError
 from .losses import Targets
 from .masked_decoder import Predictions
 from .ops import use_fast_linear
@@ -37,7 +38,7 @@ class OneFormerDecodeHead(BaseModule):
         ignore_index: The value of pixels without an annotation.
 
     Raises:
-        ValueError: If there are fewer than two classes.
+        UserError: If there are fewer than two classes.
     """
 
     align_corners = False
@@ -53,7 +54,7 @@ class OneFormerDecodeHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if num_classes < 2:
-            raise ValueError(
+            raise UserError(
                 f'OneFormerDecodeHead chooses among classes and got num_classes={num_classes}; name the background too.'
             )
         self.num_classes = self.out_channels = num_classes
@@ -80,7 +81,7 @@ class OneFormerDecodeHead(BaseModule):
             labels: Class maps (B, H, W) integer, ``ignore_index`` where nothing is known.
 
         Raises:
-            ValueError: If a map has a value that is neither a class nor ``ignore_index``.
+            UserError: If a map has a value that is neither a class nor ``ignore_index``.
         """
         index_map, present = torch.full_like(labels, -1, dtype=torch.int16), []
         for single, target in zip(labels, index_map, strict=True):
@@ -88,7 +89,7 @@ class OneFormerDecodeHead(BaseModule):
             classes = classes[classes != self.ignore_index].long()
             outside = classes[(classes < 0) | (classes >= self.num_classes)].tolist()
             if outside:
-                raise ValueError(
+                raise UserError(
                     f'A label map has the value {outside[0]} and the head {self.num_classes} classes; set num_classes, '
                     'or reduce_zero_label in the data set.'
                 )

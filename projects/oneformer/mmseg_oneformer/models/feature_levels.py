@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 STRIDES = (4, 8, 16, 32)
 
 SIDE = 128
@@ -24,7 +26,7 @@ def check_levels(backbone: nn.Module, neck: nn.Module | None, channels: Sequence
         channels: C_i, the pixel decoder's ``in_channels``.
 
     Raises:
-        ValueError: The levels are others, or the backbone cannot take an image of this size.
+        UserError: The levels are others, or the backbone cannot take an image of this size.
     """
     try:
         levels = [
@@ -33,13 +35,13 @@ def check_levels(backbone: nn.Module, neck: nn.Module | None, channels: Sequence
         ]
     except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
-        raise ValueError(
+        raise UserError(
             f'The backbone fails on an image of {SIDE} x {SIDE} pixels ({reason}); it has to take images of any size '
             'whose sides are multiples of 32 (of a timm ViT: dynamic_img_size=True).'
         ) from error
     expected = [(width, SIDE // stride, SIDE // stride) for width, stride in zip(channels, STRIDES)]
     if levels != expected:
-        raise ValueError(
+        raise UserError(
             f'The backbone gives {_describe(levels)}, the head takes {_describe(expected)}; set '
             'head.pixel_decoder.in_channels to the widths, and for other strides out_indices of the backbone or '
             "model.neck, such as dict(type='mmseg.Feature2Pyramid', ...)."

@@ -44,7 +44,7 @@ def fine_tune(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Anything else than class head and text branch differs; the model is as it was.
+        UserError: Anything else than class head and text branch differs; the model is as it was.
     """
     path = resolve_weights(checkpoint)
     content = read_checkpoint(path)

@@ -21,6 +21,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from ..errors import UserError
 from ..tasks import TASKS, check_task, check_tasks
 from .backbones.initial_weights import load_initial_weights
 from .feature_levels import check_levels
@@ -56,7 +57,7 @@ class OneFormer(BaseDetector):
         train_cfg, pretrained: accepted because mmseg's ``init_model`` sets them; unused.
 
     Raises:
-        ValueError: The backbone gives other levels than the head takes.
+        UserError: The backbone gives other levels than the head takes.
     """
 
     init_cfg: dict | None  # BaseModule sets it
@@ -113,12 +114,12 @@ class OneFormer(BaseDetector):
     def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict[str, Tensor]:
         """Training losses of a batch; each image has its own task."""
         if self.criterion is None:
-            raise ValueError(
+            raise UserError(
                 'this model was built for inference: train with the config itself, not for_inference(config)'
             )
         for key, transform in (('task', 'SampleTask'), ('gt_targets', 'TaskTargets'), ('texts', 'DescribeTargets')):
             if key not in batch_data_samples[0]:
-                raise ValueError(f'the training samples have no "{key}"; add {transform} to the training pipeline.')
+                raise UserError(f'the training samples have no "{key}"; add {transform} to the training pipeline.')
         tasks = [(sample.task,) for sample in batch_data_samples]
         predictions = self.head(self.extract_feat(batch_inputs), tasks, every_layer=True)
         targets = collect_targets(batch_data_samples, (batch_inputs.shape[2], batch_inputs.shape[3]))

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..errors import UserError
 from .activation_checkpointing import run_layer
 from .layers import FeedForward, sine_position_encoding, xavier_init
 from .ops import MSDeformAttn
@@ -59,7 +60,7 @@ class OneFormerPixelDecoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if len(in_channels) != 4:
-            raise ValueError(
+            raise UserError(
                 f'the pixel decoder needs a backbone with 4 levels (strides 4 to 32), got {len(in_channels)}'
             )
         self.with_cp = with_cp

@@ -7,6 +7,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
+from ..errors import UserError
+
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -14,12 +16,12 @@ def check_dtype(name: str, device: torch.device | str) -> str:
     """Return ``name`` if it is a number format that ``device`` computes in.
 
     Raises:
-        ValueError: It is none, or it is for GPUs only.
+        UserError: It is none, or it is for GPUs only.
     """
     if name not in DTYPES:
-        raise ValueError(f'There is no number format {name}; choose one of {", ".join(DTYPES)}.')
+        raise UserError(f'There is no number format {name}; choose one of {", ".join(DTYPES)}.')
     if name == 'fp16' and torch.device(device).type == 'cpu':
-        raise ValueError('fp16 is for GPUs only; choose bf16 on a CPU.')
+        raise UserError('fp16 is for GPUs only; choose bf16 on a CPU.')
     return name
 
 

@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..errors import UserError
 from .activation_checkpointing import run_layer
 from .layers import Attention, FeedForward, sine_position_encoding, xavier_init
 from .ops.dropout import Dropout
@@ -61,11 +62,9 @@ class QueryInitializer(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if values not in ('position', 'features'):
-            raise ValueError(
-                f"query_initializer.values is 'position' (reference) or 'features' (paper), not {values!r}"
-            )
+            raise UserError(f"query_initializer.values is 'position' (reference) or 'features' (paper), not {values!r}")
         if start not in ('task', 'zeros'):
-            raise ValueError(f"query_initializer.start is 'task' or 'zeros', not {start!r}")
+            raise UserError(f"query_initializer.start is 'task' or 'zeros', not {start!r}")
         self.values, self.start, self.with_cp = values, start, with_cp
         self.input_proj = nn.Conv2d(channels, channels, 1)
         self.layers = nn.ModuleList(

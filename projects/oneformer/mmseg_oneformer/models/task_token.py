@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..tasks import CONTEXT_LENGTH, PROMPT_TOKENS, TASKS, check_task
 from .layers import MLP
 from .precision import at_least_fp32, no_autocast
@@ -34,7 +35,7 @@ class TaskToken(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if kind not in ('mlp', 'linear'):
-            raise ValueError(f"task_token.kind is 'mlp' (reference code) or 'linear' (paper), not {kind!r}")
+            raise UserError(f"task_token.kind is 'mlp' (reference code) or 'linear' (paper), not {kind!r}")
         self.kind = kind
         self.mlp = MLP(CONTEXT_LENGTH, channels, channels, num_layers=2 if kind == 'mlp' else 1)
         self.norm = nn.LayerNorm(channels) if kind == 'linear' else None

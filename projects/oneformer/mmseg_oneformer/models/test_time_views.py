@@ -20,6 +20,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from ..datasets.transforms.resize import resize_to, shortest_edge_size
+from ..errors import UserError
 from ..tasks import check_tasks
 from .mask_resize import ImageSize
 from .postprocess import semantic_prediction, semantic_scores
@@ -40,7 +41,7 @@ class TestTimeViews(BaseModel):
         test_side: The usual length at test time; the view nearest to it leads where queries are matched.
 
     Raises:
-        ValueError: There are no sides, or the model has no task token.
+        UserError: There are no sides, or the model has no task token.
     """
 
     __test__ = False  # no test class, whatever pytest makes of the name
@@ -48,10 +49,10 @@ class TestTimeViews(BaseModel):
     def __init__(self, module: dict, sides: Sequence[int], max_size: int, test_side: int, flip: bool = True) -> None:
         super().__init__()
         if not sides or min(sides) < 1:
-            raise ValueError(f'tta.sides must be lengths in pixels, not {tuple(sides)}; give at least one.')
+            raise UserError(f'tta.sides must be lengths in pixels, not {tuple(sides)}; give at least one.')
         self.module = MODELS.build(module)
         if not hasattr(self.module, 'predict_logits'):
-            raise ValueError(f'{type(self.module).__name__} cannot be tested on several views; leave out --tta.')
+            raise UserError(f'{type(self.module).__name__} cannot be tested on several views; leave out --tta.')
         self.sides = sorted(sides, key=lambda side: abs(side - test_side))
         self.max_size, self.flip = max_size, flip
 
@@ -71,9 +72,9 @@ class TestTimeViews(BaseModel):
         """Not for training.
 
         Raises:
-            ValueError: Always.
+            UserError: Always.
         """
-        raise ValueError(f'several views are for tests only, not for mode {mode!r}; train without tta.')
+        raise UserError(f'several views are for tests only, not for mode {mode!r}; train without tta.')
 
     def _predict_photo(self, photo: Tensor, sample: DetDataSample) -> None:
         """Add the predictions to one data sample."""

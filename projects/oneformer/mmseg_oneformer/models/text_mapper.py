@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..tasks import CONTEXT_LENGTH
 from .layers import MLP
 
@@ -60,7 +61,7 @@ class TextMapper(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if not 0 <= num_context < num_queries:
-            raise ValueError(
+            raise UserError(
                 f'text_mapper.num_context must be 0 to num_queries - 1 = {num_queries - 1}, not {num_context}'
             )
         from open_clip.transformer import QuickGELU, TextTransformer

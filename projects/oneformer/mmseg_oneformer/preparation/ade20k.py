@@ -19,6 +19,7 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from ..datasets.ade20k import Ade20kPanoptic
+from ..errors import UserError
 from .layout import check_space, list_files, photo_size, read_png, require_folder
 from .panoptic import SegmentIds, boxes, panoptic_json, write_id_map, write_json
 from .parallel import Job, run_jobs
@@ -48,7 +49,7 @@ def prepare_ade20k(root: Path, out: Path, split: str, processes: int | None = No
         The two JSONs.
 
     Raises:
-        ValueError: A file is missing, damaged or not as released.
+        UserError: A file is missing, damaged or not as released.
     """
     folder = FOLDERS[split]
     photos = require_folder(root / 'images' / folder, SEMANTIC_REMEDY)
@@ -98,7 +99,7 @@ def _convert(job: Job) -> dict:
     size = photo_size(photo)
     semantic = read_png(semantic_path, size)
     if semantic.ndim != 2 or semantic.max(initial=0) > len(META['classes']):
-        raise ValueError(
+        raise UserError(
             f'Annotation {semantic_path} has values over 150 or colours; it is not of the SceneParsing release.'
         )
     classes, numbers = _instance_maps(instance_path, size)
@@ -151,7 +152,7 @@ def _instance_maps(path: str, size: tuple[int, int]) -> tuple[np.ndarray, np.nda
     """Instance classes (1-100) and instance numbers (0 = none) of a PNG of the instance release."""
     values = read_png(path, size)
     if values.ndim != 3:
-        raise ValueError(
+        raise UserError(
             f'Annotation {path} has one channel; the instance release has classes in red, numbers in green.'
         )
     return values[..., 0], values[..., 1]
@@ -161,7 +162,7 @@ def _label(classes: np.ndarray, path: str, number: int) -> int:
     """Class index of an instance from the red values of its pixels."""
     kind = int(classes[0])
     if not 1 <= kind <= len(THINGS) or (classes != kind).any():
-        raise ValueError(
+        raise UserError(
             f'Annotation {path}: instance {number} has the classes {np.unique(classes).tolist()} instead of one of '
             f'1-{len(THINGS)}; download the instance release again.'
         )

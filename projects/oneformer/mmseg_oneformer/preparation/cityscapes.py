@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.cityscapes import LABEL_IDS, CityscapesPanoptic
+from ..errors import UserError
 from .layout import check_space, list_files, read_png, require_folder
 from .panoptic import boxes, encode_labels, panoptic_json, write_id_map, write_json
 from .parallel import Job, run_jobs, write_if_changed
@@ -46,7 +47,7 @@ def prepare_cityscapes(root: Path, out: Path, split: str, processes: int | None 
         The JSON.
 
     Raises:
-        ValueError: A file is missing, damaged or not as released.
+        UserError: A file is missing, damaged or not as released.
     """
     folder = require_folder(root / 'gtFine' / split, REMEDY)
     pngs = out / 'gtFine' / f'cityscapes_panoptic_{split}'
@@ -85,11 +86,11 @@ def _convert(job: Job) -> dict:
     values = read_png(instance_path)
     labels = read_png(label_path, values.shape[:2])
     if values.ndim != 2 or values.max(initial=0) >= 1000 * (LAST_LABEL + 1):
-        raise ValueError(
+        raise UserError(
             f'Annotation {instance_path} has values over {1000 * (LAST_LABEL + 1)}; it is no instanceIds of gtFine.'
         )
     if labels.ndim != 2 or labels.max(initial=0) > LAST_LABEL:
-        raise ValueError(f'Annotation {label_path} has values over {LAST_LABEL}; it is no labelIds of gtFine.')
+        raise UserError(f'Annotation {label_path} has values over {LAST_LABEL}; it is no labelIds of gtFine.')
     id_map, segments = _segments(values.astype(np.int32))
     write_id_map(job.products[0], id_map)
     train_ids = np.full(256, VOID, dtype=np.uint8)

@@ -15,6 +15,7 @@ from pycocotools import mask as mask_api
 
 from ..datasets.coco import CocoPanoptic
 from ..datasets.transforms.loading import decode_ids, table_index_map
+from ..errors import UserError
 from .layout import check_space, require_folder
 from .panoptic import encode_labels, write_json
 from .parallel import Job, run_jobs, write_if_changed
@@ -43,18 +44,18 @@ def prepare_coco(root: Path, out: Path, split: str, processes: int | None = None
         The JSON and the folder of PNGs.
 
     Raises:
-        ValueError: A file is missing, damaged or does not fit the JSON.
+        UserError: A file is missing, damaged or does not fit the JSON.
     """
     name = f'panoptic_{split}2017'
     json_path = root / 'annotations' / f'{name}.json'
     if not json_path.is_file():
-        raise ValueError(f'{json_path} does not exist; {REMEDY.format(name)}.')
+        raise UserError(f'{json_path} does not exist; {REMEDY.format(name)}.')
     pngs = require_folder(root / 'annotations' / name, REMEDY.format(name))
     data = json_path.read_bytes()
     content = json.loads(data)
     categories = sorted(content['categories'], key=lambda category: category['id'])
     if tuple(category['name'] for category in categories) != CocoPanoptic.METAINFO['classes']:
-        raise ValueError(f'{json_path} does not have the 133 categories of COCO; copy it anew.')
+        raise UserError(f'{json_path} does not have the 133 categories of COCO; copy it anew.')
     semseg = out / 'annotations' / f'panoptic_semseg_{split}2017'
     jobs = [
         Job(
@@ -95,10 +96,10 @@ def _convert(job: Job, categories: list[dict]) -> dict:
     image_id, segments = job.details
     path = Path(job.sources[0])
     if not path.is_file():
-        raise ValueError(f'Annotation {path} does not exist; {REMEDY.format(path.parent.name)}.')
+        raise UserError(f'Annotation {path} does not exist; {REMEDY.format(path.parent.name)}.')
     ids = decode_ids(path.read_bytes())
     if ids is None:
-        raise ValueError(f'Annotation {path} cannot be decoded: it is damaged or no PNG; copy it anew.')
+        raise UserError(f'Annotation {path} cannot be decoded: it is damaged or no PNG; copy it anew.')
     index_map = table_index_map(ids, segments, str(path))
     labels = {category['id']: label for label, category in enumerate(categories)}
     table = np.array([VOID, *(labels[segment['category_id']] for segment in segments)], dtype=np.uint8)

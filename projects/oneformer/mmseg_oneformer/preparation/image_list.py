@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from ..apis.sources import IMAGE_SUFFIXES
+from ..errors import MissingFileError, UserError
 
 __all__ = ['image_list']
 
@@ -21,17 +22,17 @@ def image_list(source: Path, categories: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: One of them does not exist.
-        ValueError: There are no photos or no panoptic categories, or two photos have one name.
+        UserError: There are no photos or no panoptic categories, or two photos have one name.
     """
     for path in (source, categories):
         if not path.exists():
-            raise FileNotFoundError(f'There is nothing at {path}; check the path.')
+            raise MissingFileError(f'There is nothing at {path}; check the path.')
     entries = json.loads(categories.read_bytes()).get('categories') or [{}]
     if not all({'id', 'name', 'isthing'} <= entry.keys() for entry in entries):
-        raise ValueError(f'{categories} has no categories with "isthing"; give a panoptic JSON.')
+        raise UserError(f'{categories} has no categories with "isthing"; give a panoptic JSON.')
     images = _of_folder(source) if source.is_dir() else json.loads(source.read_bytes()).get('images')
     if not images:
-        raise ValueError(f'{source} has no photos; give a folder of photos or a JSON with "images".')
+        raise UserError(f'{source} has no photos; give a folder of photos or a JSON with "images".')
     return {'images': images, 'categories': entries}
 
 
@@ -40,7 +41,7 @@ def _of_folder(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES):
         name = path.stem.removesuffix('_leftImg8bit')
         if name in paths:
-            raise ValueError(f'{paths[name]} and {path} have one name; rename one of them.')
+            raise UserError(f'{paths[name]} and {path} have one name; rename one of them.')
         paths[name] = path
     images = []
     for name, path in paths.items():

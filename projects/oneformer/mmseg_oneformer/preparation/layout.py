@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ..errors import UserError
+
 __all__ = ['check_space', 'list_files', 'photo_size', 'read_png', 'require_folder']
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -18,10 +20,10 @@ def require_folder(path: Path, remedy: str) -> Path:
     """Return ``path``.
 
     Raises:
-        ValueError: It is no folder; ``remedy`` says where it comes from.
+        UserError: It is no folder; ``remedy`` says where it comes from.
     """
     if not path.is_dir():
-        raise ValueError(f'Folder {path} does not exist; {remedy}.')
+        raise UserError(f'Folder {path} does not exist; {remedy}.')
     return path
 
 
@@ -29,7 +31,7 @@ def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, remedy: str = '
     """Files below ``folder`` with one of the ``suffixes`` (any case), sorted; hidden ones are left out.
 
     Raises:
-        ValueError: There is none.
+        UserError: There is none.
     """
     suffixes = tuple(suffixes)
     endings = tuple(suffix.lower() for suffix in suffixes)
@@ -39,7 +41,7 @@ def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES, remedy: str = '
         if path.name.lower().endswith(endings) and not path.name.startswith('.') and path.is_file()
     ]
     if not files:
-        raise ValueError(f'{folder} has no {" or ".join(suffixes)} file; {remedy}.')
+        raise UserError(f'{folder} has no {" or ".join(suffixes)} file; {remedy}.')
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 
@@ -51,7 +53,7 @@ def photo_size(path: str | Path, turn: bool = False) -> tuple[int, int]:
         turn: Give the size behind the EXIF orientation, as mmcv and annotation tools show the photo.
 
     Raises:
-        ValueError: It is missing or no image.
+        UserError: It is missing or no image.
     """
     try:
         with Image.open(path) as photo:
@@ -59,9 +61,9 @@ def photo_size(path: str | Path, turn: bool = False) -> tuple[int, int]:
             if turn and photo.getexif().get(0x0112) in TURNED:
                 width, height = height, width
     except FileNotFoundError as error:
-        raise ValueError(f'Photo {path} does not exist; put it there or take its annotation out.') from error
+        raise UserError(f'Photo {path} does not exist; put it there or take its annotation out.') from error
     except (OSError, UnidentifiedImageError) as error:
-        raise ValueError(f'Photo {path} cannot be read: it is damaged or no image; copy it anew.') from error
+        raise UserError(f'Photo {path} cannot be read: it is damaged or no image; copy it anew.') from error
     return height, width
 
 
@@ -73,17 +75,17 @@ def read_png(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarra
         size: Height and width that it must have.
 
     Raises:
-        ValueError: It is missing, damaged or of another size.
+        UserError: It is missing, damaged or of another size.
     """
     try:
         with Image.open(path) as picture:
             values = np.asarray(picture)
     except FileNotFoundError as error:
-        raise ValueError(f'Annotation {path} does not exist; unpack or copy it there.') from error
+        raise UserError(f'Annotation {path} does not exist; unpack or copy it there.') from error
     except (OSError, SyntaxError) as error:
-        raise ValueError(f'Annotation {path} cannot be read: it is damaged or no PNG; copy it anew.') from error
+        raise UserError(f'Annotation {path} cannot be read: it is damaged or no PNG; copy it anew.') from error
     if size is not None and values.shape[:2] != tuple(size):
-        raise ValueError(
+        raise UserError(
             f'Annotation {path} is {values.shape[1]}x{values.shape[0]} but its photo is {size[1]}x{size[0]} '
             '(width x height); find the right file, or save the photo without EXIF orientation.'
         )
@@ -96,7 +98,7 @@ def check_space(folder: Path, needed: int) -> None:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise ValueError(
+        raise UserError(
             f'{folder} has {free / 2**20:.0f} MB left on its disk and about {needed / 2**20:.0f} MB are needed; '
             'free some, or choose another disk with --out.'
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.mapillary import UNLABELED, MapillaryPanoptic
+from ..errors import UserError
 from .layout import check_space, list_files, photo_size, read_png, require_folder
 from .panoptic import SegmentIds, boxes, panoptic_json, write_id_map, write_json
 from .parallel import Job, run_jobs
@@ -36,7 +37,7 @@ def prepare_mapillary(root: Path, out: Path, split: str, processes: int | None =
         The panoptic JSON.
 
     Raises:
-        ValueError: The folder holds another release, or a file is missing, damaged or not as released.
+        UserError: The folder holds another release, or a file is missing, damaged or not as released.
     """
     folder = FOLDERS[split]
     photos = require_folder(root / folder / 'images', REMEDY)
@@ -45,12 +46,12 @@ def prepare_mapillary(root: Path, out: Path, split: str, processes: int | None =
         _check_release(source, photos)
         return [source]
     if (root / folder / 'v1.2/panoptic').is_dir():
-        raise ValueError(
+        raise UserError(
             f'{root} is the 2.0 release, which keeps the annotations of 1.2 apart; '
             f'link them with: ln -s v1.2/panoptic {root / folder}/panoptic'
         )
     if not (root / folder / 'instances').is_dir():
-        raise ValueError(f'{source} does not exist; {REMEDY}.')
+        raise UserError(f'{source} does not exist; {REMEDY}.')
     return [_make_panoptic(root, out, split, processes)]
 
 
@@ -61,15 +62,15 @@ def _check_release(json_path: Path, photos: Path) -> None:
     names = tuple(entry['name'] for entry in entries if entry['name'] != UNLABELED)
     things = tuple(label for label, entry in enumerate(entries) if entry['isthing'] and entry['name'] != UNLABELED)
     if (names, things) != (MapillaryPanoptic.METAINFO['classes'], MapillaryPanoptic.METAINFO['thing_ids']):
-        raise ValueError(f'{json_path} does not have the 65 classes and 37 things of release 1.2; {REMEDY}.')
+        raise UserError(f'{json_path} does not have the 65 classes and 37 things of release 1.2; {REMEDY}.')
     on_disk = {path.stem for path in photos.glob('*.jpg')}
     pngs = {path.name for path in json_path.parent.glob('*.png')}
     for image in content['images']:
         if Path(image['file_name']).stem not in on_disk:
-            raise ValueError(f'Photo {photos / image["file_name"]} of {json_path} does not exist; {REMEDY}.')
+            raise UserError(f'Photo {photos / image["file_name"]} of {json_path} does not exist; {REMEDY}.')
     for annotation in content['annotations']:
         if annotation['file_name'] not in pngs:
-            raise ValueError(f'Annotation {json_path.parent / annotation["file_name"]} does not exist; {REMEDY}.')
+            raise UserError(f'Annotation {json_path.parent / annotation["file_name"]} does not exist; {REMEDY}.')
 
 
 def _make_panoptic(root: Path, out: Path, split: str, processes: int | None) -> Path:
@@ -111,9 +112,9 @@ def _read_labels(root: Path) -> list[dict]:
         if (root / name).is_file():
             labels = json.loads((root / name).read_bytes())['labels']
             if tuple(label['readable'] for label in labels) != (*MapillaryPanoptic.METAINFO['classes'], UNLABELED):
-                raise ValueError(f'{root / name} does not have the 66 labels of release 1.2; {REMEDY}.')
+                raise UserError(f'{root / name} does not have the 66 labels of release 1.2; {REMEDY}.')
             return labels
-    raise ValueError(f'{root} has neither {" nor ".join(CONFIGS)}, which name the labels; {REMEDY}.')
+    raise UserError(f'{root} has neither {" nor ".join(CONFIGS)}, which name the labels; {REMEDY}.')
 
 
 def _convert(job: Job, is_thing: list[bool]) -> dict:
@@ -122,7 +123,7 @@ def _convert(job: Job, is_thing: list[bool]) -> dict:
     size = photo_size(photo)
     values = read_png(instance_path, size)
     if values.ndim != 2 or values.max(initial=0) >= 256 * (len(is_thing) + 1):
-        raise ValueError(f'Annotation {instance_path} has labels over {len(is_thing)}; it is not of release 1.2.')
+        raise UserError(f'Annotation {instance_path} has labels over {len(is_thing)}; it is not of release 1.2.')
     labels, numbers = np.divmod(values.astype(np.int32), 256)
     # Stuff is one segment a class whatever the number; the label behind the last class is void.
     values = np.where(np.array([*is_thing, False])[labels], labels * 256 + numbers, labels * 256) + 1

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from pprint import pformat
 
+from ..errors import UserError
 from ..zoo.configs import config_root
 
 __all__ = ['own_config']
@@ -46,12 +47,12 @@ def own_config(path: Path, train: Path, val: Path) -> str:
         val: Of the validation photos, in the same folder.
 
     Raises:
-        ValueError: The two JSONs do not have the same classes.
+        UserError: The two JSONs do not have the same classes.
     """
     contents = [json.loads(name.read_bytes()) for name in (train, val)]
     categories, others = (content['categories'] for content in contents)
     if categories != others:
-        raise ValueError(f'{train} and {val} have different classes; convert both with the same classes.')
+        raise UserError(f'{train} and {val} have different classes; convert both with the same classes.')
     base = Path(os.path.relpath(config_root() / '_base_', path.resolve().parent)).as_posix()
     parts = [
         f"ann_file='{name.name}', data_prefix=dict(img='{content['info']['photos']}/', seg='{name.stem}/')"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..errors import UserError
 from ..visualization.colors import class_colors
 from .layout import check_space, list_files, photo_size, read_png
 from .panoptic import panoptic_json, write_id_map, write_json
@@ -81,7 +82,7 @@ def write_panoptic(
         settings: Plain data that the result depends on beside files and classes.
 
     Raises:
-        ValueError: A file is missing, damaged or does not fit, or two photos would share a PNG.
+        UserError: A file is missing, damaged or does not fit, or two photos would share a PNG.
     """
     target = out / f'panoptic_{name}.json'
     photos = _select(source.photos(), only)
@@ -89,10 +90,10 @@ def write_panoptic(
     owners: dict[str, str] = {}
     for photo in photos:
         if Path(photo.name).is_absolute() or '..' in Path(photo.name).parts:
-            raise ValueError(f'Photo {photo.name} is not inside {images}; give file names relative to that folder.')
+            raise UserError(f'Photo {photo.name} is not inside {images}; give file names relative to that folder.')
         png = Path(photo.name).with_suffix('.png').as_posix()
         if png in owners:
-            raise ValueError(f'{owners[png]} and {photo.name} differ in their suffix only; rename or remove one.')
+            raise UserError(f'{owners[png]} and {photo.name} differ in their suffix only; rename or remove one.')
         owners[png] = photo.name
         jobs.append(
             Job(photo.name, (photo.path, *photo.annotation), (str(target.with_suffix('') / png),), photo._asdict())
@@ -120,7 +121,7 @@ def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
         return photos
     by_stem = {Path(photo.name).with_suffix('').as_posix(): photo for photo in photos}
     if missing := sorted(set(only) - set(by_stem)):
-        raise ValueError(f'{missing[0]} of the list is no annotated photo; names stand there without their suffix.')
+        raise UserError(f'{missing[0]} of the list is no annotated photo; names stand there without their suffix.')
     return [photo for stem, photo in by_stem.items() if stem in only]
 
 
@@ -137,7 +138,7 @@ def _convert(job: Job, source: Format, palette: Sequence[Sequence[int]]) -> dict
 def list_photos(images: Path) -> list[tuple[str, Path]]:
     """Name below ``images``, with slashes, and path of every photo, sorted."""
     if not images.is_dir():
-        raise ValueError(f'Folder {images} does not exist; give the folder of the photos.')
+        raise UserError(f'Folder {images} does not exist; give the folder of the photos.')
     return [(path.relative_to(images).as_posix(), path) for path in list_files(images)]
 
 
@@ -150,7 +151,7 @@ def parse_classes(things: Sequence[str], stuff: Sequence[str], void: Sequence[in
         void: Values that are ignored.
 
     Raises:
-        ValueError: A value is no number or stands for two classes, or a name is both thing and stuff.
+        UserError: A value is no number or stands for two classes, or a name is both thing and stuff.
     """
     names: list[list[str]] = [[], []]
     pairs: list[tuple[str, int]] = []
@@ -158,7 +159,7 @@ def parse_classes(things: Sequence[str], stuff: Sequence[str], void: Sequence[in
         for entry in entries:
             name, equals, value = entry.rpartition('=')
             if equals and not value.isdigit():
-                raise ValueError(f'{entry!r} has no number behind "="; write NAME=VALUE as in dog=24, or NAME.')
+                raise UserError(f'{entry!r} has no number behind "="; write NAME=VALUE as in dog=24, or NAME.')
             name = name if equals else entry
             if name not in names[kind]:
                 names[kind].append(name)
@@ -166,13 +167,13 @@ def parse_classes(things: Sequence[str], stuff: Sequence[str], void: Sequence[in
                 pairs.append((name, int(value)))
     both = sorted(set(names[0]) & set(names[1]))
     if both:
-        raise ValueError(f'{both[0]!r} is given as thing and as stuff; decide for one.')
+        raise UserError(f'{both[0]!r} is given as thing and as stuff; decide for one.')
     all_names = names[0] + names[1]
     values = dict.fromkeys(void, VOID)
     for name, number in pairs:
         label = all_names.index(name)
         if values.setdefault(number, label) != label:
-            raise ValueError(f'Value {number} is given to {name!r} and to something else; give each value once.')
+            raise UserError(f'Value {number} is given to {name!r} and to something else; give each value once.')
     return Classes(tuple(names[0]), tuple(names[1]), values)
 
 
@@ -180,11 +181,11 @@ def read_semantic(path: str | Path, size: tuple[int, int], classes: Classes) -> 
     """Class indices (H, W) of a semantic PNG; ``VOID`` where there is none.
 
     Raises:
-        ValueError: It is missing, damaged, coloured or of another size, or has a value without a name.
+        UserError: It is missing, damaged, coloured or of another size, or has a value without a name.
     """
     values = read_png(path, size)
     if values.ndim != 2:
-        raise ValueError(
+        raise UserError(
             f'{path} has colours; a semantic PNG has one channel, or a palette, with one value for each class.'
         )
     table = np.full(int(values.max(initial=0)) + 1, VOID - 1, dtype=np.int32)
@@ -194,7 +195,7 @@ def read_semantic(path: str | Path, size: tuple[int, int], classes: Classes) -> 
     labels = table[values]
     if labels.min(initial=0) < VOID:
         value = int(values[labels < VOID][0])
-        raise ValueError(
+        raise UserError(
             f'{path} has pixels of value {value}, which stands for no class; '
             f'name it with --stuff NAME={value} or --things NAME={value}, or ignore it with --void {value}.'
         )

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
+from ..errors import UserError
 from ..files import write_atomic
 from .parallel import write_if_changed
 
@@ -35,7 +36,7 @@ class SegmentIds:
         """An id that no other segment of the image has, for one of class ``label``.
 
         Raises:
-            ValueError: The image has more segments of a class than there are colours near its own.
+            UserError: The image has more segments of a class than there are colours near its own.
         """
         for attempt in range(self.attempts.get(label, 0), int(np.prod([period for _, period in STEPS]))):
             color = [
@@ -47,7 +48,7 @@ class SegmentIds:
                 self.taken.add(number)
                 self.attempts[label] = attempt + 1
                 return number
-        raise ValueError(f'An image has more than {len(self.taken) - 1} segments; split it into tiles.')
+        raise UserError(f'An image has more than {len(self.taken) - 1} segments; split it into tiles.')
 
 
 def panoptic_json(pictures: Sequence[Mapping[str, Any]], png: str, categories: Sequence[Mapping[str, Any]]) -> dict:

@@ -23,6 +23,7 @@ import cv2
 from tqdm import tqdm
 
 from ..datasets.doctor import available_cores
+from ..errors import UserError
 
 __all__ = ['Job', 'run_jobs', 'write_if_changed']
 
@@ -65,7 +66,7 @@ def run_jobs(
         description: Stands in front of the progress bar.
 
     Raises:
-        ValueError: A picture cannot be converted, or a process was killed.
+        UserError: A picture cannot be converted, or a process was killed.
     """
     header = json.dumps(settings, sort_keys=True)
     finished = _read_journal(journal, header, jobs)
@@ -114,7 +115,7 @@ def _stream(work: Work, jobs: Sequence[Job], processes: int) -> Iterator[dict]:
         with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool:
             yield from pool.map(work, jobs, chunksize=max(1, min(16, len(jobs) // (4 * processes))))
     except BrokenProcessPool as error:
-        raise ValueError(
+        raise UserError(
             'A process was killed, most likely because memory ran out; run the command again with a smaller --jobs, '
             'finished pictures are kept.'
         ) from error

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+from ..errors import UserError
 from .pickle import load_arrays
 
 PLAIN_CALLS = ('dict', 'set', 'tuple')
@@ -51,7 +52,7 @@ def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
     """Return what ``torch.save`` wrote to ``path``, or the arrays of a plain ``.pkl``; nothing in the file is run.
 
     Raises:
-        ValueError: The file is broken or holds types that a checkpoint has no need of.
+        UserError: The file is broken or holds types that a checkpoint has no need of.
     """
     if path.suffix in ('.pkl', '.pickle') and not zipfile.is_zipfile(path):
         return load_arrays(path)
@@ -61,13 +62,13 @@ def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
     except pickle.UnpicklingError as error:
         rejected = re.search(r'.*(?:GLOBAL|getattr of|Can only).*', str(error))
         if rejected is None:
-            raise ValueError(f'{path} is broken or no checkpoint; get it again.') from error
-        raise ValueError(
+            raise UserError(f'{path} is broken or no checkpoint; get it again.') from error
+        raise UserError(
             f'{path} is rejected, since a checkpoint must not run code and this one holds more than tensors and plain '
             f'values ({_shorten(rejected.group())}); convert it to .safetensors where you trust it.'
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(
+        raise UserError(
             f'{path} is broken or no checkpoint ({_shorten(str(error)) or "empty"}); get it again.'
         ) from error
     if isinstance(checkpoint, dict):
@@ -141,10 +142,10 @@ def parse_plain_config(text: str) -> dict[str, Any]:
     """Return the settings of a config's text, which is read and not run.
 
     Raises:
-        ValueError: It is more than assignments of literals and ``dict(...)``.
+        UserError: It is more than assignments of literals and ``dict(...)``.
     """
     if not is_plain_config(text):
-        raise ValueError('it is code and no plain settings')
+        raise UserError('it is code and no plain settings')
 
     settings: dict[str, Any] = {}
     for statement in ast.parse(text).body:
@@ -160,7 +161,7 @@ def _value(node: ast.expr) -> Any:
         # mmengine writes dict({'a.b': 1}) where a key is no name.
         plain = len(node.args) <= 1 and all(isinstance(part, ast.Dict) for part in node.args)
         if not plain or any(word.arg is None for word in node.keywords) or ast.unparse(node.func) != 'dict':
-            raise ValueError(f'{ast.unparse(node)[:40]} is no plain setting')
+            raise UserError(f'{ast.unparse(node)[:40]} is no plain setting')
         return {
             **(_value(node.args[0]) if node.args else {}),
             **{word.arg: _value(word.value) for word in node.keywords},

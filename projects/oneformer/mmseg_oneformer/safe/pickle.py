@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import UserError
+
 ROLES = {
     'numpy': {'ndarray': 'array', 'dtype': 'dtype'},
     'numpy.core.multiarray': {'_reconstruct': 'new_array', 'scalar': 'scalar'},
@@ -133,18 +135,18 @@ def load_arrays(path: Path) -> Any:
     """Return what was pickled to ``path``: dicts, lists and plain values, every array as a tensor.
 
     Raises:
-        ValueError: The file is broken, or names something that arrays have no need of.
+        UserError: The file is broken, or names something that arrays have no need of.
     """
     try:
         with path.open('rb') as file:
             return _tensors(_Reader(file, encoding='latin1').load())
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise UserError(
             f'{path} is rejected or broken: {str(error).rstrip(".")}; a file of weights holds arrays and plain values '
             'only, get it from its authors again.'
         ) from error
     except Exception as error:  # Damaged bytes fail in any way.
-        raise ValueError(f'{path} is broken ({type(error).__name__}); get it again.') from error
+        raise UserError(f'{path} is broken ({type(error).__name__}); get it again.') from error
 
 
 def _tensors(content: Any) -> Any:

@@ -1,7 +1,9 @@
 """A model behind HTTP: a service for programs, a page for people."""
 
+from ..errors import MissingPackageError
+
 try:
     import fastapi  # noqa: F401
     import uvicorn  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ImportError(f"{error.name} is not installed; run: pip install -e '.[serve]'") from error
+    raise MissingPackageError(f"{error.name} is not installed; run: pip install -e '.[serve]'") from error

@@ -15,6 +15,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from ..errors import UserError
+
 __all__ = ['MicroBatcher']
 
 Key = TypeVar('Key', bound=Hashable)
@@ -42,14 +44,14 @@ class MicroBatcher(Generic[Key, Request, Response]):
         max_wait: How long a request waits for others of its key, in seconds.
 
     Raises:
-        ValueError: If a number makes no sense.
+        UserError: If a number makes no sense.
     """
 
     def __init__(
         self, run: Callable[[Key, Sequence[Request]], Sequence[Response]], max_batch: int = 1, max_wait: float = 0.0
     ) -> None:
         if max_batch < 1 or max_wait < 0:
-            raise ValueError(
+            raise UserError(
                 f'A batch has 1 photo or more and waits 0 seconds or more, not {max_batch} and {max_wait}; '
                 'correct max_batch or max_wait.'
             )

@@ -15,6 +15,8 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ..errors import UserError
+
 __all__ = ['listen', 'run', 'url_of']
 
 HEADER_SECONDS = 20
@@ -41,7 +43,7 @@ def listen(host: str, port: int) -> socket.socket:
         port: 0 takes a free one.
 
     Raises:
-        ValueError: The address cannot be had.
+        UserError: The address cannot be had.
     """
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     taken = socket.socket(family, socket.SOCK_STREAM)
@@ -51,7 +53,7 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         taken.close()
         reason = getattr(error, 'strerror', None) or error
-        raise ValueError(f'Port {port} of {host} cannot be used ({reason}); choose --port or --host.') from error
+        raise UserError(f'Port {port} of {host} cannot be used ({reason}); choose --port or --host.') from error
     return taken
 
 

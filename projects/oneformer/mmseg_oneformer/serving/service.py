@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect
 from ..apis.inferencer import OneFormerInferencer
 from ..apis.photo_logits import PhotoLogits
 from ..apis.preprocessing import PreparedPhoto
+from ..errors import UserError
 from ..tasks import TASKS
 from .batching import MicroBatcher
 from .uploads import Limits, RequestError, decode, receive
@@ -45,7 +46,7 @@ class Service:
 
     def __init__(self, infer: OneFormerInferencer, limits: Limits, batcher: Batcher, max_waiting: int) -> None:
         if max_waiting < 1:
-            raise ValueError(f'max_waiting is {max_waiting}; let one request or more be under way.')
+            raise UserError(f'max_waiting is {max_waiting}; let one request or more be under way.')
         self.infer, self.limits, self.batcher, self.max_waiting = infer, limits, batcher, max_waiting
         self.waiting = 0
         """Requests under way."""

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 
+from ..errors import UserError
 from ..files import write_atomic
 from .execute import Launch
 from .plan import Run, write_run
@@ -36,7 +37,7 @@ def submit(run: Run, launch: Launch) -> str:
     """Submit a run and return the id of its job, which is kept in the run's folder.
 
     Raises:
-        ValueError: sbatch is not there, or rejected the job.
+        UserError: sbatch is not there, or rejected the job.
     """
     write_run(run)
     script = run.folder / 'job.sh'
@@ -50,7 +51,7 @@ def queued_jobs() -> set[str]:
     """Return the ids of the user's jobs that wait or run.
 
     Raises:
-        ValueError: squeue is not there, or fails: then dead jobs cannot be told from waiting ones.
+        UserError: squeue is not there, or fails: then dead jobs cannot be told from waiting ones.
     """
     return set(_ask(['squeue', '--noheader', '--format=%A', f'--user={os.getuid()}']).split())
 
@@ -65,7 +66,7 @@ def _ask(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise ValueError(f'{command[0]} is not here; --launcher sbatch works on a SLURM cluster only.') from error
+        raise UserError(f'{command[0]} is not here; --launcher sbatch works on a SLURM cluster only.') from error
     if done.returncode:
-        raise ValueError(f'{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}.')
+        raise UserError(f'{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}.')
     return done.stdout

@@ -73,7 +73,7 @@ def execute(run: Run, launch: Launch, environment: Mapping[str, str], stop: thre
         'finished', 'failed', 'waiting' (stopped), or 'running': another process has it.
 
     Raises:
-        ValueError: The folder holds a run of another version of the config.
+        UserError: The folder holds a run of another version of the config.
     """
     with run_lock(run.folder) as lock:
         if lock is None:

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import torch
 
+from ..errors import UserError
 from .execute import RUNNING, Launch, execute, is_locked
 from .plan import Run
 
@@ -24,16 +25,16 @@ def deal_devices(jobs: int | None, gpus: int | None) -> tuple[list[str], int]:
         A ``CUDA_VISIBLE_DEVICES`` for each job, empty on the CPU, and the number of GPUs a run has.
 
     Raises:
-        ValueError: There are not so many GPUs.
+        UserError: There are not so many GPUs.
     """
     there = torch.cuda.device_count()
     gpus = (1 if there else 0) if gpus is None else gpus
     if gpus < 0 or (jobs is not None and jobs < 1):
-        raise ValueError(f'--jobs has to be at least 1 and --gpus at least 0, not {jobs} and {gpus}.')
+        raise UserError(f'--jobs has to be at least 1 and --gpus at least 0, not {jobs} and {gpus}.')
     if not gpus:
         return [''] * (jobs or 1), 0
     if gpus > there or (jobs or 1) * gpus > there:
-        raise ValueError(
+        raise UserError(
             f'{jobs or 1} jobs with {gpus} GPUs each need more than the {there} GPUs there are; lower --jobs or --gpus.'
         )
     visible = os.environ.get('CUDA_VISIBLE_DEVICES')

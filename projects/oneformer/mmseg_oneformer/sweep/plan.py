@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+from ..errors import MissingFileError, UserError
 from ..files import write_atomic
 from ..zoo.configs import find_config, read_config
 
@@ -57,14 +58,14 @@ def plan_runs(configs: Sequence[str], seeds: Sequence[int], options: Sequence[st
         work_dir: Folder of the sweep.
 
     Raises:
-        ValueError: An unknown config, two of one name, options that are none or contradict each other, or a run that
+        UserError: An unknown config, two of one name, options that are none or contradict each other, or a run that
             was begun with another version of its config.
     """
     paths: dict[str, str] = {}
     for config in dict.fromkeys(configs):
         name = find_config(config).stem
         if name in paths:
-            raise ValueError(f'two configs are named {name}: {paths[name]} and {config}; rename one or leave it out.')
+            raise UserError(f'two configs are named {name}: {paths[name]} and {config}; rename one or leave it out.')
         paths[name] = config
     runs = []
     for name, config in paths.items():
@@ -90,7 +91,7 @@ def combine_options(options: Sequence[str]) -> list[tuple[str, ...]]:
     """Return every combination of alternatives; one empty combination without options.
 
     Raises:
-        ValueError: Something is not ``KEY=VALUE``, or a key stands in two groups.
+        UserError: Something is not ``KEY=VALUE``, or a key stands in two groups.
 
     Example:
         >>> combine_options(['lr=1', 'lr=2', 'a=3 b=4'])
@@ -101,11 +102,11 @@ def combine_options(options: Sequence[str]) -> list[tuple[str, ...]]:
         settings = tuple(shlex.split(option))
         for setting in settings or (option,):
             if not re.fullmatch(r'[\w.]+=.+', setting):
-                raise ValueError(f'--options takes KEY=VALUE, not "{setting}".')
+                raise UserError(f'--options takes KEY=VALUE, not "{setting}".')
         keys = frozenset(setting.partition('=')[0] for setting in settings)
         for other in groups:
             if keys & other and keys != other:
-                raise ValueError(
+                raise UserError(
                     f'--options sets {min(keys & other)} together with different keys; an alternative names the same '
                     'keys each time.'
                 )
@@ -135,7 +136,7 @@ def write_run(run: Run) -> None:
     """Write what a run is into its folder.
 
     Raises:
-        ValueError: The folder holds a run of another version of the config.
+        UserError: The folder holds a run of another version of the config.
     """
     path = run.folder / 'run.json'
     if path.is_file():
@@ -153,7 +154,7 @@ def read_run(folder: str | Path) -> Run:
     """
     path = Path(folder) / 'run.json'
     if not path.is_file():
-        raise FileNotFoundError(f'{folder} is no run of a sweep: it has no run.json; give the folder of a run.')
+        raise MissingFileError(f'{folder} is no run of a sweep: it has no run.json; give the folder of a run.')
     content = json.loads(path.read_text())
     return Run(**content | {'options': tuple(content['options']), 'folder': Path(folder)})
 
@@ -161,7 +162,7 @@ def read_run(folder: str | Path) -> Run:
 def _check_same(planned: Run, found: Run) -> None:
     """Raise a ValueError if the run in a folder was begun with another version of its config."""
     if planned.fingerprint != found.fingerprint:
-        raise ValueError(
+        raise UserError(
             f'{planned.config} was changed since the run in {planned.folder} began; remove that folder, or choose '
             'another --work-dir.'
         )

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
+
 Color = tuple[int, int, int]
 """Red, green, blue, each 0-255."""
 
@@ -20,13 +22,13 @@ def class_colors(num_classes: int, palette: Sequence[Sequence[int]] | None = Non
     """Return a colour for each class: those of ``palette``, else well spread hues in three tones.
 
     Raises:
-        ValueError: If the palette is too short.
+        UserError: If the palette is too short.
     """
     if palette is None:
         tones = ((0.55, 0.75), (0.70, 0.65), (0.42, 0.80))
         return [_from_hls(k * _GOLDEN, *tones[k % len(tones)]) for k in range(num_classes)]
     if len(palette) < num_classes:
-        raise ValueError(f'The palette has {len(palette)} colours for {num_classes} classes; add the missing ones.')
+        raise UserError(f'The palette has {len(palette)} colours for {num_classes} classes; add the missing ones.')
     return [(int(r), int(g), int(b)) for r, g, b in palette[:num_classes]]
 
 

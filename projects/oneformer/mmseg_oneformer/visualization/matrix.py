@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from ..errors import UserError
 from ..files import atomic_path
 
 NORMALIZE = ('truth', 'prediction', 'none')
@@ -41,12 +42,12 @@ def save_matrix(
         color_theme: A colour map of matplotlib.
 
     Raises:
-        ValueError: An unknown normalisation or colour map.
+        UserError: An unknown normalisation or colour map.
     """
     if normalize not in NORMALIZE:
-        raise ValueError(f'normalize is {normalize!r}; choose one of {", ".join(NORMALIZE)}.')
+        raise UserError(f'normalize is {normalize!r}; choose one of {", ".join(NORMALIZE)}.')
     if color_theme not in colormaps:
-        raise ValueError(f'matplotlib has no colour map {color_theme!r}; take Blues, viridis or plasma, for example.')
+        raise UserError(f'matplotlib has no colour map {color_theme!r}; take Blues, viridis or plasma, for example.')
     values, count = normalized(matrix, normalize), len(names)
     shown = np.log10(1 + values) if normalize == 'none' else values  # counts reach over many magnitudes
     side = 2.6 + max(4.5, 0.42 * count if count <= 30 else 0.19 * count)

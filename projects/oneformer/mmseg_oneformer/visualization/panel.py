@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..errors import UserError
 from .text import font
 
 Array = np.ndarray
@@ -27,10 +28,10 @@ def panel(pictures: Mapping[str, Array], columns: int | None = None, height: int
         The page, (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: If there is no picture.
+        UserError: If there is no picture.
     """
     if not pictures:
-        raise ValueError('A panel needs at least one picture; none was given.')
+        raise UserError('A panel needs at least one picture; none was given.')
     columns = columns or len(pictures)
     titles, images = list(pictures), list(pictures.values())
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
@@ -49,7 +50,7 @@ def token_panel(pictures: Mapping[str, Mapping[str, Array]], height: int | None 
         The page, (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: If there is no picture, or the rows differ in their predictions.
+        UserError: If there is no picture, or the rows differ in their predictions.
     """
     rows = {
         f'{token} token': {f'{task} answer': image for task, image in row.items()} for token, row in pictures.items()
@@ -68,13 +69,13 @@ def grid(pictures: Mapping[str, Mapping[str, Array]], height: int | None = None)
         The page, (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: If there is no picture, or the rows differ in their columns.
+        UserError: If there is no picture, or the rows differ in their columns.
     """
     columns = [list(row) for row in pictures.values()]
     if not columns or not columns[0]:
-        raise ValueError('A page needs at least one picture; none was given.')
+        raise UserError('A page needs at least one picture; none was given.')
     if any(row != columns[0] for row in columns):
-        raise ValueError(f'Each row needs the same pictures in the same order; got {columns}.')
+        raise UserError(f'Each row needs the same pictures in the same order; got {columns}.')
     rows = [list(row.values()) for row in pictures.values()]
     titles = [columns[0]] + [[''] * len(columns[0])] * (len(rows) - 1)
     return _page(rows, titles, list(pictures), height or max(image.shape[0] for row in rows for image in row))

@@ -11,6 +11,7 @@ from mmengine.visualization import MLflowVisBackend
 from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 
+from ..errors import UserError
 from ..files import atomic_path
 from .samples import draw_sample
 
@@ -82,10 +83,10 @@ class OneFormerVisualizer(SegLocalVisualizer):
             **_: Arguments that only mmdet or only mmseg knows.
 
         Raises:
-            ValueError: If the visualizer does not know the classes.
+            UserError: If the visualizer does not know the classes.
         """
         if not self.dataset_meta or 'classes' not in self.dataset_meta:
-            raise ValueError(
+            raise UserError(
                 "The visualizer does not know the classes; set its dataset_meta to the data set's metainfo."
             )
         sample = data_sample.cpu() if data_sample is not None else BaseDataElement()

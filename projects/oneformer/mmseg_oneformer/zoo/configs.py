@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..errors import MissingFileError, UserError
 from .model_file import is_model_file, read_model_config
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -24,7 +25,7 @@ def config_root() -> Path:
     for folder in candidates:
         if (folder / '_base_').is_dir() or (folder / 'oneformer').is_dir():
             return folder
-    raise FileNotFoundError(f'No configs at {" or ".join(map(str, candidates))}; reinstall mmseg_oneformer.')
+    raise MissingFileError(f'No configs at {" or ".join(map(str, candidates))}; reinstall mmseg_oneformer.')
 
 
 def weights_root() -> Path:
@@ -56,7 +57,7 @@ def find_config(name: str | os.PathLike[str]) -> Path:
     """Return the config file for a model's name, or ``name`` itself if it is the path of a file.
 
     Raises:
-        ValueError: No config has this name; the message names the nearest ones.
+        UserError: No config has this name; the message names the nearest ones.
     """
     if Path(name).is_file():
         return Path(name)
@@ -67,9 +68,9 @@ def find_config(name: str | os.PathLike[str]) -> Path:
         close = difflib.get_close_matches(stem, configs, n=3, cutoff=0.4)
         close = close or [known for known in configs if stem.lower() in known][:3]
         hint = f'did you mean {" or ".join(close)}?' if close else 'tools/infer.py --list shows all names.'
-        raise ValueError(f'"{name}" is neither a config file nor the name of a model; {hint}')
+        raise UserError(f'"{name}" is neither a config file nor the name of a model; {hint}')
     if len(paths) > 1:
-        raise ValueError(f'Several configs are named "{name}": {", ".join(map(str, paths))}; give the path of one.')
+        raise UserError(f'Several configs are named "{name}": {", ".join(map(str, paths))}; give the path of one.')
     return paths[0]
 
 
@@ -77,21 +78,21 @@ def read_config(name: str | os.PathLike[str], options: dict[str, Any] | None = N
     """Read a config by path or by model name, or out of a model's file, and merge ``options`` into it.
 
     Raises:
-        ValueError: There is no such config, it is broken, or an option does not fit.
+        UserError: There is no such config, it is broken, or an option does not fit.
     """
     path = find_config(name)
     try:
         cfg = None if is_model_file(path) else Config.fromfile(path)
     except FileNotFoundError as error:  # one of its bases
-        raise ValueError(
+        raise UserError(
             f'{path} cannot be read as a config: {error}; docs/configs.md lists the parts to use.'
         ) from error
     except Exception as error:  # A config is Python: anything may go wrong in it.
-        raise ValueError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
+        raise UserError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
     if cfg is None:
         cfg = read_model_config(path)
     try:
         cfg.merge_from_dict(options or {})
     except (KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:
-        raise ValueError(f'--cfg-options do not fit {path}: {error}') from error
+        raise UserError(f'--cfg-options do not fit {path}: {error}') from error
     return cfg

@@ -21,6 +21,7 @@ from mmengine.registry import MODELS, TRANSFORMS, Registry
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors import SafetensorError, safe_open
 
+from ..errors import UserError
 from ..safe.load import parse_plain_config
 
 __all__ = ['is_model_file', 'read_model_config', 'read_stored_config', 'without_sources']
@@ -49,15 +50,15 @@ def read_model_config(path: str | os.PathLike[str]) -> Config:
     """Return the config that a file of :func:`~..checkpoints.model_file.write_model_file` holds.
 
     Raises:
-        ValueError: If the file is broken, holds weights alone, or a config that is more than settings.
+        UserError: If the file is broken, holds weights alone, or a config that is more than settings.
     """
     try:
         with safe_open(path, framework='pt') as file:
             text = json.loads((file.metadata() or {}).get('meta', '{}')).get(KEY)
     except (SafetensorError, ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
+        raise UserError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
     if not isinstance(text, str):
-        raise ValueError(f'{path} holds weights alone; give the name or the config of its model, and it as weights.')
+        raise UserError(f'{path} holds weights alone; give the name or the config of its model, and it as weights.')
     return _checked(text, path)
 
 
@@ -68,7 +69,7 @@ def read_stored_config(weights: str) -> Config:
         weights: File or address of a checkpoint of mmengine's Runner, or of a whole model.
 
     Raises:
-        ValueError: If there is none, or it is more than settings of a OneFormer.
+        UserError: If there is none, or it is more than settings of a OneFormer.
     """
     checkpoint = CheckpointLoader.load_checkpoint(weights, 'cpu')
     hub = checkpoint.get('message_hub')
@@ -76,7 +77,7 @@ def read_stored_config(weights: str) -> Config:
     found = (info.get(key) for info in infos if isinstance(info, dict) for key in ('cfg', KEY))
     text = next((text for text in found if isinstance(text, str)), None)
     if text is None:
-        raise ValueError(f'{weights} holds no config; give the name or the config of its model, and it as weights.')
+        raise UserError(f'{weights} holds no config; give the name or the config of its model, and it as weights.')
     cfg = _checked(text, weights)
     # Of the data set mmdet wants its colours only, and those of the checkpoint do.
     cfg.test_dataloader.dataset.update(type='mmdet.BaseDetDataset', ann_file='')
@@ -88,7 +89,7 @@ def _checked(text: str, path: str | os.PathLike[str]) -> Config:
     """Return what inference needs of a config's text.
 
     Raises:
-        ValueError: If it is more than settings.
+        UserError: If it is more than settings.
     """
     try:
         settings = parse_plain_config(text)
@@ -102,16 +103,16 @@ def _checked(text: str, path: str | os.PathLike[str]) -> Config:
             }
         )
         if not steps or not all(isinstance(part, dict) and 'type' in part for part in (parts['model'], *steps)):
-            raise ValueError('it has no model or no pipeline')
+            raise UserError('it has no model or no pipeline')
         known = {name for registry in (MODELS, TRANSFORMS) for name in _registered(registry)}
         strange = sorted({str(kind) for kind in _types(parts) if str(kind) not in known})
         if parts['default_scope'] not in LIBRARIES:  # mmengine imports it.
-            raise ValueError(f'its default_scope is {parts["default_scope"]!r}')
+            raise UserError(f'its default_scope is {parts["default_scope"]!r}')
         if strange:
-            raise ValueError(f'nothing that a file may name is registered as {", ".join(strange)}')
+            raise UserError(f'nothing that a file may name is registered as {", ".join(strange)}')
         return Config(parts, text, filename=str(path))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(
+        raise UserError(
             f'The config in {path} is rejected: {error}; give the name or the config of its model, and it as weights.'
         ) from error
 

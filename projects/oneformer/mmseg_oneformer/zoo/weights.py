@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from ..errors import MissingFileError, NetworkError, UserError
 from ..files import file_digest, shorten, write_atomic
 from .configs import find_config, list_models, weights_root
 from .download import DownloadError, check_url, download
@@ -44,7 +45,7 @@ def find_weights(name: str | os.PathLike[str], download: bool = False) -> Path |
         The file, or None if there is none.
 
     Raises:
-        ValueError: There is no such model, or the cached file is not what it was.
+        UserError: There is no such model, or the cached file is not what it was.
         ConnectionError: The weights cannot be downloaded; the message says where to get them by hand.
     """
     if is_model_file(name):
@@ -74,7 +75,7 @@ def resolve_weights(source: str | os.PathLike[str], download: bool = True) -> Pa
 
     Raises:
         FileNotFoundError: A path that does not exist.
-        ValueError: No such model, or one without weights.
+        UserError: No such model, or one without weights.
         ConnectionError: A download failed.
     """
     text, path = str(source), Path(source).expanduser()
@@ -83,10 +84,10 @@ def resolve_weights(source: str | os.PathLike[str], download: bool = True) -> Pa
     if '://' in text:
         return _from_url(text, download)
     if path.suffix or len(path.parts) > 1:
-        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+        raise MissingFileError(f'There is no checkpoint at {path}; check the path.')
     found = find_weights(text, download)
     if found is None:
-        raise ValueError(f'No weights are shipped or published for {text}; give the path of its weights.')
+        raise UserError(f'No weights are shipped or published for {text}; give the path of its weights.')
     return found
 
 
@@ -120,7 +121,7 @@ def _download(model: ZooModel, path: Path) -> None:
             continue
         _check_published(model, path)
         return
-    raise ConnectionError(
+    raise NetworkError(
         f'The weights of {model.name} could not be downloaded: {", ".join(reasons)}; get the file by other means and '
         f'put it at {path}, or give the path of its weights.'
     )
@@ -147,12 +148,12 @@ def _from_url(url: str, fetch: bool) -> Path:
     path = cache_root() / 'urls' / f'{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}'
     if not path.is_file():
         if not fetch:
-            raise FileNotFoundError(f'{url} was not downloaded yet; give the path of the file.')
+            raise MissingFileError(f'{url} was not downloaded yet; give the path of the file.')
         print_log(f'Downloading {url} to {path}.')
         try:
             download(url, path)
         except DownloadError as error:
-            raise ConnectionError(
+            raise NetworkError(
                 f'{url} could not be downloaded: {error}; get it by other means and give its path.'
             ) from error
     _check_record(path)
@@ -169,7 +170,7 @@ def _check_record(path: Path) -> None:
         except OSError as error:  # A cache that several users share may be read-only.
             print_log(f'The checksum of {path} cannot be recorded ({error.strerror}): changes will go unnoticed.')
     elif record.read_text().split()[:1] != [found]:
-        raise ValueError(
+        raise UserError(
             f'{path} is not the file that was used first: its SHA-256 is {found[:12]}... and not what {record.name} '
             'says; delete the file to download it again, or the record if you replaced it on purpose.'
         )

@@ -86,7 +86,7 @@ def compare_photo(
         score_thr: Instances below count as not found.
 
     Raises:
-        ValueError: The sample has no panoptic annotation.
+        UserError: The sample has no panoptic annotation.
     """
     first, second = predictions
     known = None if truth is None else panoptic_truth(truth.to_dict())

@@ -10,6 +10,7 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from pycocotools import mask as mask_api
 
+from ...errors import UserError
 from ...mask_outlines import Outline, mask_outlines
 from ...run_lengths import encode_masks
 from ...visualization import instance_color, palette_colors
@@ -190,12 +191,12 @@ def supervision_detections(regions: Iterable[Region], size: tuple[int, int]) -> 
         size: Height and width of the photo.
 
     Raises:
-        ValueError: If supervision is not installed.
+        UserError: If supervision is not installed.
     """
     try:
         from supervision import Detections
     except ImportError as error:
-        raise ValueError('supervision is not installed; run: pip install supervision') from error
+        raise UserError('supervision is not installed; run: pip install supervision') from error
     found = list(regions)
     boxes = [_box(region.mask) for region in found]
     scores = [region.score for region in found if region.score is not None]

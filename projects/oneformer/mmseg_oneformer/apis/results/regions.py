@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.structures import BaseDataElement
 
+from ...errors import UserError
 from ...run_lengths import decode_mask
 from ...tasks import PREDICTION_FIELDS, check_task
 
@@ -37,7 +38,7 @@ def regions(
         score_thr: Instances below are left out.
 
     Raises:
-        ValueError: If there is no such task, or it was not predicted.
+        UserError: If there is no such task, or it was not predicted.
     """
     check_predicted(sample, task)
     prediction = sample.get(PREDICTION_FIELDS[task])
@@ -60,7 +61,7 @@ def regions(
 def check_predicted(sample: BaseDataElement, task: str) -> None:
     """Raise a ValueError if there is no such task, or a data sample has no prediction of it."""
     if PREDICTION_FIELDS[check_task(task)] not in sample:
-        raise ValueError(f'The {task} prediction was not requested; add {task!r} to the tasks of the call.')
+        raise UserError(f'The {task} prediction was not requested; add {task!r} to the tasks of the call.')
 
 
 def present_classes(labels: np.ndarray) -> list[int]:

@@ -132,7 +132,7 @@ class OneFormerResult:
             The picture, (H', W', 3) uint8 RGB.
 
         Raises:
-            ValueError: If the task was not predicted.
+            UserError: If the task was not predicted.
         """
         rgb = np.ascontiguousarray(self.image[:, :, ::-1])
         if task is None:
@@ -167,7 +167,7 @@ class OneFormerResult:
             with ``segments_info``, whose category ids are the meta's ``category_ids``, else class indices.
 
         Raises:
-            ValueError: If the panoptic prediction was not requested.
+            UserError: If the panoptic prediction was not requested.
         """
         check_predicted(self.sample, 'panoptic')
         return exports.coco_panoptic(self.sample.pred_panoptic_seg, self.dataset_meta, image_id, self.source.name)
@@ -181,7 +181,7 @@ class OneFormerResult:
             image_id: Of each result.
 
         Raises:
-            ValueError: If the instances were not requested.
+            UserError: If the instances were not requested.
         """
         check_predicted(self.sample, 'instance')
         return exports.coco_instances(self.sample.pred_instances, self.dataset_meta, image_id)
@@ -194,7 +194,7 @@ class OneFormerResult:
             score_thr: Instances below are left out.
 
         Raises:
-            ValueError: If the task was not predicted.
+            UserError: If the task was not predicted.
         """
         found = regions(self.sample, task, self.dataset_meta, score_thr)
         return exports.labelme(found, self.source.file_name, self.size)
@@ -207,7 +207,7 @@ class OneFormerResult:
             score_thr: Instances below are left out.
 
         Raises:
-            ValueError: If the task was not predicted.
+            UserError: If the task was not predicted.
         """
         return exports.geojson(regions(self.sample, task, self.dataset_meta, score_thr))
 
@@ -219,7 +219,7 @@ class OneFormerResult:
             score_thr: Instances below are left out.
 
         Raises:
-            ValueError: If the task was not predicted, or supervision is not installed.
+            UserError: If the task was not predicted, or supervision is not installed.
         """
         found = regions(self.sample, task, self.dataset_meta, score_thr)
         return exports.supervision_detections(found, self.size)
@@ -231,7 +231,7 @@ class OneFormerResult:
             score_thr: Instances below do not count.
 
         Raises:
-            ValueError: If a task was not predicted.
+            UserError: If a task was not predicted.
         """
         for task in TASKS:
             check_predicted(self.sample, task)

@@ -13,6 +13,7 @@ import numpy as np
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
+from ...errors import UserError, WriteError
 from ...files import atomic_path, write_atomic
 from ...visualization import draw_predictions
 from ..sources import Source, Video
@@ -184,7 +185,7 @@ class VideoWriter:
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*CODEC), fps, size)
         self._files.callback(writer.release)
         if not writer.isOpened():
-            raise OSError(
+            raise WriteError(
                 f'{self.folder / name} cannot be written as a video; is the disk full, or OpenCV without ffmpeg?'
             )
         return writer, size
@@ -193,4 +194,4 @@ class VideoWriter:
 def _check_apart(paths: Iterable[Path | None], folder: Path) -> None:
     """Raise a ValueError if one of the files is in ``folder``, where predictions would stand among photos."""
     if any(path is not None and path.parent.resolve() == folder.resolve() for path in paths):
-        raise ValueError(f'Predictions cannot be written to {folder}, where the photos are; choose another folder.')
+        raise UserError(f'Predictions cannot be written to {folder}, where the photos are; choose another folder.')

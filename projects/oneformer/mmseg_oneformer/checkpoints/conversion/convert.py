@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...errors import UserError
 from ..backbone_names import PREFIX, UNKNOWN, BackboneNames, Derived, backbone_of, known_backbones, tensors_of_backbone
 from . import hub, reference
 from .keys import KeyMap, Match, Rule, rename, under
@@ -77,7 +78,7 @@ def to_ours(state: Mapping[str, Tensor], form: str) -> Conversion:
         form: 'shi' or 'hf'.
 
     Raises:
-        ValueError: Keys that no rule knows, or a part of a tensor that is missing.
+        UserError: Keys that no rule knows, or a part of a tensor that is missing.
     """
     backbone = backbone_in(state, form)
     dropped = {**_FORMS[form].dropped, **dict.fromkeys(AVERAGING, 'counts steps of averaging')}
@@ -88,13 +89,13 @@ def to_ours(state: Mapping[str, Tensor], form: str) -> Conversion:
     result.dropped = {key: dropped[key] for key in found.unknown if key in dropped}
     unknown = [key for key in found.unknown if key not in dropped]
     if unknown:
-        raise ValueError(f'{_some(unknown)} of {FORMS[form]} that no rule knows; this is another model than OneFormer.')
+        raise UserError(f'{_some(unknown)} of {FORMS[form]} that no rule knows; this is another model than OneFormer.')
     if found.twice:
-        raise ValueError(
+        raise UserError(
             f'{_some(found.twice)} are there under two names; the file mixes two checkpoints, get it again.'
         )
     if found.incomplete:
-        raise ValueError(f'parts of {_some(found.incomplete)} are missing; the file is not whole, get it again.')
+        raise UserError(f'parts of {_some(found.incomplete)} are missing; the file is not whole, get it again.')
     _check_class_weights(state, result)
     _fill(result, backbone)
     return result
@@ -144,7 +145,7 @@ def from_ours(
         buffers: Derived buffers to write instead of those of their formula, from the meta's ``BUFFERS``.
 
     Raises:
-        ValueError: Tensors that the other side has no place for.
+        UserError: Tensors that the other side has no place for.
     """
     result = Conversion('mm', {})
     backbone = backbone_of(tensors_of_backbone(state))
@@ -168,7 +169,7 @@ def from_ours(
     if unknown:
         only_backbone = all(key.startswith(PREFIX) for key in unknown)
         reason = 'has no such backbone, write mm instead' if only_backbone else 'cannot run this ablation'
-        raise ValueError(f'{_some(unknown)} that {FORMS[form]} has no place for; it {reason}.')
+        raise UserError(f'{_some(unknown)} that {FORMS[form]} has no place for; it {reason}.')
     _add_theirs(state, result, form, backbone, buffers or {})
     return result
 

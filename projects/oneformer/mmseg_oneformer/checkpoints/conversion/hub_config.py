@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor
 
+from ...errors import UserError
 from ..backbone_names import backbone_of, tensors_of_backbone
 from .keys import keys_like
 
@@ -29,13 +30,13 @@ def model_config(state: Mapping[str, Tensor], cfg: Config, classes: Sequence[str
         classes: K names.
 
     Raises:
-        ValueError: transformers cannot express the model.
+        UserError: transformers cannot express the model.
     """
     head = cfg.model.head
     heads = {head.get(part, {}).get('num_heads', 8) for part in ('pixel_decoder', 'query_initializer', 'decoder')}
     initializer = head.get('query_initializer') or {}
     if len(heads) != 1:
-        raise ValueError(
+        raise UserError(
             f'transformers has one number of attention heads, the config {sorted(heads)}; write mm instead.'
         )
     names = {str(label): name.strip() for label, name in enumerate(classes)}
@@ -78,7 +79,7 @@ def backbone_config(state: Mapping[str, Tensor], backbone: Mapping[str, Any]) ->
     own = tensors_of_backbone(state)
     config = backbone_of(own).hub.config(own, backbone)
     if config is None:
-        raise ValueError('transformers has no such backbone for OneFormer; write mm instead.')
+        raise UserError('transformers has no such backbone for OneFormer; write mm instead.')
     return config
 
 
@@ -120,7 +121,7 @@ def check_hub_config(folder: Path, cfg: Config) -> list[str]:
     """Compare a folder's ``config.json`` with our config, in what no tensor shows; return warnings.
 
     Raises:
-        ValueError: The folder's network is built in a way ours cannot be.
+        UserError: The folder's network is built in a way ours cannot be.
     """
     path = folder / 'config.json'
     if not path.is_file():
@@ -128,10 +129,10 @@ def check_hub_config(folder: Path, cfg: Config) -> list[str]:
     try:
         theirs = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f'{path} is no JSON; get it again.') from error
+        raise UserError(f'{path} is no JSON; get it again.') from error
     for name, value in UNKNOWN_KINDS.items():
         if theirs.get(name) == value:
-            raise ValueError(f'{path} says {name} = {value}, and no published model is built so; convert another one.')
+            raise UserError(f'{path} says {name} = {value}, and no published model is built so; convert another one.')
     backbone = cfg.model.backbone
     dilations = (theirs.get('backbone_config') or {}).get('dilations')
     if dilations and [list(stage) for stage in backbone.get('dilations', ())] != [list(stage) for stage in dilations]:
@@ -143,7 +144,7 @@ def _text_branch(state: Mapping[str, Tensor]) -> dict[str, int]:
     length, width = state['text_mapper.encoder.positional_embedding'].shape
     context = state.get('text_mapper.context.weight')
     if context is not None and context.shape[1] != width:
-        raise ValueError(
+        raise UserError(
             f'transformers has context vectors as wide as its text encoder, here they are {context.shape[1]} and '
             f'{width} wide; leave the text branch out (--no-text).'
         )

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...errors import UserError
+
 FIELDS = {
     'i': r'\d+',
     'j': r'\d+',
@@ -101,7 +103,7 @@ def rename(state: Mapping[str, Tensor], find: Callable[[str], Match | None]) -> 
         find: From a name of theirs to the match of a table.
 
     Raises:
-        ValueError: The shapes of parts do not go together, or a shape cannot be reordered.
+        UserError: The shapes of parts do not go together, or a shape cannot be reordered.
     """
     parts: dict[str, dict[int, Tensor]] = {}
     renamed: dict[str, Tensor] = {}
@@ -130,19 +132,19 @@ def _joined(key: str, pieces: list[Tensor], order: Order | None) -> Tensor:
         return tensor if order is None else order.to_ours(tensor)
     except (RuntimeError, IndexError) as error:
         shapes = ', '.join(str(tuple(piece.shape)) for piece in pieces)
-        raise ValueError(f'{key} has a shape that cannot be ({shapes}); the file is broken, get it again.') from error
+        raise UserError(f'{key} has a shape that cannot be ({shapes}); the file is broken, get it again.') from error
 
 
 def compile_name(name: str) -> re.Pattern[str]:
     """Return the pattern of a name with ``{field}`` in it.
 
     Raises:
-        ValueError: There is no such field.
+        UserError: There is no such field.
     """
     pieces = re.split(r'\{(\w+)\}', name)
     unknown = [piece for piece in pieces[1::2] if piece not in FIELDS]
     if unknown:
-        raise ValueError(f'"{name}" has the unknown field {{{unknown[0]}}}; there are {", ".join(FIELDS)}.')
+        raise UserError(f'"{name}" has the unknown field {{{unknown[0]}}}; there are {", ".join(FIELDS)}.')
     fields = [f'(?P<{piece}>{FIELDS[piece]})' for piece in pieces[1::2]]
     fixed = [re.escape(piece) for piece in pieces[::2]]
     return re.compile(fixed[0] + ''.join(field + piece for field, piece in zip(fields, fixed[1:])))

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from ...errors import UserError
 from ...files import atomic_path, write_atomic
 from ..checkpoint import save_safetensors
 from ..files import separate, write_safetensors
@@ -27,16 +28,16 @@ def check_target(out: Path, form: str) -> None:
     """Raise a ValueError unless ``out`` is a place for weights of this form."""
     if out.suffix not in SUFFIXES[form]:
         wanted = ' or '.join(SUFFIXES[form]) or 'no suffix, since it becomes a folder'
-        raise ValueError(f'OUT of --to {form} ends in {wanted}, not as {out}.')
+        raise UserError(f'OUT of --to {form} ends in {wanted}, not as {out}.')
     if form == 'hf' and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f'{out} exists and is no empty folder; name a new one.')
+        raise UserError(f'{out} exists and is no empty folder; name a new one.')
 
 
 def check_network(cfg: Config, owner: str) -> None:
     """Raise a ValueError if ``owner``'s code would run the model of ``cfg`` as another one, which no tensor shows."""
     initializer = cfg.model.head.get('query_initializer') or {}
     if initializer.get('values', 'position') != 'position' or initializer.get('start', 'task') != 'task':
-        raise ValueError(f'{owner} has no other query initializer than the published one; write mm instead.')
+        raise UserError(f'{owner} has no other query initializer than the published one; write mm instead.')
 
 
 def write_ours(out: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ...errors import MissingFileError, UserError
 from ...files import read_json
 from .rules import Finding
 from .structure import Item
@@ -79,18 +80,18 @@ def read_instances(path: str | Path, class_names: Sequence[str]) -> Instances:
 
     Raises:
         FileNotFoundError: It does not exist.
-        ValueError: It is no instance JSON, or has no class in common with the panoptic one.
+        UserError: It is no instance JSON, or has no class in common with the panoptic one.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'Instance JSON {path} does not exist; correct --against.')
+        raise MissingFileError(f'Instance JSON {path} does not exist; correct --against.')
     content = read_json(path)
     annotations = content.get('annotations') if isinstance(content, dict) else None
     if not annotations or 'categories' not in content or not {'segmentation', 'category_id'} <= annotations[0].keys():
-        raise ValueError(f'{path} is no COCO instance JSON: its annotations need "segmentation" and "category_id".')
+        raise UserError(f'{path} is no COCO instance JSON: its annotations need "segmentation" and "category_id".')
     names = {category['id']: category['name'] for category in content['categories']}
     if not set(names.values()) & set(class_names):
-        raise ValueError(f'{path} has no class of the panoptic JSON; --against needs the same class names.')
+        raise UserError(f'{path} has no class of the panoptic JSON; --against needs the same class names.')
     by_image: dict[Any, list] = {}
     for annotation in annotations:
         by_image.setdefault(annotation['image_id'], []).append(annotation)
@@ -110,7 +111,7 @@ def compare_instances(
         instances: The other annotation. Its crowds are left out: they are no instances.
 
     Raises:
-        ValueError: A mask has another size than the map.
+        UserError: A mask has another size than the map.
     """
     entries = [entry for entry in instances.by_image.get(item.image['id'], ()) if not entry.get('iscrowd')]
     things = [segment for segment in segments if segment.isthing]
@@ -180,7 +181,7 @@ def _mask(entry: Mapping[str, Any], image: Mapping[str, Any], size: tuple[int, i
     elif isinstance(shape['counts'], list):
         shape = coco_mask.frPyObjects(shape, *shape['size'])
     if tuple(shape['size']) != tuple(size):
-        raise ValueError(
+        raise UserError(
             f'Instance {entry.get("id")} of {image["file_name"]} has a mask of {shape["size"]} and the panoptic PNG '
             f'{list(size)} (height, width); --against needs the instances of the same photos.'
         )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from ...errors import WriteError
 from ...files import write_atomic
 from ..faults import MAX_ID
 from .examine import Context, Examination
@@ -275,5 +276,5 @@ def _write_map(path: Path, ids: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode('.png', bgr)
     if not done:
-        raise OSError(f'{path} could not be encoded.')
+        raise WriteError(f'{path} could not be encoded.')
     path.write_bytes(data.tobytes())

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from ...errors import MissingFileError, UserError
 from ..panoptic import PanopticDataset
 
 __all__ = ['Expected', 'Source', 'open_source']
@@ -59,12 +60,12 @@ def open_source(
 
     Raises:
         FileNotFoundError: The JSON or a folder does not exist.
-        ValueError: The JSON is no panoptic JSON with annotations, the config has no panoptic data set, or the photos or
+        UserError: The JSON is no panoptic JSON with annotations, the config has no panoptic data set, or the photos or
             PNGs are not found.
     """
     nodes = list(_panoptic_nodes(cfg)) if cfg is not None else []
     if cfg is not None and not nodes:
-        raise ValueError('The config has no panoptic data set in its loaders; give one that trains OneFormer.')
+        raise UserError('The config has no panoptic data set in its loaders; give one that trains OneFormer.')
     built = [(node, _build(node)) for node in nodes]
     own = next(((node, data) for node, data in built if Path(data.ann_file).resolve() == Path(path).resolve()), None)
     if own is not None:
@@ -74,13 +75,13 @@ def open_source(
         dataset = _build({**node, 'ann_file': str(path), 'data_root': '', 'data_prefix': {}})
     content = dataset.read_json()
     if not content.get('annotations'):
-        raise ValueError(f'{path} has no annotations, so there is nothing to check; give the panoptic JSON.')
+        raise UserError(f'{path} has no annotations, so there is nothing to check; give the panoptic JSON.')
     for key, given, flag in (('img', images, '--images'), ('seg', segs, '--segs')):
         if key == 'seg' and not need_maps:
             continue
         folder = given or (dataset.data_prefix[key] if own else _find(dataset, content, key))
         if not Path(folder).is_dir():
-            raise FileNotFoundError(f'Folder {folder} does not exist; put the files there, or give {flag} FOLDER.')
+            raise MissingFileError(f'Folder {folder} does not exist; put the files there, or give {flag} FOLDER.')
         dataset.data_prefix[key] = folder
     return Source(dataset, content, _expected(cfg, node, dataset))
 
@@ -131,7 +132,7 @@ def _find(dataset: PanopticDataset, content: Mapping[str, Any], key: str) -> str
     """The folder beside the JSON that holds its photos ('img') or PNGs ('seg').
 
     Raises:
-        ValueError: None of the usual ones does.
+        UserError: None of the usual ones does.
     """
     json = Path(dataset.ann_file)
     name = json.stem.removesuffix('.fixed')  # What --fix wrote shares its photos, and mostly its PNGs.
@@ -151,6 +152,6 @@ def _find(dataset: PanopticDataset, content: Mapping[str, Any], key: str) -> str
             return str(folder)
     what, flag = ('photos', '--images') if key == 'img' else ('PNGs', '--segs')
     example = f' (looked for {entries[0]["file_name"]})' if entries else ''
-    raise ValueError(
+    raise UserError(
         f'The {what} of {json} are not beside it{example}; give {flag} FOLDER, or the --config that reads this JSON.'
     )

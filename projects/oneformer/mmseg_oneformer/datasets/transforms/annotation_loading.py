@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as mask_api
 
+from ...errors import UserError
 from ..outlines import outline_code
 
 __all__ = ['SemanticValues', 'decode_classes', 'instance_segments', 'semantic_segments']
@@ -31,15 +32,15 @@ def decode_classes(data: bytes) -> np.ndarray:
     """Values (H, W) int32 of a semantic PNG, the indices of one with a palette.
 
     Raises:
-        ValueError: It cannot be decoded or has colours; the sentence goes on behind its name.
+        UserError: It cannot be decoded or has colours; the sentence goes on behind its name.
     """
     try:
         with Image.open(io.BytesIO(data)) as picture:
             values = np.asarray(picture)  # OpenCV would look a palette's colours up.
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError('cannot be decoded: it is damaged or no PNG; copy it anew') from error
+        raise UserError('cannot be decoded: it is damaged or no PNG; copy it anew') from error
     if values.ndim != 2:
-        raise ValueError('has colours; a semantic PNG has one channel, or a palette, with one value for each class')
+        raise UserError('has colours; a semantic PNG has one channel, or a palette, with one value for each class')
     return values.astype(np.int32)
 
 
@@ -58,14 +59,14 @@ def semantic_segments(
         Segment map (H, W) int32, 0 = void, k = entry k of the table, and the segment table.
 
     Raises:
-        ValueError: A value stands for no class.
+        UserError: A value stands for no class.
     """
     present = np.flatnonzero(np.bincount(values.reshape(-1)))
     labels = present - meaning.reduce_zero_label
     known = (present != meaning.ignore_index) & (labels >= 0)
     wrong = known & (labels >= meaning.num_classes)
     if wrong.any():
-        raise ValueError(
+        raise UserError(
             f'Semantic map {name} has pixels of value {present[wrong][0]}, but values go from '
             f'{int(meaning.reduce_zero_label)} to {meaning.num_classes - 1 + meaning.reduce_zero_label} for the '
             f'{meaning.num_classes} classes and {meaning.ignore_index} is void; complete metainfo.classes, or set '
@@ -98,7 +99,7 @@ def instance_segments(
         Segment map (H, W) int32, 0 = void, k = entry k of the table, and the segment table.
 
     Raises:
-        ValueError: An outline cannot be read or is of another size.
+        UserError: An outline cannot be read or is of another size.
     """
     codes = [outline_code(entry['segmentation'], size, f'{name}: annotation {entry["id"]}') for entry in outlines]
     segment_map = np.zeros(size, dtype=np.int32)

@@ -4,6 +4,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from ...errors import UserError
 from .resampling import Window, cut
 from .resize import resize_to
 
@@ -52,7 +53,7 @@ class _Sized(BaseTransform):
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = (int(size[0]), int(size[1]))
         if min(self.size) < 1:
-            raise ValueError(f'{type(self).__name__}: size must be (height, width) in pixels, got {tuple(size)}.')
+            raise UserError(f'{type(self).__name__}: size must be (height, width) in pixels, got {tuple(size)}.')
 
     def transform(self, results: dict) -> dict:
         """Bring photo and map in ``results`` to the target size."""
@@ -126,7 +127,7 @@ class ResizeAndCrop(BaseTransform):
         self.resize, self.crop = TRANSFORMS.build(resize), TRANSFORMS.build(crop)
         for part, transform, method in (('resize', self.resize, 'draw_size'), ('crop', self.crop, 'draw_window')):
             if not hasattr(transform, method):
-                raise ValueError(
+                raise UserError(
                     f'ResizeAndCrop cannot have {type(transform).__name__} as its {part}; let the two transforms stand '
                     'one behind the other in the pipeline.'
                 )

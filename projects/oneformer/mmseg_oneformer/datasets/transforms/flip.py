@@ -5,6 +5,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from ...errors import UserError
+
 __all__ = ['RandomHorizontalFlip']
 
 
@@ -20,7 +22,7 @@ class RandomHorizontalFlip(BaseTransform):
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:
-            raise ValueError(f'prob of RandomHorizontalFlip must lie in 0..1, got {prob}.')
+            raise UserError(f'prob of RandomHorizontalFlip must lie in 0..1, got {prob}.')
         self.prob = prob
 
     def transform(self, results: dict) -> dict:

@@ -9,6 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
+from ...errors import UserError
 from ..relabel import relabelled
 from .annotation_loading import decode_classes, instance_segments, semantic_segments
 
@@ -41,7 +42,7 @@ class LoadPanopticIds(BaseTransform):
         """Add ``gt_seg_map`` to ``results``.
 
         Raises:
-            ValueError: If the annotation is missing, broken, of another size than the photo, or does not fit the
+            UserError: If the annotation is missing, broken, of another size than the photo, or does not fit the
                 segment table.
         """
         if results.get('seg_map_path') is not None:
@@ -66,9 +67,9 @@ class LoadPanopticIds(BaseTransform):
         try:
             ids = decode_ids(data)
         except ValueError as error:
-            raise ValueError(f'Segment map {path} {error}; write it again.') from error
+            raise UserError(f'Segment map {path} {error}; write it again.') from error
         if ids is None:
-            raise ValueError(f'Segment map {path} cannot be decoded: it is damaged or no PNG; copy it anew.')
+            raise UserError(f'Segment map {path} cannot be decoded: it is damaged or no PNG; copy it anew.')
         check_size(f'Segment map {path}', ids.shape, results)
         return table_index_map(ids, results['segments_info'], path, self.allow_absent)
 
@@ -79,7 +80,7 @@ class LoadPanopticIds(BaseTransform):
         try:
             values = decode_classes(data)
         except ValueError as error:
-            raise ValueError(f'Semantic map {path} {error}.') from error
+            raise UserError(f'Semantic map {path} {error}.') from error
         check_size(f'Semantic map {path}', values.shape, results)
         return semantic_segments(values, results['semantic_values'], results['thing_ids'], path)
 
@@ -87,7 +88,7 @@ class LoadPanopticIds(BaseTransform):
         try:
             return fileio.get(path, backend_args=self.backend_args)
         except OSError as error:
-            raise ValueError(f'{what} cannot be read ({error.strerror or error}); put it there.') from error
+            raise UserError(f'{what} cannot be read ({error.strerror or error}); put it there.') from error
 
 
 def check_size(what: str, size: tuple[int, ...], results: Mapping[str, Any]) -> None:
@@ -101,7 +102,7 @@ def check_size(what: str, size: tuple[int, ...], results: Mapping[str, Any]) -> 
         if turned
         else 'scale the map by nearest neighbour or find the right photo'
     )
-    raise ValueError(
+    raise UserError(
         f'{what} is {size[1]}x{size[0]} but its photo {results.get("img_path", "")} '
         f'is {photo_size[1]}x{photo_size[0]} (width x height); {remedy}.'
     )
@@ -111,7 +112,7 @@ def decode_ids(data: bytes) -> np.ndarray | None:
     """Ids (H, W) int32 of a PNG that holds them as R + 256 G + 65536 B, or None if it cannot be decoded.
 
     Raises:
-        ValueError: It has more than 8 bits a channel.
+        UserError: It has more than 8 bits a channel.
     """
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -121,7 +122,7 @@ def decode_ids(data: bytes) -> np.ndarray | None:
     if bgr is None:
         return None
     if bgr.dtype != np.uint8:
-        raise ValueError('has 16 bits a channel; ids are stored as R + 256 G + 65536 B with 8 bits each')
+        raise UserError('has 16 bits a channel; ids are stored as R + 256 G + 65536 B with 8 bits each')
     # Read as one little-endian number, R, G, B and a fourth byte are the id and something on top.
     rgba = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)
     return (rgba.view('<i4')[..., 0] & 0xFFFFFF).astype(np.int32, copy=False)
@@ -145,7 +146,7 @@ def table_index_map(
         (H, W) int32: 0 = void, k = ``segments_info[k - 1]``.
 
     Raises:
-        ValueError: If the PNG has an id that the table lacks, or, unless allowed, the table one that the PNG lacks.
+        UserError: If the PNG has an id that the table lacks, or, unless allowed, the table one that the PNG lacks.
     """
     known = np.array([0] + [segment['id'] for segment in segments_info], dtype=np.int64)
     by_id = np.argsort(known)
@@ -156,14 +157,14 @@ def table_index_map(
     numbers = by_id[place]
     wrong = known[numbers] != run_ids
     if wrong.any():
-        raise ValueError(
+        raise UserError(
             f'Segment map {name} has pixels of id {int(run_ids[wrong][0])}, which "segments_info" in the JSON does not '
             'list; add the segment there or set its pixels to 0 (void).'
         )
     absent = np.bincount(numbers, minlength=len(known)) == 0
     absent[0] = False
     if absent.any() and not allow_absent:
-        raise ValueError(
+        raise UserError(
             f'Segment map {name} has no pixel of segment {int(known[absent][0])}, which the JSON lists; '
             'take the segment out of "segments_info", find the right PNG, or set allow_absent=True of LoadPanopticIds.'
         )

@@ -11,6 +11,8 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import TRANSFORMS
 from mmengine.structures import InstanceData, PixelData
 
+from ...errors import UserError
+
 __all__ = ['META_KEYS', 'PackOneFormerInputs', 'class_map', 'ignore_index']
 
 META_KEYS = (
@@ -65,7 +67,7 @@ def _add_truth(sample: DetDataSample, results: Mapping[str, Any]) -> None:
     """Add the ground truth that the metrics read."""
     segment_map, table = results['gt_seg_map'], results['segments_info']
     if segment_map.shape != tuple(results['ori_shape'][:2]):
-        raise ValueError('Ground truth is judged at the size of the photo: put LoadPanopticIds behind the resizing.')
+        raise UserError('Ground truth is judged at the size of the photo: put LoadPanopticIds behind the resizing.')
     sample.set_metainfo({'segments_info': table})
     segments = torch.from_numpy(segment_map)[None]
     sample.gt_panoptic_seg = PixelData(sem_seg=segments, data=segments)

@@ -10,6 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from ...errors import UserError
 from .resampling import Window, resize_image, resize_map
 
 __all__ = ['RandomScaleResize', 'RandomShortestEdge', 'ShortestEdge', 'resize_to', 'shortest_edge_size']
@@ -54,7 +55,7 @@ class RandomShortestEdge(BaseTransform):
         self.sizes = tuple(int(edge) for edge in sizes)
         self.max_size = max_size
         if not self.sizes or min(self.sizes) < 1:
-            raise ValueError(f'sizes must be positive lengths in pixels, got {tuple(sizes)}.')
+            raise UserError(f'sizes must be positive lengths in pixels, got {tuple(sizes)}.')
 
     def transform(self, results: dict) -> dict:
         """Resize photo and map in ``results``."""
@@ -91,7 +92,7 @@ class RandomScaleResize(BaseTransform):
         self.scale = (float(scale[0]), float(scale[1]))
         self.size = (int(size[0]), int(size[1]))
         if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f'scale must be (smallest, largest) with 0 < smallest <= largest, got {tuple(scale)}.')
+            raise UserError(f'scale must be (smallest, largest) with 0 < smallest <= largest, got {tuple(scale)}.')
 
     def transform(self, results: dict) -> dict:
         """Resize photo and map in ``results``."""

@@ -5,6 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
+from ...errors import UserError
 from .annotation_loading import decode_classes
 from .loading import check_size
 from .packing import ignore_index
@@ -33,7 +34,7 @@ class LoadSemanticMap(BaseTransform):
         """Add ``gt_sem_map`` to ``results``.
 
         Raises:
-            ValueError: If the PNG is missing, broken, of another size than the photo, or has values that are no class.
+            UserError: If the PNG is missing, broken, of another size than the photo, or has values that are no class.
         """
         path = results.get('sem_map_path')
         if path is None:
@@ -41,17 +42,17 @@ class LoadSemanticMap(BaseTransform):
         try:
             values = decode_classes(fileio.get(path, backend_args=self.backend_args))
         except OSError as error:
-            raise ValueError(
+            raise UserError(
                 f'Class map {path} cannot be read ({error.strerror or error}); put it there, or set '
                 'data_prefix.sem=None to measure mIoU on the panoptic annotation.'
             ) from error
         except ValueError as error:
-            raise ValueError(f'Class map {path} {error}.') from error
+            raise UserError(f'Class map {path} {error}.') from error
         check_size(f'Class map {path}', values.shape, results)
         num_classes = len(results['classes'])
         classes = self._table(num_classes, int(values.max(initial=0)))[values]
         if classes.min(initial=0) < 0:
-            raise ValueError(
+            raise UserError(
                 f'Class map {path} has the value {int(values[classes < 0][0])}, which is neither one of the '
                 f'{num_classes} classes nor void; give maps of train ids, and check reduce_zero_label of '
                 'LoadSemanticMap.'

@@ -11,6 +11,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
+from ...errors import UserError
 from ...tasks import TASKS, check_task
 
 __all__ = ['SampleTask', 'TargetMasks', 'TaskTargets', 'target_masks', 'task_targets']
@@ -45,7 +46,7 @@ class SampleTask(BaseTransform):
             source: Its name, for the error.
 
         Raises:
-            ValueError: A task may be drawn that it does not support, or none that it does.
+            UserError: A task may be drawn that it does not support, or none that it does.
         """
         probs = self.probs if task_probs is None else checked_probs(task_probs, f'task_probs of {source}')
         supported = {task: prob for task, prob in probs.items() if task in tasks}
@@ -55,7 +56,7 @@ class SampleTask(BaseTransform):
             total = sum(supported.values())
             return {task: prob / total for task, prob in supported.items()}
         unsupported = next(task for task in probs if task not in tasks)
-        raise ValueError(
+        raise UserError(
             f'{source} is annotated for {" and ".join(tasks)} alone and may be drawn for {unsupported}; set task_probs='
             f'{dict.fromkeys(tasks, 1 / len(tasks))} of this data set, or SampleTask(renormalise=True) with one of its '
             'tasks among the probs.'
@@ -89,15 +90,15 @@ class TaskTargets(BaseTransform):
         """Add ``gt_index_map`` (h, w) int16, -1 = none, and ``gt_labels`` (M,) int64 to ``results``.
 
         Raises:
-            ValueError: If the map or the task is missing.
+            UserError: If the map or the task is missing.
         """
         if results.get('gt_seg_map') is None:
-            raise ValueError(
+            raise UserError(
                 f'{results.get("img_path", "The image")} has no segment map: training needs panoptic annotations and '
                 'LoadPanopticIds before TaskTargets.'
             )
         if 'task' not in results:
-            raise ValueError('TaskTargets needs a task: put SampleTask before it in the pipeline.')
+            raise UserError('TaskTargets needs a task: put SampleTask before it in the pipeline.')
         results['gt_index_map'], results['gt_labels'] = task_targets(
             results['gt_seg_map'], results['segments_info'], results['task']
         )
@@ -112,11 +113,11 @@ class TargetMasks(BaseTransform):
         """Replace ``gt_targets`` of the data sample by ``gt_instances.masks`` (M, h, w).
 
         Raises:
-            ValueError: If the sample has no targets.
+            UserError: If the sample has no targets.
         """
         sample = results.get('data_samples')
         if sample is None or 'gt_targets' not in sample:
-            raise ValueError(
+            raise UserError(
                 'TargetMasks needs packed targets: put TaskTargets and PackOneFormerInputs before it in the pipeline.'
             )
         masks = target_masks(sample.gt_targets.index_map, len(sample.gt_instances.labels))
@@ -129,14 +130,14 @@ def checked_probs(probs: Mapping[str, float], owner: str) -> dict[str, float]:
     """Probabilities above 0 in the order of ``TASKS``.
 
     Raises:
-        ValueError: A task is unknown, or the probabilities are none; the sentence begins with ``owner``.
+        UserError: A task is unknown, or the probabilities are none; the sentence begins with ``owner``.
     """
     for task, prob in probs.items():
         check_task(task)
         if not 0 <= prob <= 1:
-            raise ValueError(f'{owner}: the probability of {task} must lie in 0..1, got {prob}.')
+            raise UserError(f'{owner}: the probability of {task} must lie in 0..1, got {prob}.')
     if abs(sum(probs.values()) - 1) > 1e-6:
-        raise ValueError(f'{owner}: probabilities must sum to 1, got {dict(probs)}.')
+        raise UserError(f'{owner}: probabilities must sum to 1, got {dict(probs)}.')
     return {task: float(probs[task]) for task in TASKS if probs.get(task, 0) > 0}
 
 

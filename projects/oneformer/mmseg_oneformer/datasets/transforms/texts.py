@@ -6,6 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from ...errors import UserError
 from ...tasks import FILLERS
 
 __all__ = ['TEMPLATES', 'DescribeTargets', 'target_texts']
@@ -31,13 +32,13 @@ class DescribeTargets(BaseTransform):
 
     def __init__(self, template: str = 'photo') -> None:
         if template not in TEMPLATES:
-            raise ValueError(f'unknown text template {template!r}: choose from {", ".join(TEMPLATES)}.')
+            raise UserError(f'unknown text template {template!r}: choose from {", ".join(TEMPLATES)}.')
         self.template = template
 
     def transform(self, results: dict) -> dict:
         """Add ``texts``, ``text_counts`` and ``filler`` to ``results``."""
         if 'gt_labels' not in results:
-            raise ValueError('DescribeTargets needs targets: put TaskTargets before it in the pipeline.')
+            raise UserError('DescribeTargets needs targets: put TaskTargets before it in the pipeline.')
         # Under the semantic task all masks are amorphous, so to the paper (Table 6) none is a thing.
         thing_ids = () if results['task'] == 'semantic' else results['thing_ids']
         results['texts'], results['text_counts'] = target_texts(

@@ -13,6 +13,7 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from ...errors import UserError
 from ...files import atomic_path
 from ...tasks import TASKS
 from ..base import Metric
@@ -75,15 +76,15 @@ class SegmentReport(Metric):
         **gathering: Arguments of :class:`Metric`.
 
     Raises:
-        ValueError: The folder is a file, or the number is negative.
+        UserError: The folder is a file, or the number is negative.
     """
 
     def __init__(self, folder: str, num_images: int = 50, title: str = '', **gathering: Any) -> None:
         super().__init__(**gathering)
         if Path(folder).is_file():
-            raise ValueError(f'the report needs a folder, and {folder} is a file; choose another name.')
+            raise UserError(f'the report needs a folder, and {folder} is a file; choose another name.')
         if num_images < 0:
-            raise ValueError(f'the page cannot show {num_images} images; give 0 or more.')
+            raise UserError(f'the page cannot show {num_images} images; give 0 or more.')
         self.folder, self.num_images, self.title = Path(folder), num_images, title
         self.worst = Worst(num_images)
 
@@ -98,7 +99,7 @@ class SegmentReport(Metric):
             try:
                 record = image_record(truth, pred_map, prediction['segments_info'], num_classes)
             except ValueError as error:
-                raise ValueError(f'{describe(sample)}: {error}') from error
+                raise UserError(f'{describe(sample)}: {error}') from error
             record = {'img_id': sample['img_id'], 'file': str(sample['img_path'])} | record
             entry = Entry(json.dumps(record), badness(record))
             self.results.append(entry)
@@ -172,10 +173,10 @@ def report_config(
     """Return the report's part of ``test_evaluator``.
 
     Raises:
-        ValueError: The test gives no panoptic prediction, or several.
+        UserError: The test gives no panoptic prediction, or several.
     """
     if 'panoptic' not in tasks:
-        raise ValueError('the report is about panoptic segments; add panoptic to --tasks or leave out --report.')
+        raise UserError('the report is about panoptic segments; add panoptic to --tasks or leave out --report.')
     if token_matrix:
-        raise ValueError('the report shows one prediction an image; leave out --token-matrix, and choose by --token.')
+        raise UserError('the report shows one prediction an image; leave out --token-matrix, and choose by --token.')
     return {'type': 'SegmentReport', 'folder': str(folder), 'num_images': num_images, 'title': title}

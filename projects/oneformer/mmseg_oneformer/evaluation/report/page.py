@@ -18,6 +18,7 @@ import mmcv
 import numpy as np
 from PIL import Image
 
+from ...errors import UserError
 from ...files import atomic_path, write_atomic
 from ...visualization.colors import palette_colors
 from ...visualization.errors import draw_errors
@@ -80,13 +81,13 @@ def draw_views(shown: Shown, dataset_meta: Mapping[str, Any]) -> dict[str, np.nd
     """Return photo, annotation, answer and errors, each (H', W', 3) uint8 RGB; large photos are made smaller first.
 
     Raises:
-        ValueError: The photo cannot be read, or is not of the size of its annotation.
+        UserError: The photo cannot be read, or is not of the size of its annotation.
     """
     record, gt_map, pred_map = shown
     photo = mmcv.imread(record['file'], channel_order='rgb')
     if photo is None or photo.shape[:2] != gt_map.shape:
         state = 'cannot be read' if photo is None else f'is {photo.shape[:2]} pixels and its annotation {gt_map.shape}'
-        raise ValueError(f'{record["file"]} {state}; the report needs the photo that was annotated.')
+        raise UserError(f'{record["file"]} {state}; the report needs the photo that was annotated.')
     scale = min(1.0, LONG_SIDE / max(gt_map.shape))
     if scale < 1:
         size = tuple(max(1, round(side * scale)) for side in gt_map.shape[::-1])

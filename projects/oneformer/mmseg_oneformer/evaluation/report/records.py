@@ -35,7 +35,7 @@ def image_record(
         num_classes: K.
 
     Raises:
-        ValueError: Annotation and prediction do not fit together or contradict themselves.
+        UserError: Annotation and prediction do not fit together or contradict themselves.
     """
     matching = match_segments(*truth, pred_map, pred_segments, num_classes)
     position = np.zeros(1 + max([num_classes, *(segment['id'] for segment in pred_segments)]), np.int32)

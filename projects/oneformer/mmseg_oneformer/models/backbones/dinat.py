@@ -23,6 +23,7 @@ from ...checkpoints.backbone_names import (
     register_backbone,
 )
 from ...checkpoints.conversion.keys import Names, keys_like, under
+from ...errors import UserError
 from ..activation_checkpointing import run_layer
 from ..ops import neighborhood_attention
 
@@ -146,7 +147,7 @@ class DiNAT(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if [len(level) for level in dilations] != list(depths):
-            raise ValueError(
+            raise UserError(
                 f'dilations has {[len(level) for level in dilations]} entries a level and depths is {list(depths)}; '
                 'give one dilation for each block.'
             )

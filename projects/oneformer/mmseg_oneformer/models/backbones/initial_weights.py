@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...checkpoints.backbone_names import UNKNOWN, backbone_of, published_files
 from ...checkpoints.checkpoint import read_checkpoint
 from ...checkpoints.conversion.keys import KeyMap, Match, keys_like, rename
+from ...errors import NetworkError, UserError
 from ...zoo.weights import resolve_weights
 
 CLASSIFIER = {
@@ -48,13 +49,13 @@ class BackboneWeights:
         """Load into ``module``.
 
         Raises:
-            ValueError: The weights are another network's; ``module`` stays as it was.
+            UserError: The weights are another network's; ``module`` stays as it was.
             FileNotFoundError: There is no such file.
             ConnectionError: The weights cannot be downloaded.
         """
         known, family = published_files().get(self.checkpoint), backbone_of(module.state_dict())
         if known is not None and family is not UNKNOWN and self.checkpoint not in family.files:
-            raise ValueError(
+            raise UserError(
                 f'{self.checkpoint} is {known.what}, and the backbone is a {type(module).__name__}; set '
                 'model.backbone.init_cfg.checkpoint to weights of its own family.'
             )
@@ -81,7 +82,7 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
     """Return the tensors of a classifier's weights, under the names they have there.
 
     Raises:
-        ValueError: timm or torchvision have no such weights, or the file is broken.
+        UserError: timm or torchvision have no such weights, or the file is broken.
         FileNotFoundError: There is no such file.
         ConnectionError: The weights cannot be downloaded.
     """
@@ -92,12 +93,12 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
     if scheme == 'torchvision':
         urls = get_torchvision_models()
         if name not in urls:
-            raise ValueError(f'torchvision has no weights called {name}; it has resnet50, resnet101 and others.')
+            raise UserError(f'torchvision has no weights called {name}; it has resnet50, resnet101 and others.')
         checkpoint = urls[name]
     elif checkpoint in files:
         checkpoint, alternative = files[checkpoint].url, files[checkpoint].timm
     elif not scheme and '/' not in checkpoint and '.' not in checkpoint:
-        raise ValueError(
+        raise UserError(
             f'There are no backbone weights called {checkpoint}; give a path, an address, timm://NAME, '
             f'torchvision://NAME, or one of {", ".join(files)}.'
         )
@@ -106,7 +107,7 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
     except ConnectionError as error:
         if alternative is None:
             raise
-        raise ConnectionError(
+        raise NetworkError(
             f'{error} The same weights from another place: model.backbone.init_cfg.checkpoint=timm://{alternative}.'
         ) from error
     return read_checkpoint(path)['state_dict']
@@ -114,11 +115,11 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
 
 def _read_timm(name: str) -> dict[str, Tensor]:
     if not timm.is_model_pretrained(name):
-        raise ValueError(f'timm has no weights called {name}; timm.list_pretrained() lists what it has.')
+        raise UserError(f'timm has no weights called {name}; timm.list_pretrained() lists what it has.')
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except OSError as error:
-        raise ConnectionError(
+        raise NetworkError(
             f"timm cannot get {name} ({error}); fetch it once with network, or give a file's path."
         ) from error
 
@@ -137,7 +138,7 @@ def backbone_state(
         A state dict for the backbone, and what was left out.
 
     Raises:
-        ValueError: Something is missing, left over, or of another shape.
+        UserError: Something is missing, left over, or of another shape.
     """
     readings = _readings(_without_prefix(theirs), own)
     best = max(readings, key=lambda reading: len(reading.state.keys() & own.keys()))  # The first of equals.
@@ -152,7 +153,7 @@ def backbone_state(
         for key in shapes[:1]
     ]
     if complaints:
-        raise ValueError(
+        raise UserError(
             f'The weights of {source} are not of this backbone: {", ".join(complaints)}; set '
             'model.backbone.init_cfg.checkpoint to those of the same network.'
         )

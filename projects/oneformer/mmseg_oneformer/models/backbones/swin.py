@@ -18,6 +18,7 @@ from ...checkpoints.backbone_names import (
     register_backbone,
 )
 from ...checkpoints.conversion.keys import Names, Order, keys_like, under
+from ...errors import UserError
 
 FILES = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0'
 BIAS_TABLE = 'stages.{i}.blocks.{j}.attn.w_msa.relative_position_bias_table'
@@ -48,11 +49,11 @@ def relative_position_index(table: Tensor) -> Tensor:
     """Row of a bias table for each pair of a window's positions (Swin's formula): int64 (window², window²).
 
     Raises:
-        ValueError: ``table`` is of no window.
+        UserError: ``table`` is of no window.
     """
     window = window_of(table)
     if window < 1:
-        raise ValueError(f'A window is at least 1 wide, not {window}; the bias table is broken.')
+        raise UserError(f'A window is at least 1 wide, not {window}; the bias table is broken.')
     rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing='ij')
     positions = torch.stack((rows, columns)).flatten(1)  # (2, window²)
     distance = positions[:, :, None] - positions[:, None] + window - 1
@@ -63,10 +64,10 @@ def window_of(table: Tensor) -> int:
     """Return the width of the windows that a bias table ((2w - 1)², heads) is for.
 
     Raises:
-        ValueError: ``table`` is no table.
+        UserError: ``table`` is no table.
     """
     if table.dim() != 2:
-        raise ValueError(f'A bias table has two dimensions, not the shape {tuple(table.shape)}; the file is broken.')
+        raise UserError(f'A bias table has two dimensions, not the shape {tuple(table.shape)}; the file is broken.')
     return (math.isqrt(table.shape[0]) + 1) // 2
 
 

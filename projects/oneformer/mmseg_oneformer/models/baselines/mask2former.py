@@ -8,6 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from ...errors import UserError
 from ...tasks import check_tasks
 from ..postprocess import ImageSize, PostProcessor, complete_test_cfg
 
@@ -33,7 +34,7 @@ class Mask2FormerBaseline(Mask2Former):
         pretrained: accepted because mmseg's ``init_model`` sets it; unused.
 
     Raises:
-        ValueError: ``test_cfg`` has a token.
+        UserError: ``test_cfg`` has a token.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Mask2FormerBaseline(Mask2Former):
         self.thing_ids = tuple(thing_ids)
         self.post_process = PostProcessor(thing_ids, self.test_cfg)
         if self.test_cfg.token is not None:
-            raise ValueError(
+            raise UserError(
                 f'Mask2Former has no task token, so "{self.test_cfg.token}" cannot be set; leave out --token.'
             )
 

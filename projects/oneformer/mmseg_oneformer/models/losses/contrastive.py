@@ -13,6 +13,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ..precision import at_least_fp32, no_autocast
 from .distributed import gather_counts, gather_rows
 from .inputs import LossInputs
@@ -49,14 +50,14 @@ class ContrastiveLoss(BaseModule):
     ) -> None:
         super().__init__()
         if level not in ('image', 'query'):
-            raise ValueError(f"ContrastiveLoss.level is 'image' (reference code) or 'query' (paper), not {level!r}")
+            raise UserError(f"ContrastiveLoss.level is 'image' (reference code) or 'query' (paper), not {level!r}")
         self.level, self.weight = level, weight
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
 
     def forward(self, inputs: LossInputs) -> dict[str, Tensor]:
         """Return ``loss_contrastive``."""
         if inputs.text_queries is None:
-            raise ValueError('the contrastive loss needs a text_mapper in the model, or set criterion.auxiliary=[]')
+            raise UserError('the contrastive loss needs a text_mapper in the model, or set criterion.auxiliary=[]')
         return {'loss_contrastive': self.weight * self.compare(inputs.queries, inputs.text_queries)}
 
     def compare(self, queries: Tensor, texts: Tensor) -> Tensor:

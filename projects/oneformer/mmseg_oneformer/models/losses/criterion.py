@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ..masked_decoder import Predictions
 from ..precision import at_least_fp32, no_autocast
 from .inputs import LossInputs, Targets
@@ -39,7 +40,7 @@ class OneFormerCriterion(BaseModule):
             ``channels`` and ``no_object_weight`` are filled in where a term has them.
 
     Raises:
-        ValueError: Two terms have one name, or an option of an earlier version is set.
+        UserError: Two terms have one name, or an option of an earlier version is set.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class OneFormerCriterion(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if unknown:
-            raise ValueError(_describe_unknown(unknown, class_weight))
+            raise UserError(_describe_unknown(unknown, class_weight))
         self.weights = CostWeights(class_weight, mask_weight, dice_weight)
         self.set_losses = SetLosses(self.weights, no_object_weight, num_points, oversample, importance)
         shared = {'num_classes': num_classes, 'channels': channels, 'no_object_weight': no_object_weight}
@@ -67,7 +68,7 @@ class OneFormerCriterion(BaseModule):
         for config in auxiliary or ():
             term = _build_term(config, shared)
             if term.name in self._modules:
-                raise ValueError(f'Two terms of the loss are called {term.name}; give one of them another name.')
+                raise UserError(f'Two terms of the loss are called {term.name}; give one of them another name.')
             self.add_module(term.name, term)
             self.auxiliary.append(term)
 

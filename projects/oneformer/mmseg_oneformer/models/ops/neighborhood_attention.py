@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...compat import natten_operators
+from ...errors import UserError
 from ..precision import no_autocast
 
 TILE = 8
@@ -51,13 +52,13 @@ def neighborhood_attention(
         (B, H, W, heads, D).
 
     Raises:
-        ValueError: The map is smaller than a neighbourhood, or K is even.
+        UserError: The map is smaller than a neighbourhood, or K is even.
     """
     height, width = query.shape[1:3]
     if kernel_size % 2 == 0:
-        raise ValueError(f'kernel_size is {kernel_size}; a neighbourhood has a centre only where it is odd.')
+        raise UserError(f'kernel_size is {kernel_size}; a neighbourhood has a centre only where it is odd.')
     if min(height, width) < kernel_size * dilation:
-        raise ValueError(
+        raise UserError(
             f'A map of {height} x {width} has no room for {kernel_size} neighbours {dilation} apart; pad it to '
             f'{kernel_size * dilation} a side.'
         )

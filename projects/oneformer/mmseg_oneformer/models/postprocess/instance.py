@@ -6,6 +6,7 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ...errors import UserError
 from ...run_lengths import encode_tiles
 from ..mask_resize import ImageSize
 from .tiles import SIDE, Tiling, at_once, blank, bounds, cut, resize_tiles, to_image
@@ -44,7 +45,7 @@ def instances(
         run-length codes of the same pixels.
 
     Raises:
-        ValueError: If there is no such mask format.
+        UserError: If there is no such mask format.
     """
     as_codes = _as_codes(mask_format, size.original)
     class_probs = class_logits.float().softmax(-1)[:, :-1]
@@ -148,7 +149,7 @@ def _parts(counts: list[int], limit: int) -> list[slice]:
 def _as_codes(mask_format: str, original: tuple[int, int]) -> bool:
     """Return whether the masks of a photo (height, width) become run-length codes."""
     if mask_format not in MASK_FORMATS:
-        raise ValueError(f"mask_format is 'auto', 'dense' or 'rle', not {mask_format!r}; choose one of them.")
+        raise UserError(f"mask_format is 'auto', 'dense' or 'rle', not {mask_format!r}; choose one of them.")
     return mask_format == 'rle' or (mask_format == 'auto' and original[0] * original[1] > LARGE_PHOTO)
 
 

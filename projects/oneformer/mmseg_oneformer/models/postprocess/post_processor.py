@@ -8,6 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
+from ...errors import UserError
 from ...tasks import PREDICTION_FIELDS, TASKS, check_task
 from ..mask_resize import ImageSize
 from .instance import instances
@@ -50,11 +51,11 @@ class PostProcessor:
         """Return a post-processor with other thresholds or another mask format; None leaves one as it is.
 
         Raises:
-            ValueError: There is no such option.
+            UserError: There is no such option.
         """
         unknown = sorted(options.keys() - self.test_cfg.keys())
         if unknown:
-            raise ValueError(f'There is no threshold {", ".join(unknown)}; see test_cfg in docs/configs.md.')
+            raise UserError(f'There is no threshold {", ".join(unknown)}; see test_cfg in docs/configs.md.')
         given = {name: value for name, value in options.items() if value is not None}
         return PostProcessor(self.thing_ids, ConfigDict(self.test_cfg | given))
 
@@ -74,7 +75,7 @@ class PostProcessor:
             metainfo; or instances, as :func:`instances` says.
 
         Raises:
-            ValueError: There is no such task or mask format.
+            UserError: There is no such task or mask format.
         """
         cfg = self.test_cfg
         if check_task(task) == 'semantic':

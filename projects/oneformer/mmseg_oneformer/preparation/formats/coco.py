@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.outlines import outline_code
+from ...errors import UserError
 from ...files import read_json
 from ..own_data import Photo, parse_classes, read_semantic
 from ..scene import Annotation, Region
@@ -42,7 +43,7 @@ class CocoFormat:
         names = [category['name'] for category in categories if category['name'] not in stuff_names]
         self.classes = parse_classes([*names, *things], stuff, void)
         if unknown := sorted(set(self.classes.things) - set(names)):
-            raise ValueError(f'{json_path} has no category {unknown[0]!r}; correct --things.')
+            raise UserError(f'{json_path} has no category {unknown[0]!r}; correct --things.')
         self.label_of = {category['id']: self.classes.names.index(category['name']) for category in categories}
         self._content: dict | None = content
 
@@ -56,7 +57,7 @@ class CocoFormat:
         of_image: dict[Any, list[dict]] = {image['id']: [] for image in self._content['images']}
         for annotation in self._content['annotations']:
             if annotation['image_id'] not in of_image:
-                raise ValueError(
+                raise UserError(
                     f'{self.json_path}: annotation {annotation["id"]} is of image {annotation["image_id"]}, '
                     'which "images" does not list; add it there or take the annotation out.'
                 )
@@ -69,14 +70,14 @@ class CocoFormat:
             files.append(str(self.json_path))  # Another JSON makes finished photos stale.
             photos.append(Photo(name, str(self.images / name), image['id'], tuple(files), details))
         if not photos:
-            raise ValueError(f'{self.json_path} lists no images.')
+            raise UserError(f'{self.json_path} lists no images.')
         return photos
 
     def read(self, photo: Photo, size: tuple[int, int]) -> Annotation:
         """Objects of the JSON on the semantic PNG."""
         height, width, annotations = photo.details
         if (height or size[0], width or size[1]) != size:
-            raise ValueError(
+            raise UserError(
                 f'{self.json_path} says {photo.name} is {width}x{height}, the photo is {size[1]}x{size[0]} '
                 '(width x height); find the right photo, or save it without EXIF orientation.'
             )
@@ -87,7 +88,7 @@ class CocoFormat:
     def _region(self, annotation: dict, size: tuple[int, int]) -> Region:
         where = f'{self.json_path}: annotation {annotation["id"]}'
         if annotation['category_id'] not in self.label_of:
-            raise ValueError(
+            raise UserError(
                 f'{where} has category {annotation["category_id"]}, which "categories" does not list; add it there.'
             )
         code = outline_code(annotation.get('segmentation'), size, where)
@@ -96,10 +97,10 @@ class CocoFormat:
 
 def _read(path: Path) -> dict:
     if not path.is_file():
-        raise ValueError(f'{path} does not exist; give the instance JSON.')
+        raise UserError(f'{path} does not exist; give the instance JSON.')
     content = read_json(path)
     if not isinstance(content, dict) or not {'images', 'annotations', 'categories'} <= content.keys():
-        raise ValueError(f'{path} is no COCO instance JSON: it needs "images", "annotations" and "categories".')
+        raise UserError(f'{path} is no COCO instance JSON: it needs "images", "annotations" and "categories".')
     if any('segments_info' in annotation for annotation in content['annotations'][:1]):
-        raise ValueError(f'{path} is a panoptic JSON already; use it as it is.')
+        raise UserError(f'{path} is a panoptic JSON already; use it as it is.')
     return content

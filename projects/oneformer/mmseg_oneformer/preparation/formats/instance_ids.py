@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as mask_api
 
+from ...errors import UserError
 from ..layout import read_png
 from ..own_data import Photo, list_photos, parse_classes
 from ..scene import VOID, Annotation, Region
@@ -41,7 +42,7 @@ class InstanceIdFormat:
         self.classes = parse_classes(things, stuff, void)
         for label, name in enumerate(self.classes.names):
             if label not in self.classes.values.values():
-                raise ValueError(f'{name!r} has no number; write {name}=CLASS, such as dog=24.')
+                raise UserError(f'{name!r} has no number; write {name}=CLASS, such as dog=24.')
 
     def photos(self) -> list[Photo]:
         """All photos with the ending, sorted."""
@@ -52,7 +53,7 @@ class InstanceIdFormat:
                 png = self.ids / f'{stem.removesuffix(self.suffixes[0])}{self.suffixes[1]}.png'
                 photos.append(Photo(name, str(path), len(photos) + 1, (str(png),)))
         if not photos:
-            raise ValueError(f'No photo of {self.images} ends with {self.suffixes[0]!r}; correct --photo-suffix.')
+            raise UserError(f'No photo of {self.images} ends with {self.suffixes[0]!r}; correct --photo-suffix.')
         return photos
 
     def read(self, photo: Photo, size: tuple[int, int]) -> Annotation:
@@ -60,13 +61,13 @@ class InstanceIdFormat:
         path = photo.annotation[0]
         values = read_png(path, size)
         if values.ndim != 2:
-            raise ValueError(f'{path} has colours; a PNG of instance ids has one channel of 16 bits.')
+            raise UserError(f'{path} has colours; a PNG of instance ids has one channel of 16 bits.')
         semantic = np.full(size, VOID, dtype=np.int32)
         regions = []
         for value in np.unique(values).tolist():
             kind = value // 1000 if value >= 1000 else value
             if kind not in self.classes.values:
-                raise ValueError(
+                raise UserError(
                     f'{path} has pixels of id {value}, of the unknown class {kind}; '
                     f'name it with --things NAME={kind} or --stuff NAME={kind}, or ignore it with --void {kind}.'
                 )

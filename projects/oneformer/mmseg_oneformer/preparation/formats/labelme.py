@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_api
 
+from ...errors import UserError
 from ...files import read_json
 from ..layout import list_files
 from ..own_data import Photo, parse_classes
@@ -40,7 +41,7 @@ class LabelmeFormat:
         self, annotations: Path, images: Path, things: Sequence[str], stuff: Sequence[str], ignored: Sequence[str] = ()
     ) -> None:
         if not annotations.is_dir():
-            raise ValueError(f'Folder {annotations} does not exist; give the folder of labelme JSONs.')
+            raise UserError(f'Folder {annotations} does not exist; give the folder of labelme JSONs.')
         self.annotations, self.images, self.ignored = annotations, images, set(ignored)
         self.classes = parse_classes(things, stuff, ())
 
@@ -61,7 +62,7 @@ class LabelmeFormat:
         content = _read(path)
         noted = (content.get('imageHeight') or size[0], content.get('imageWidth') or size[1])
         if noted != size:
-            raise ValueError(
+            raise UserError(
                 f'{path} was drawn on a photo of {noted[1]}x{noted[0]}, {photo.path} is {size[1]}x{size[0]} '
                 '(width x height); find the right photo.'
             )
@@ -72,13 +73,13 @@ class LabelmeFormat:
             if label in self.ignored:
                 continue
             if label not in self.classes.names:
-                raise ValueError(
+                raise UserError(
                     f'{path}: shape {number} has the unknown label {label!r}; add it to --things, --stuff or --ignore.'
                 )
             try:
                 code = _shape_code(shape, size)
             except ValueError as error:
-                raise ValueError(f'{path}: shape {number} ({label}): {error}.') from error
+                raise UserError(f'{path}: shape {number} ({label}): {error}.') from error
             group = shape.get('group_id')
             key = (label, group) if group is not None else number
             groups.setdefault(key, []).append(code)
@@ -90,7 +91,7 @@ class LabelmeFormat:
 def _read(path: Path) -> dict:
     content = read_json(path, 'save it in labelme again')
     if not isinstance(content, dict) or not {'shapes', 'imagePath'} <= content.keys():
-        raise ValueError(f'{path} is no labelme JSON: it needs "shapes" and "imagePath"; take it out of the folder.')
+        raise UserError(f'{path} is no labelme JSON: it needs "shapes" and "imagePath"; take it out of the folder.')
     return content
 
 
@@ -98,11 +99,11 @@ def _shape_code(shape: dict, size: tuple[int, int]) -> dict[str, Any]:
     """Run-length code of one shape."""
     kind, points = shape.get('shape_type') or 'polygon', shape['points']
     if kind in WITHOUT_AREA:
-        raise ValueError(f'a {kind} has no area; draw its outline, or leave its label out with --ignore')
+        raise UserError(f'a {kind} has no area; draw its outline, or leave its label out with --ignore')
     if kind == 'polygon':
         return polygon_code([[value for point in points for value in point]], size)
     if kind not in ('rectangle', 'circle', 'mask') or len(points) != 2:
-        raise ValueError(f'unknown shape {kind!r} of {len(points)} points; draw it as a polygon')
+        raise UserError(f'unknown shape {kind!r} of {len(points)} points; draw it as a polygon')
     (left, top), (right, bottom) = points
     if kind == 'rectangle':
         return polygon_code([[left, top, right, top, right, bottom, left, bottom]], size)
@@ -120,9 +121,9 @@ def _mask_code(data: str, left: int, top: int, size: tuple[int, int]) -> dict[st
         with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
             part = np.asarray(picture) > 0
     except (OSError, ValueError) as error:
-        raise ValueError('its mask cannot be decoded; draw it again') from error
+        raise UserError('its mask cannot be decoded; draw it again') from error
     full = np.zeros(size, dtype=np.uint8, order='F')
     if min(left, top) < 0 or top + part.shape[0] > size[0] or left + part.shape[1] > size[1]:
-        raise ValueError('its mask reaches outside the photo; draw it again')
+        raise UserError('its mask reaches outside the photo; draw it again')
     full[top : top + part.shape[0], left : left + part.shape[1]] = part
     return mask_api.encode(full)

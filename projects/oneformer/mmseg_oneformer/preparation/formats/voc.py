@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as mask_api
 
+from ...errors import UserError
 from ..layout import read_png
 from ..own_data import Photo, list_photos, parse_classes, read_semantic
 from ..scene import Annotation, Region
@@ -59,7 +60,7 @@ class VocFormat:
                 files = (str(self.objects / png), str(self.semantic / png))
                 photos.append(Photo(name, str(path), len(photos) + 1, files))
         if not photos:
-            raise ValueError(f'No photo of {self.images} has a PNG of the same name in {self.semantic}.')
+            raise UserError(f'No photo of {self.images} has a PNG of the same name in {self.semantic}.')
         return photos
 
     def read(self, photo: Photo, size: tuple[int, int]) -> Annotation:
@@ -67,7 +68,7 @@ class VocFormat:
         object_path, class_path = photo.annotation
         numbers = read_png(object_path, size)
         if numbers.ndim != 2:
-            raise ValueError(f'{object_path} has colours; an object PNG has one channel, or a palette.')
+            raise UserError(f'{object_path} has colours; an object PNG has one channel, or a palette.')
         labels = read_semantic(class_path, size, self.classes)
         regions = []
         for number in np.unique(numbers).tolist():
@@ -77,7 +78,7 @@ class VocFormat:
             found = np.unique(labels[mask])
             if len(found) != 1 or found[0] < 0 or not self.classes.is_thing(int(found[0])):
                 names = [self.classes.names[label] if label >= 0 else 'void' for label in found.tolist()]
-                raise ValueError(
+                raise UserError(
                     f'{object_path}: object {number} lies on {", ".join(names)} in {class_path}; '
                     'it must lie on one thing class.'
                 )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...errors import UserError
 from ..own_data import Photo, list_photos, parse_classes, read_semantic
 from ..scene import Annotation, Region, polygon_code
 
@@ -38,7 +39,7 @@ class YoloFormat:
         void: Sequence[int] = (255,),
     ) -> None:
         if not labels.is_dir():
-            raise ValueError(f'Folder {labels} does not exist; give the folder of the text files.')
+            raise UserError(f'Folder {labels} does not exist; give the folder of the text files.')
         self.labels, self.images, self.semantic = labels, images, semantic
         stuff_names = {entry.rpartition('=')[0] or entry for entry in stuff}
         self.classes = parse_classes([*(n for n in names if n not in stuff_names), *things], stuff, void)
@@ -68,17 +69,17 @@ class YoloFormat:
 
     def _region(self, fields: list[str], where: str, size: tuple[int, int]) -> Region:
         if len(fields) == 5:
-            raise ValueError(f'{where} is a box, not an outline; boxes cannot become segments.')
+            raise UserError(f'{where} is a box, not an outline; boxes cannot become segments.')
         try:
             number, values = int(fields[0]), [float(field) for field in fields[1:]]
         except ValueError as error:
-            raise ValueError(f'{where} has something that is no number; write: class x y x y x y ...') from error
+            raise UserError(f'{where} has something that is no number; write: class x y x y x y ...') from error
         if not 0 <= number < len(self.label_of):
-            raise ValueError(f'{where} is of class {number}, --names has {len(self.label_of)} classes; add it there.')
+            raise UserError(f'{where} is of class {number}, --names has {len(self.label_of)} classes; add it there.')
         if max(values, default=0) > 1 + ROUNDING or min(values, default=0) < -ROUNDING:
-            raise ValueError(f'{where} has coordinates outside 0-1; divide x by the width, y by the height.')
+            raise UserError(f'{where} has coordinates outside 0-1; divide x by the width, y by the height.')
         pixels = [value * size[1 - place % 2] for place, value in enumerate(values)]
         try:
             return Region(self.label_of[number], polygon_code([pixels], size))
         except ValueError as error:
-            raise ValueError(f'{where}: {error}.') from error
+            raise UserError(f'{where}: {error}.') from error

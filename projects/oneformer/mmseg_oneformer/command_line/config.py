@@ -6,10 +6,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from mmseg_oneformer_cli import TRACEBACK
-
 from ..launch import init_distributed
 from ..zoo.configs import find_config, read_config
+from .manners import TRACEBACK
 
 
 def prepare_config(args: argparse.Namespace) -> Config:
@@ -17,7 +16,7 @@ def prepare_config(args: argparse.Namespace) -> Config:
 
     Args:
         args: Result of a parser with ``config`` and the arguments of
-            ``mmseg_oneformer_cli.add_common_arguments``.
+            ``mmseg_oneformer.command_line.add_common_arguments``.
     """
     if args.traceback:
         os.environ[TRACEBACK] = '1'

@@ -5,8 +5,8 @@ import argparse
 import numpy as np
 import torch
 
+from ..apis.inferencer import OneFormerInferencer
 from ..memory import keep_freed_memory
-from .inferencer import OneFormerInferencer
 
 __all__ = ['load_model', 'warm_up']
 

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from ..errors import UserError
+
 TASKS = ('semantic', 'instance', 'panoptic')
 DTYPES = ('fp32', 'bf16', 'fp16')
 
@@ -16,11 +18,11 @@ class _Options(argparse.Action):
         """Store the pairs as a dict.
 
         Raises:
-            ValueError: A word is no pair.
+            UserError: A word is no pair.
         """
         for value in values:
             if '=' not in value:
-                raise ValueError(f'{flag} takes KEY=VALUE, and {value!r} is none; write each pair without blanks.')
+                raise UserError(f'{flag} takes KEY=VALUE, and {value!r} is none; write each pair without blanks.')
         from mmengine.config import DictAction
 
         DictAction(self.option_strings, self.dest)(parser, namespace, values, flag)
@@ -32,7 +34,7 @@ class _Tasks(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
     ) -> None:
-        """Store the tasks as a tuple without repetitions; an unknown one is a ValueError."""
+        """Store the tasks as a tuple without repetitions; an unknown one is a UserError."""
         names = [name for name in ','.join(values).split(',') if name]
         setattr(namespace, self.dest, tuple(dict.fromkeys(_check_task(name) for name in names or [''])))
 
@@ -43,13 +45,13 @@ class _Token(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
     ) -> None:
-        """Store the task; an unknown one is a ValueError."""
+        """Store the task; an unknown one is a UserError."""
         setattr(namespace, self.dest, _check_task(values))
 
 
 def _check_task(name: str) -> str:
     if name not in TASKS:
-        raise ValueError(f'unknown task {name!r}: choose from {", ".join(TASKS)}')
+        raise UserError(f'unknown task {name!r}: choose from {", ".join(TASKS)}')
     return name
 
 
