@@ -14,7 +14,9 @@ from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult, PhotoLogi
 from mmseg_oneformer.command_line import cli_errors
 from mmseg_oneformer.models.postprocess import resize_masks
 from mmseg_oneformer.tasks import TASKS
-from mmseg_oneformer.visualization import draw_tokens, enlarge, panel
+from mmseg_oneformer.visualization.overlay import enlarge
+from mmseg_oneformer.visualization.panel import panel
+from mmseg_oneformer.visualization.samples import draw_tokens
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 HEIGHT = 200

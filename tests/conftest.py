@@ -24,7 +24,7 @@ from mmengine.visualization import Visualizer  # noqa: E402
 from torch.distributed import TCPStore  # noqa: E402
 
 import mmseg_oneformer  # noqa: E402, F401  (first: makes the OpenMMLab wheels importable)
-from mmseg_oneformer.visualization import OneFormerVisualizer  # noqa: E402
+from mmseg_oneformer.visualization.visualizer import OneFormerVisualizer  # noqa: E402
 from mmseg_oneformer.zoo import download  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,7 +1,4 @@
-import importlib.util
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +7,8 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 
-from mmseg_oneformer import compat
-from mmseg_oneformer.safe.load import is_plain_config, safe_load
+from mmseg_oneformer.safe.load import safe_load
+from mmseg_oneformer.safe.plain_config import is_plain_config
 
 OWNED = []
 
@@ -111,33 +108,3 @@ def test_loader__config_text_that_is_code_is_dropped(tmp_path):
 )
 def test_is_plain_config(text, plain):
     assert is_plain_config(text) is plain
-
-
-def test_mmcv__placeholder_is_removed_again():
-    if importlib.util.find_spec('mmcv._ext') is not None:
-        pytest.skip('this mmcv has compiled operators')
-    assert 'mmcv._ext' not in sys.modules
-    import mmcv.ops
-
-    with pytest.raises(NotImplementedError, match='without compiled operators'):
-        mmcv.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-
-
-@pytest.mark.parametrize('name', ['mmengine', 'mmcv', 'mmdet', 'mmseg'])
-def test_check_versions__a_missing_library_says_what_to_install(monkeypatch, name):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda other: None if other == name else found(other))
-    with pytest.raises(ImportError, match=rf'{name} is not installed; .*pip install'):
-        compat.check_versions()
-
-
-def test_check_versions__old_torch(monkeypatch):
-    monkeypatch.setattr(torch, '__version__', '2.5.1+cpu')
-    with pytest.raises(ImportError, match=r'install torch 2\.6 or newer'):
-        compat.check_versions()
-
-
-def test_import__neither_the_text_encoder_nor_inference_functions_are_loaded():
-    code = 'import sys, mmseg_oneformer; print([name for name in ("open_clip", "mmdet.apis") if name in sys.modules])'
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[-1] == '[]'

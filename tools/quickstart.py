@@ -36,11 +36,11 @@ with loading(__name__, parse_args):
     import cv2
 
     from mmseg_oneformer.apis import OneFormerInferencer
-    from mmseg_oneformer.evaluation import format_results, own_token_metrics
+    from mmseg_oneformer.evaluation.results import format_results, own_token_metrics
     from mmseg_oneformer.evaluation.results import HEADLINES
     from mmseg_oneformer.files import write_atomic
     from mmseg_oneformer.tasks import TASKS
-    from mmseg_oneformer.visualization import draw_sample, draw_tokens
+    from mmseg_oneformer.visualization.samples import draw_sample, draw_tokens
     from mmseg_oneformer.zoo.configs import find_config
     from mmseg_oneformer.zoo.weights import find_weights
 

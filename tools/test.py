@@ -55,7 +55,8 @@ with loading(__name__, parse_args):
     from mmengine.dist import is_main_process
 
     from mmseg_oneformer.command_line.config import prepare_config
-    from mmseg_oneformer.evaluation import evaluate, format_classes, format_results, write_predictions
+    from mmseg_oneformer.evaluation.evaluate import evaluate, write_predictions
+    from mmseg_oneformer.evaluation.results import format_classes, format_results
     from mmseg_oneformer.files import check_writable
     from mmseg_oneformer.memory import keep_freed_memory
     from mmseg_oneformer.zoo.configs import find_config

@@ -17,7 +17,7 @@ from mmseg_oneformer.checkpoints.backbone_names import backbone_of, tensors_of_b
 from mmseg_oneformer.checkpoints.conversion.convert import from_ours
 from mmseg_oneformer.checkpoints.conversion.hub import file_name
 from mmseg_oneformer.checkpoints.conversion.hub_config import CLASS_INFO, class_info, model_config
-from mmseg_oneformer.datasets.transforms import target_masks
+from mmseg_oneformer.datasets.transforms.targets import target_masks
 from mmseg_oneformer.errors import MissingPackageError, UserError
 from mmseg_oneformer.models.text_mapper import TextList, tokenize
 from mmseg_oneformer.tasks import CONTEXT_LENGTH, PROMPT_TOKENS

@@ -8,7 +8,7 @@ from mmcv.transforms import Compose
 from mmdet.datasets.transforms import LoadAnnotations, LoadPanopticAnnotations, RandomCrop
 from mmengine.registry import TRANSFORMS
 
-from mmseg_oneformer.datasets import RandomShortestEdgeCrop
+from mmseg_oneformer.datasets.transforms.crop import RandomShortestEdgeCrop
 from mmseg_oneformer.errors import UserError
 
 VOID = 255

@@ -4,7 +4,7 @@ import cv2
 import pytest
 
 from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.visualization import draw_tokens
+from mmseg_oneformer.visualization.samples import draw_tokens
 
 SHIPPED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 TOOL = 'analysis_tools/token_swap.py'

@@ -19,7 +19,7 @@ from shapely.geometry import Polygon, shape
 from mmseg_oneformer.apis.results import OneFormerResult
 from mmseg_oneformer.apis.results.exports import coco_categories
 from mmseg_oneformer.apis.sources import Source
-from mmseg_oneformer.datasets import PanopticDataset
+from mmseg_oneformer.datasets.panoptic import PanopticDataset
 from mmseg_oneformer.run_lengths import encode_masks
 
 CLASSES, THINGS, CATEGORY_IDS = ('car', 'dog', 'sky', 'road'), (0, 1), (3, 18, 40, 41)

@@ -11,7 +11,7 @@ from pycocotools import mask as rle
 from tqdm import TMonitor
 
 from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.datasets import PanopticDataset
+from mmseg_oneformer.datasets.panoptic import PanopticDataset
 
 FIELDS = {'semantic': 'pred_sem_seg', 'instance': 'pred_instances', 'panoptic': 'pred_panoptic_seg'}
 

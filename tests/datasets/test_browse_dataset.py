@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_oneformer.datasets import CocoPanoptic, PanopticDataset
+from mmseg_oneformer.datasets.coco import CocoPanoptic
+from mmseg_oneformer.datasets.panoptic import PanopticDataset
 from mmseg_oneformer.tasks import TASKS
 
 TOOL = 'analysis_tools/browse_dataset.py'

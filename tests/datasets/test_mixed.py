@@ -11,13 +11,14 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from mmseg_oneformer.datasets import MixedDataset, PassSampler
 from mmseg_oneformer.datasets.doctor.source import open_source
 from mmseg_oneformer.datasets.metainfo import metainfo_of
-from mmseg_oneformer.datasets.mixed import shares
+from mmseg_oneformer.datasets.mixed import MixedDataset, shares
+from mmseg_oneformer.datasets.samplers import PassSampler
 from mmseg_oneformer.datasets.shapes import CLASSES
-from mmseg_oneformer.engine import CheckClasses
-from mmseg_oneformer.evaluation import InstanceAP, PanopticQuality
+from mmseg_oneformer.engine.hooks import CheckClasses
+from mmseg_oneformer.evaluation.instance_ap import InstanceAP
+from mmseg_oneformer.evaluation.panoptic_quality import PanopticQuality
 
 SIZES = (7, 4, 3)
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticIds')]

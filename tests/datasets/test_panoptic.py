@@ -10,8 +10,10 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from mmseg_oneformer.datasets import CocoPanoptic, PanopticDataset, PassSampler
+from mmseg_oneformer.datasets.coco import CocoPanoptic
+from mmseg_oneformer.datasets.panoptic import PanopticDataset
 from mmseg_oneformer.datasets.randomness import keyed_randomness
+from mmseg_oneformer.datasets.samplers import PassSampler
 
 
 def first(samples):

@@ -7,8 +7,10 @@ import torch
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
-from mmseg_oneformer.datasets import PackOneFormerInputs, RandomHorizontalFlip, ResizeAndCrop
 from mmseg_oneformer.datasets.randomness import keyed_randomness
+from mmseg_oneformer.datasets.transforms.crop import ResizeAndCrop
+from mmseg_oneformer.datasets.transforms.flip import RandomHorizontalFlip
+from mmseg_oneformer.datasets.transforms.packing import PackOneFormerInputs
 from mmseg_oneformer.datasets.transforms.resampling import Window, resize_image, resize_map
 from mmseg_oneformer.datasets.transforms.targets import task_targets
 

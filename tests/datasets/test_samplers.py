@@ -2,8 +2,8 @@ from itertools import islice
 
 import pytest
 
-from mmseg_oneformer.datasets import PassSampler
 from mmseg_oneformer.datasets import samplers as module
+from mmseg_oneformer.datasets.samplers import PassSampler
 
 
 class Data(list):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from mmengine.registry import DATASETS
 
-from mmseg_oneformer.datasets import LoadSemanticMap
 from mmseg_oneformer.datasets.transforms.packing import ignore_index
+from mmseg_oneformer.datasets.transforms.semantic_map import LoadSemanticMap
 
 CLASSES = tuple('abc')
 

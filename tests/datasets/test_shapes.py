@@ -3,10 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from mmseg_oneformer.datasets import ShapesPanoptic
 from mmseg_oneformer.datasets import shapes as module
 from mmseg_oneformer.datasets.drawing import MIN_STUFF_AREA, MIN_THING_AREA, draw_scene
-from mmseg_oneformer.datasets.shapes import write_shapes
+from mmseg_oneformer.datasets.shapes import ShapesPanoptic, write_shapes
 
 
 def files(folder):

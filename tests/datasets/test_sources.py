@@ -9,9 +9,12 @@ import torch
 from PIL import Image
 from pycocotools import mask as mask_api
 
-from mmseg_oneformer.datasets import InstanceDataset, PanopticDataset, SampleTask, SemanticDataset, TaskTargets
+from mmseg_oneformer.datasets.instances import InstanceDataset
+from mmseg_oneformer.datasets.panoptic import PanopticDataset
 from mmseg_oneformer.datasets.relabel import label_map, relabelled
+from mmseg_oneformer.datasets.semantic import SemanticDataset
 from mmseg_oneformer.datasets.transforms.annotation_loading import instance_segments
+from mmseg_oneformer.datasets.transforms.targets import SampleTask, TaskTargets
 from mmseg_oneformer.tasks import TASKS
 
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticIds')]

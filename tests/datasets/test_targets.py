@@ -3,9 +3,9 @@ import pytest
 import torch
 from mmengine.registry import TRANSFORMS
 
-from mmseg_oneformer.datasets import DescribeTargets, PanopticDataset, SampleTask, TaskTargets, target_masks
-from mmseg_oneformer.datasets.transforms.targets import task_targets
-from mmseg_oneformer.datasets.transforms.texts import TEMPLATES, target_texts
+from mmseg_oneformer.datasets.panoptic import PanopticDataset
+from mmseg_oneformer.datasets.transforms.targets import SampleTask, TaskTargets, target_masks, task_targets
+from mmseg_oneformer.datasets.transforms.texts import TEMPLATES, DescribeTargets, target_texts
 from mmseg_oneformer.tasks import TASKS
 
 NAMES = {0: 'wall', 7: 'bed', 12: 'person', 149: 'flag'}

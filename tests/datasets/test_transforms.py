@@ -5,21 +5,18 @@ import torch
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
-from mmseg_oneformer.datasets import (
-    DescribeTargets,
-    FixedSizeCrop,
-    LoadPanopticIds,
-    PackOneFormerInputs,
-    PadTo,
-    PanopticDataset,
-    RandomPanopticCrop,
+from mmseg_oneformer.datasets.id_maps import decode_ids, table_index_map
+from mmseg_oneformer.datasets.panoptic import PanopticDataset
+from mmseg_oneformer.datasets.transforms.crop import FixedSizeCrop, PadTo, RandomPanopticCrop
+from mmseg_oneformer.datasets.transforms.loading import LoadPanopticIds
+from mmseg_oneformer.datasets.transforms.packing import PackOneFormerInputs, class_map, ignore_index
+from mmseg_oneformer.datasets.transforms.resize import (
     RandomScaleResize,
     RandomShortestEdge,
     ShortestEdge,
+    shortest_edge_size,
 )
-from mmseg_oneformer.datasets.transforms.loading import decode_ids, table_index_map
-from mmseg_oneformer.datasets.transforms.packing import class_map, ignore_index
-from mmseg_oneformer.datasets.transforms.resize import shortest_edge_size
+from mmseg_oneformer.datasets.transforms.texts import DescribeTargets
 
 LSJ = [
     dict(type='mmdet.RandomFlip', prob=0.5),

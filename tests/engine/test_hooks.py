@@ -7,8 +7,13 @@ import torch
 from mmengine.fileio import LocalBackend
 from mmengine.registry import MODELS
 
-from mmseg_oneformer.engine import CheckClasses, SafeCheckpointHook, StopAtInvalidLoss, latest_checkpoint
-from mmseg_oneformer.engine.hooks import check_schedule
+from mmseg_oneformer.engine.hooks import (
+    CheckClasses,
+    SafeCheckpointHook,
+    StopAtInvalidLoss,
+    check_schedule,
+    latest_checkpoint,
+)
 
 
 class Hub:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmseg_oneformer.engine import ResumableIterLoop, seed_iteration
+from mmseg_oneformer.engine.loops import ResumableIterLoop, seed_iteration
 
 
 def draw():

@@ -4,7 +4,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmseg_oneformer.engine import CpuAmpOptimWrapper, parameter_groups
+from mmseg_oneformer.engine.optim import CpuAmpOptimWrapper, parameter_groups
 
 
 class ToyBackbone(nn.Module):

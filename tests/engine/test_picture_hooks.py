@@ -16,8 +16,8 @@ from mmengine.structures import PixelData
 from mmengine.visualization import MLflowVisBackend, TensorboardVisBackend, WandbVisBackend
 
 from mmseg_oneformer.datasets.shapes import write_shapes
-from mmseg_oneformer.engine import CurvesPicture, ValidationPictures
-from mmseg_oneformer.visualization import OneFormerVisualizer
+from mmseg_oneformer.engine.picture_hooks import CurvesPicture, ValidationPictures
+from mmseg_oneformer.visualization.visualizer import OneFormerVisualizer
 
 META = {'classes': ('disc', 'sky'), 'palette': [(200, 40, 60), (80, 140, 220)]}
 

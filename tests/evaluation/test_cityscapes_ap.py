@@ -9,10 +9,10 @@ import torch
 from mmengine.evaluator import Evaluator
 from pycocotools import mask as mask_api
 
-from mmseg_oneformer.datasets.cityscapes import LABEL_IDS, CityscapesPanoptic
+from mmseg_oneformer.datasets.benchmarks import CITYSCAPES, CITYSCAPES_LABEL_IDS
 from mmseg_oneformer.evaluation.cityscapes_ap import instance_overlaps, read_instance_ids
 
-META = CityscapesPanoptic.METAINFO
+META = CITYSCAPES
 THINGS = META['thing_ids']
 CAR, PERSON, BUS = (META['classes'].index(name) for name in ('car', 'person', 'bus'))
 
@@ -27,7 +27,7 @@ def write_files(folder, images, predictions):
         lines = []
         for place, (label, score, mask) in enumerate(zip(labels, scores, masks)):
             cv2.imwrite(str(folder / f'{stem}_{place}.png'), mask.astype(np.uint8) * 255)
-            lines.append(f'{stem}_{place}.png {LABEL_IDS[label]} {score!r}\n')
+            lines.append(f'{stem}_{place}.png {CITYSCAPES_LABEL_IDS[label]} {score!r}\n')
         predicted.append(str(folder / f'{stem}_pred.txt'))
         (folder / f'{stem}_pred.txt').write_text(''.join(lines))
     return truth, predicted

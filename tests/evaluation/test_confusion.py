@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from mmengine.evaluator import Evaluator
 
-from mmseg_oneformer.evaluation import pq_statistics
 from mmseg_oneformer.evaluation.confusion import (
     keep_classes,
     most_confused,
@@ -16,6 +15,7 @@ from mmseg_oneformer.evaluation.confusion import (
     segment_confusion,
 )
 from mmseg_oneformer.evaluation.ground_truth import PanopticTruth
+from mmseg_oneformer.evaluation.panoptic_quality import pq_statistics
 from mmseg_oneformer.evaluation.saved_predictions import SavedPredictions
 from mmseg_oneformer.visualization.matrix import normalized, save_matrix
 

@@ -9,8 +9,7 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mmseg_oneformer.evaluation import InstanceAP
-from mmseg_oneformer.evaluation.instance_ap import encode_masks
+from mmseg_oneformer.evaluation.instance_ap import InstanceAP, encode_masks
 
 NAMES = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
 

@@ -8,7 +8,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from mmseg.evaluation import IoUMetric
 
-from mmseg_oneformer.datasets.cityscapes import LABEL_IDS, CityscapesPanoptic
+from mmseg_oneformer.datasets.benchmarks import CITYSCAPES, CITYSCAPES_LABEL_IDS
 from mmseg_oneformer.evaluation.mean_iou import class_areas
 
 BOTH = pytest.mark.parametrize('metric', ['MeanIoU', 'mmseg.IoUMetric'])
@@ -88,7 +88,7 @@ def test_mean_iou__equals_the_official_script_of_cityscapes(drawn, tmp_path, mon
         'cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling', reason='pip install cityscapesScripts'
     )
     rng = np.random.default_rng(1)
-    label_ids, pairs, files = np.array([0, *LABEL_IDS]), [], ([], [])
+    label_ids, pairs, files = np.array([0, *CITYSCAPES_LABEL_IDS]), [], ([], [])
     for number in range(5):
         blocks = rng.integers(0, 18, (8, 9))  # 0 = void; the last two classes do not occur
         index_map = np.kron(blocks, np.ones((9, 7), dtype=int))
@@ -102,7 +102,7 @@ def test_mean_iou__equals_the_official_script_of_cityscapes(drawn, tmp_path, mon
     for key, value in dict(evalInstLevelScore=False, quiet=True, JSONOutput=False).items():
         monkeypatch.setattr(script.args, key, value)
     expected = script.evaluateImgLists(*files, script.args)
-    metrics = evaluate(drawn, pairs, meta=CityscapesPanoptic.METAINFO)
+    metrics = evaluate(drawn, pairs, meta=CITYSCAPES)
     assert metrics['mIoU'] == pytest.approx(100 * expected['averageScoreClasses'], abs=1e-12)
     assert 20 < metrics['mIoU'] < 90
 

@@ -15,7 +15,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
 
-from mmseg_oneformer.evaluation import evaluate
+from mmseg_oneformer.evaluation.evaluate import evaluate
 from mmseg_oneformer.zoo.configs import find_config
 
 NAMES = {

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from mmengine.evaluator import Evaluator
 
-from mmseg_oneformer.evaluation import PanopticQuality, pq_statistics
-from mmseg_oneformer.evaluation.panoptic_quality import PQStatistics, summarize_quality
+from mmseg_oneformer.evaluation.panoptic_quality import PanopticQuality, PQStatistics, pq_statistics, summarize_quality
 
 K = 5
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from mmengine.evaluator import Evaluator
 
-from mmseg_oneformer.datasets import PanopticDataset
-from mmseg_oneformer.evaluation import pq_statistics
+from mmseg_oneformer.datasets.panoptic import PanopticDataset
 from mmseg_oneformer.evaluation.matching import _overlaps
-from mmseg_oneformer.evaluation.panoptic_quality import PQStatistics, summarize_quality
+from mmseg_oneformer.evaluation.panoptic_quality import PQStatistics, pq_statistics, summarize_quality
 
 K = 5
 ROOT = Path(__file__).resolve().parents[2]

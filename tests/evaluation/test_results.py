@@ -5,8 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from mmseg_oneformer.evaluation import format_results, own_token_metrics, write_results
-from mmseg_oneformer.evaluation.results import METRICS_OF_TASK, task_of_metric
+from mmseg_oneformer.evaluation.results import (
+    METRICS_OF_TASK,
+    format_results,
+    own_token_metrics,
+    task_of_metric,
+    write_results,
+)
 
 NUMBERS = {'PQ': 1 / 3, 'PQ_th': math.nan, 'mIoU': np.float32(57.03), 'AP': 12}
 

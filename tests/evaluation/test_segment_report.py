@@ -10,8 +10,8 @@ import pytest
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
 
-from mmseg_oneformer.evaluation import pq_statistics
 from mmseg_oneformer.evaluation.ground_truth import PanopticTruth
+from mmseg_oneformer.evaluation.panoptic_quality import pq_statistics
 from mmseg_oneformer.evaluation.report import image_record, report_config
 from mmseg_oneformer.evaluation.report.metric import Worst
 

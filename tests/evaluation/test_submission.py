@@ -11,8 +11,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from mmseg_oneformer.evaluation import FormatAnswers
-from mmseg_oneformer.evaluation.submission import layout_of
+from mmseg_oneformer.evaluation.submission import FormatAnswers, layout_of
 from mmseg_oneformer.run_lengths import encode_masks
 
 IDS = (23, 24, 22, 26, 7)  # of the classes of ``drawn``

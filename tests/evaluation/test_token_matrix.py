@@ -15,8 +15,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import InstanceData, PixelData
 
-from mmseg_oneformer.evaluation import evaluate, for_testing, split_tokens
-from mmseg_oneformer.evaluation.evaluate import select_metrics
+from mmseg_oneformer.evaluation.evaluate import evaluate, for_testing, select_metrics
+from mmseg_oneformer.evaluation.token_matrix import split_tokens
 from mmseg_oneformer.tasks import TASKS
 
 K = 5

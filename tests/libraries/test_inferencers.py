@@ -16,6 +16,7 @@ from mmseg_oneformer.apis import OneFormerInferencer
 from mmseg_oneformer.checkpoints.checkpoint import for_inference, read_checkpoint, save_safetensors
 from mmseg_oneformer.datasets.drawing import draw_scene
 from mmseg_oneformer.datasets.shapes import ShapesPanoptic
+from mmseg_oneformer.libraries.inferencers import ids_to_rgb
 from mmseg_oneformer.zoo import weights
 from mmseg_oneformer.zoo.configs import find_config
 from mmseg_oneformer.zoo.weights import find_weights
@@ -176,3 +177,11 @@ def test_addresses__published_weights_get_the_names_of_their_classes(monkeypatch
     for init in (init_detector, init_model):
         model = init(for_inference(Config.fromfile(find_config(NAME))), f'oneformer://{NAME}', device='cpu')
         assert tuple(model.dataset_meta['classes']) == CLASSES and len(model.dataset_meta['palette']) == len(CLASSES)
+
+
+def test_ids_to_rgb__is_what_coco_stores():
+    ids = np.array([[0, 255, 256, 1007], [65536, 16777215, 5 * 65536 + 3 * 256 + 1, 254]], np.int32)
+    rgb = ids_to_rgb(ids)
+    assert rgb.dtype == np.uint8
+    assert np.array_equal(rgb.astype(int) @ (1, 256, 65536), ids)
+    assert rgb[1, 2].tolist() == [1, 3, 5]

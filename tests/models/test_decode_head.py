@@ -11,7 +11,7 @@ from mmseg.structures import SegDataSample
 from mmseg_oneformer.apis import OneFormerInferencer
 from mmseg_oneformer.checkpoints.checkpoint import for_inference
 from mmseg_oneformer.datasets.drawing import draw_scene
-from mmseg_oneformer.models import OneFormerDecodeHead
+from mmseg_oneformer.models.decode_head import OneFormerDecodeHead
 from mmseg_oneformer.zoo.configs import find_config
 
 NAME = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'

@@ -12,8 +12,9 @@ from mmseg_oneformer.checkpoints.checkpoint import TRAINING_ONLY, for_inference
 from mmseg_oneformer.checkpoints.conversion.convert import from_ours
 from mmseg_oneformer.datasets.metainfo import metainfo_of
 from mmseg_oneformer.datasets.shapes import ShapesPanoptic
-from mmseg_oneformer.models import OneFormer, fine_tuning
+from mmseg_oneformer.models import fine_tuning
 from mmseg_oneformer.models.fine_tuning import fine_tune
+from mmseg_oneformer.models.oneformer import OneFormer
 from mmseg_oneformer.zoo.configs import find_config
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'

@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, TRANSFORMS
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
-from mmseg_oneformer.engine import CheckClasses
+from mmseg_oneformer.engine.hooks import CheckClasses
 from mmseg_oneformer.zoo.configs import config_root
 
 K, CHANNELS, HEIGHT, WIDTH = 5, 32, 64, 96

@@ -24,7 +24,7 @@ from mmseg_oneformer.serving.page_predictions import (
 )
 from mmseg_oneformer.serving.photo_cache import PhotoCache
 from mmseg_oneformer.tasks import TASKS
-from mmseg_oneformer.visualization import instance_color
+from mmseg_oneformer.visualization.colors import instance_color
 
 
 @pytest.fixture(scope='module')

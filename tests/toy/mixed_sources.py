@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mmseg_oneformer.datasets.id_maps import decode_ids
 from mmseg_oneformer.datasets.shapes import CLASSES, write_shapes
-from mmseg_oneformer.datasets.transforms.loading import decode_ids
 
 THING_NAMES = CLASSES[3:]
 SEMANTIC_NAMES = ('ball', 'sky', 'water', 'grass')

@@ -16,7 +16,7 @@ from timm.models import VisionTransformer
 from mmseg_oneformer.checkpoints.checkpoint import load_weights
 from mmseg_oneformer.checkpoints.conversion.convert import from_ours
 from mmseg_oneformer.checkpoints.conversion.output import write_reference
-from mmseg_oneformer.engine import parameter_groups
+from mmseg_oneformer.engine.optim import parameter_groups
 from mmseg_oneformer.zoo.configs import read_config
 
 

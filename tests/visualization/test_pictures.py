@@ -1,21 +1,17 @@
 import numpy as np
 import pytest
 
-from mmseg_oneformer.visualization import (
+from mmseg_oneformer.visualization.colors import class_colors, instance_color, lighten
+from mmseg_oneformer.visualization.overlay import (
+    SHORT_SIDE,
     Segment,
-    class_colors,
     draw_instances,
     draw_panoptic,
     draw_segments,
     draw_semantic,
     enlarge,
-    grid,
-    instance_color,
-    panel,
-    token_panel,
 )
-from mmseg_oneformer.visualization.colors import lighten
-from mmseg_oneformer.visualization.overlay import SHORT_SIDE
+from mmseg_oneformer.visualization.panel import grid, panel, token_panel
 from mmseg_oneformer.visualization.text import TextLayer, widest_place
 
 CLASSES = ('disc', 'box', 'sky', 'grass')

@@ -9,9 +9,9 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 
-from mmseg_oneformer.datasets import Ade20kPanoptic
-from mmseg_oneformer.visualization import OneFormerVisualizer, draw_predictions, draw_tokens, draw_truth
-from mmseg_oneformer.visualization.samples import display_names
+from mmseg_oneformer.datasets.ade20k import Ade20kPanoptic
+from mmseg_oneformer.visualization.samples import display_names, draw_predictions, draw_tokens, draw_truth
+from mmseg_oneformer.visualization.visualizer import OneFormerVisualizer
 
 META = {'classes': ('disc', 'sky'), 'palette': [(200, 40, 60), (80, 140, 220)]}
 

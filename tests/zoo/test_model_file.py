@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from mmseg_oneformer.apis import OneFormerInferencer
 from mmseg_oneformer.checkpoints.checkpoint import read_checkpoint
 from mmseg_oneformer.checkpoints.model_file import write_model_file
-from mmseg_oneformer.safe.load import parse_plain_config
+from mmseg_oneformer.safe.plain_config import parse_plain_config
 from mmseg_oneformer.zoo.model_file import KEY, read_model_config
 
 

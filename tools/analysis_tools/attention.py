@@ -47,7 +47,8 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.datasets.images import read_photo
     from mmseg_oneformer.files import atomic_path
     from mmseg_oneformer.models.mask_resize import resize_masks
-    from mmseg_oneformer.visualization import Segment, draw_segments, grid
+    from mmseg_oneformer.visualization.overlay import Segment, draw_segments
+    from mmseg_oneformer.visualization.panel import grid
     from mmseg_oneformer.visualization.attention_maps import draw_heat, draw_points
     from mmseg_oneformer.visualization.samples import display_names
     from mmseg_oneformer.visualization.text import widest_place

@@ -43,11 +43,14 @@ with loading(__name__, parse_args):
     from PIL import Image, ImageDraw
     from tqdm import tqdm
 
-    from mmseg_oneformer.datasets import MixedDataset, target_masks
+    from mmseg_oneformer.datasets.mixed import MixedDataset
+    from mmseg_oneformer.datasets.transforms.targets import target_masks
     from mmseg_oneformer.datasets.base import SegmentationDataset
     from mmseg_oneformer.files import atomic_path
     from mmseg_oneformer.tasks import TASKS
-    from mmseg_oneformer.visualization import Segment, class_colors, draw_segments, enlarge, instance_color, panel
+    from mmseg_oneformer.visualization.overlay import Segment, draw_segments, enlarge
+    from mmseg_oneformer.visualization.colors import class_colors, instance_color
+    from mmseg_oneformer.visualization.panel import panel
     from mmseg_oneformer.visualization.text import font
     from mmseg_oneformer.zoo.configs import read_config
 

@@ -58,7 +58,7 @@ with loading(__name__, parse_args):
     from tqdm import tqdm
 
     from mmseg_oneformer.command_line.config import prepare_config
-    from mmseg_oneformer.evaluation import for_testing
+    from mmseg_oneformer.evaluation.evaluate import for_testing
     from mmseg_oneformer.evaluation.confusion import keep_classes, most_confused
     from mmseg_oneformer.evaluation.evaluate import build_runner, token_of
     from mmseg_oneformer.evaluation.saved_predictions import SavedPredictions

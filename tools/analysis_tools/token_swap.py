@@ -38,7 +38,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.files import atomic_path
     from mmseg_oneformer.tasks import TASKS
     from mmseg_oneformer.text_table import format_table
-    from mmseg_oneformer.visualization import draw_tokens
+    from mmseg_oneformer.visualization.samples import draw_tokens
 
 HEADER = ('token', 'semantic', 'instances', 'panoptic')
 

@@ -52,7 +52,7 @@ with loading(__name__, parse_args):
         read_checkpoint,
         save_safetensors,
     )
-    from mmseg_oneformer.evaluation import versions
+    from mmseg_oneformer.evaluation.results import versions
     from mmseg_oneformer.evaluation.zoo_tables import format_entry, metafile_entry
     from mmseg_oneformer.files import file_digest
     from mmseg_oneformer.zoo.configs import find_config, read_config

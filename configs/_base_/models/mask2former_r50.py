@@ -14,7 +14,7 @@ attention = dict(embed_dims=channels, num_heads=num_heads, dropout=0.0, batch_fi
 model = dict(
     _delete_=True,  # takes the place of OneFormer's network
     type='Mask2FormerBaseline',
-    data_preprocessor=dict(_base_.model.data_preprocessor, pad_mask=True),
+    data_preprocessor=dict(_base_.model.data_preprocessor, type='mmdet.DetDataPreprocessor', pad_mask=True),
     backbone=dict(
         type='mmdet.ResNet',
         depth=50,

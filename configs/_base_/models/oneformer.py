@@ -12,7 +12,7 @@ custom_imports = dict(imports=['mmseg_oneformer'], allow_failed_imports=False)
 model = dict(
     type='OneFormer',
     data_preprocessor=dict(
-        type='mmdet.DetDataPreprocessor',
+        type='ImgDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,

@@ -3,15 +3,12 @@
 _base_ = './oneformer.py'
 model = dict(
     backbone=dict(
-        type='mmdet.SwinTransformer',
+        type='SwinBackbone',
         embed_dims=192,
         depths=[2, 2, 18, 2],
         num_heads=[6, 12, 24, 48],
         window_size=12,
-        pretrain_img_size=384,
         drop_path_rate=0.3,
-        patch_norm=True,
-        out_indices=(0, 1, 2, 3),
         init_cfg=dict(type='BackboneWeights', checkpoint='swin_large_patch4_window12_384_22kto1k'),
     ),
     head=dict(pixel_decoder=dict(in_channels=[192, 384, 768, 1536])),

@@ -1,18 +1,26 @@
 """OneFormer in OpenMMLab: one model, trained once, predicts semantic, instance and panoptic segmentation.
 
-Importing the package first makes the installed OpenMMLab stack importable (``compat``), then registers every class of
-ours in mmengine's root registries.
+Importing the package imports little: it makes the installed OpenMMLab stack importable and every class of ours findable
+in the registries (``startup``). What is named here is imported when it is first used.
 """
 
-from . import compat
+import importlib
+from typing import TYPE_CHECKING, Any
 
-compat.setup()
+from . import startup
+from .version import __version__
 
-from . import models, datasets, evaluation, engine, visualization  # noqa: E402, I001
-from .checkpoints import checkpoint  # noqa: E402, F401  (registers the safe reader)
-from .libraries.inferencers import PATCHES, AfterImport  # noqa: E402
-from .version import __version__  # noqa: E402
+if TYPE_CHECKING:
+    from .apis.inferencer import OneFormerInferencer
 
-AfterImport(PATCHES).install()
+startup.setup()
 
-__all__ = ['__version__', 'compat', 'datasets', 'engine', 'evaluation', 'models', 'visualization']
+__all__ = ['OneFormerInferencer', '__version__']
+
+_MODULES = {'OneFormerInferencer': 'apis.inferencer'}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'{__name__}.{_MODULES[name]}'), name)

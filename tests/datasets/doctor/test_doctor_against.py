@@ -5,7 +5,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mmseg_oneformer.datasets.doctor import examine, open_source
-from mmseg_oneformer.datasets.transforms.loading import decode_ids
+from mmseg_oneformer.datasets.id_maps import decode_ids
 
 TREE, CAT, DOG = 2, 5, 9
 

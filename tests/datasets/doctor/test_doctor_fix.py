@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_oneformer.datasets import PanopticDataset
 from mmseg_oneformer.datasets.doctor import RULES, examine, fix, fixed_paths, open_source
+from mmseg_oneformer.datasets.panoptic import PanopticDataset
 
 TREE, CAT, DOG = 2, 5, 9
 FIXABLE = [name for name, rule in RULES.items() if rule.fix]

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from ..apis import OneFormerResult, PhotoLogits
 from ..errors import UserError
-from ..models import OneFormer
 from ..models.layers import Attention
 from ..models.mask_resize import resize_masks
+from ..models.oneformer import OneFormer
 from ..models.ops.ms_deform_attn import MSDeformAttn, ms_deform_attn_plain
 
 Shape = tuple[int, int]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from .. import startup
 from ..errors import UserError
 from .conversion.keys import KeyMap, Names, compile_name, keys_like, under
 
@@ -125,6 +126,7 @@ def register_backbone(names: BackboneNames) -> None:
     """
     if names.family in _ENTRIES:
         raise UserError(f'There is an entry for the backbones {names.family} already; give yours another family.')
+    startup.import_backbones()  # First, so that a stranger's entry is the later one.
     # Compiled here, so that a mistake in a name is found where it was made.
     _ = compile_name(names.block), names.tables, KeyMap(under('', '', names.hub.names))
     _ENTRIES[names.family] = names
@@ -132,6 +134,7 @@ def register_backbone(names: BackboneNames) -> None:
 
 def known_backbones() -> list[BackboneNames]:
     """Return all entries, the last registered first: it may be a special case of an older one."""
+    startup.import_backbones()
     return list(reversed(_ENTRIES.values()))
 
 

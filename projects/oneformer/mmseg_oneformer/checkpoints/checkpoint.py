@@ -3,8 +3,8 @@
 Decisions:
 * Reading never runs code of the file: ``.safetensors``, or pickles with ``weights_only=True`` (``safe.load``).
 * Every form comes back as ``{'state_dict': ..., 'meta': ...}`` under our names (``conversion``); the reader is
-  registered with mmengine, so ``load_from``, mmdet's ``init_detector`` and mmseg's ``init_model`` take published files
-  as they are.
+  registered with mmengine (``startup.AFTER``), so ``load_from``, mmdet's ``init_detector`` and
+  mmseg's ``init_model`` take published files as they are.
 * Loading is strict. The one exception is the text branch, which a model for inference does not have; it is dropped
   with a line saying so.
 """
@@ -21,9 +21,8 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from .. import compat
 from ..errors import UserError
-from ..safe.load import drop_active_configs
+from ..safe.load import checkpoint_types, drop_active_configs
 from .conversion.convert import BUFFERS, FORMS, Conversion, form_of, to_ours
 from .files import read_file, unwrap, write_safetensors
 from .recognition import describe_misfit
@@ -205,4 +204,24 @@ def _as_checkpoint(content: Any, url: str) -> dict[str, Any]:
     return _under_our_names(checkpoint, url)
 
 
-compat.register_checkpoint_reader(read_checkpoint, _as_checkpoint)
+def register_reader(library: Any) -> None:
+    """Make every loader of the libraries read files and downloads as :func:`read_checkpoint` does.
+
+    mmengine knows neither ``.safetensors`` nor an allow-list (so its own checkpoints cannot be resumed under
+    torch >= 2.6), and the fork falls back to a load that runs code.
+
+    Args:
+        library: ``mmengine.runner.checkpoint``.
+    """
+
+    def load_from_local(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
+        return read_checkpoint(filename, map_location or 'cpu')
+
+    download = torch.hub.load_state_dict_from_url
+
+    def load_url(url: str, *args: Any, **kwargs: Any) -> Any:
+        with checkpoint_types():
+            return _as_checkpoint(download(url, *args, **{**kwargs, 'weights_only': True}), url)
+
+    library.CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    library.load_url = load_url

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from ..safe.load import parse_plain_config
+from ..safe.plain_config import parse_plain_config
 from ..zoo.model_file import KEY, without_sources
 from .checkpoint import save_safetensors
 

@@ -1,18 +1,15 @@
-"""Cityscapes: the 19 evaluated classes in the order of their train ids, the 8 things last."""
+"""Cityscapes with panoptic annotations."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.registry import DATASETS
-from mmseg.datasets import CityscapesDataset
 
+from .benchmarks import CITYSCAPES
 from .panoptic import PanopticDataset
 
-__all__ = ['LABEL_IDS', 'CityscapesPanoptic']
-
-LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""Label id of each evaluated class, in the order of the train ids."""
+__all__ = ['CityscapesPanoptic']
 
 
 @DATASETS.register_module()
@@ -24,11 +21,7 @@ class CityscapesPanoptic(PanopticDataset):
     the folders of the cities with labelTrainIds and instanceIds.
     """
 
-    METAINFO = {
-        'classes': tuple(CityscapesDataset.METAINFO['classes']),
-        'thing_ids': tuple(range(11, 19)),
-        'palette': [tuple(color) for color in CityscapesDataset.METAINFO['palette']],
-    }
+    METAINFO = CITYSCAPES
 
     def image_path(self, image: Mapping[str, Any]) -> str:
         """Path of the photo, in the folder of its city; the JSON calls it "<city>_..._gtFine_leftImg8bit.png"."""

@@ -1,8 +1,8 @@
-"""COCO 2017 panoptic: 133 classes, the 80 things first."""
+"""COCO 2017 panoptic."""
 
-from mmdet.datasets import CocoPanopticDataset
 from mmengine.registry import DATASETS
 
+from .benchmarks import COCO
 from .panoptic import PanopticDataset
 
 __all__ = ['CocoPanoptic']
@@ -10,10 +10,6 @@ __all__ = ['CocoPanoptic']
 
 @DATASETS.register_module()
 class CocoPanoptic(PanopticDataset):
-    """COCO 2017 with its panoptic annotations; names, order and colours are COCO's own."""
+    """COCO 2017 with its panoptic annotations."""
 
-    METAINFO = {
-        'classes': tuple(CocoPanopticDataset.METAINFO['classes']),
-        'thing_ids': tuple(range(80)),
-        'palette': [tuple(color) for color in CocoPanopticDataset.METAINFO['palette']],
-    }
+    METAINFO = COCO

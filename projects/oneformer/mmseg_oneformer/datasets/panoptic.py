@@ -13,14 +13,15 @@ from mmengine.registry import DATASETS
 
 from ..errors import MissingFileError, UserError
 from .base import SegmentationDataset
-from .coco_json import checked_metainfo, read_coco_json
+from .coco_json import checked_metainfo
 from .faults import segment_faults
+from .panoptic_files import PanopticFiles, with_default_folders
 
 __all__ = ['PanopticDataset']
 
 
 @DATASETS.register_module()
-class PanopticDataset(SegmentationDataset):
+class PanopticDataset(PanopticFiles, SegmentationDataset):
     """Photos with panoptic annotations, the one source of truth for all three tasks.
 
     A data info holds ``img_id``, ``img_path`` and, where the JSON has annotations, ``seg_map_path`` and
@@ -56,8 +57,7 @@ class PanopticDataset(SegmentationDataset):
     ) -> None:
         self.filter_empty = filter_empty
         self.listed_areas = listed_areas
-        prefix = {'img': '', 'seg': str(Path(ann_file).with_suffix('')), **(data_prefix or {})}
-        prefix = {key: folder for key, folder in prefix.items() if folder is not None}
+        prefix = with_default_folders(ann_file, data_prefix)
         super().__init__(
             seed=seed, ann_file=ann_file, metainfo=metainfo, data_root=data_root, data_prefix=prefix, **kwargs
         )
@@ -107,14 +107,6 @@ class PanopticDataset(SegmentationDataset):
         self._check_truth(infos[0])
         return infos
 
-    def image_path(self, image: Mapping[str, Any]) -> str:
-        """Path of the photo of an entry of the JSON's ``images``."""
-        return str(Path(self.data_prefix['img']) / image['file_name'])
-
-    def segment_map_path(self, annotation: Mapping[str, Any]) -> str:
-        """Path of the PNG of an entry of the JSON's ``annotations``."""
-        return str(Path(self.data_prefix['seg']) / annotation['file_name'])
-
     def truth_paths(self, image: Mapping[str, Any]) -> dict[str, str]:
         """What a single task of an image is measured on: ``sem_map_path``, where ``data_prefix`` has ``sem``."""
         if 'sem' not in self.data_prefix:
@@ -143,21 +135,6 @@ class PanopticDataset(SegmentationDataset):
         if not kept:
             raise UserError(f'{self.ann_file}: filter_empty leaves no image; set filter_empty=False.')
         return kept
-
-    def read_json(self) -> dict:
-        """The content of ``ann_file``, with "images" and "categories".
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            UserError: If it is no panoptic JSON.
-        """
-        content = read_coco_json(self.ann_file, 'panoptic')
-        if any('segments_info' not in annotation for annotation in (content.get('annotations') or [])[:1]):
-            raise UserError(
-                f'{self.ann_file} has annotations without "segments_info": give the panoptic JSON, not the instance '
-                'one, which InstanceDataset reads.'
-            )
-        return content
 
     def _segment_table(
         self, annotation: Mapping[str, Any], label_of: Mapping[int, int], things: set[int]

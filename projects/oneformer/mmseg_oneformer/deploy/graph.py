@@ -9,7 +9,6 @@ from torch.fx import GraphModule
 from ..errors import UserError
 from ..tasks import TASKS
 from .dinat import traceable_dinat
-from .swin import traceable_swin
 
 __all__ = ['DIVISOR', 'LEAST_SIDE', 'OneFormerGraph', 'example_inputs', 'trace']
 
@@ -109,7 +108,7 @@ def trace(graph: OneFormerGraph, size: tuple[int, int] | None = None) -> Exporte
     try:
         # Oblivious: whether a map is contiguous is not checked, for that ties the graph to sizes that agree in it.
         oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-        with traceable_swin(), traceable_dinat(), torch.no_grad(), oblivious:
+        with traceable_dinat(), torch.no_grad(), oblivious:
             program = torch.export.export(
                 graph, tuple(inputs), dynamic_shapes=(free, {0: Dim('tasks', min=1, max=3)}), strict=False
             )

@@ -18,7 +18,8 @@ from ..checkpoints.checkpoint import check_fit
 from ..datasets.base import SegmentationDataset
 from ..errors import UserError
 from ..files import write_atomic
-from ..models import Mask2FormerBaseline, OneFormer
+from ..models.baselines.mask2former import Mask2FormerBaseline
+from ..models.oneformer import OneFormer
 
 METRIC_TASKS = {'PanopticQuality': 'panoptic', 'InstanceAP': 'instance', 'MeanIoU': 'semantic', 'IoUMetric': 'semantic'}
 """Annotation that a metric compares with, by the name of its class."""

@@ -16,7 +16,7 @@ from mmengine import fileio
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
-from ..datasets.cityscapes import LABEL_IDS, CityscapesPanoptic
+from ..datasets.benchmarks import CITYSCAPES, CITYSCAPES_LABEL_IDS
 from ..errors import UserError
 from ..run_lengths import decode_mask
 from ..text_table import format_table
@@ -71,7 +71,7 @@ def instance_overlaps(
     """
     areas = np.bincount(instance_ids.ravel(), minlength=max(VOID_IDS) + 1)
     values = np.flatnonzero(areas)
-    label_of = {LABEL_IDS[label]: label for label in thing_ids}
+    label_of = {CITYSCAPES_LABEL_IDS[label]: label for label in thing_ids}
     labels = np.array([label_of.get(v if v < 1000 else v // 1000, -1) for v in values.tolist()], dtype=np.int64)
     values, labels = values[labels >= 0], labels[labels >= 0]
     # Small numbers: 0 = of no interest, 1 = void, k + 2 = the k-th annotated instance.
@@ -173,7 +173,7 @@ class CityscapesAP(Metric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count one batch; keeps areas and overlaps."""
         classes, things = self.dataset_meta['classes'], self.dataset_meta['thing_ids']
-        if tuple(classes) != CityscapesPanoptic.METAINFO['classes']:
+        if tuple(classes) != CITYSCAPES['classes']:
             raise UserError(
                 f'CityscapesAP knows the 19 classes of Cityscapes, not these {len(classes)}; measure with InstanceAP.'
             )

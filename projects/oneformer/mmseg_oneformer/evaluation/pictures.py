@@ -10,7 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.structures import BaseDataElement
 
 from ..files import atomic_path
-from ..visualization import draw_sample, draw_tokens
+from ..visualization.samples import draw_sample, draw_tokens
 
 
 @HOOKS.register_module()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import is_main_process
 
 from ..files import file_digest, write_atomic
 from ..text_table import format_table, plain_number
@@ -137,6 +136,8 @@ def write_results(
         },
         'per_class': dict(per_class or {}),
     }
+    from mmengine.dist import is_main_process  # imports PyTorch, which a table of the zoo does not need
+
     if is_main_process():
         write_atomic(path, json.dumps(results, indent=2) + '\n')
     return results

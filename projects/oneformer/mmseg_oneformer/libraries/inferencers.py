@@ -1,60 +1,24 @@
 """Patches for the inference classes of mmengine and mmdet, so that they work with our models as they are.
 
 Decisions:
-* A patch is applied when its module is imported, which importing this package does not do: what is not
-  used costs nothing, and it makes no difference whether the library or this package comes first.
+* A patch is applied when its module has been imported (``startup.AFTER``), so it makes no difference whether the
+  library or this package comes first.
 * A patch changes nothing for other models: each does only what the library would have failed at. One exception: weights
   that are given alone build a OneFormer or nothing, since the library would run whatever the config in them names.
 """
 
-import importlib.util
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
+from mmengine.runner.checkpoint import CheckpointLoader
 
+from ..errors import UserError
 from ..run_lengths import decode_mask
-from ..zoo.model_file import read_stored_config
+from ..zoo.model_file import KEY, checked_config
 from .named_models import PREFIX, is_our_name, read_named_config
-
-Patch = Callable[[Any], None]
-
-
-class AfterImport(MetaPathFinder):
-    """Calls a function once with each module of ``patches``, right after the module has been imported.
-
-    Args:
-        patches: A function for each module's name.
-    """
-
-    def __init__(self, patches: Mapping[str, Patch]) -> None:
-        self.patches = dict(patches)
-
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        """Return the module's own spec, its loader followed by the patch; None for all other modules."""
-        patch = self.patches.pop(fullname, None)  # Popped: the search below goes through all finders, this one too.
-        spec: ModuleSpec | None = None if patch is None else importlib.util.find_spec(fullname)
-        if patch is None or spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def execute_and_patch(module: Any) -> None:
-            execute(module)
-            patch(module)
-
-        spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
-        return spec
-
-    def install(self) -> None:
-        """Patch what is imported already, and wait for the rest."""
-        for name in [name for name in self.patches if name in sys.modules]:
-            self.patches.pop(name)(sys.modules[name])
-        sys.meta_path.insert(0, self)
 
 
 def patch_base_inferencer(module: Any) -> None:
@@ -77,6 +41,29 @@ def patch_base_inferencer(module: Any) -> None:
         return init_model(self, cfg, weights, *args, **kwargs)
 
     inferencer._load_model_from_metafile, inferencer._init_model = load_model_from_metafile, _init_model
+
+
+def read_stored_config(weights: str) -> Config:
+    """Return the config that lies in weights, for the inferencers of mmdet and mmseg: what inference needs of it.
+
+    Args:
+        weights: File or address of a checkpoint of mmengine's Runner, or of a whole model.
+
+    Raises:
+        UserError: If there is none, or it is more than settings of a OneFormer.
+    """
+    checkpoint = CheckpointLoader.load_checkpoint(weights, 'cpu')
+    hub = checkpoint.get('message_hub')
+    infos = [hub.get('runtime_info') if isinstance(hub, dict) else None, checkpoint['meta']]
+    found = (info.get(key) for info in infos if isinstance(info, dict) for key in ('cfg', KEY))
+    text = next((text for text in found if isinstance(text, str)), None)
+    if text is None:
+        raise UserError(f'{weights} holds no config; give the name or the config of its model, and it as weights.')
+    cfg = checked_config(text, weights)
+    # Of the data set mmdet wants its colours only, and those of the checkpoint do.
+    cfg.test_dataloader.dataset.update(type='mmdet.BaseDetDataset', ann_file='')
+    cfg.visualizer = {'type': 'OneFormerVisualizer', 'name': 'visualizer'}
+    return cfg
 
 
 def patch_det_inferencer(module: Any) -> None:
@@ -126,10 +113,3 @@ def dense_masks(codes: Sequence[Mapping[str, Any]], size: Sequence[int]) -> torc
     """Return run-length codes of an image of ``size`` (H, W) as masks (n, H, W) bool."""
     masks = [torch.from_numpy(decode_mask(code)) for code in codes]
     return torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool)
-
-
-PATCHES: Mapping[str, Patch] = {
-    'mmengine.infer.infer': patch_base_inferencer,
-    'mmdet.apis.det_inferencer': patch_det_inferencer,
-    'mmdet.visualization.local_visualizer': patch_det_visualizer,
-}

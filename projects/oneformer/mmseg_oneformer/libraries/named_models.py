@@ -3,7 +3,6 @@
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..checkpoints.checkpoint import for_inference, read_checkpoint
 from ..datasets.metainfo import metainfo_of
@@ -47,4 +46,6 @@ def load_from_oneformer(filename: str, map_location: Any = None) -> dict[str, An
     return {**checkpoint, 'meta': {'dataset_meta': names, **checkpoint['meta']}}
 
 
-CheckpointLoader.register_scheme(prefixes=PREFIX, loader=load_from_oneformer, force=True)
+def register_names(library: Any) -> None:
+    """Let mmengine's loader of checkpoints, in the module ``library``, take our models by name."""
+    library.CheckpointLoader.register_scheme(prefixes=PREFIX, loader=load_from_oneformer, force=True)

@@ -8,13 +8,12 @@ again. PyTorch's non-reentrant form is used everywhere: it knows DDP, autocast a
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-
-from .. import compat
 
 Output = TypeVar('Output')
 
@@ -54,4 +53,9 @@ class KeptStatistics(AbstractContextManager[None]):
                 module.num_batches_tracked.sub_(1)  # the layer adds 1
 
 
-compat.register_activation_checkpointing(partial(run_layer, True))
+def patch_backbone(module: Any) -> None:
+    """Let the backbone in a module of mmdet use this form with ``with_cp=True``.
+
+    mmdet leaves it to PyTorch which form it is, which warns at each start and will raise one day.
+    """
+    module.cp = SimpleNamespace(checkpoint=partial(run_layer, True))

@@ -55,6 +55,9 @@ def _levels_of_shapes(network: nn.Module) -> Sequence[Tensor]:
     on_meta: dict[int, Any] = {id(tensor): _on_meta(tensor) for tensor in tensors}
     shapes = copy.deepcopy(network, on_meta)
     shapes.eval()  # not in one line: the ResNet of mmdet returns nothing
+    for module in shapes.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.forward = nn.Identity()  # type: ignore[method-assign]  # on the meta device it would import torch's compiler, which takes seconds
     with torch.no_grad(), torch.device('meta'):
         return shapes(torch.zeros(1, 3, SIDE, SIDE))
 

@@ -67,6 +67,22 @@ class Attention(nn.Module):
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
 
+class DropPath(nn.Module):
+    """Stochastic depth: leaves out a whole branch, for each image of a batch with the same probability."""
+
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` (B, ...), in training for some images 0 and for the others so large that the mean stays."""
+        if not (self.training and self.drop_prob):
+            return x
+        share = 1 - self.drop_prob
+        kept = torch.rand(x.shape[0], *[1] * (x.dim() - 1), dtype=x.dtype, device=x.device) + share
+        return x / share * kept.floor()
+
+
 class FeedForward(nn.Module):
     """Two linear layers with ReLU and dropout between them."""
 

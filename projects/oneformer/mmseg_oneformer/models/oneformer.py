@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmdet.models.detectors import BaseDetector
 from mmdet.structures import DetDataSample
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor
 
@@ -39,7 +39,7 @@ def build_oneformer(**config: Any) -> 'OneFormer':
     return use_fast_linear(OneFormer(**config))
 
 
-class OneFormer(BaseDetector):
+class OneFormer(BaseModel):
     """One transformer for semantic, instance and panoptic segmentation (Jain et al., CVPR 2023).
 
     Args:
@@ -103,6 +103,20 @@ class OneFormer(BaseDetector):
         super().init_weights()
         if source is not None:
             fine_tune(self, source['checkpoint'], source.get('classes'))
+
+    def forward(
+        self, inputs: Tensor, data_samples: Sequence[DetDataSample] | None = None, mode: str = 'tensor'
+    ) -> dict[str, Tensor] | list[DetDataSample] | tuple[Tensor, Tensor]:
+        """Return what OpenMMLab's ``mode`` asks for: the 'loss', what to 'predict', or the logits ('tensor').
+
+        Raises:
+            UserError: There is no such mode.
+        """
+        if mode == 'tensor':
+            return self.predict_logits(inputs, check_tasks(self.test_cfg.tasks))
+        if mode not in ('loss', 'predict') or data_samples is None:
+            raise UserError(f'mode is "loss" or "predict", with data samples, or "tensor", not "{mode}".')
+        return self.loss(inputs, data_samples) if mode == 'loss' else self.predict(inputs, data_samples)
 
     def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
         """Return the four levels of normalised images (B, 3, H, W)."""
@@ -190,12 +204,6 @@ class OneFormer(BaseDetector):
                 for task, token in wanted.items():
                     t = tokens.index(check_task(token))
                     post_process.write(sample, task, class_logits[b, t], mask_logits[b, t], size)
-
-    def _forward(
-        self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) of the T ``test_cfg.tasks``."""
-        return self.predict_logits(batch_inputs, check_tasks(self.test_cfg.tasks))
 
     def predict_logits(self, batch_inputs: Tensor, tokens: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) under T tokens, from one backbone pass.

@@ -1,7 +1,7 @@
 """Queries of several views of one photo, matched and averaged."""
 
+import scipy  # its `optimize` is imported when it is first used
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from .mask_resize import ImageSize, resize_matrix
@@ -90,7 +90,7 @@ class MergedQueries:
         iou = shared / (mine.sum(1)[:, None] + other.sum(1) - shared).clamp(min=1)
         agreement = self._leading_probs[:, :-1] @ probs[:, :-1].T
         gain = (iou * agreement).masked_fill(iou <= SAME_OBJECT, 0)
-        rows, columns = linear_sum_assignment(gain.cpu().numpy(), maximize=True)
+        rows, columns = scipy.optimize.linear_sum_assignment(gain.cpu().numpy(), maximize=True)
         mine_index, other_index = (torch.as_tensor(part, device=masks.device) for part in (rows, columns))
         matched = gain[mine_index, other_index] > 0
         return mine_index[matched], other_index[matched]

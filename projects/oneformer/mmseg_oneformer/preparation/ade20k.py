@@ -13,12 +13,11 @@ metric finds them.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
 
-from ..datasets.ade20k import Ade20kPanoptic
+from ..datasets.benchmarks import ADE20K
 from ..errors import UserError
 from .layout import check_space, list_files, photo_size, read_png, require_folder
 from .panoptic import SegmentIds, boxes, panoptic_json, write_id_map, write_json
@@ -26,7 +25,7 @@ from .parallel import Job, run_jobs
 
 __all__ = ['FOLDERS', 'prepare_ade20k']
 
-META: dict[str, Any] = Ade20kPanoptic.METAINFO
+META = ADE20K
 THINGS: tuple[int, ...] = META['thing_ids']
 FOLDERS = {'train': 'training', 'val': 'validation'}
 BYTES_A_PICTURE = 40_000

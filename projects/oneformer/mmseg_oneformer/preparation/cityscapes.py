@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.cityscapes import LABEL_IDS, CityscapesPanoptic
+from ..datasets.benchmarks import CITYSCAPES, CITYSCAPES_LABEL_IDS
 from ..errors import UserError
 from .layout import check_space, list_files, read_png, require_folder
 from .panoptic import boxes, encode_labels, panoptic_json, write_id_map, write_json
@@ -67,10 +67,10 @@ def prepare_cityscapes(root: Path, out: Path, split: str, processes: int | None 
 
 
 def _categories() -> list[dict]:
-    meta = CityscapesPanoptic.METAINFO
+    meta = CITYSCAPES
     return [
         {
-            'id': LABEL_IDS[label],
+            'id': CITYSCAPES_LABEL_IDS[label],
             'name': name,
             'color': meta['palette'][label],
             'supercategory': GROUPS[label],
@@ -94,7 +94,7 @@ def _convert(job: Job) -> dict:
     id_map, segments = _segments(values.astype(np.int32))
     write_id_map(job.products[0], id_map)
     train_ids = np.full(256, VOID, dtype=np.uint8)
-    train_ids[list(LABEL_IDS)] = range(len(LABEL_IDS))
+    train_ids[list(CITYSCAPES_LABEL_IDS)] = range(len(CITYSCAPES_LABEL_IDS))
     write_if_changed(job.products[1], encode_labels(train_ids[labels]))
     image = {
         'id': job.key,
@@ -111,14 +111,14 @@ def _segments(values: np.ndarray) -> tuple[np.ndarray, list[dict]]:
     The ids stay the instance ids. A thing class without a number is a group of objects: a crowd.
     """
     areas = np.bincount(values.reshape(-1), minlength=1)
-    present = [value for value in np.flatnonzero(areas).tolist() if _label_id(value) in LABEL_IDS]
+    present = [value for value in np.flatnonzero(areas).tolist() if _label_id(value) in CITYSCAPES_LABEL_IDS]
     position = np.zeros(len(areas), dtype=np.int32)
     position[present] = range(1, len(present) + 1)
     index_map = position[values]
     segments = []
     for value, box in zip(present, boxes(index_map, len(present))):
         label_id = _label_id(value)
-        is_thing = LABEL_IDS.index(label_id) in CityscapesPanoptic.METAINFO['thing_ids']
+        is_thing = CITYSCAPES_LABEL_IDS.index(label_id) in CITYSCAPES['thing_ids']
         segments.append(
             {
                 'id': value,

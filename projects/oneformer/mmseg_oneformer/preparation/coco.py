@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
-from ..datasets.coco import CocoPanoptic
-from ..datasets.transforms.loading import decode_ids, table_index_map
+from ..datasets.benchmarks import COCO
+from ..datasets.id_maps import decode_ids, table_index_map
 from ..errors import UserError
 from .layout import check_space, require_folder
 from .panoptic import encode_labels, write_json
@@ -54,7 +54,7 @@ def prepare_coco(root: Path, out: Path, split: str, processes: int | None = None
     data = json_path.read_bytes()
     content = json.loads(data)
     categories = sorted(content['categories'], key=lambda category: category['id'])
-    if tuple(category['name'] for category in categories) != CocoPanoptic.METAINFO['classes']:
+    if tuple(category['name'] for category in categories) != COCO['classes']:
         raise UserError(f'{json_path} does not have the 133 categories of COCO; copy it anew.')
     semseg = out / 'annotations' / f'panoptic_semseg_{split}2017'
     jobs = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.mapillary import UNLABELED, MapillaryPanoptic
+from ..datasets.benchmarks import MAPILLARY, MAPILLARY_UNLABELED
 from ..errors import UserError
 from .layout import check_space, list_files, photo_size, read_png, require_folder
 from .panoptic import SegmentIds, boxes, panoptic_json, write_id_map, write_json
@@ -59,9 +59,10 @@ def _check_release(json_path: Path, photos: Path) -> None:
     """Compare a JSON as downloaded with the classes of the configs and the files on disk."""
     content = json.loads(json_path.read_bytes())
     entries = sorted(content['categories'], key=lambda category: category['id'])
-    names = tuple(entry['name'] for entry in entries if entry['name'] != UNLABELED)
-    things = tuple(label for label, entry in enumerate(entries) if entry['isthing'] and entry['name'] != UNLABELED)
-    if (names, things) != (MapillaryPanoptic.METAINFO['classes'], MapillaryPanoptic.METAINFO['thing_ids']):
+    entries = [entry for entry in entries if entry['name'] != MAPILLARY_UNLABELED]
+    names = tuple(entry['name'] for entry in entries)
+    things = tuple(label for label, entry in enumerate(entries) if entry['isthing'])
+    if (names, things) != (MAPILLARY['classes'], MAPILLARY['thing_ids']):
         raise UserError(f'{json_path} does not have the 65 classes and 37 things of release 1.2; {REMEDY}.')
     on_disk = {path.stem for path in photos.glob('*.jpg')}
     pngs = {path.name for path in json_path.parent.glob('*.png')}
@@ -111,7 +112,7 @@ def _read_labels(root: Path) -> list[dict]:
     for name in CONFIGS:
         if (root / name).is_file():
             labels = json.loads((root / name).read_bytes())['labels']
-            if tuple(label['readable'] for label in labels) != (*MapillaryPanoptic.METAINFO['classes'], UNLABELED):
+            if tuple(label['readable'] for label in labels) != (*MAPILLARY['classes'], MAPILLARY_UNLABELED):
                 raise UserError(f'{root / name} does not have the 66 labels of release 1.2; {REMEDY}.')
             return labels
     raise UserError(f'{root} has neither {" nor ".join(CONFIGS)}, which name the labels; {REMEDY}.')
@@ -134,7 +135,7 @@ def _convert(job: Job, is_thing: list[bool]) -> dict:
     position = np.zeros(len(areas), dtype=np.int32)
     position[present] = np.arange(1, len(present) + 1)
     index_map = position[values]
-    ids = SegmentIds(MapillaryPanoptic.METAINFO['palette'])
+    ids = SegmentIds(MAPILLARY['palette'])
     segments = [
         {
             'id': ids.next((value - 1) // 256),

@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy.ndimage import find_objects
+import scipy  # its `ndimage` is imported when it is first used
 
 from ..errors import UserError
 from ..files import write_atomic
@@ -70,7 +70,7 @@ def panoptic_json(pictures: Sequence[Mapping[str, Any]], png: str, categories: S
 
 def boxes(index_map: np.ndarray, count: int) -> list[list[int] | None]:
     """Boxes [left, top, width, height] of the segments 1..count of a map (H, W); None for one without a pixel."""
-    slices = find_objects(index_map, max_label=count)
+    slices = scipy.ndimage.find_objects(index_map, max_label=count)
     return [
         where
         and [

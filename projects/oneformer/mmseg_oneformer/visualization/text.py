@@ -4,7 +4,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -18,6 +17,8 @@ Box = tuple[float, float, float, float]
 @lru_cache(maxsize=64)
 def font(height: int) -> ImageFont.FreeTypeFont:
     """Return the bold sans font that comes with matplotlib, so that pictures are the same on every machine."""
+    import matplotlib  # for its font alone
+
     path = Path(matplotlib.get_data_path()) / 'fonts/ttf/DejaVuSans-Bold.ttf'
     return ImageFont.truetype(str(path), height)
 

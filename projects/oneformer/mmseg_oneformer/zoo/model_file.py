@@ -18,13 +18,12 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, TRANSFORMS, Registry
-from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
-from ..safe.load import parse_plain_config
+from ..safe.plain_config import parse_plain_config
 
-__all__ = ['is_model_file', 'read_model_config', 'read_stored_config', 'without_sources']
+__all__ = ['checked_config', 'is_model_file', 'read_model_config', 'without_sources']
 
 KEY = 'config_text'
 """Where the config is in the description of the weights."""
@@ -59,34 +58,11 @@ def read_model_config(path: str | os.PathLike[str]) -> Config:
         raise UserError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
     if not isinstance(text, str):
         raise UserError(f'{path} holds weights alone; give the name or the config of its model, and it as weights.')
-    return _checked(text, path)
+    return checked_config(text, path)
 
 
-def read_stored_config(weights: str) -> Config:
-    """Return the config that lies in weights, for the inferencers of mmdet and mmseg: what inference needs of it.
-
-    Args:
-        weights: File or address of a checkpoint of mmengine's Runner, or of a whole model.
-
-    Raises:
-        UserError: If there is none, or it is more than settings of a OneFormer.
-    """
-    checkpoint = CheckpointLoader.load_checkpoint(weights, 'cpu')
-    hub = checkpoint.get('message_hub')
-    infos = [hub.get('runtime_info') if isinstance(hub, dict) else None, checkpoint['meta']]
-    found = (info.get(key) for info in infos if isinstance(info, dict) for key in ('cfg', KEY))
-    text = next((text for text in found if isinstance(text, str)), None)
-    if text is None:
-        raise UserError(f'{weights} holds no config; give the name or the config of its model, and it as weights.')
-    cfg = _checked(text, weights)
-    # Of the data set mmdet wants its colours only, and those of the checkpoint do.
-    cfg.test_dataloader.dataset.update(type='mmdet.BaseDetDataset', ann_file='')
-    cfg.visualizer = {'type': 'OneFormerVisualizer', 'name': 'visualizer'}
-    return cfg
-
-
-def _checked(text: str, path: str | os.PathLike[str]) -> Config:
-    """Return what inference needs of a config's text.
+def checked_config(text: str, path: str | os.PathLike[str]) -> Config:
+    """Return what inference needs of a config's text, which was found in the file ``path``.
 
     Raises:
         UserError: If it is more than settings.

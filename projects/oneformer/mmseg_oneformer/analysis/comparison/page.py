@@ -17,8 +17,10 @@ from ...evaluation.ground_truth import PanopticTruth, panoptic_truth
 from ...evaluation.report.assets import STYLE as BASE
 from ...evaluation.report.assets import html_page, picture_folder
 from ...files import write_atomic
-from ...visualization import draw_panoptic, draw_semantic, enlarge, palette_colors, panel
 from ...visualization.boxes import draw_boxes
+from ...visualization.colors import palette_colors
+from ...visualization.overlay import draw_panoptic, draw_semantic, enlarge
+from ...visualization.panel import panel
 from ...visualization.samples import display_names
 from .measure import Compared, describe_quality, truth_labels
 

@@ -13,8 +13,7 @@ from pycocotools import mask as mask_api
 from ...errors import UserError
 from ...mask_outlines import Outline, mask_outlines
 from ...run_lengths import encode_masks
-from ...visualization import instance_color, palette_colors
-from ...visualization.colors import Color
+from ...visualization.colors import Color, instance_color, palette_colors
 from .regions import Region
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from mmdet.structures import DetDataSample
 from PIL import Image
 
 from ...tasks import PREDICTION_FIELDS, TASKS
-from ...visualization import draw_predictions, draw_sample, palette_colors
-from ...visualization.colors import Color
+from ...visualization.colors import Color, palette_colors
+from ...visualization.samples import draw_predictions, draw_sample
 from ..sources import Source
 from . import exports
 from .agreement import Agreement, compare

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ...errors import UserError, WriteError
 from ...files import atomic_path, write_atomic
-from ...visualization import draw_predictions
+from ...visualization.samples import draw_predictions
 from ..sources import Source, Video
 from .exports import class_map, coco_categories, coco_image, coco_instances, coco_panoptic
 

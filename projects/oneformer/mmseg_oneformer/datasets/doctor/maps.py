@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..transforms.loading import decode_ids
+from ..id_maps import decode_ids
 from .rules import AREA_PIXELS, AREA_SHARE, BOX_PIXELS, TINY_AREA, VOID_SHARE, Finding
 from .tables import Segment
 

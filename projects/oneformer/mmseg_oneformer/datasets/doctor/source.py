@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ...errors import MissingFileError, UserError
-from ..panoptic import PanopticDataset
+from ..panoptic_files import PanopticFiles, PanopticJson
 
 __all__ = ['Expected', 'Source', 'open_source']
 
@@ -33,7 +33,7 @@ class Expected(NamedTuple):
 class Source(NamedTuple):
     """A panoptic JSON with what belongs to it."""
 
-    dataset: PanopticDataset
+    dataset: PanopticFiles
     """Not loaded: it knows the paths."""
     content: dict
     """Of the JSON."""
@@ -68,11 +68,11 @@ def open_source(
         raise UserError('The config has no panoptic data set in its loaders; give one that trains OneFormer.')
     built = [(node, _build(node)) for node in nodes]
     own = next(((node, data) for node, data in built if Path(data.ann_file).resolve() == Path(path).resolve()), None)
-    if own is not None:
-        node, dataset = own
-    else:
-        node = nodes[0] if nodes else {'type': PanopticDataset}
-        dataset = _build({**node, 'ann_file': str(path), 'data_root': '', 'data_prefix': {}})
+    dataset: PanopticFiles = PanopticJson(str(path))
+    expected = Expected()
+    if cfg is not None:
+        node, described = own or (nodes[0], _build({**nodes[0], **_only(path)}))
+        dataset, expected = described, _expected(cfg, node, described.metainfo)
     content = dataset.read_json()
     if not content.get('annotations'):
         raise UserError(f'{path} has no annotations, so there is nothing to check; give the panoptic JSON.')
@@ -83,7 +83,7 @@ def open_source(
         if not Path(folder).is_dir():
             raise MissingFileError(f'Folder {folder} does not exist; put the files there, or give {flag} FOLDER.')
         dataset.data_prefix[key] = folder
-    return Source(dataset, content, _expected(cfg, node, dataset))
+    return Source(dataset, content, expected)
 
 
 def _panoptic_nodes(node: Any) -> Iterator[dict]:
@@ -94,7 +94,7 @@ def _panoptic_nodes(node: Any) -> Iterator[dict]:
     elif isinstance(node, Mapping):
         kind = node.get('type')
         kind = DATASETS.get(kind) if isinstance(kind, str) and 'ann_file' in node else kind
-        if isinstance(kind, type) and issubclass(kind, PanopticDataset) and 'ann_file' in node:
+        if isinstance(kind, type) and issubclass(kind, PanopticFiles) and 'ann_file' in node:
             yield dict(node)
         for source in node.get('sources', ()):
             # Its steps are those of the mix. Its classes are its own, and their number is not the model's.
@@ -107,17 +107,19 @@ def _panoptic_nodes(node: Any) -> Iterator[dict]:
             yield from _panoptic_nodes(value)
 
 
-def _build(node: Mapping[str, Any]) -> PanopticDataset:
+def _only(path: str | Path) -> dict[str, Any]:
+    """Settings of a data set that let it read this JSON."""
+    return {'ann_file': str(path), 'data_root': '', 'data_prefix': {}}
+
+
+def _build(node: Mapping[str, Any]) -> Any:
     """The data set of a config, knowing its paths and nothing else."""
     settings = {key: value for key, value in node.items() if key != MIXED}
     return DATASETS.build({**settings, 'pipeline': [], 'lazy_init': True})
 
 
-def _expected(cfg: Config | None, node: Mapping[str, Any], dataset: PanopticDataset) -> Expected:
-    if cfg is None:
-        return Expected()
+def _expected(cfg: Config, node: Mapping[str, Any], meta: Mapping[str, Any]) -> Expected:
     model = {} if MIXED in node else cfg.get('model') or {}
-    meta = dataset.metainfo
     thing_ids = meta.get('thing_ids', model.get('thing_ids'))
     steps = [step for step in node.get('pipeline') or () if step.get('type') == 'LoadPanopticIds']
     return Expected(
@@ -128,7 +130,7 @@ def _expected(cfg: Config | None, node: Mapping[str, Any], dataset: PanopticData
     )
 
 
-def _find(dataset: PanopticDataset, content: Mapping[str, Any], key: str) -> str:
+def _find(dataset: PanopticFiles, content: Mapping[str, Any], key: str) -> str:
     """The folder beside the JSON that holds its photos ('img') or PNGs ('seg').
 
     Raises:

@@ -5,8 +5,6 @@ from typing import Any
 
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from timm.layers import LayerNorm2d
-from timm.models import convnext
 from torch import Tensor
 
 from ...checkpoints.backbone_names import (
@@ -47,6 +45,10 @@ class ConvNeXt(BaseModule):
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
+        # Here, since it brings torchvision and torch's compiler: more than PyTorch itself takes to import.
+        from timm.layers import LayerNorm2d
+        from timm.models import convnext
+
         super().__init__(init_cfg)
         network = convnext.ConvNeXt(
             num_classes=0,

@@ -3,6 +3,7 @@
 The names of its parameters are those of the published files. Maps are (B, H, W, C) inside, (B, C, H, W) outside.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from ...checkpoints.backbone_names import (
@@ -25,6 +25,7 @@ from ...checkpoints.backbone_names import (
 from ...checkpoints.conversion.keys import Names, keys_like, under
 from ...errors import UserError
 from ..activation_checkpointing import run_layer
+from ..layers import DropPath
 from ..ops import neighborhood_attention
 
 FILES = 'https://shi-labs.com/projects/dinat/checkpoints'
@@ -64,7 +65,9 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.attn = attention
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = Mlp(channels, int(channels * mlp_ratio))
+        hidden = int(channels * mlp_ratio)
+        layers = {'fc1': nn.Linear(channels, hidden), 'act': nn.GELU(), 'fc2': nn.Linear(hidden, channels)}
+        self.mlp = nn.Sequential(OrderedDict(layers))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,11 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import NamedTuple
 
-import timm
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, initialize
 from mmengine.registry import WEIGHT_INITIALIZERS
-from mmengine.runner.checkpoint import get_torchvision_models
 from torch import Tensor, nn
 
 from ...checkpoints.backbone_names import UNKNOWN, backbone_of, published_files
@@ -91,6 +89,8 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
     if scheme == 'timm':
         return _read_timm(name)
     if scheme == 'torchvision':
+        from mmengine.runner.checkpoint import get_torchvision_models  # imports the whole Runner
+
         urls = get_torchvision_models()
         if name not in urls:
             raise UserError(f'torchvision has no weights called {name}; it has resnet50, resnet101 and others.')
@@ -114,6 +114,8 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
 
 
 def _read_timm(name: str) -> dict[str, Tensor]:
+    import timm  # takes longer than PyTorch to import
+
     if not timm.is_model_pretrained(name):
         raise UserError(f'timm has no weights called {name}; timm.list_pretrained() lists what it has.')
     try:

@@ -1,14 +1,142 @@
-"""The names of mmdet's ResNet (He et al., 2016), which are torchvision's.
+"""ResNet (He et al., 2016) with levels at strides 4, 8, 16, 32: mmdet's of PyTorch's style, with its names and numbers.
 
-In the reference code batch norms are frozen, four buffers each, or synchronised with a counter as the fifth; mmdet's
-always have the counter.
+The names are torchvision's too. In the reference code batch norms are frozen, four buffers each, or synchronised with a
+counter as the fifth; here they always have the counter.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from ...checkpoints.backbone_names import HUB_STAGES, BackboneNames, HubNames, State, register_backbone
 from ...checkpoints.conversion.keys import Names, Rule, keys_like, under
+from ...errors import UserError
+from ..activation_checkpointing import run_layer
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+"""Blocks of each stage, by depth."""
+
+NORMS = {'BN': nn.BatchNorm2d, 'SyncBN': nn.SyncBatchNorm}
+
+
+def build_norm(norm_cfg: Mapping[str, Any], channels: int) -> nn.Module:
+    """Build a norm as mmcv does, whose search for its name would import all of mmdet.
+
+    Raises:
+        UserError: There is no such norm.
+    """
+    if norm_cfg['type'] not in NORMS:
+        raise UserError(f'norm_cfg.type of ResNetBackbone is one of {", ".join(NORMS)}, not {norm_cfg["type"]}.')
+    norm = NORMS[norm_cfg['type']](channels)
+    return norm.requires_grad_(norm_cfg.get('requires_grad', True))
+
+
+class ResNetBlock(nn.Module):
+    """Convolutions beside a shortcut: two of 3 x 3, or in a bottleneck 1 x 1, 3 x 3, 1 x 1."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int, bottleneck: bool, norm_cfg: dict) -> None:
+        super().__init__()
+        kernels = (1, 3, 1) if bottleneck else (3, 3)
+        out_channels = 4 * channels if bottleneck else channels
+        downsample = None
+        if stride > 1 or in_channels != out_channels:
+            shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            downsample = nn.Sequential(shortcut, build_norm(norm_cfg, out_channels))
+        widths = [in_channels] + [channels] * (len(kernels) - 1) + [out_channels]
+        self.depth = len(kernels)
+        for i, kernel in enumerate(kernels):
+            step = stride if i == kernels.index(3) else 1
+            conv = nn.Conv2d(widths[i], widths[i + 1], kernel, step, kernel // 2, bias=False)
+            self.add_module(f'conv{i + 1}', conv)
+            self.add_module(f'bn{i + 1}', build_norm(norm_cfg, widths[i + 1]))
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H', W')."""
+        out = x
+        for i in range(1, self.depth + 1):
+            out = self.get_submodule(f'bn{i}')(self.get_submodule(f'conv{i}')(out))
+            if i < self.depth:
+                out = F.relu(out, inplace=True)
+        out += x if self.downsample is None else self.downsample(x)
+        return F.relu(out, inplace=True)
+
+
+@MODELS.register_module()
+class ResNetBackbone(BaseModule):
+    """ResNet.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        base_channels: Of the stem; a stage has 1, 2, 4, 8 times as many, behind bottlenecks (from depth 50 on) four
+            times those.
+        norm_cfg: The norms, ``dict(type='BN')`` or 'SyncBN'; with ``requires_grad=False`` their weights stay.
+        norm_eval: Batch norms use their running statistics in training too.
+        with_cp: Activation checkpointing of each block.
+
+    Raises:
+        UserError: There is no ResNet of this depth.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        base_channels: int = 64,
+        norm_cfg: dict | None = None,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if depth not in BLOCKS:
+            raise UserError(f'There is no ResNet of depth {depth}; choose from {", ".join(map(str, BLOCKS))}.')
+        self.norm_eval, self.with_cp = norm_eval, with_cp
+        norm_cfg = norm_cfg or {'type': 'BN'}
+        bottleneck = depth >= 50
+        self.conv1 = nn.Conv2d(3, base_channels, 7, stride=2, padding=3, bias=False)
+        self.bn1 = build_norm(norm_cfg, base_channels)
+        in_channels = base_channels
+        for i, count in enumerate(BLOCKS[depth]):
+            channels, blocks = base_channels * 2**i, []
+            for j in range(count):
+                stride = 2 if i > 0 and j == 0 else 1
+                blocks.append(ResNetBlock(in_channels, channels, stride, bottleneck, norm_cfg))
+                in_channels = 4 * channels if bottleneck else channels
+            self.add_module(f'layer{i + 1}', nn.Sequential(*blocks))
+
+    def init_weights(self) -> None:
+        """Initialise as ``init_cfg`` says, or from scratch: blocks begin as their shortcuts (Goyal et al., 2017)."""
+        if self.init_cfg:
+            super().init_weights()
+            return
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+            elif isinstance(module, ResNetBlock):
+                nn.init.zeros_(module.get_parameter(f'bn{module.depth}.weight'))
+
+    def train(self, mode: bool = True) -> 'ResNetBackbone':
+        """Choose training or evaluation, with ``norm_eval`` for all but the batch norms."""
+        super().train(mode)
+        for module in self.modules():
+            if self.norm_eval and isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Map images (B, 3, H, W) to four levels (B, C_i, H/s, W/s)."""
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        x, levels = F.max_pool2d(x, kernel_size=3, stride=2, padding=1), []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in stage:
+                x = run_layer(self.with_cp, block, x)
+            levels.append(x)
+        return tuple(levels)
 
 
 def in_stages(theirs: str, first: int, names: Sequence[Names]) -> list[Rule]:

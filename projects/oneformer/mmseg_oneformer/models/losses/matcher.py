@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import scipy  # its `optimize` is imported when it is first used
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ..precision import at_least_fp32, no_autocast
@@ -71,7 +71,7 @@ def match(costs: Sequence[Tensor]) -> Matches:
     rows: list[Tensor] = []
     for image, part in enumerate(flat.split([cost.numel() for cost in costs])):
         for layer, cost in enumerate(part.view(costs[image].shape).numpy()):
-            query, target = linear_sum_assignment(cost)
+            query, target = scipy.optimize.linear_sum_assignment(cost)
             pairs = torch.from_numpy(query), torch.from_numpy(target)
             rows.append(torch.stack((torch.full_like(pairs[0], image), torch.full_like(pairs[0], layer), *pairs)))
     return Matches(*torch.cat(rows, dim=1).to(device, non_blocking=True))

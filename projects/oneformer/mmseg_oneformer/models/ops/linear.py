@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.bricks.wrappers import Linear as MmcvLinear
 from torch import Tensor, nn
 
 from ...compat import is_exporting
@@ -18,6 +17,8 @@ from ...compat import is_exporting
 Model = TypeVar('Model', bound=nn.Module)
 
 ONEDNN_IS_FASTER = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == 'AVX512'
+PLAIN = ('torch.nn.modules.linear.Linear', 'mmcv.cnn.bricks.wrappers.Linear')
+"""Layers that do what ``F.linear`` does; mmcv's by its name, since importing it takes as long as PyTorch."""
 MIN_PRODUCTS = 2**20
 """Multiplications below which the call of a convolution costs more than it gains."""
 
@@ -69,6 +70,6 @@ def use_fast_linear(model: Model) -> Model:
     Parameters and names stay; subclasses with a forward of their own are left alone. Returns the model.
     """
     for module in model.modules():
-        if type(module) in (nn.Linear, MmcvLinear):
+        if f'{type(module).__module__}.{type(module).__name__}' in PLAIN:
             module.__class__ = Linear
     return model

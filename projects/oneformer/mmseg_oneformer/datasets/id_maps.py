@@ -1,0 +1,75 @@
+"""PNGs of segment ids: decoded, and compared with the table of segments."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..errors import UserError
+
+__all__ = ['decode_ids', 'table_index_map']
+
+
+def decode_ids(data: bytes) -> np.ndarray | None:
+    """Ids (H, W) int32 of a PNG that holds them as R + 256 G + 65536 B, or None if it cannot be decoded.
+
+    Raises:
+        UserError: It has more than 8 bits a channel.
+    """
+    try:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+        bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except cv2.error:
+        return None
+    if bgr is None:
+        return None
+    if bgr.dtype != np.uint8:
+        raise UserError('has 16 bits a channel; ids are stored as R + 256 G + 65536 B with 8 bits each')
+    # Read as one little-endian number, R, G, B and a fourth byte are the id and something on top.
+    rgba = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)
+    return (rgba.view('<i4')[..., 0] & 0xFFFFFF).astype(np.int32, copy=False)
+
+
+def table_index_map(
+    ids: np.ndarray, segments_info: Sequence[Mapping[str, Any]], name: str, allow_absent: bool = False
+) -> np.ndarray:
+    """Replace the ids of a PNG by 1-based positions in the segment table.
+
+    Works on runs of equal pixels, a hundred times fewer than pixels: sorting or searching all of them takes longer than
+    decoding the photo.
+
+    Args:
+        ids: (H, W) int32, 0 = void.
+        segments_info: The segment table; ids are unique and not 0.
+        name: Of the PNG, for the error.
+        allow_absent: Accept segments without a pixel.
+
+    Returns:
+        (H, W) int32: 0 = void, k = ``segments_info[k - 1]``.
+
+    Raises:
+        UserError: If the PNG has an id that the table lacks, or, unless allowed, the table one that the PNG lacks.
+    """
+    known = np.array([0] + [segment['id'] for segment in segments_info], dtype=np.int64)
+    by_id = np.argsort(known)
+    flat = np.ascontiguousarray(ids).reshape(-1)
+    starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
+    run_ids = flat[starts]
+    place = np.minimum(np.searchsorted(known[by_id], run_ids), len(known) - 1)
+    numbers = by_id[place]
+    wrong = known[numbers] != run_ids
+    if wrong.any():
+        raise UserError(
+            f'Segment map {name} has pixels of id {int(run_ids[wrong][0])}, which "segments_info" in the JSON does not '
+            'list; add the segment there or set its pixels to 0 (void).'
+        )
+    absent = np.bincount(numbers, minlength=len(known)) == 0
+    absent[0] = False
+    if absent.any() and not allow_absent:
+        raise UserError(
+            f'Segment map {name} has no pixel of segment {int(known[absent][0])}, which the JSON lists; '
+            'take the segment out of "segments_info", find the right PNG, or set allow_absent=True of LoadPanopticIds.'
+        )
+    lengths = np.diff(np.append(starts, flat.size))
+    return np.repeat(numbers.astype(np.int32), lengths).reshape(ids.shape)

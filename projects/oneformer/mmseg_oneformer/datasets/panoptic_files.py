@@ -1,0 +1,59 @@
+"""Where a panoptic data set's files are: what a data set knows before it reads them, and all that its checks need."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .coco_json import read_coco_json
+
+__all__ = ['PanopticFiles', 'PanopticJson', 'with_default_folders']
+
+
+def with_default_folders(ann_file: str, data_prefix: Mapping[str, str | None] | None) -> dict[str, str]:
+    """Return a data set's folders by kind, 'img' and 'seg' filled in; None takes one out."""
+    prefix = {'img': '', 'seg': str(Path(ann_file).with_suffix('')), **(data_prefix or {})}
+    return {key: folder for key, folder in prefix.items() if folder is not None}
+
+
+class PanopticFiles:
+    """A panoptic JSON and the folders of its photos and PNGs; benchmarks with names of their own override it.
+
+    Attributes:
+        ann_file: The JSON.
+        data_prefix: Folders, 'img' of the photos and 'seg' of the PNGs.
+    """
+
+    ann_file: str
+    data_prefix: dict[str, str]
+
+    def image_path(self, image: Mapping[str, Any]) -> str:
+        """Path of the photo of an entry of the JSON's ``images``."""
+        return str(Path(self.data_prefix['img']) / image['file_name'])
+
+    def segment_map_path(self, annotation: Mapping[str, Any]) -> str:
+        """Path of the PNG of an entry of the JSON's ``annotations``."""
+        return str(Path(self.data_prefix['seg']) / annotation['file_name'])
+
+    def read_json(self) -> dict:
+        """The content of ``ann_file``, with "images" and "categories".
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            UserError: If it is no panoptic JSON.
+        """
+        content = read_coco_json(self.ann_file, 'panoptic')
+        if any('segments_info' not in annotation for annotation in (content.get('annotations') or [])[:1]):
+            raise UserError(
+                f'{self.ann_file} has annotations without "segments_info": give the panoptic JSON, not the instance '
+                'one, which InstanceDataset reads.'
+            )
+        return content
+
+
+class PanopticJson(PanopticFiles):
+    """The files of a JSON that no config describes."""
+
+    def __init__(self, ann_file: str) -> None:
+        self.ann_file = ann_file
+        self.data_prefix = with_default_folders(ann_file, None)
