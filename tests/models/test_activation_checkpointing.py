@@ -9,7 +9,7 @@ from torch import nn
 from mmseg_oneformer.models.activation_checkpointing import run_layer
 
 SWIN = {
-    'type': 'mmdet.SwinTransformer',
+    'type': 'SwinBackbone',
     'embed_dims': 16,
     'depths': [1, 1, 2, 1],
     'num_heads': [1, 2, 4, 8],
@@ -27,7 +27,7 @@ DINAT = {
     'dilations': [[1], [1], [1, 2], [1]],
     'drop_path_rate': 0.5,
 }
-RESNET = {'type': 'mmdet.ResNet', 'depth': 18, 'base_channels': 16, 'norm_eval': False}
+RESNET = {'type': 'ResNetBackbone', 'depth': 18, 'base_channels': 16}
 DROPOUT = {'head__pixel_decoder__dropout': 0.3, 'head__query_initializer__dropout': 0.3}
 PARTS = {
     'pixel decoder': DROPOUT | {'head__pixel_decoder__with_cp': True},
@@ -35,6 +35,8 @@ PARTS = {
     'decoder': DROPOUT | {'head__decoder__with_cp': True},
     'ResNet': {'backbone': RESNET, 'backbone__with_cp': True},
     'Swin': {'backbone': SWIN, 'backbone__with_cp': True},
+    "mmdet's ResNet": {'backbone': RESNET | {'type': 'mmdet.ResNet', 'norm_eval': False}, 'backbone__with_cp': True},
+    "mmdet's Swin": {'backbone': SWIN | {'type': 'mmdet.SwinTransformer'}, 'backbone__with_cp': True},
     'ConvNeXt': {'backbone': CONVNEXT, 'backbone__with_cp': True},
     'DiNAT': {'backbone': DINAT, 'backbone__with_cp': True},
 }

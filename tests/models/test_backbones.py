@@ -1,4 +1,7 @@
-"""ConvNeXt against timm, DiNAT's attention against a dense one; tests/checkpoints compares with transformers."""
+"""Swin and ResNet against mmdet, ConvNeXt against timm, DiNAT's attention against a dense one.
+
+tests/checkpoints compares with transformers.
+"""
 
 import pytest
 import timm
@@ -7,6 +10,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch.testing import assert_close
 
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.models.backbones.dinat import NeighborhoodAttention
 
 EXACT = {'rtol': 1e-10, 'atol': 1e-10}
@@ -64,6 +68,76 @@ def test_neighborhood_attention__pads_as_natten_0_14(size):
     x = torch.randn(2, *size, 8, dtype=torch.float64)
     expected = torch.stack([dense(attention, image) for image in x])
     assert_close(attention(x), expected, **EXACT)
+
+
+def make_pair(theirs, ours, **settings):
+    """A backbone of mmdet and ours with its weights, none of them zero; both begin with the same random numbers."""
+    pair = []
+    for config in (theirs, ours):
+        torch.manual_seed(0)
+        backbone = MODELS.build({**config, **settings})
+        backbone.init_weights()
+        pair.append((backbone, torch.rand(1)))
+    (first, next_first), (second, next_second) = pair
+    begin = {name: tensor.clone() for name, tensor in first.state_dict().items()}
+    assert begin.keys() == second.state_dict().keys()
+    same = all(torch.equal(tensor, begin[name]) for name, tensor in second.state_dict().items())
+    for parameter in first.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter)
+    second.load_state_dict(first.state_dict())
+    return first, second, same and torch.equal(next_first, next_second)
+
+
+def assert_same(theirs, ours, size, training):
+    """Levels and gradients are equal to the last bit."""
+    image = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    results = []
+    for backbone in (theirs, ours):
+        backbone.train(training)
+        backbone.zero_grad()
+        torch.manual_seed(0)
+        levels = backbone(image)
+        sum(level.square().sum() for level in levels).backward()
+        results.append((levels, {name: parameter.grad for name, parameter in backbone.named_parameters()}))
+    (levels, gradients), (our_levels, our_gradients) = results
+    assert all(torch.equal(a, b) for a, b in zip(levels, our_levels, strict=True))
+    for name, gradient in gradients.items():
+        assert (gradient is None) == (our_gradients[name] is None)
+        assert gradient is None or torch.equal(gradient, our_gradients[name]), name
+
+
+@pytest.mark.parametrize('training', [False, True])
+@pytest.mark.parametrize('size', [(64, 64), (97, 130), (224, 256)])
+def test_swin__is_mmdets_to_the_last_bit(size, training):
+    """With one window a level, with padding, without any; dropping branches at random."""
+    settings = {'embed_dims': 8, 'depths': [2, 1, 2, 1], 'num_heads': [1, 2, 4, 8], 'drop_path_rate': 0.3}
+    theirs, ours, _ = make_pair({'type': 'mmdet.SwinTransformer'}, {'type': 'SwinBackbone'}, **settings)
+    assert_same(theirs, ours, size, training)
+
+
+@pytest.mark.parametrize('training', [False, True])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {'depth': 18},
+        {'depth': 50},
+        {'depth': 50, 'norm_cfg': {'type': 'BN', 'requires_grad': False}, 'norm_eval': True},
+    ],
+)
+def test_resnet__is_mmdets_to_the_last_bit(settings, training):
+    """Its random start too, with which the quick start trains from scratch."""
+    options = {'norm_eval': False, 'base_channels': 8} | settings
+    theirs, ours, same_start = make_pair({'type': 'mmdet.ResNet'}, {'type': 'ResNetBackbone'}, **options)
+    assert same_start
+    assert_same(theirs, ours, (97, 130), training)
+
+
+def test_resnet__mistakes_are_sentences():
+    with pytest.raises(UserError, match='no ResNet of depth 19; choose from 18, 34'):
+        MODELS.build({'type': 'ResNetBackbone', 'depth': 19})
+    with pytest.raises(UserError, match=r'norm_cfg\.type of ResNetBackbone is one of BN, SyncBN, not GN'):
+        MODELS.build({'type': 'ResNetBackbone', 'depth': 18, 'norm_cfg': {'type': 'GN'}})
 
 
 def test_convnext__equals_timm_and_norms():

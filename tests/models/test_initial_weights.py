@@ -33,10 +33,10 @@ DINAT = {
     'dilations': [[2], [1], [1, 2], [1]],
 }
 OURS = {
-    'swin': {'type': 'mmdet.SwinTransformer', **SWIN},
+    'swin': {'type': 'SwinBackbone', **SWIN},
     'convnext': {'type': 'ConvNeXt', **CONVNEXT},
     'dinat': {'type': 'DiNAT', **DINAT},
-    'resnet': {'type': 'mmdet.ResNet', 'depth': 18, 'norm_cfg': {'type': 'BN', 'requires_grad': False}},
+    'resnet': {'type': 'ResNetBackbone', 'depth': 18, 'norm_cfg': {'type': 'BN', 'requires_grad': False}},
 }
 
 

@@ -59,14 +59,7 @@ def build():
         ours = MODELS.build(
             dict(
                 type='OneFormer',
-                backbone=dict(
-                    type='mmdet.SwinTransformer',
-                    embed_dims=96,
-                    depths=DEPTHS,
-                    num_heads=HEADS,
-                    window_size=7,
-                    out_indices=(0, 1, 2, 3),
-                ),
+                backbone=dict(type='SwinBackbone', embed_dims=96, depths=DEPTHS, num_heads=HEADS, window_size=7),
                 head=dict(
                     num_classes=CLASSES, num_queries=QUERIES, pixel_decoder=dict(in_channels=(96, 192, 384, 768))
                 ),

@@ -1,11 +1,12 @@
 """What makes a shipped config small enough for a test: widths, depths and image sizes, nothing of its structure."""
 
+RESNET = ({'base_channels': 8}, [32, 64, 128, 256])
+SWIN = ({'embed_dims': 24, 'depths': [1, 1, 2, 1], 'num_heads': [1, 2, 4, 8]}, [24, 48, 96, 192])
 BACKBONES = {
-    'mmdet.ResNet': ({'base_channels': 8}, [32, 64, 128, 256]),
-    'mmdet.SwinTransformer': (
-        {'embed_dims': 24, 'depths': [1, 1, 2, 1], 'num_heads': [1, 2, 4, 8]},
-        [24, 48, 96, 192],
-    ),
+    'ResNetBackbone': RESNET,
+    'SwinBackbone': SWIN,
+    'mmdet.ResNet': RESNET,
+    'mmdet.SwinTransformer': SWIN,
     'ConvNeXt': ({'depths': [1, 1, 2, 1], 'channels': [16, 32, 64, 128]}, [16, 32, 64, 128]),
     'DiNAT': ({'embed_dims': 16, 'num_heads': [1, 2, 4, 8]}, [16, 32, 64, 128]),
 }
