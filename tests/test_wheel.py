@@ -17,7 +17,7 @@ import mmseg_oneformer, numpy as np
 from mmseg_oneformer.apis import OneFormerInferencer
 assert mmseg_oneformer.__file__.startswith(sys.argv[2]), mmseg_oneformer.__file__
 photo = np.full((64, 80), 90, np.uint8)
-result = OneFormerInferencer(sys.argv[1], device='cpu')(photo, progress=False)[0]
+result = OneFormerInferencer(sys.argv[1], device='cpu')(photo, progress=False)
 print('predicted', result.semantic.shape, result.panoptic.ids.shape)
 """
 

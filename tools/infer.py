@@ -13,12 +13,9 @@ Exit status: 0 if all went well, 1 if a photo could not be read (the others are 
 """
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 from mmseg_oneformer.command_line import (
     add_model_arguments,
@@ -77,10 +74,9 @@ with loading(__name__, parse_args):
 
     from tqdm import tqdm
 
-    from mmseg_oneformer.apis import OneFormerResult, Source
+    from mmseg_oneformer.apis import Source
     from mmseg_oneformer.command_line.model import load_model
     from mmseg_oneformer.evaluation.zoo_tables import format_zoo, markdown_zoo
-    from mmseg_oneformer.files import write_atomic
     from mmseg_oneformer.zoo.weights import cache_root, weights_states
 
 
@@ -120,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for result in results:
                 predicted, last = predicted + 1, repr(result) if predicted == 0 else None
                 for form in args.export:
-                    write_export(result, form, Path(args.out_dir))
+                    result.export(form, args.out_dir)
     except KeyboardInterrupt:
         if args.camera is None:
             raise
@@ -135,17 +131,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _images(count: int) -> str:
     return '1 image' if count == 1 else f'{count} images'
-
-
-def write_export(result: OneFormerResult, form: str, folder: Path) -> None:
-    """Write all predictions for one image in a form of ``EXPORTS``."""
-    for task in result.tasks:
-        path = folder / f'{form}_{task}' / f'{result.source.name}{".geojson" if form == "geojson" else ".json"}'
-        content = result.to_geojson(task) if form == 'geojson' else result.to_labelme(task)
-        if form == 'labelme' and result.source.path is not None:
-            # labelme looks for the photo from where the JSON is.
-            content['imagePath'] = Path(os.path.relpath(result.source.path, path.parent)).as_posix()
-        write_atomic(path, json.dumps(content))
 
 
 if __name__ == '__main__':

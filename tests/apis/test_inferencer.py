@@ -10,8 +10,9 @@ from PIL import Image
 from pycocotools import mask as rle
 from tqdm import TMonitor
 
-from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult
 from mmseg_oneformer.datasets.panoptic import PanopticDataset
+from mmseg_oneformer.errors import UserError
 
 FIELDS = {'semantic': 'pred_sem_seg', 'instance': 'pred_instances', 'panoptic': 'pred_panoptic_seg'}
 
@@ -24,7 +25,8 @@ def infer(tiny_model):
 
 def predictions(infer, *args, **kwargs):
     """What mmdet's and mmseg's tools read, of each image."""
-    return [result.sample for result in infer(*args, channel_order='bgr', **kwargs)]
+    results = infer(*args, channel_order='bgr', **kwargs)
+    return [result.sample for result in (results if isinstance(results, list) else [results])]
 
 
 def assert_same(one, other):
@@ -47,6 +49,23 @@ def test_call__all_tasks(infer, make_photo):
     assert len(sample.pred_sem_seg.sem_seg.unique()) > 1
     assert sample.pred_instances.masks.shape[1:] == (50, 70) and len(sample.pred_instances)
     assert sample.pred_panoptic_seg.segments_info
+
+
+def test_call__one_in_one_out_and_a_list_for_whatever_may_be_several(infer, make_photo, tmp_path):
+    photo, options = make_photo(), {'tasks': 'semantic', 'channel_order': 'bgr', 'progress': False}
+    path = save(tmp_path / 'photo.png', photo)
+    one = [infer(given, **options) for given in (photo, path, str(path), Image.open(path))]
+    tensor = torch.from_numpy(photo).permute(2, 0, 1)[None]
+    several = [[photo], (path,), tmp_path, f'{tmp_path}/*.png', tensor]
+    lists = [infer(given, **options) for given in several]
+    assert [type(result) for result in one] == [OneFormerResult] * 4
+    assert [[type(result) for result in results] for results in lists] == [[OneFormerResult]] * 5
+    with pytest.raises(UserError, match=r'result of the one photo and no list; leave out \[0\]'):
+        one[0][0]
+    with pytest.raises(UserError, match='no list'):
+        (_,) = one[0]
+    with pytest.raises(UserError, match='put the one photo into a list'):
+        infer(photo, on_broken=print, **options)
 
 
 @pytest.mark.parametrize('tasks', [('semantic',), 'instance', ['panoptic', 'semantic']])

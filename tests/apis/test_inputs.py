@@ -107,7 +107,7 @@ def test_colours_and_orientation__one_prediction_in_every_form(infer, scene, web
         assert np.array_equal(prediction.image, bgr), prediction.source
         assert np.array_equal(prediction.semantic, predictions[0].semantic), prediction.source
     assert mean_iou(predictions[0].semantic, truth) > 0.95
-    swapped = infer(rgb, 'semantic', channel_order='bgr')[0].semantic
+    swapped = infer(rgb, 'semantic', channel_order='bgr').semantic
     assert mean_iou(swapped, truth) < 0.5, 'the test is blind if the wrong order scores as well'
 
 

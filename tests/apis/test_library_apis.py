@@ -24,7 +24,7 @@ def photo(make_photo, tmp_path):
 
 @pytest.fixture
 def expected(tiny_model, photo):
-    return OneFormerInferencer(*tiny_model, device='cpu')(photo)[0].sample
+    return OneFormerInferencer(*tiny_model, device='cpu')(photo).sample
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def shipped(tmp_path_factory):
 
 
 def test_shipped_config__mmseg_and_mmdet(shipped, photo, tmp_path):
-    ours = OneFormerInferencer(*shipped, device='cpu')(photo)[0].sample
+    ours = OneFormerInferencer(*shipped, device='cpu')(photo).sample
     assert_same(inference_model(init_model(*shipped, device='cpu'), photo), ours)
     assert_same(inference_detector(init_detector(*shipped, device='cpu'), photo), ours)
     infer = MMSegInferencer(*shipped, device='cpu')

@@ -222,7 +222,7 @@ def test_compare__points_at_errors():
     for seed in range(1000, 1024):
         scene = draw_scene(96, np.random.default_rng(seed))
         truth = np.array([names.index(name) for name in scene.names])[scene.segment_map - 1]
-        (prediction,) = infer(scene.image, channel_order='rgb')
+        prediction = infer(scene.image, channel_order='rgb')
         disputed = prediction.compare().differs
         for index, where in enumerate((~disputed, disputed)):
             wrong[index] += (prediction.panoptic.labels != truth)[where].sum()

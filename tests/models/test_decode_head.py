@@ -76,7 +76,7 @@ def test_predict__equals_the_semantic_prediction_of_oneformer(segmentor, infer, 
     photos = [scene(width, seed)[0][:96].copy() for seed in range(2)]
     assert infer.cfg.test_dataloader.dataset.pipeline[1].size == 96  # So both networks get the photos as they are.
     for found, photo in zip(predict(segmentor, photos), photos, strict=True):
-        assert np.array_equal(found, infer(photo, 'semantic', channel_order='bgr')[0].semantic)
+        assert np.array_equal(found, infer(photo, 'semantic', channel_order='bgr').semantic)
 
 
 def test_predict__windows(segmentor, monkeypatch):

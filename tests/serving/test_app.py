@@ -126,7 +126,7 @@ def test_predict__few_photos_are_decoded_at_a_time(infer, monkeypatch):
 
 
 def test_prediction__category_ids_and_many_classes(infer):
-    (result,) = infer(np.full((30, 40, 3), 90, np.uint8), channel_order='bgr', progress=False)
+    result = infer(np.full((30, 40, 3), 90, np.uint8), channel_order='bgr', progress=False)
     meta, many = result.dataset_meta, 300
     classes = (*meta['classes'], *(f'class {k}' for k in range(many - len(meta['classes']))))
     result.dataset_meta = {'classes': classes, 'thing_ids': meta['thing_ids'], 'category_ids': range(1000, 1000 + many)}

@@ -78,7 +78,7 @@ def test_train_measure_and_predict(call_tool, tmp_path, is_thing):
     assert metrics['PQ_st' if is_thing else 'PQ_th'] is None and (metrics['AP'] is None) is not is_thing
 
     infer = OneFormerInferencer(config, tmp_path / 'run/iter_2.pth', device='cpu')
-    (result,) = infer(tmp_path / 'data/photos/001.png', out_dir=tmp_path / 'answers')
+    result = infer(tmp_path / 'data/photos/001.png', out_dir=tmp_path / 'answers')
     assert np.unique(result.semantic).tolist() == [0]
     assert (len(result.instances) > 0) is is_thing
     assert (tmp_path / 'answers/overlays/001_panoptic.jpg').is_file()

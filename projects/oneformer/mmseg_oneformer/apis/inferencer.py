@@ -14,12 +14,14 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property, partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoints.checkpoint import for_inference, load_weights
@@ -34,8 +36,10 @@ from .photo_logits import PhotoLogits
 from .pipelining import read_ahead, write_behind
 from .preprocessing import PhotoLoader, PreparedPhoto
 from .results import OneFormerResult, PredictionWriter, VideoWriter
-from .sources import Input, Source, Video, collect_sources
+from .sources import Input, Source, Video, collect_sources, is_one_photo
 from .videos import count_images, each_image
+
+Tasks: TypeAlias = str | Sequence[str]
 
 
 class OneFormerInferencer:
@@ -43,8 +47,8 @@ class OneFormerInferencer:
 
     Example:
         >>> infer = OneFormerInferencer('oneformer_swin-l_8xb2-100e_coco-1024x1024')
-        >>> result = infer('photo.jpg', tasks='panoptic')[0]
-        >>> result.panoptic.segments
+        >>> infer('photo.jpg', tasks='panoptic').panoptic.segments
+        >>> [result.panoptic.segments for result in infer(['photo.jpg', 'other.jpg'])]
 
     Args:
         model: Name of a model, path of a config, or a config.
@@ -95,14 +99,25 @@ class OneFormerInferencer:
         if compile:
             self.model.compile_network()
 
+    @overload
     def __call__(
-        self,
-        inputs: Input | Sequence[Input],
-        tasks: str | Sequence[str] = TASKS,
-        token: str | None = None,
-        **options: Any,
-    ) -> list[OneFormerResult]:
-        """Predict for images, and hold all results in memory.
+        self, inputs: str | os.PathLike[str], tasks: Tasks = ..., token: str | None = ..., **options: Any
+    ) -> Any: ...
+
+    @overload
+    def __call__(
+        self, inputs: np.ndarray | Image.Image, tasks: Tasks = ..., token: str | None = ..., **options: Any
+    ) -> OneFormerResult: ...
+
+    @overload
+    def __call__(
+        self, inputs: Sequence[Input] | Tensor | int, tasks: Tasks = ..., token: str | None = ..., **options: Any
+    ) -> list[OneFormerResult]: ...
+
+    def __call__(
+        self, inputs: Input | Sequence[Input], tasks: Tasks = TASKS, token: str | None = None, **options: Any
+    ) -> OneFormerResult | list[OneFormerResult]:
+        """Predict for one photo, or for several, all of whose results are held in memory.
 
         Args:
             inputs: One or a list of: path of a photo or video; folder (all its photos); glob pattern; uint8 array
@@ -113,21 +128,27 @@ class OneFormerInferencer:
             **options: Fields of :class:`InferenceOptions`, such as ``batch_size`` and ``out_dir``.
 
         Returns:
-            A result for each image, in the order of the inputs (a folder's photos sorted by name).
+            The result of one photo (a path or address of a photo, an array, a PIL image). A list of results, in the
+            order of the inputs, of everything that stands for several, however many there are: a list, a folder (its
+            photos sorted by name), a pattern, a video or camera, a tensor.
 
         Raises:
             FileNotFoundError: If an input does not exist.
             UserError: If an image cannot be read or an argument is wrong.
         """
+        single = is_one_photo(inputs)
+        if single and options.get('on_broken') is not None:
+            raise UserError('on_broken leaves photos out of a list; put the one photo into a list, or leave it out.')
         given = inputs if isinstance(inputs, list | tuple) else [inputs]
         if options.get('max_frames') is None and any(isinstance(item, int) for item in given):
             raise UserError('A camera has no end; give max_frames, or use stream() and leave it when you like.')
-        return list(self.stream(inputs, tasks, token, **options))
+        results = list(self.stream(inputs, tasks, token, **options))
+        return results[0] if single else results
 
     def stream(
         self,
         inputs: Input | Sequence[Input],
-        tasks: str | Sequence[str] = TASKS,
+        tasks: Tasks = TASKS,
         token: str | None = None,
         **options: Any,
     ) -> Generator[OneFormerResult, None, None]:

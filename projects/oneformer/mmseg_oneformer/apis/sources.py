@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -25,7 +25,7 @@ from ..files import shorten
 from .pixels import array_to_bgr, check_array, check_pillow, check_tensor, pillow_to_bgr, tensor_to_bgr
 from .urls import check_photo_url, fetch_photo, is_url
 
-__all__ = ['IMAGE_SUFFIXES', 'VIDEO_SUFFIXES', 'Frame', 'Input', 'Source', 'Video', 'collect_sources']
+__all__ = ['IMAGE_SUFFIXES', 'VIDEO_SUFFIXES', 'Frame', 'Input', 'Source', 'Video', 'collect_sources', 'is_one_photo']
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 """What counts as a photo in a folder; a file that is named outright is tried whatever it is called."""
@@ -108,6 +108,16 @@ def collect_sources(
         else Source(name, file_name, path=one.path, read=one.read)
         for name, file_name, one in zip(_unique_names(file_names), file_names, found, strict=True)
     ]
+
+
+def is_one_photo(inputs: Any) -> bool:
+    """Return whether ``inputs`` means one photo: not several, nor what may hold several, such as a folder with one."""
+    if isinstance(inputs, str) and is_url(inputs):
+        return True
+    if isinstance(inputs, str | os.PathLike):
+        path = Path(inputs).expanduser()
+        return path.is_file() and path.suffix.lower() not in VIDEO_SUFFIXES
+    return isinstance(inputs, np.ndarray | Image.Image)
 
 
 class _Found(NamedTuple):

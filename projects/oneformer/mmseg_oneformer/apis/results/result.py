@@ -7,16 +7,19 @@ Decisions:
 """
 
 import io
+import json
 import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from mmdet.structures import DetDataSample
 from PIL import Image
 
+from ...errors import UserError
+from ...files import write_atomic
 from ...tasks import PREDICTION_FIELDS, TASKS
 from ...visualization.colors import Color, palette_colors
 from ...visualization.samples import draw_predictions, draw_sample
@@ -37,7 +40,7 @@ class OneFormerResult:
     """The predictions for one image; those that were not requested are None.
 
     Example:
-        >>> result = infer('street.jpg')[0]
+        >>> result = infer('street.jpg')
         >>> result
         OneFormerResult(street.jpg, 1024 x 683; semantic: 7 classes; ...)
         >>> result.instances[result.instances.scores > 0.5].names
@@ -108,6 +111,17 @@ class OneFormerResult:
         )
         return Panoptic(prediction.sem_seg[0].numpy(), tuple(segments))
 
+    def __getitem__(self, index: object) -> NoReturn:
+        """Tell code that expects a list of results, ``infer(photo)[0]`` or a loop, that there is one.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(
+            'infer(photo) returns the result of the one photo and no list; leave out [0] or the loop, or give a list '
+            'of photos, which returns a list.'
+        )
+
     def __repr__(self) -> str:
         """What a person wants to know first."""
         parts = [f'{self.source.file_name}, {self.size[1]} x {self.size[0]}']
@@ -155,6 +169,28 @@ class OneFormerResult:
         with PredictionWriter(folder, [self.source], self.dataset_meta) as writer:
             writer.add(self.source, self.image, self.sample)
         return Path(folder)
+
+    def export(self, form: str, folder: str | os.PathLike[str]) -> None:
+        """Write each prediction into ``<folder>/<form>_<task>/``, in the form of another tool.
+
+        Args:
+            form: 'labelme' or 'geojson'.
+            folder: Is made.
+
+        Raises:
+            UserError: There is no such form.
+        """
+        forms = {'labelme': (self.to_labelme, '.json'), 'geojson': (self.to_geojson, '.geojson')}
+        if form not in forms:
+            raise UserError(f'unknown form {form!r}: choose from {", ".join(forms)}')
+        convert, suffix = forms[form]
+        for task in self.tasks:
+            path = Path(folder) / f'{form}_{task}' / f'{self.source.name}{suffix}'
+            content = convert(task)
+            if form == 'labelme' and self.source.path is not None:
+                # labelme looks for the photo from where the JSON is.
+                content['imagePath'] = Path(os.path.relpath(self.source.path, path.parent)).as_posix()
+            write_atomic(path, json.dumps(content))
 
     def to_coco_panoptic(self, image_id: int = 1) -> tuple[np.ndarray, dict[str, Any]]:
         """COCO's panoptic format.
