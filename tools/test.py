@@ -25,11 +25,19 @@ from mmseg_oneformer.command_line import (
 )
 from mmseg_oneformer.errors import UserError
 
+ONLY_MEASURED = ('token_matrix', 'show_dir', 'report', 'dtype', 'compile')
+"""Options without a meaning for --format-only."""
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line.
+
+    Raises:
+        UserError: Options exclude each other.
+    """
     parser = argparse.ArgumentParser(description='Measure a checkpoint in all three tasks.')
     add_checkpoint_arguments(parser)
+    parser.add_argument('--data', metavar='PATH', help='own data: a panoptic JSON, or a folder that has one or two')
     parser.add_argument('--out', metavar='PATH', help='results file (default: results.json in the work dir)')
     add_tasks_argument(parser)
     add_token_argument(parser)
@@ -44,23 +52,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--report-images', type=int, default=50, metavar='N', help='the page shows the N worst images')
     add_speed_arguments(parser)
     add_common_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.val = args.data
+    for option in ONLY_MEASURED if args.format_only else ():
+        if getattr(args, option):
+            raise UserError(
+                f'--format-only writes one set of predictions alone; leave out --{option.replace("_", "-")}.'
+            )
+    return args
 
 
 with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
-    import torch
-    from mmengine.config import Config
     from mmengine.dist import is_main_process
 
     from mmseg_oneformer.command_line.config import prepare_config
-    from mmseg_oneformer.evaluation.evaluate import evaluate, write_predictions
+    from mmseg_oneformer.engine.evaluating import run_evaluation, write_predictions
+    from mmseg_oneformer.engine.data_config import check_classes
     from mmseg_oneformer.evaluation.results import format_classes, format_results
     from mmseg_oneformer.files import check_writable
-    from mmseg_oneformer.memory import keep_freed_memory
     from mmseg_oneformer.zoo.configs import find_config
-    from mmseg_oneformer.zoo.model_file import is_model_file
     from mmseg_oneformer.zoo.weights import resolve_weights
 
 
@@ -68,58 +80,28 @@ with loading(__name__, parse_args):
 def main(argv: Sequence[str] | None = None) -> None:
     """Test."""
     args = parse_args(argv)
-    if is_model_file(args.config):
-        raise UserError(
-            f'{args.config} is a model and says nothing of data; give a config first, and it as checkpoint.'
-        )
     cfg = prepare_config(args)
     checkpoint = resolve_weights(args.checkpoint or find_config(args.config).stem)
-    if not torch.cuda.is_available():
-        keep_freed_memory()
+    if args.data:
+        check_classes(checkpoint, cfg)
+    shared = {'tasks': args.tasks, 'token': args.token, 'tta': args.tta}
     if args.format_only:
-        format_predictions(args, cfg, checkpoint)
+        folder = Path(args.out or Path(cfg.work_dir) / 'answers')
+        num_images = write_predictions(cfg, checkpoint, folder, **shared)
+        if is_main_process():
+            print(f'The predictions for {num_images} images are in {folder}')
         return
     out = Path(args.out or Path(cfg.work_dir) / 'results.json')
     for path in filter(None, (out, args.report, args.show_dir)):
         check_writable(path)
-    results = evaluate(
-        cfg,
-        checkpoint,
-        config_name=args.config,
-        out=out,
-        tasks=args.tasks,
-        token=args.token,
-        token_matrix=args.token_matrix,
-        show_dir=args.show_dir,
-        report=args.report,
-        report_images=args.report_images,
-        tta=args.tta,
-        dtype=args.dtype,
-        compile=args.compile,
-        options=args.cfg_options,
-    )
+    own = {name: getattr(args, name) for name in (*ONLY_MEASURED, 'report_images')}
+    config_name = None if args.data else args.config
+    results = run_evaluation(cfg, checkpoint, config_name=config_name, out=out, **shared, **own)
     if is_main_process():
         if args.per_class:
             print(f'\n{format_classes(results["per_class"])}')
         print(f'\n{format_results(results["metrics"])}\n')
         print(f'{results["num_images"]} images in {results["seconds"]:.1f} s; all numbers are in {out}')
-
-
-def format_predictions(args: argparse.Namespace, cfg: Config, checkpoint: Path) -> None:
-    """Write the predictions for a server.
-
-    Raises:
-        UserError: An option that has no meaning here.
-    """
-    for option in ('token_matrix', 'show_dir', 'report', 'dtype', 'compile'):
-        if getattr(args, option):
-            raise UserError(
-                f'--format-only writes one set of predictions alone; leave out --{option.replace("_", "-")}.'
-            )
-    out = Path(args.out or Path(cfg.work_dir) / 'answers')
-    num_images = write_predictions(cfg, checkpoint, out, tasks=args.tasks, token=args.token, tta=args.tta)
-    if is_main_process():
-        print(f'The predictions for {num_images} images are in {out}')
 
 
 if __name__ == '__main__':

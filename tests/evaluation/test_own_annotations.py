@@ -15,7 +15,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
 
-from mmseg_oneformer.evaluation.evaluate import evaluate
+from mmseg_oneformer.engine.evaluating import run_evaluation
 from mmseg_oneformer.zoo.configs import find_config
 
 NAMES = {
@@ -71,7 +71,7 @@ def measure(drawn_benchmarks, tmp_path, monkeypatch):
             cfg.merge_from_dict(
                 {'work_dir': 'work', 'visualizer.name': f'own annotations of {data}', **(options or {})}
             )
-            results = evaluate(cfg, 'weights.pth', config_name=find_config(NAMES[data]), tasks=tasks)
+            results = run_evaluation(cfg, 'weights.pth', config_name=find_config(NAMES[data]), tasks=tasks)
             return {name: math.nan if value is None else value for name, value in results['metrics']['own'].items()}
 
         return root, run

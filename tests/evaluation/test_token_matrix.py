@@ -15,7 +15,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import InstanceData, PixelData
 
-from mmseg_oneformer.evaluation.evaluate import evaluate, for_testing, select_metrics
+from mmseg_oneformer.engine.evaluating import run_evaluation
+from mmseg_oneformer.engine.evaluation_config import for_testing, select_metrics
 from mmseg_oneformer.evaluation.token_matrix import split_tokens
 from mmseg_oneformer.tasks import TASKS
 
@@ -277,7 +278,7 @@ def test_token_matrix_loop__one_pass_a_batch(experiment):
 def test_evaluate__leaves_the_config_alone(experiment):
     cfg = Config.fromfile(experiment)
     before = cfg.pretty_text
-    results = evaluate(cfg, experiment.parent / 'weights.pth', config_name=experiment, tasks=('semantic',))
+    results = run_evaluation(cfg, experiment.parent / 'weights.pth', config_name=experiment, tasks=('semantic',))
     assert cfg.pretty_text == before
     assert set(results['metrics']['own']) == {'mIoU', 'mAcc', 'aAcc'}
 

@@ -58,9 +58,9 @@ with loading(__name__, parse_args):
     from tqdm import tqdm
 
     from mmseg_oneformer.command_line.config import prepare_config
-    from mmseg_oneformer.evaluation.evaluate import for_testing
+    from mmseg_oneformer.engine.evaluating import load_runner
+    from mmseg_oneformer.engine.evaluation_config import for_testing, token_of
     from mmseg_oneformer.evaluation.confusion import keep_classes, most_confused
-    from mmseg_oneformer.evaluation.evaluate import build_runner, token_of
     from mmseg_oneformer.evaluation.saved_predictions import SavedPredictions
     from mmseg_oneformer.files import check_writable
     from mmseg_oneformer.text_table import format_table
@@ -73,7 +73,7 @@ def count_by_model(cfg: Config, args: argparse.Namespace, metrics: list[dict[str
     """Predict for the test data and count."""
     weights = resolve_weights(args.checkpoint or find_config(args.config).stem)
     cfg.test_evaluator = metrics
-    runner, _ = build_runner(for_testing(cfg, args.kind, args.token or token_of(cfg)), weights)
+    runner, _ = load_runner(for_testing(cfg, args.kind, args.token or token_of(cfg)), weights)
     runner.test()
 
 

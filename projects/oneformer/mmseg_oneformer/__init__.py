@@ -12,12 +12,14 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .apis.inferencer import OneFormerInferencer
+    from .engine.evaluating import evaluate
+    from .engine.training import train
 
 startup.setup()
 
-__all__ = ['OneFormerInferencer', '__version__']
+__all__ = ['OneFormerInferencer', '__version__', 'evaluate', 'train']
 
-_MODULES = {'OneFormerInferencer': 'apis.inferencer'}
+_MODULES = {'OneFormerInferencer': 'apis.inferencer', 'evaluate': 'engine.evaluating', 'train': 'engine.training'}
 
 
 def __getattr__(name: str) -> Any:

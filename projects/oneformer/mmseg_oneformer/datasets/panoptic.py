@@ -40,6 +40,8 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
             COCO, as the published models were trained; it costs about 1 000 photos there.
         listed_areas: Measure panoptic quality with the areas that the JSON lists, as panopticapi does, and not with the
             pixels of the PNG. They differ on ADE20K alone, whose stuff was measured before things were laid over it.
+        hold_out: Every photo of this many, the first among them, is kept from training, and at test time there are
+            these alone. None holds out nothing.
         seed: Of the augmentation. ``PassSampler`` replaces it by the run's seed.
         **kwargs: ``task_probs``, ``pipeline``, ``test_mode``, ``indices`` and the other arguments of ``BaseDataset``.
     """
@@ -52,11 +54,13 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
         data_prefix: Mapping[str, str | None] | None = None,
         filter_empty: bool = False,
         listed_areas: bool = False,
+        hold_out: int | None = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         self.filter_empty = filter_empty
         self.listed_areas = listed_areas
+        self.hold_out = hold_out
         prefix = with_default_folders(ann_file, data_prefix)
         super().__init__(
             seed=seed, ann_file=ann_file, metainfo=metainfo, data_root=data_root, data_prefix=prefix, **kwargs
@@ -89,7 +93,9 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
             )
 
         infos = []
-        for image in content['images']:
+        for number, image in enumerate(content['images']):
+            if self.hold_out is not None and (number % self.hold_out == 0) is not self.test_mode:
+                continue
             info = {'img_id': image['id'], 'img_path': self.image_path(image)}
             if annotations:
                 annotation = annotations.get(image['id'])

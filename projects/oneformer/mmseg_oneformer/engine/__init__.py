@@ -1,1 +1,1 @@
-"""Training machinery that mmengine lacks: exact resume, safe saving, parameter groups, command-line manners."""
+"""Training and evaluation: the two functions, and what mmengine lacks for them (exact resume, safe saving, groups)."""

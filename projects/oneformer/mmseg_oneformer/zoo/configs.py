@@ -91,8 +91,22 @@ def read_config(name: str | os.PathLike[str], options: dict[str, Any] | None = N
         raise UserError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
     if cfg is None:
         cfg = read_model_config(path)
+    merge_options(cfg, options)
+    return cfg
+
+
+def merge_options(cfg: Config, options: dict[str, Any] | None) -> None:
+    """Merge ``options``, values by dotted key, into ``cfg``.
+
+    Raises:
+        UserError: An option does not fit.
+    """
     try:
         cfg.merge_from_dict(options or {})
     except (KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:
-        raise UserError(f'--cfg-options do not fit {path}: {error}') from error
-    return cfg
+        raise UserError(f'--cfg-options do not fit {cfg.filename or "the config"}: {error}') from error
+
+
+def rename_config(cfg: Config, stem: str) -> Config:
+    """Return a config under another name, by which a runner calls the copy that it writes into the work dir."""
+    return Config(cfg.to_dict(), cfg_text=cfg.text or stem, filename=f'{stem}.py')

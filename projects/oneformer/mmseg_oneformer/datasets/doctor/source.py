@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ...errors import MissingFileError, UserError
+from ..own_data import find_folder, probes
 from ..panoptic_files import PanopticFiles, PanopticJson
 
 __all__ = ['Expected', 'Source', 'open_source']
@@ -15,9 +16,6 @@ __all__ = ['Expected', 'Source', 'open_source']
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 MIXED = '_source_of_a_mix'
 """Key of a data set's config that stands within a MixedDataset."""
-PROBES = 20
-"""Entries whose files are looked for to find a folder: a few may be missing."""
-LONG_NAMES = {'train': 'training', 'val': 'validation'}
 
 
 class Expected(NamedTuple):
@@ -136,24 +134,13 @@ def _find(dataset: PanopticFiles, content: Mapping[str, Any], key: str) -> str:
     Raises:
         UserError: None of the usual ones does.
     """
-    json = Path(dataset.ann_file)
-    name = json.stem.removesuffix('.fixed')  # What --fix wrote shares its photos, and mostly its PNGs.
-    split = name.rpartition('panoptic_')[2]
-    folders = [json.with_suffix(''), json.with_name(name), json.parent, json.parent.parent / name]
-    if key == 'img':
-        names = [split, LONG_NAMES.get(split, split)]
-        roots = [json.parent, json.parent.parent]
-        folders = [root / sub / name for root in roots for sub in ('', 'images', 'leftImg8bit') for name in names]
-        folders += [folder / 'images' for folder in (*roots, *(root / split for root in roots))] + roots
-    entries = content['images' if key == 'img' else 'annotations'][:PROBES]
-    entries = [entry for entry in entries if isinstance(entry, Mapping) and isinstance(entry.get('file_name'), str)]
-    path_of = dataset.image_path if key == 'img' else dataset.segment_map_path
-    for folder in folders:
-        dataset.data_prefix[key] = str(folder)
-        if any(Path(path_of(entry)).is_file() for entry in entries):
-            return str(folder)
-    what, flag = ('photos', '--images') if key == 'img' else ('PNGs', '--segs')
-    example = f' (looked for {entries[0]["file_name"]})' if entries else ''
-    raise UserError(
-        f'The {what} of {json} are not beside it{example}; give {flag} FOLDER, or the --config that reads this JSON.'
-    )
+    folder = find_folder(dataset, content, key)
+    if folder is None:
+        what, flag = ('photos', '--images') if key == 'img' else ('PNGs', '--segs')
+        entries = probes(content, key)
+        example = f' (looked for {entries[0]["file_name"]})' if entries else ''
+        raise UserError(
+            f'The {what} of {dataset.ann_file} are not beside it{example}; give {flag} FOLDER, or the --config that '
+            'reads this JSON.'
+        )
+    return folder

@@ -1,0 +1,107 @@
+"""Panoptic data that no config describes: a JSON, its photos and its PNGs, found where they usually lie."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import MissingFileError, UserError
+from .coco_json import checked_metainfo
+from .panoptic_files import PanopticFiles, PanopticJson
+
+__all__ = ['OwnData', 'find_folder', 'find_own_data', 'probes']
+
+PROBES = 20
+"""Entries whose files are looked for to find a folder: a few may be missing."""
+LONG_NAMES = {'train': 'training', 'val': 'validation'}
+
+
+class OwnData(NamedTuple):
+    """A panoptic JSON with annotations, and what belongs to it."""
+
+    json: Path
+    photos: Path
+    maps: Path
+    """Folder of the PNGs."""
+    metainfo: dict[str, Any]
+    """``classes``, ``thing_ids`` and ``palette`` of the JSON's categories."""
+    num_photos: int
+
+
+def find_own_data(data: Path, split: str) -> OwnData:
+    """Find the files of a split.
+
+    Args:
+        data: A panoptic JSON; or a folder with one, or with one for each split, in it or in its ``annotations``.
+        split: 'train' or 'val'; of a folder with one JSON alone, that one is taken for both.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder.
+        UserError: The folder has several panoptic JSONs for the split, or a JSON is none, or its photos or PNGs are not
+            beside it.
+    """
+    path = _choose_json(data, split) if data.is_dir() else data
+    dataset = PanopticJson(str(path))
+    content = dataset.read_json()
+    if not content.get('annotations') or not content['images']:
+        raise UserError(f'{path} has no images or no annotations; give a panoptic JSON that has both.')
+    photos, maps = (_folder(dataset, content, key) for key in ('img', 'seg'))
+    categories = sorted(content['categories'], key=lambda category: category['id'])
+    metainfo = checked_metainfo({}, categories, str(path))
+    return OwnData(path.resolve(), photos, maps, metainfo, len(content['images']))
+
+
+def _folder(dataset: PanopticFiles, content: Mapping[str, Any], key: str) -> Path:
+    folder = find_folder(dataset, content, key)
+    if folder is None:
+        what, known = ('photos', 'split') if key == 'img' else ('PNGs', 'JSON')
+        raise UserError(
+            f'The {what} of {dataset.ann_file} are not beside it; put them into a folder called like the {known}, or '
+            'write a config that names theirs (docs/own_data.md).'
+        )
+    return Path(folder).resolve()
+
+
+def _choose_json(folder: Path, split: str) -> Path:
+    """Return the panoptic JSON of a split in a folder."""
+    found = sorted(path for place in (folder, folder / 'annotations') for path in place.glob('*panoptic*.json'))
+    if not found:
+        raise MissingFileError(f'{folder} has no panoptic JSON (*panoptic*.json, there or in its annotations).')
+    of_split = [path for path in found if split in path.stem.rpartition('panoptic')[2]]
+    chosen = of_split if len(found) > 1 else found
+    if len(chosen) != 1:
+        several = ' and '.join(path.name for path in chosen or found)
+        raise UserError(f'{folder} has {several} for the split "{split}"; give the path of the JSON to use.')
+    return chosen[0]
+
+
+def find_folder(dataset: PanopticFiles, content: Mapping[str, Any], key: str) -> str | None:
+    """Return the folder beside a JSON that holds its photos ('img') or PNGs ('seg'), or None if none of the usual ones.
+
+    Args:
+        dataset: Not loaded: it knows the JSON and how names become paths. Its ``data_prefix`` becomes the folder.
+        content: Of the JSON.
+        key: Of ``data_prefix``.
+    """
+    json = Path(dataset.ann_file)
+    name = json.stem.removesuffix('.fixed')  # What the doctor's --fix wrote shares its photos, and mostly its PNGs.
+    split = name.rpartition('panoptic_')[2]
+    folders = [json.with_suffix(''), json.with_name(name), json.parent, json.parent.parent / name]
+    if key == 'img':
+        names = [split, LONG_NAMES.get(split, split)]
+        roots = [json.parent, json.parent.parent]
+        folders = [root / sub / name for root in roots for sub in ('', 'images', 'leftImg8bit') for name in names]
+        folders += [folder / 'images' for folder in (*roots, *(root / split for root in roots))] + roots
+        noted = (content.get('info') or {}).get('photos')  # by to_panoptic.py
+        folders = [*([json.parent / noted] if isinstance(noted, str) else []), *folders]
+    path_of = dataset.image_path if key == 'img' else dataset.segment_map_path
+    for folder in folders:
+        dataset.data_prefix[key] = str(folder)
+        if any(Path(path_of(entry)).is_file() for entry in probes(content, key)):
+            return str(folder)
+    return None
+
+
+def probes(content: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """Return the first entries of a JSON that name a photo ('img') or a PNG ('seg')."""
+    entries = content['images' if key == 'img' else 'annotations'][:PROBES]
+    return [entry for entry in entries if isinstance(entry, Mapping) and isinstance(entry.get('file_name'), str)]

@@ -1,0 +1,211 @@
+"""From a config and a checkpoint to numbers; ``tools/test.py`` is a thin layer above it."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ..checkpoints.checkpoint import load_weights
+from ..errors import MissingFileError, UserError
+from ..evaluation.report import report_config
+from ..evaluation.results import OWN, ClassNumbers, class_numbers, write_results
+from ..evaluation.token_matrix import split_tokens
+from ..models.precision import check_dtype, use_dtype
+from ..models.test_time_views import TestTimeViews
+from ..tasks import TASKS
+from ..zoo.configs import find_config
+from ..zoo.weights import resolve_weights
+from .data_config import DataPath, check_classes
+from .evaluation_config import for_testing, token_of
+from .runs import build_runner, run_config
+
+__all__ = ['evaluate', 'load_runner', 'run_evaluation', 'write_predictions']
+
+
+def evaluate(
+    config: str | os.PathLike[str] | Config,
+    weights: str | os.PathLike[str] | None = None,
+    *,
+    data: DataPath | None = None,
+    tasks: Iterable[str] = TASKS,
+    token: str | None = None,
+    tta: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Measure a model in its three tasks: PQ, AP and mIoU, each from its own task token, in one pass over the data.
+
+    Args:
+        config: A config's file, the name of a model, or a config, which stays as it is.
+        weights: A checkpoint, its https address, or the name of a model; by default the shipped or published ones of
+            the config's name.
+        data: Own data in place of the config's, as for :func:`train`; of a folder with a JSON for validation that one.
+        tasks: Predictions to make and measure: 'semantic', 'instance', 'panoptic' or several of them.
+        token: The task whose token makes all predictions; by default each has its own.
+        tta: Predict from several sizes and mirror images of each photo.
+        out: Results file (default: ``results.json`` in the work dir).
+        options: Settings that override the config, by dotted key.
+
+    Returns:
+        The content of ``results.json``: numbers 0-100 are in ``['metrics']['own']``, and those of each class in
+        ``['per_class']['own']``.
+
+    Raises:
+        FileNotFoundError: The data or the weights do not exist.
+        UserError: Config, data, weights and options do not fit together.
+    """
+    cfg = run_config(config, data=data, val=data, options=options)
+    if weights is None and isinstance(config, Config):
+        raise UserError('A config in memory has no weights of its own; give them.')
+    path = resolve_weights(find_config(str(config)).stem if weights is None else weights)
+    if data is not None:
+        check_classes(path, cfg)
+    return run_evaluation(cfg, path, tasks=tasks, token=token, tta=tta, out=out)
+
+
+def run_evaluation(
+    cfg: Config,
+    weights: str | os.PathLike[str],
+    *,
+    config_name: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    tasks: Iterable[str] = TASKS,
+    token: str | None = None,
+    token_matrix: bool = False,
+    show_dir: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None,
+    report_images: int = 50,
+    tta: bool = False,
+    dtype: str | None = None,
+    compile: bool = False,
+) -> dict[str, Any]:
+    """Test a checkpoint on the config's test data in one pass and write ``results.json``.
+
+    Args:
+        cfg: The config, as :func:`run_config` returns it. Its ``options`` are named in ``results.json``, beside what
+            overrode it in training.
+        weights: ``.safetensors`` or a checkpoint of mmengine.
+        config_name: What ``results.json`` names as config (default: the config's file); its stem is the model's name.
+        out: Results file (default: ``results.json`` in the work dir).
+        tasks: Predictions to make and measure.
+        token: A task whose token makes all predictions; None leaves it to ``model.test_cfg.token``, and where that is
+            None too each prediction has its own.
+        token_matrix: Make and measure every prediction under every token.
+        show_dir: Folder for a picture of each image; None for none.
+        report: Folder for the report of segments; None for none.
+        report_images: How many images its page shows by each order.
+        tta: Predict from several views of each photo; ``results.json`` names it among the options.
+        dtype: Number format of the network, as for :class:`OneFormerInferencer`; ``results.json`` names it among the
+            options if it is not fp32.
+        compile: Compile the network; named likewise.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        UserError: The options, the data or the checkpoint do not fit.
+    """
+    _check_weights(weights)
+    if out is not None and Path(out).is_dir():
+        raise UserError(f'{out} is a folder; name the results file.')
+    if token is None and not token_matrix:
+        token = token_of(cfg)
+    if (compile or dtype is not None) and cfg.model.type != 'OneFormer':
+        raise UserError(f'--dtype and --compile are for OneFormer, not for {cfg.model.type}; leave them out.')
+    if dtype is not None:
+        use_dtype(cfg, check_dtype(dtype, get_device()))
+    name = config_name or cfg.filename or 'config'
+    options = dict(cfg.get('options') or {})
+    cfg = for_testing(cfg, tasks, token, token_matrix, show_dir, tta)
+    if tta:
+        options |= {'tta': cfg.tta.to_dict()}
+    if dtype not in (None, 'fp32'):
+        options |= {'dtype': dtype}
+    if compile:
+        options |= {'compile': True}
+    if report is not None:
+        added = report_config(report, report_images, Path(name).stem, tasks, token_matrix)
+        cfg.test_evaluator = [*cfg.test_evaluator, added]
+    runner, meta = load_runner(cfg, weights)
+    if compile:
+        _network(runner).compile_network()
+    start = time.perf_counter()
+    measured = runner.test()
+    seconds = time.perf_counter() - start
+    return write_results(
+        out or Path(runner.work_dir) / 'results.json',
+        config=name,
+        weights=weights,
+        metrics=split_tokens(measured) if token_matrix else {token or OWN: measured},
+        per_class=_per_class(runner, token or OWN),
+        num_images=len(runner.test_dataloader.dataset),
+        seconds=seconds,
+        seed=meta.get('seed'),
+        iteration=meta.get('iter', meta.get('iteration')),
+        options={**(meta.get('options') or {}), **options},
+    )
+
+
+def write_predictions(
+    cfg: Config,
+    weights: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    tasks: Iterable[str] = TASKS,
+    token: str | None = None,
+    tta: bool = False,
+) -> int:
+    """Predict for the config's test data, which need no annotations, and write files for a benchmark's server.
+
+    Args:
+        cfg: The config, with ``work_dir`` set.
+        weights: As for :func:`evaluate`.
+        folder: Where to; see :class:`FormatAnswers`.
+        tasks: Predictions to make.
+        token: A task whose token makes all predictions; None as for :func:`evaluate`.
+        tta: Predict from several views of each photo.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        UserError: The options, the data or the checkpoint do not fit.
+    """
+    _check_weights(weights)
+    token = token or token_of(cfg)
+    runner, _ = load_runner(for_testing(cfg, tasks, token, tta=tta, predictions_dir=folder), weights)
+    runner.test()
+    return len(runner.test_dataloader.dataset)
+
+
+def _per_class(runner: Runner, token: str) -> dict[str, ClassNumbers]:
+    """Return what the metrics have found for each class, under each token."""
+    classes = runner.test_dataloader.dataset.metainfo['classes']
+    evaluators = getattr(runner.test_loop.evaluator, 'evaluators', {token: runner.test_loop.evaluator})
+    return {name: class_numbers(evaluator.metrics, classes) for name, evaluator in evaluators.items()}
+
+
+def _check_weights(weights: str | os.PathLike[str]) -> None:
+    """Raise a FileNotFoundError before minutes of building data sets."""
+    if not Path(weights).expanduser().exists():
+        raise MissingFileError(f'There is no checkpoint at {weights}; check the path.')
+
+
+def load_runner(cfg: Config, weights: str | os.PathLike[str]) -> tuple[Runner, dict[str, Any]]:
+    """Return a runner whose model has the weights, and what the checkpoint says about itself."""
+    runner = build_runner(cfg)
+    return runner, load_weights(_network(runner), weights)
+
+
+def _network(runner: Runner) -> Any:
+    """Return the runner's model without what wraps it."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model.module if isinstance(model, TestTimeViews) else model

@@ -1,0 +1,135 @@
+"""From a config to a trained model; ``tools/train.py`` is a thin layer above it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from .data_config import DataPath
+from .hooks import latest_checkpoint
+from .runs import build_runner, run_config
+from .training_config import scale_learning_rate, use_checkpoint, use_mixed_precision, use_weights
+
+__all__ = ['TrainResult', 'run_training', 'train']
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training leaves behind.
+
+    Example:
+        >>> run = train('oneformer_swin-t_8xb2-160k_ade20k-512x512', data='garden', fine_tune_from='...')
+        >>> infer = OneFormerInferencer(run.config, run.weights)
+    """
+
+    work_dir: Path
+    """Folder of the logs, the pictures and all below."""
+    last: Path | None
+    """The last checkpoint; None if the config writes none."""
+    best: Path | None
+    """The best one by ``default_hooks.checkpoint.save_best`` of the config; None if there was no validation."""
+    results: dict[str, float]
+    """The last validation's metrics by name, 0-100; empty if there was none."""
+    config: Path
+    """The config that was trained, whole: what the inferencer, ``evaluate`` and ``tools/train.py`` take."""
+
+    @property
+    def weights(self) -> Path | None:
+        """The best checkpoint, else the last one."""
+        return self.best or self.last
+
+
+def train(
+    config: str | os.PathLike[str] | Config,
+    *,
+    work_dir: str | os.PathLike[str] | None = None,
+    data: DataPath | None = None,
+    val: DataPath | None = None,
+    fine_tune_from: str | os.PathLike[str] | None = None,
+    resume: bool | str | os.PathLike[str] = False,
+    amp: bool = False,
+    seed: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> TrainResult:
+    """Train a model.
+
+    Args:
+        config: A config's file, the name of a model, or a config, which stays as it is.
+        work_dir: Folder for what is written (default: the config's, else ``work_dirs/<config name>``, behind which
+            comes the name of ``data``).
+        data: Own data in place of the config's: a panoptic JSON with photos and PNGs beside it, or a folder that has
+            one, or one for training and one for validation. Classes and metrics follow from them. Training takes as
+            long as the config says, at most 10 000 iterations, or ``train_cfg.max_iters`` of ``options``; learning
+            rate, validations and checkpoints are fitted to that.
+        val: The same, to validate on; by default what ``data`` has for it, else every fifth photo, which is not trained
+            on then. ``val=data`` validates on the photos of the training.
+        fine_tune_from: Start from these weights: a file, an https address or the name of a model, for other classes
+            too.
+        resume: Go on from the latest checkpoint of the work dir, if there is one, or from the one that is named.
+        amp: Mixed precision: float16 on a GPU, bfloat16 on the CPU.
+        seed: Of everything random (default: the config's).
+        options: Settings that override the config, by dotted key: ``{'train_dataloader.batch_size': 4}``.
+
+    Returns:
+        Where everything is, and the last validation's metrics.
+
+    Raises:
+        FileNotFoundError: The data, the weights or the checkpoint do not exist.
+        UserError: Config, data, weights and options do not fit together.
+    """
+    cfg = run_config(config, data=data, val=val, work_dir=work_dir, options=options, seed=seed)
+    return run_training(cfg, fine_tune_from=fine_tune_from, resume=resume, amp=amp)
+
+
+def run_training(
+    cfg: Config,
+    *,
+    fine_tune_from: str | os.PathLike[str] | None = None,
+    resume: bool | str | os.PathLike[str] = False,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+) -> TrainResult:
+    """Train by a config of :func:`run_config`; the other arguments are those of :func:`train`.
+
+    Args:
+        cfg: Is changed.
+        fine_tune_from: Weights to start from.
+        resume: Whether to go on, or from which checkpoint.
+        amp: Mixed precision.
+        auto_scale_lr: Let the learning rate follow the number of images per iteration.
+    """
+    if amp:
+        use_mixed_precision(cfg)
+    if auto_scale_lr:
+        scale_learning_rate(cfg)
+    use_weights(cfg, fine_tune_from)
+    if resume:
+        use_checkpoint(cfg, None if resume is True else resume)
+    elif latest_checkpoint(cfg.work_dir) is not None and is_main_process():
+        print(
+            f'{cfg.work_dir} holds a run, whose checkpoints this one replaces: '
+            '--resume goes on with that one, --work-dir keeps both.'
+        )
+    runner = build_runner(cfg)
+    runner.train()
+    return _result(runner)
+
+
+def _result(runner: Runner) -> TrainResult:
+    work_dir = Path(runner.work_dir)
+    best = [hook.best_ckpt_path for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best]
+    # The hub keeps every scalar of the run; those of validations stand below "val/".
+    scalars = {name: values.current() for name, values in runner.message_hub.log_scalars.items()}
+    return TrainResult(
+        work_dir,
+        latest_checkpoint(work_dir),
+        Path(best[0]) if best and best[0] else None,
+        {name.removeprefix('val/'): float(value) for name, value in scalars.items() if name.startswith('val/')},
+        work_dir / Path(runner.cfg.filename or f'{runner.timestamp}.py').name,
+    )

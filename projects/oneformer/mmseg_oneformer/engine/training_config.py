@@ -1,0 +1,78 @@
+"""How a training starts: mixed precision, learning rate, other weights, an earlier run."""
+
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+from ..datasets.metainfo import metainfo_of
+from ..errors import MissingFileError, UserError
+from ..models.fine_tuning import FINE_TUNING, is_fine_tuning
+from .hooks import latest_checkpoint
+
+__all__ = ['scale_learning_rate', 'use_checkpoint', 'use_mixed_precision', 'use_weights']
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Switch the optimiser wrapper of ``cfg`` to mixed precision.
+
+    Raises:
+        UserError: The config has a wrapper of its own kind.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CpuAmpOptimWrapper'):
+        raise UserError(f'--amp replaces optim_wrapper.type "OptimWrapper", the config has "{kind}"; leave --amp out.')
+    if torch.cuda.is_available():
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):  # of mmengine's wrapper for GPUs
+            cfg.optim_wrapper.pop(key, None)
+
+
+def scale_learning_rate(cfg: Config) -> None:
+    """Let the learning rate of ``cfg`` follow the number of images per iteration.
+
+    Raises:
+        UserError: The config does not say which number it was chosen for.
+    """
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise UserError(
+            f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {cfg.filename}: '
+            'the images per iteration that its learning rate was chosen for.'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def use_weights(cfg: Config, weights: str | os.PathLike[str] | None) -> None:
+    """Let ``cfg`` start from ``weights``, if there are any, and name its classes where it starts from any.
+
+    Raises:
+        UserError: Weights are given and the model is no OneFormer.
+    """
+    if weights is not None:
+        if cfg.model.type != 'OneFormer':
+            raise UserError(f'--fine-tune-from is for OneFormer, not for {cfg.model.type}; use load_from.')
+        cfg.model.init_cfg = ConfigDict(type=FINE_TUNING, checkpoint=str(weights))
+        cfg.options['fine_tune_from'] = str(weights)
+    if is_fine_tuning(cfg.model.get('init_cfg')):
+        cfg.model.init_cfg.setdefault('classes', metainfo_of(cfg.train_dataloader.dataset).get('classes'))
+
+
+def use_checkpoint(cfg: Config, checkpoint: str | os.PathLike[str] | None) -> None:
+    """Let ``cfg`` go on from a checkpoint, or from the latest one in its work dir if None is given.
+
+    Raises:
+        FileNotFoundError: The named checkpoint does not exist.
+    """
+    path = latest_checkpoint(cfg.work_dir) if checkpoint is None else Path(checkpoint)
+    if path is None:
+        print(f'There is no checkpoint in {cfg.work_dir} yet; training starts at iteration 0.')
+        return
+    if not path.is_file():
+        raise MissingFileError(f'There is no checkpoint at {path} to resume from; check the path.')
+    cfg.resume, cfg.load_from = True, str(path)
+    if is_fine_tuning(cfg.model.get('init_cfg')):
+        cfg.model.init_cfg = None  # What the checkpoint holds began there; the other file may be gone.

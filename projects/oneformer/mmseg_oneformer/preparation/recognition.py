@@ -1,0 +1,80 @@
+"""Which annotations a folder holds, and the command that makes panoptic files of them."""
+
+import shlex
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..files import read_json
+
+__all__ = ['conversion_command']
+
+TOOL = 'tools/dataset_converters/to_panoptic.py'
+READ = 200
+"""Files of labelme that are read for their labels: all of a large folder would take a minute."""
+
+
+def conversion_command(data: Path) -> str | None:
+    """Return the call of ``to_panoptic.py`` for own annotations, or None if they are of no known format.
+
+    Args:
+        data: The folder of a data set, or a JSON of annotations.
+    """
+    recognised = _recognise(data)
+    if recognised is None:
+        return None
+    arguments, photos = recognised
+    folder = data if data.is_dir() else data.parent
+    out = folder if folder.name == 'annotations' else folder / 'annotations'
+    return shlex.join(['python', TOOL, *map(str, arguments), '--images', str(photos or 'PHOTOS'), '--out', str(out)])
+
+
+def _recognise(data: Path) -> tuple[list[str | Path], Path | None] | None:
+    """Return the format with its own arguments, and the folder of the photos where that is known."""
+    if not data.is_dir():
+        return _recognise_json(data, [data]) if data.is_file() else None
+    places = [data, *(data / name for name in ('annotations', 'labels', 'train', 'labels/train'))]
+    for place in places:
+        if (place / 'SegmentationObject').is_dir():
+            return ['voc', place], place / 'JPEGImages'
+        jsons = sorted(place.glob('*.json'))
+        if jsons and (recognised := _recognise_json(jsons[0], jsons)):
+            return recognised
+    for place in places:
+        if place.name != 'annotations' and any(place.glob('*.txt')):
+            return ['yolo', place, '--names', data / 'data.yaml'], _first_folder(data, ('images/train', 'images'))
+    return None
+
+
+def _recognise_json(path: Path, siblings: Iterable[Path]) -> tuple[list[str | Path], Path | None] | None:
+    content = _read(path)
+    if {'images', 'annotations', 'categories'} <= content.keys():
+        if not any('segmentation' in annotation for annotation in content['annotations'][:1]):
+            return None  # panoptic, boxes alone, or nothing at all
+        images = content['images']
+        names = [image['file_name'] for image in images[:1] if isinstance(image, dict) and 'file_name' in image]
+        roots = [path.parent, path.parent.parent]
+        folders = [
+            root / sub for root in roots for sub in ('', 'images', 'photos', 'train', 'train2017', 'images/train')
+        ]
+        photos = next((folder for folder in folders if names and (folder / names[0]).is_file()), None)
+        return ['coco', path], photos
+    if {'shapes', 'imagePath'} <= content.keys():
+        shapes = (shape for one in islice(siblings, READ) for shape in _read(one).get('shapes', ()))
+        labels = sorted({str(shape['label']) for shape in shapes if 'label' in shape})
+        photo = path.parent / str(content['imagePath']).replace('\\', '/')
+        return ['labelme', path.parent, '--things', *labels], photo.parent if photo.is_file() else None
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except ValueError:  # some other file
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _first_folder(root: Path, names: Iterable[str]) -> Path | None:
+    return next((root / name for name in names if (root / name).is_dir()), None)
