@@ -5,8 +5,7 @@ Decisions:
 * Every form comes back as ``{'state_dict': ..., 'meta': ...}`` under our names (``conversion``); the reader is
   registered with mmengine (``startup.AFTER``), so ``load_from``, mmdet's ``init_detector`` and
   mmseg's ``init_model`` take published files as they are.
-* Loading is strict. The one exception is the text branch, which a model for inference does not have; it is dropped
-  with a line saying so.
+* Loading is strict. The one exception is the text branch, which a model for inference does not have; it is dropped.
 """
 
 import copy
@@ -143,7 +142,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, An
         for key in text_keys:
             del state[key]
         if text_keys:
-            print_log(f'{path}: {len(text_keys)} tensors of the text branch are left out; only training needs them.')
+            message = f'{path}: {len(text_keys)} tensors of the text branch are left out; only training needs them.'
+            print_log(message, 'current', level=logging.DEBUG)
     check_fit(own, state, path)
     model.load_state_dict(state)
     return dict(checkpoint['meta'])

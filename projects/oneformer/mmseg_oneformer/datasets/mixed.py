@@ -17,10 +17,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
+from ..console import say
 from ..errors import UserError
 from ..visualization.colors import class_colors
 from .base import SegmentationDataset
@@ -106,10 +106,9 @@ class MixedDataset(Dataset):
                     f'The weights {tuple(self.weights or ())} leave {source.name} no sample in a pass of {sum(sizes)}; '
                     'give it more, or leave it out.'
                 )
-            print_log(
+            say(
                 f'{source.name}: {size} photos, {100 * count / sum(sizes):.1f} % of the samples, '
-                f'{", ".join(source.tasks)}.',
-                'current',
+                f'{", ".join(source.tasks)}.'
             )
         self._shares = counts
 

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..checkpoints.checkpoint import load_weights
+from ..console import say
 from ..errors import MissingFileError, UserError
 from ..evaluation.report import report_config
 from ..evaluation.results import OWN, ClassNumbers, class_numbers, write_results
@@ -202,6 +203,7 @@ def _check_weights(weights: str | os.PathLike[str]) -> None:
 def load_runner(cfg: Config, weights: str | os.PathLike[str]) -> tuple[Runner, dict[str, Any]]:
     """Return a runner whose model has the weights, and what the checkpoint says about itself."""
     runner = build_runner(cfg)
+    say(f'Loading {weights}')
     return runner, load_weights(_network(runner), weights)
 
 

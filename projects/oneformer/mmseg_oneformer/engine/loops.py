@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import get_rank
-from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
 from mmengine.runner.base_loop import BaseLoop
@@ -27,6 +26,7 @@ from mmengine.runner.utils import calc_dynamic_intervals
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..console import say
 from ..errors import UserError
 
 
@@ -135,11 +135,10 @@ class ResumableIterLoop(IterBasedTrainLoop):
         sampler.set_start(self._iter, batches.batch_size)
         self.dataloader_iterator = iter(self.dataloader)
         if accumulated > 1:
-            print_log(
+            say(
                 f'{self._max_iters} iterations with accumulative_counts={accumulated} are '
                 f'{math.ceil(self._max_iters / accumulated)} updates of the weights; schedules, validation and '
-                'checkpoints count iterations.',
-                'current',
+                'checkpoints count iterations.'
             )
 
     def _is_validation_due(self) -> bool:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
 
 from ..errors import UserError
 from ..launch import init_distributed
 from ..zoo.configs import merge_options, read_config
 from ..zoo.model_file import is_model_file
 from .data_config import DataPath, use_data
+from .runner import ConsoleRunner
 
 __all__ = ['build_runner', 'run_config']
 
@@ -68,6 +68,6 @@ def run_config(
     return cfg
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config) -> ConsoleRunner:
     """Return the runner of a config."""
-    return Runner.from_cfg(cfg)
+    return ConsoleRunner.from_cfg(cfg)

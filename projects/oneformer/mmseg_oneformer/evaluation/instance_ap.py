@@ -17,6 +17,7 @@ from mmengine.registry import METRICS
 from pycocotools import mask as mask_api
 from torch import Tensor
 
+from ..console import say
 from ..errors import UserError
 from ..run_lengths import encode_masks
 from ..text_table import format_table
@@ -141,7 +142,7 @@ class InstanceAP(Metric):
         if original and Path(original).is_file():
             metrics |= self._measure(images, self._truth_of(original, images), predictions, '_instance')
         elif original:
-            print_log(f'AP_instance is not measured: there is no {original}.', logger='current')
+            say(f'AP_instance is not measured: there is no {original}.')
         return metrics
 
     def _truth_of(self, ann_file: str, images: Sequence[dict]) -> list[list[dict]]:

@@ -8,10 +8,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..checkpoints.checkpoint import TRAINING_ONLY, check_fit, read_checkpoint
+from ..console import say
 from ..datasets.metainfo import metainfo_of
 from ..zoo.configs import list_models, read_config
 from ..zoo.weights import resolve_weights
@@ -102,4 +102,4 @@ def _log(path: object, copied: list[str], initial: list[str], unused: int, reaso
         parts.append(f'started the text branch afresh ({len(text)} tensors that are not in the file)')
     if unused:
         parts.append(f'left out {unused} tensors of a text branch that this model does not have')
-    print_log(f'Fine-tuning: {"; ".join(parts)}.', 'current')
+    say(f'Fine-tuning: {"; ".join(parts)}.')

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from ...console import say
 from ...errors import UserError
 from ...files import atomic_path
 from ...tasks import TASKS
@@ -127,7 +127,7 @@ class SegmentReport(Metric):
             chosen = [results[index] for index in sorted(worst.indices())]
             shown = [Shown(json.loads(entry.record), *unpack(entry.maps)) for entry in chosen if entry.maps]
             where = write_page(self.folder, shown, self.dataset_meta, classes, self.title, len(results))
-        print_log(f'report of {len(results)} images: {where}', logger='current')
+        say(f'report of {len(results)} images: {where}')
         return {}
 
     def class_counts(self, results: Sequence[Entry]) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import NamedTuple
 
-from mmengine.logging import print_log
 from mmengine.model import BaseModule, initialize
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from ...checkpoints.backbone_names import UNKNOWN, backbone_of, published_files
 from ...checkpoints.checkpoint import read_checkpoint
 from ...checkpoints.conversion.keys import KeyMap, Match, keys_like, rename
+from ...console import say
 from ...errors import NetworkError, UserError
 from ...zoo.weights import resolve_weights
 
@@ -61,7 +61,7 @@ class BackboneWeights:
         module.load_state_dict(state, strict=False)
         kept = sorted({name.rpartition('.')[0] for name, _ in module.named_parameters() if name not in state})
         notes = [f'left out: {", ".join(left_out)}'] * bool(left_out) + [f'start new: {", ".join(kept)}'] * bool(kept)
-        print_log(f'{len(state)} tensors of the backbone are from {self.checkpoint}; {"; ".join(notes)}.', 'current')
+        say(f'{len(state)} tensors of the backbone are from {self.checkpoint}; {"; ".join(notes)}.')
 
 
 def load_initial_weights(backbone: BaseModule) -> None:

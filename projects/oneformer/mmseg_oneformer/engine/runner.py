@@ -1,0 +1,55 @@
+"""mmengine's Runner with a console for people."""
+
+import logging
+from contextlib import nullcontext, redirect_stdout
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from ..console import shorten_console
+from .console_hook import ConsoleHook
+
+
+@RUNNERS.register_module()
+class ConsoleRunner(Runner):
+    """Prints a header, one short line an interval and the results; the log file is mmengine's.
+
+    ``log_level='DEBUG'`` gives the console what the file gets, as mmengine does.
+    """
+
+    def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        """Build the logger before anything is logged, so that the first dumps are in the file only."""
+        logger = super().build_logger(log_level, log_file, **kwargs)
+        self._is_short = log_level not in ('DEBUG', logging.DEBUG)
+        if self._is_short:
+            shorten_console(logger)
+        return logger
+
+    def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
+        """Add the hook here and not in the configs: it is part of this console, whatever hooks a user states."""
+        super().register_hooks(default_hooks, custom_hooks)
+        if self._is_short and is_main_process():
+            self.register_hook(ConsoleHook())
+
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Load weights; mmengine prints a line about it in every process, which here is the main one's."""
+        with nullcontext() if is_main_process() else redirect_stdout(None):
+            return super().load_checkpoint(*args, **kwargs)
+
+    def train(self) -> nn.Module:
+        """Train; says so before the data are read, which may take a minute."""
+        self._announce('Training')
+        return super().train()
+
+    def test(self) -> dict[str, float]:
+        """Test; likewise."""
+        self._announce('Testing')
+        return super().test()
+
+    def _announce(self, action: str) -> None:
+        if self._is_short and is_main_process():
+            print(f'{action} {self.experiment_name.removesuffix(f"_{self.timestamp}")}', flush=True)
