@@ -57,6 +57,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
+    from tqdm import tqdm
+
+    from mmseg_oneformer.progress import Progress
     from mmseg_oneformer.sweep import (
         FAILED,
         FINISHED,
@@ -67,6 +70,7 @@ with loading(__name__, parse_args):
         execute,
         format_status,
         format_summary,
+        iterations_done,
         plan_runs,
         queued_jobs,
         read_run,
@@ -78,6 +82,8 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.sweep.execute import forgive
 
 TOOLS = Path(__file__).resolve().parent
+LOOK_EVERY = 5.0
+"""Seconds between two looks into the logs of all runs."""
 
 
 def show_plan(runs: Sequence[Run], launch: Launch) -> None:
@@ -102,7 +108,27 @@ def show_status(runs: Sequence[Run]) -> None:
 
 def report(run: Run, state: str) -> None:
     """Print one line about a run."""
-    print(f'{time.strftime("%H:%M:%S")}  {run.label}: {state}', flush=True)
+    tqdm.write(f'{time.strftime("%H:%M:%S")}  {run.label}: {state}')
+    sys.stdout.flush()
+
+
+def run_all(runs: Sequence[Run], launch: Launch, devices: Sequence[str]) -> None:
+    """Run on this machine what is not finished, and show how far all of it is."""
+    counted = [run for run in runs if run.max_iters]
+    bar = Progress('sweep', sum(run.max_iters or 0 for run in counted), 'iterations')
+    looked = -LOOK_EVERY
+
+    def watch() -> None:
+        nonlocal looked
+        if time.monotonic() - looked >= LOOK_EVERY:
+            looked = time.monotonic()
+            finished = sum(state_of(run) == FINISHED for run in runs)
+            bar.update(sum(map(iterations_done, counted)), f'{finished} of {len(runs)} runs finished')
+
+    try:
+        run_here(runs, launch, devices, report, watch)
+    finally:
+        bar.close()
 
 
 def submit_all(runs: Sequence[Run], launch: Launch) -> None:
@@ -158,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.launcher == 'sbatch':
         submit_all(todo, launch)
     else:
-        run_here(todo, launch, devices, report)
+        run_all(todo, launch, devices)
     print()
     show_status(runs)
     if any(state_of(run) == FAILED for run in runs):

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from mmseg_oneformer.sweep import execute, format_status, format_summary, run_here
+from mmseg_oneformer.sweep import execute, format_status, format_summary, iterations_done, run_here
 from mmseg_oneformer.sweep.execute import run_lock
 from mmseg_oneformer.sweep.plan import write_run
 from mmseg_oneformer.sweep.status import format_seconds, format_spread, read_metrics, read_progress
@@ -35,12 +35,9 @@ def test_status__every_state(plan, launch, environment, stop):
         '-',
         '2.500',
         '54.0',
-        '-',
-        '-',
         '40.0',
-        '-',
-        '-',
     ]
+    assert table.splitlines()[0].split() == ['run', 'state', 'iteration', 'time', 'left', 'loss', 'PQ', 'AP']
     assert line_of(table, 'small  seed 3')[3:7] == ['running', '2/4', '0:03', '7.250']
     assert line_of(table, 'small  seed 4')[3:8] == ['waiting', '(job', '17)', '0/4', '-']
     assert line_of(table, 'small  behave=fail  seed 0')[4] == 'failed'
@@ -56,6 +53,18 @@ def test_status__what_all_runs_have_is_said_once(plan):
     ]
     assert '\nwith a=1 b=2' in table
     assert '\nsmall  c=4  ' in format_summary(plan(options=('a=1 b=2', 'c=3', 'c=4')))
+
+
+def test_progress__a_finished_run_has_all_its_iterations(plan):
+    """Its log ends at its last interval."""
+    (run,) = plan()
+    log = run.folder / '20260101_000000/vis_data/scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text(json.dumps({'iter': 3, 'loss': 1.0, 'time': 2.0}) + '\n')
+    assert iterations_done(run) == 3
+    (run.folder / 'results.json').write_text(json.dumps({'metrics': {'own': {'PQ': 5.0}}, 'iteration': 4}))
+    assert iterations_done(run) == 4
+    assert '  4/4  ' in format_status([run])
 
 
 def test_progress__the_last_start_counts(plan):
@@ -77,9 +86,9 @@ def test_summary__mean_and_sample_deviation(plan, launch):
     run_here([run for run in runs if run.seed < 4 and 'a=1' in run.options], launch, [''])
     execute(runs[4], launch, {}, threading.Event())
     table = format_summary(runs)
-    assert line_of(table, 'small  a=1')[2:] == ['3/4', '54.7', '±', '4.0', '-', '-', '40.0', '±', '0.0', '-', '-']
-    assert line_of(table, 'small  a=2')[2:] == ['1/4', '51.0', '-', '-', '40.0', '-', '-']
-    assert line_of(format_summary(plan()), 'small')[1:] == ['0/1', '-', '-', '-', '-', '-', '-']
+    assert line_of(table, 'small  a=1')[2:] == ['3/4', '54.7', '±', '4.0', '40.0', '±', '0.0']
+    assert line_of(table, 'small  a=2')[2:] == ['1/4', '51.0', '40.0']
+    assert line_of(format_summary(plan()), 'small')[1:] == ['0/1']
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+EMPTY = ('', '-')
+"""Cells that say nothing."""
+
 
 def plain_number(value: Any) -> float | None:
     """Return a JSON number, or None for what was not measured (nan)."""
@@ -20,14 +23,16 @@ def format_number(value: float | str | None, digits: int = 1) -> str:
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[float | str | None]]) -> str:
-    """Return an aligned table: the first column to the left, all others to the right.
+    """Return an aligned table: the first column to the left, all others to the right, none that is empty in all rows.
 
     Args:
         header: Names of the columns.
         rows: One sequence of cells a row, each as long as ``header``.
     """
     cells = [list(header), *[[format_number(cell) for cell in row] for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    columns = [i for i in range(len(header)) if i == 0 or not rows or any(row[i] not in EMPTY for row in cells[1:])]
+    cells = [[row[column] for column in columns] for row in cells]
+    widths = [max(map(len, column)) for column in zip(*cells)]
     lines = [
         '  '.join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths)))
         for row in cells

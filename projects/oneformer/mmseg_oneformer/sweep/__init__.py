@@ -8,7 +8,7 @@ from .cluster import queued_jobs, submit
 from .execute import FAILED, FINISHED, RUNNING, WAITING, Launch, execute, state_of
 from .local import deal_devices, run_here
 from .plan import Run, plan_runs, read_run
-from .status import format_status, format_summary
+from .status import format_status, format_summary, iterations_done
 
 __all__ = [
     'FAILED',
@@ -21,6 +21,7 @@ __all__ = [
     'execute',
     'format_status',
     'format_summary',
+    'iterations_done',
     'plan_runs',
     'queued_jobs',
     'read_run',

@@ -52,7 +52,11 @@ def job_environment(devices: str, jobs: int) -> dict[str, str]:
 
 
 def run_here(
-    runs: Sequence[Run], launch: Launch, devices: Sequence[str], report: Callable[[Run, str], None] = lambda *_: None
+    runs: Sequence[Run],
+    launch: Launch,
+    devices: Sequence[str],
+    report: Callable[[Run, str], None] = lambda *_: None,
+    watch: Callable[[], None] = lambda: None,
 ) -> dict[Run, str]:
     """Execute runs on this machine and return their states.
 
@@ -64,6 +68,7 @@ def run_here(
         launch: How to start a run.
         devices: ``CUDA_VISIBLE_DEVICES`` of each job that runs at the same time.
         report: Called with a run and what happens to it: it starts, is found to be run elsewhere, ends in a state.
+        watch: Called twice a second until all have ended.
     """
     pending, states, stop = deque(runs), dict.fromkeys(runs, ''), threading.Event()
 
@@ -89,6 +94,7 @@ def run_here(
             futures = [pool.submit(work, device) for device in devices]
             # With a timeout, since a wait for ever does not hear Ctrl-C on every system.
             while wait(futures, timeout=0.5, return_when=FIRST_EXCEPTION).not_done:
+                watch()
                 for future in futures:
                     if future.done():
                         future.result()

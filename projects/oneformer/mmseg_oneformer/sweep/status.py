@@ -5,7 +5,7 @@ import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..evaluation.results import HEADLINES, OWN, own_token_metrics
 from ..text_table import format_number, format_table
@@ -58,8 +58,7 @@ def title_of(run: Run, common: Collection[str]) -> str:
 
 
 def _cells(run: Run, state: str, jobs: Collection[str]) -> list[float | str | None]:
-    progress = read_progress(run.folder)
-    done = progress.iteration if progress else 0
+    progress, done = read_progress(run.folder), iterations_done(run)
     remaining = '-'
     if state == RUNNING and progress and run.max_iters:
         remaining = format_seconds((run.max_iters - done) * progress.seconds)
@@ -73,6 +72,17 @@ def _cells(run: Run, state: str, jobs: Collection[str]) -> list[float | str | No
         f'{progress.loss:.3f}' if progress else '-',
         *[metrics.get(name) for name in HEADLINES],
     ]
+
+
+def iterations_done(run: Run) -> int:
+    """Return how many iterations a run has trained.
+
+    The log of a finished run ends at its last interval, which need not be its last iteration.
+    """
+    results = run.folder / 'results.json'
+    trained = _read_results(run.folder).get('iteration') if results.is_file() else None
+    progress = read_progress(run.folder)
+    return trained or (progress.iteration if progress else 0)
 
 
 def format_summary(runs: Sequence[Run]) -> str:
@@ -98,7 +108,7 @@ def format_spread(values: Sequence[float], digits: int = 1) -> str:
 
 def read_metrics(folder: Path) -> Mapping[str, float | None]:
     """Return the metrics of a finished run, each from its own token, or from the only one that was measured."""
-    metrics = json.loads((folder / 'results.json').read_text())['metrics']
+    metrics = _read_results(folder)['metrics']
     if OWN in metrics or len(metrics) == 1:
         return metrics.get(OWN) or next(iter(metrics.values()))
     return own_token_metrics(metrics)
@@ -115,6 +125,10 @@ def read_progress(folder: Path) -> Progress | None:
             if 'loss' in step:
                 return Progress(int(step['iter']), float(step['loss']), float(step.get('time', math.nan)))
     return None
+
+
+def _read_results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / 'results.json').read_text())
 
 
 def format_seconds(seconds: float) -> str:
