@@ -12,6 +12,7 @@ Exit status: 0 if all went well, 1 if the export predicts differently than PyTor
 
 import argparse
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
     import numpy as np
+    from tqdm import tqdm
 
     from mmseg_oneformer.apis import OneFormerInferencer
     from mmseg_oneformer.checkpoints.model_file import write_model_file
@@ -52,13 +54,18 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.files import check_writable
 
 
-def read_photos(paths: Sequence[str]) -> Iterable[np.ndarray]:
+def read_photos(paths: Sequence[str]) -> Sequence[np.ndarray]:
     """Return photos (H, W, 3) uint8 BGR: those of ``paths``, or drawn ones.
 
     Raises:
         UserError: If one cannot be read.
     """
-    return [np.ascontiguousarray(read_photo(path)[:, :, ::-1]) for path in paths] if paths else drawn_photos()
+    return [np.ascontiguousarray(read_photo(path)[:, :, ::-1]) for path in paths] or list(drawn_photos())
+
+
+def report(step: str) -> None:
+    """Say what is done next, and when."""
+    print(f'{time.strftime("%H:%M:%S")}  {step}', file=sys.stderr, flush=True)
 
 
 @cli_errors
@@ -72,23 +79,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f'--out is {"a .safetensors file" if single else "a folder"} for this format, not {out}.')
     check_writable(out)
     photos = None if args.verify is None else read_photos(args.verify)
+    report(f'loading {args.weights or args.model}')
     infer = OneFormerInferencer(args.model, args.weights, args.device)
     meta = deployment_meta(infer.cfg, infer.model, infer.dataset_meta, size)
     if single:
+        report(f'writing {out.name}')
         write_model_file(out, infer.cfg, infer.model, infer.dataset_meta)
     else:
         check_format(args.format, infer.device, photos is not None)
-        write_folder(args.format, infer.model, meta, out, size)
+        write_folder(args.format, infer.model, meta, out, size, report)
     batch = f'{size[0]} x {size[1]} pixels, one photo a call' if size else 'any number and size of photos'
     print(f'{out} written{"" if single else f": {batch}, any of the three tasks"}')
     if photos is None:
         return 0
+    report(f'comparing with PyTorch on {len(photos)} photos')
     return verify(network_runner(OneFormerInferencer(out)) if single else OneFormer(out).run, meta, infer, photos)
 
 
 def verify(run: Runner, meta: dict[str, Any], infer: OneFormerInferencer, photos: Iterable[np.ndarray]) -> int:
     """Compare an export with PyTorch, print a table and return the exit status."""
-    comparisons = compare_with_torch(run, meta, infer, photos)
+    comparisons = compare_with_torch(run, meta, infer, tqdm(photos, unit='photo', leave=False, disable=None))
     print(format_comparisons(comparisons))
     if all(one.agrees for one in comparisons):
         return 0

@@ -49,10 +49,11 @@ DATA = Path('data/shapes')
 TOOLS = Path(__file__).resolve().parent
 
 
-def run(script: str, *arguments: str | Path) -> float:
+def run(title: str, script: str, *arguments: str | Path) -> float:
     """Run one of our tools as a user would and return its seconds; its failure ends the quick start."""
     command = [str(TOOLS / script), *map(str, arguments)]
-    print(f'\n$ python {shlex.join([os.path.relpath(command[0]), *command[1:]])}', flush=True)
+    shown = [os.path.relpath(part) if isinstance(part, Path) else part for part in (TOOLS / script, *arguments)]
+    print(f'\n=== {title}\n$ python {shlex.join(shown)}', flush=True)
     start = time.perf_counter()
     # One thread: so small a network gains nothing from more, and beside other work waiting threads cost ten times that.
     environment = {'OMP_NUM_THREADS': '1'} | os.environ
@@ -79,6 +80,7 @@ def train(config: Path, iterations: int, work_dir: Path) -> tuple[Path, float | 
         'default_hooks.checkpoint.interval=500',
     ]
     seconds = run(
+        'Train a small model from scratch',
         'train.py',
         config,
         '--work-dir',
@@ -91,9 +93,10 @@ def train(config: Path, iterations: int, work_dir: Path) -> tuple[Path, float | 
     return work_dir / f'iter_{iterations}.pth', None if went_on else round(seconds, 1)
 
 
-def measure(config: Path, weights: Path, work_dir: Path, train_seconds: float | None) -> dict[str, Any]:
+def measure(which: str, config: Path, weights: Path, work_dir: Path, train_seconds: float | None) -> dict[str, Any]:
     """Measure every metric under every token; return the entry of ``summary.json``."""
-    seconds = run('test.py', config, weights, '--work-dir', work_dir, '--token-matrix')
+    title = f'Measure the {which} model under each task token'
+    seconds = run(title, 'test.py', config, weights, '--work-dir', work_dir, '--token-matrix')
     matrix = json.loads((work_dir / 'results.json').read_text())['metrics']
     own = own_token_metrics(matrix)
     table = {token: {name: row[name] for name in HEADLINES if name in row} for token, row in matrix.items()}
@@ -137,14 +140,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     out, config, weights = Path(args.work_dir), find_config(MODEL), find_weights(MODEL)
     if weights is None:
         raise MissingFileError(f'The shipped weights of {MODEL} are missing; clone or install the project again.')
-    draw_seconds = run('dataset_converters/make_shapes.py', '--out', DATA, '--train', '4000', '--val', '200')
+    sizes = ('--train', '4000', '--val', '200')
+    draw_seconds = run('Draw pictures with annotations', 'dataset_converters/make_shapes.py', '--out', DATA, *sizes)
     checkpoint, train_seconds = train(config, args.iterations, out / f'from_scratch_{args.iterations}')
     summary = {
-        'from_scratch': measure(config, checkpoint, checkpoint.parent, train_seconds),
-        'bundled': measure(config, weights, out / 'bundled', None),
+        'from_scratch': measure('trained', config, checkpoint, checkpoint.parent, train_seconds),
+        'bundled': measure('shipped', config, weights, out / 'bundled', None),
         'seconds': {'install': args.install_seconds, 'draw_data': round(draw_seconds, 1)},
     }
     write_atomic(out / 'summary.json', json.dumps(summary, indent=2) + '\n')
+    print(f'\n=== Draw predictions to {out / "pictures"}', flush=True)
     draw(sorted((DATA / 'val').iterdir())[:6], out / 'pictures')
     report(summary, out)
 

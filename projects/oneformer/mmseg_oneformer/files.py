@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .progress import open_large
 
 
 @contextmanager
@@ -86,7 +87,7 @@ def file_digest(path: str | os.PathLike[str], kind: str = 'sha256') -> str:
     path = Path(path)
     digest = hashlib.new(kind, usedforsecurity=False)
     for part in sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]:
-        with part.open('rb') as file:
+        with open_large(part, 'checking') as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()

@@ -123,7 +123,9 @@ def _write_split(folder: Path, split: str, count: int, size: int, seed: int, wor
     for name in (split, f'annotations/panoptic_{split}'):
         (folder / name).mkdir(parents=True)
     jobs = [_Job(str(folder), split, number, size, seed) for number in range(1, count + 1)]
-    entries = list(tqdm(_run(jobs, workers), total=count, desc=f'drawing {split}', unit='picture', mininterval=0.5))
+    entries = list(
+        tqdm(_run(jobs, workers), total=count, desc=f'drawing {split}', unit='picture', mininterval=0.5, disable=None)
+    )
     content = {
         'info': {'description': f'Shapes, {split}', 'size': size, 'seed': seed},
         'images': [image for image, _ in entries],

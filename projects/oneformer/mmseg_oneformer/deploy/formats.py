@@ -102,7 +102,12 @@ def check_format(name: str, device: torch.device, verified: bool = False) -> Non
 
 
 def write_folder(
-    name: str, model: BaseModel, meta: dict[str, Any], folder: Path, size: tuple[int, int] | None = None
+    name: str,
+    model: BaseModel,
+    meta: dict[str, Any],
+    folder: Path,
+    size: tuple[int, int] | None = None,
+    report: Callable[[str], None] = lambda step: None,
 ) -> None:
     """Write the graph, ``oneformer_numpy.py`` and ``model.json`` into a folder, which is made if missing.
 
@@ -112,12 +117,15 @@ def write_folder(
         meta: Of :func:`deployment_meta`.
         folder: Where to.
         size: As for :func:`trace`.
+        report: Called with what is done next; each step may take minutes.
 
     Raises:
         UserError: If the backbone cannot be traced, or the folder not be written.
     """
+    report('tracing the network')
     program = trace(OneFormerGraph(model).eval(), size)
     device = str(model.data_preprocessor.mean.device)
+    report(f'writing {oneformer_numpy.GRAPHS[name]}')
     try:
         with atomic_path(folder / oneformer_numpy.GRAPHS[name]) as path:
             FORMATS[name](program, path)

@@ -16,14 +16,15 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-from tqdm import tqdm
 
 from ..datasets.doctor import available_cores
 from ..errors import UserError
+from ..progress import Progress
 
 __all__ = ['Job', 'run_jobs', 'write_if_changed']
 
@@ -78,14 +79,13 @@ def run_jobs(
         file.writelines(json.dumps([key, stamp, result]) + '\n' for key, (stamp, result) in finished.items())
         file.flush()
         results = _stream(work, waiting, processes or available_cores())
-        bar = tqdm(total=len(jobs), initial=len(finished), desc=description, unit='picture', mininterval=0.5)
-        with bar:
+        with closing(Progress(description, len(jobs), 'pictures')) as bar:
             for job, result in zip(waiting, results):
                 stamp = _stamp(job)
                 finished[job.key] = (stamp, result)
                 file.write(json.dumps([job.key, stamp, result]) + '\n')
                 file.flush()
-                bar.update()
+                bar.update(len(finished))
     return [finished[job.key][1] for job in jobs]
 
 

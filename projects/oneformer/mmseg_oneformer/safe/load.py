@@ -20,6 +20,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from ..errors import UserError
+from ..progress import open_large
 from .pickle import load_arrays
 from .plain_config import is_plain_config
 
@@ -54,8 +55,8 @@ def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
     if path.suffix in ('.pkl', '.pickle') and not zipfile.is_zipfile(path):
         return load_arrays(path)
     try:
-        with checkpoint_types():
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        with checkpoint_types(), open_large(path, 'loading') as file:
+            checkpoint = torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         rejected = re.search(r'.*(?:GLOBAL|getattr of|Can only).*', str(error))
         if rejected is None:
