@@ -80,6 +80,7 @@ CLASSES: Mapping[str, Mapping[str, str]] = {
     },
     'optim_wrapper': {'engine.optim': 'CpuAmpOptimWrapper'},
     'optimizer wrapper constructor': {'engine.optim': 'OneFormerOptimWrapperConstructor'},
+    'runner': {'engine.runner': 'ConsoleRunner'},
     'transform': {
         'datasets.transforms.color': 'RandomColorDistortion',
         'datasets.transforms.crop': 'FixedSizeCrop PadTo RandomPanopticCrop RandomShortestEdgeCrop ResizeAndCrop',

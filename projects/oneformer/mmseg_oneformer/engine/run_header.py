@@ -76,7 +76,7 @@ def _model(runner: Any) -> str:
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     backbone = (runner.cfg.get('model') or {}).get('backbone') or {}
-    kind = str(backbone.get('type', '')).rpartition('.')[2]
+    kind = str(backbone.get('type', '')).rpartition('.')[2].removesuffix('Backbone')
     name = f'{kind}-{backbone["depth"]}' if kind and 'depth' in backbone else kind
     parts = [type(model).__name__, *([name] if name else []), f'{_count(total)} parameters']
     if runner._train_loop is not None and trained != total:
