@@ -13,10 +13,11 @@ from mmengine.registry import DATASETS, init_default_scope
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
-    ROOT / 'README.md',
+    *sorted(ROOT.glob('*.md')),
     ROOT / 'data/README.md',
     ROOT / 'examples/README.md',
     *sorted((ROOT / 'docs').rglob('*.md')),
+    *sorted((ROOT / 'dev').glob('*.md')),
 ]
 PACKAGE = ROOT / 'projects/oneformer/mmseg_oneformer'
 COMMAND_LINE = ROOT / 'projects/oneformer/mmseg_oneformer/command_line'

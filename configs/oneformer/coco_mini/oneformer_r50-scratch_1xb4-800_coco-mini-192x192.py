@@ -2,7 +2,7 @@
 
 Needs:      data/coco_mini, photos and panoptic annotations laid out as COCO's (train2017, val2017, annotations).
 Command:    python tools/train.py configs/oneformer/coco_mini/oneformer_r50-scratch_1xb4-800_coco-mini-192x192.py
-Expect:     the training photos are learned by heart (docs/log.md), the validation photos are not.
+Expect:     the training photos are learned by heart (dev/log.md), the validation photos are not.
 """
 
 _base_ = ['../../_base_/models/oneformer_r50.py', '../../_base_/datasets/coco_panoptic_lsj.py']

@@ -16,7 +16,7 @@ def encode_masks(masks: Tensor | np.ndarray) -> list[dict]:
     """Return the COCO run-length codes of masks (n, H, W), bool, one after the other to stay small in memory.
 
     Equal to those of ``pycocotools.mask.encode``, which goes through all pixels of an image column by column; here only
-    the box around a mask is turned and looked through, in a third of the time (docs/log.md).
+    the box around a mask is turned and looked through, in a third of the time (dev/log.md).
     """
     return [_encode(decode_mask(mask)) for mask in masks]
 

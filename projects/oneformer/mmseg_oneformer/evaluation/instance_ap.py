@@ -1,7 +1,7 @@
 """Average precision of instances by COCO's protocol, on the panoptic annotation or on an instance file.
 
 faster-coco-eval counts what pycocotools counts, equal but for the last rounding, in less than half the time
-(docs/log.md).
+(dev/log.md).
 """
 
 import contextlib

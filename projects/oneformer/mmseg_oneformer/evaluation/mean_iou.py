@@ -1,7 +1,7 @@
 """Mean IoU by mmseg's conventions, counted exactly and several times as fast.
 
 ``mmseg.IoUMetric`` takes five passes and three histograms over the pixels and adds areas up as float32; here one joint
-``bincount`` of both maps gives the same numbers as integers (measured in docs/log.md). It reads our samples as well.
+``bincount`` of both maps gives the same numbers as integers (measured in dev/log.md). It reads our samples as well.
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ Decisions:
   queries, whose neighbourhoods together are one window of at most 8 + K - 1 a side: a small dense attention by
   PyTorch's fused kernel, with a bias that is -inf outside of each query's own neighbourhood. That costs up to
   (1 + (K - 1) / 8)^2 times more multiplications than needed and is still many times faster than K x K shifts of the
-  map, which memory limits (docs/log.md has the figures). Tiles of equal geometry run together.
+  map, which memory limits (dev/log.md has the figures). Tiles of equal geometry run together.
 * Nothing of size (H, W, K, K) is kept. Tiles go through in chunks, and the backward pass computes the attention of each
   chunk again instead of storing it.
 * natten, where it is installed and fits, is used on GPUs only: its CPU kernels are slower than this.

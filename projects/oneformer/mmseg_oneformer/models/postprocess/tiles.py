@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 SIDE = 16
-"""Pixels of a tile's side. Smaller ones fit outlines better, larger ones cost less for each pixel (docs/log.md)."""
+"""Pixels of a tile's side. Smaller ones fit outlines better, larger ones cost less for each pixel (dev/log.md)."""
 
 SLACK = 1e-5
 """Bounds are wider by this share of the largest logit, which is more than all rounding."""
