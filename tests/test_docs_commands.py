@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOY = ROOT / 'tests/toy'
 PAGES = [
     ROOT / 'README.md',
+    ROOT / 'CONTRIBUTING.md',
     ROOT / 'data/README.md',
     ROOT / 'examples/README.md',
     *sorted((ROOT / 'docs').rglob('*.md')),
