@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ValueError(f'Image {args.photo} cannot be read; give the path of a photo.')
     (photo,) = infer.logits([infer.prepare(image)])
     pages = {
-        'answers': predictions_page(photo.predict()),
+        'predictions': predictions_page(photo.predict()),
         'queries': np.vstack([queries_under(photo, token) for token in TASKS]),
         'tokens': tokens_page(photo),
     }

@@ -73,7 +73,7 @@ def expected_names(result, task):
 @pytest.mark.parametrize('task', TASKS)
 def test_predictions__name_every_pixel_as_the_api_does(server, photo, looked_at, task, token):
     query = f'?token={token}' if token else ''
-    response = server.ask(f'/api/photos/{photo["id"]}/answers/{task}{query}').body
+    response = server.ask(f'/api/photos/{photo["id"]}/predictions/{task}{query}').body
     expected = expected_names(looked_at.predict(task, token), task)
     assert (names_of(response, (72, 96)) == expected).all()
     assert len(np.unique(expected.astype(str))) > 1
@@ -82,7 +82,7 @@ def test_predictions__name_every_pixel_as_the_api_does(server, photo, looked_at,
 def test_predictions__follow_thresholds_without_the_network(server, photo, looked_at, infer):
     passes = infer.passes
     for object_mask_thr, overlap_thr in ((0.0, 0.0), (0.9, 0.5), (1.0, 0.8)):
-        path = f'answers/panoptic?object_mask_thr={object_mask_thr}&overlap_thr={overlap_thr}'
+        path = f'predictions/panoptic?object_mask_thr={object_mask_thr}&overlap_thr={overlap_thr}'
         response = server.ask(f'/api/photos/{photo["id"]}/{path}').body
         result = looked_at.predict('panoptic', object_mask_thr=object_mask_thr, overlap_thr=overlap_thr)
         assert sorted(one['name'] for one in response['segments']) == sorted(
@@ -193,9 +193,9 @@ def test_files__follow_the_threshold(server, photo, looked_at):
 @pytest.mark.parametrize(
     ('path', 'status'),
     [
-        ('/answers/panoptic?overlap_thr=2', 422),
-        ('/answers/everything', 422),
-        ('/answers/panoptic?token=none', 422),
+        ('/predictions/panoptic?overlap_thr=2', 422),
+        ('/predictions/everything', 422),
+        ('/predictions/panoptic?token=none', 422),
         ('/files/semantic/coco-instances', 404),
         ('/files/semantic/..%2f..%2fapp.py', 404),
         ('/files/all?score_thr=nan', 422),
@@ -278,8 +278,8 @@ def test_forgotten__is_said(serve_page, scene_png):
     with serve_page(kept_bytes=1) as server:
         first = server.ask('/api/photos', scene_png).body['id']
         second = server.ask('/api/photos', scene_png).body['id']
-        assert server.ask(f'/api/photos/{second}/answers/semantic').status == 200
-        response = server.ask(f'/api/photos/{first}/answers/semantic')
+        assert server.ask(f'/api/photos/{second}/predictions/semantic').status == 200
+        response = server.ask(f'/api/photos/{first}/predictions/semantic')
         assert (response.status, response.body['detail']) == (
             404,
             'The server has forgotten this photo; send it again.',

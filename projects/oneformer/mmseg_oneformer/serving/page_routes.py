@@ -116,7 +116,7 @@ def _photos(cache: PhotoCache) -> APIRouter:
         photo = find(photo_id)
         return Response(await work(lambda: page_picture(photo.image)), media_type='image/png')
 
-    @router.get('/{photo_id}/answers/{task}')
+    @router.get('/{photo_id}/predictions/{task}')
     async def predictions(photo_id: str, task: Task, options: Options) -> Response:
         photo = find(photo_id)
         content = await work(lambda: json.dumps(page_prediction(photo.predict(task, **asdict(options)), task)))

@@ -59,12 +59,12 @@ def save_matrix(
     letters = 9 if count <= 30 else 7
     axes.set_xticks(range(count), names, rotation=90, fontsize=letters)
     axes.set_yticks(range(count), names, fontsize=letters)
-    axes.set_xlabel('answered')
+    axes.set_xlabel('predicted')
     axes.set_ylabel('annotated')
     axes.set_title(title, fontsize=11)
     axes.axhline(count - 1.5, color='0.5', linewidth=0.8)  # void and "no segment" are no classes
     axes.axvline(count - 1.5, color='0.5', linewidth=0.8)
-    units = {'truth': '% of the annotated', 'prediction': '% of the answered', 'none': 'log10 of 1 + count'}
+    units = {'truth': '% of the annotated', 'prediction': '% of the predicted', 'none': 'log10 of 1 + count'}
     figure.colorbar(image, ax=axes, shrink=0.6, label=units[normalize])
     if count <= 30:
         _write_numbers(axes, values, shown, letters - 1.5, image)

@@ -31,7 +31,7 @@ LONG_SIDE, THUMBNAIL = 1280, 320
 """Largest side of a picture, and width of its thumbnail, in pixels."""
 
 OUTCOME_NAMES = {'fn': 'missed', 'fp': 'false', 'tp': 'matched', 'ignored': 'excused', 'crowd': 'crowd'}
-VIEWS = ('photo', 'annotation', 'answer', 'errors')
+VIEWS = ('photo', 'annotation', 'prediction', 'errors')
 
 
 class Shown(NamedTuple):
@@ -78,7 +78,7 @@ def write_page(
 
 
 def draw_views(shown: Shown, dataset_meta: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return photo, annotation, answer and errors, each (H', W', 3) uint8 RGB; large photos are made smaller first.
+    """Return photo, annotation, prediction and errors, each (H', W', 3) uint8 RGB; large photos are made smaller first.
 
     Raises:
         UserError: The photo cannot be read, or is not of the size of its annotation.
@@ -96,7 +96,7 @@ def draw_views(shown: Shown, dataset_meta: Mapping[str, Any]) -> dict[str, np.nd
     classes, things = display_names(dataset_meta['classes']), set(dataset_meta['thing_ids'])
     palette = palette_colors(dataset_meta)
     pictures = {'photo': enlarge(photo)[0]}
-    for view, side, ids in (('annotation', 'annotated', gt_map), ('answer', 'predicted', pred_map)):
+    for view, side, ids in (('annotation', 'annotated', gt_map), ('prediction', 'predicted', pred_map)):
         table = [
             {'id': segment[side]['id'], 'category_id': segment['class'], 'isthing': segment['class'] in things}
             for segment in record['segments']

@@ -86,7 +86,7 @@ function thresholds(task) {
 }
 
 function address({ task, token }) {
-  return `api/photos/${state.photo.id}/answers/${task}?${new URLSearchParams([['token', token || task], ...thresholds(task)])}`;
+  return `api/photos/${state.photo.id}/predictions/${task}?${new URLSearchParams([['token', token || task], ...thresholds(task)])}`;
 }
 
 // Fetch what the view wants and is not here yet, and show it unless the user has gone on.
