@@ -53,7 +53,8 @@ def token_panel(pictures: Mapping[str, Mapping[str, Array]], height: int | None 
         UserError: If there is no picture, or the rows differ in their predictions.
     """
     rows = {
-        f'{token} token': {f'{task} prediction': image for task, image in row.items()} for token, row in pictures.items()
+        f'{token} token': {f'{task} prediction': image for task, image in row.items()}
+        for token, row in pictures.items()
     }
     return grid(rows, height)
 
