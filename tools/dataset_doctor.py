@@ -4,9 +4,9 @@ python tools/dataset_doctor.py data/coco/annotations/panoptic_train2017.json --c
 python tools/dataset_doctor.py PANOPTIC_JSON --images FOLDER --segs FOLDER --json report.json
 python tools/dataset_doctor.py PANOPTIC_JSON --val PANOPTIC_JSON_OF_VAL    # photos that are in both
 python tools/dataset_doctor.py PANOPTIC_JSON --against instances.json      # merged, split and skipped instances
-python tools/dataset_doctor.py PANOPTIC_JSON --fix                         # corrected copies beside the data
+python tools/dataset_doctor.py PANOPTIC_JSON --fix                         # corrected copies next to the data
 
-Exit status: 0 no errors, 1 errors were found (with --strict: or warnings), 2 the data could not be examined.
+Exit status: 0 no errors, 1 errors were found (with --strict also for warnings), 2 the data could not be examined.
 """
 
 import argparse
@@ -22,20 +22,24 @@ from mmseg_oneformer.errors import UserError
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('panoptic_json', metavar='PANOPTIC_JSON', help="in COCO's panoptic format")
-    parser.add_argument('--config', help='config file or name of a model: its folders, classes and things are expected')
+    parser.add_argument('panoptic_json', metavar='PANOPTIC_JSON', help="annotations in COCO's panoptic format")
     parser.add_argument(
-        '--images', metavar='FOLDER', help="of the photos (default: the config's, else beside the JSON)"
+        '--config', help='config or name of a model, with whose folders and classes the data are compared'
     )
-    parser.add_argument('--segs', metavar='FOLDER', help="of the PNGs (default: the config's, else beside the JSON)")
-    parser.add_argument('--val', metavar='PANOPTIC_JSON', help='validation data whose photos must not be among these')
-    parser.add_argument('--val-images', metavar='FOLDER', help='of the validation photos')
-    parser.add_argument('--against', metavar='INSTANCES_JSON', help="COCO's other annotation of the same photos")
+    parser.add_argument(
+        '--images', metavar='FOLDER', help="folder of the photos (default: the config's, or next to the JSON)"
+    )
+    parser.add_argument(
+        '--segs', metavar='FOLDER', help="folder of the PNGs (default: the config's, or next to the JSON)"
+    )
+    parser.add_argument('--val', metavar='PANOPTIC_JSON', help='validation data, which may not share photos with these')
+    parser.add_argument('--val-images', metavar='FOLDER', help='folder of the validation photos')
+    parser.add_argument('--against', metavar='INSTANCES_JSON', help='instance annotation of the same photos')
     parser.add_argument('--deep', action='store_true', help='decode all photos, not only their headers and ends')
-    parser.add_argument('--fix', action='store_true', help='write what can be corrected safely, beside and never over')
-    parser.add_argument('--json', metavar='FILE', help='write everything that was found there')
-    parser.add_argument('--strict', action='store_true', help='warnings count as errors for the exit status')
-    parser.add_argument('--jobs', type=int, help='processes (default: all cores)')
+    parser.add_argument('--fix', action='store_true', help='write corrected copies next to the data')
+    parser.add_argument('--json', metavar='FILE', help='write all findings to this file')
+    parser.add_argument('--strict', action='store_true', help='treat warnings as errors in the exit status')
+    parser.add_argument('--jobs', type=int, help='number of processes (default: all cores)')
     return parser.parse_args(argv)
 
 

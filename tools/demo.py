@@ -1,9 +1,9 @@
-"""Try a model in the browser: drop a photo, switch between its three predictions, move the thresholds, take the files.
+"""Try a model in the browser: drop a photo, switch between its three predictions, move thresholds, download.
 
 python tools/demo.py --model NAME_OR_CONFIG [--weights F.pth] [--device cuda:0] [--port 7860]
 
-The page is at the address that is printed, for this machine alone unless --host says otherwise. Exit status: 0 after
-Ctrl-C or SIGTERM, 2 for a wrong command.
+The tool prints the address of the page, which only this machine can open unless --host is given. Exit status: 0 after
+Ctrl-C or SIGTERM, 2 for an invalid command line.
 """
 
 import argparse
@@ -23,10 +23,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     add_model_arguments(parser)
-    parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0: all (default: %(default)s)')
-    parser.add_argument('--port', type=int, default=7860, help='0 takes a free one (default: %(default)s)')
-    parser.add_argument('--max-megabytes', type=float, default=20, help='of a file (default: %(default)s)')
-    parser.add_argument('--max-megapixels', type=float, default=30, help='of a photo (default: %(default)s)')
+    parser.add_argument(
+        '--host', default='127.0.0.1', help='address to listen on, 0.0.0.0 for all (default: %(default)s)'
+    )
+    parser.add_argument('--port', type=int, default=7860, help='port, 0 for any free one (default: %(default)s)')
+    parser.add_argument('--max-megabytes', type=float, default=20, help='maximum size of a file (default: %(default)s)')
+    parser.add_argument(
+        '--max-megapixels', type=float, default=30, help='maximum size of a photo (default: %(default)s)'
+    )
     args = parser.parse_args(argv)
     for name in ('max_megabytes', 'max_megapixels'):
         if not getattr(args, name) > 0:  # nan, too

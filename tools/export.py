@@ -5,9 +5,9 @@ python tools/export.py NAME_OR_CONFIG [WEIGHTS] --format torch --out FOLDER --ve
 python tools/export.py NAME_OR_CONFIG [WEIGHTS] --format aotinductor --out FOLDER --size 512 512 --device cuda
 python tools/export.py NAME_OR_CONFIG [WEIGHTS] --format safetensors --out model.safetensors
 
-The task is an input of the graph. Height, width and number of photos are free, unless --size fixes them.
+The task is an input of the graph. Height, width and number of photos may vary, unless --size fixes them.
 
-Exit status: 0 if all went well, 1 if the export predicts differently than PyTorch (--verify), 2 for a wrong command.
+Exit status: 0 for success, 1 if the predictions differ from PyTorch's (--verify), 2 for an invalid command line.
 """
 
 import argparse
@@ -25,18 +25,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Write a model for use without training code.')
     parser.add_argument('model', metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
-    parser.add_argument('weights', nargs='?', help='a checkpoint, or its https address (default: by the name)')
+    parser.add_argument('weights', nargs='?', help='a checkpoint or its https URL (default: that of the model)')
     parser.add_argument(
         '--format', choices=['onnx', 'torch', 'aotinductor', 'safetensors'], default='onnx', help='default: %(default)s'
     )
-    parser.add_argument('--out', required=True, metavar='PATH', help='a folder; for safetensors, a file')
+    parser.add_argument('--out', required=True, metavar='PATH', help='folder to write, or file for safetensors')
     parser.add_argument(
-        '--size', nargs=2, type=int, metavar=('H', 'W'), help='one size for all photos, multiples of 32 (default: any)'
+        '--size',
+        nargs=2,
+        type=int,
+        metavar=('H', 'W'),
+        help='fixed size of photos, multiples of 32 (default: any size)',
     )
     parser.add_argument(
         '--verify', nargs='*', metavar='PHOTO', help='compare with PyTorch on these photos (default: on drawn ones)'
     )
-    parser.add_argument('--device', default='cpu', help='that a compiled graph is for (default: %(default)s)')
+    parser.add_argument('--device', default='cpu', help='device of a compiled graph (default: %(default)s)')
     return parser.parse_args(argv)
 
 
@@ -102,7 +106,7 @@ def verify(run: Runner, meta: dict[str, Any], infer: OneFormerInferencer, photos
     print(format_comparisons(comparisons))
     if all(one.agrees for one in comparisons):
         return 0
-    print('The export predicts differently than PyTorch and should not be used.', file=sys.stderr)
+    print('The predictions of the export differ from those of PyTorch; do not use it.', file=sys.stderr)
     return 1
 
 

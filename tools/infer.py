@@ -1,15 +1,15 @@
 """Predict for photos and videos: label maps, COCO files, pictures, annotated videos.
 
-python tools/infer.py photo.jpg --model NAME_OR_CONFIG --out-dir answers
-python tools/infer.py photos/ 'more/**/*.png' --model CONFIG --weights F.pth --tasks panoptic --out-dir answers
-python tools/infer.py clip.mp4 --model NAME --tasks panoptic --out-dir answers          # answers/clip_panoptic.mp4
-python tools/infer.py --camera 0 --model NAME --tasks panoptic --out-dir answers        # until Ctrl-C
-python tools/infer.py photos/ --model NAME --export labelme geojson --out-dir answers   # answers/labelme_panoptic/...
-python tools/infer.py --list                               # all models: published scores, and where the weights are
+python tools/infer.py photo.jpg --model NAME_OR_CONFIG --out-dir out
+python tools/infer.py photos/ 'more/**/*.png' --model CONFIG --weights F.pth --tasks panoptic --out-dir out
+python tools/infer.py clip.mp4 --model NAME --tasks panoptic --out-dir out          # out/clip_panoptic.mp4
+python tools/infer.py --camera 0 --model NAME --tasks panoptic --out-dir out        # until Ctrl-C
+python tools/infer.py photos/ --model NAME --export labelme geojson --out-dir out   # out/labelme_panoptic/...
+python tools/infer.py --list                               # all models, with published scores and location of weights
 
-Published weights of a NAME are downloaded when it is used first.
+Published weights of a NAME are downloaded at first use.
 
-Exit status: 0 if all went well, 1 if a photo could not be read (the others are predicted), 2 for a wrong command.
+Exit status: 0 for success, 1 if photos could not be read (the others are processed), 2 for an invalid command line.
 """
 
 import argparse
@@ -37,29 +37,31 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(description='Predict for photos and videos in all three tasks.')
     parser.add_argument('inputs', nargs='*', metavar='INPUT', help='photos, folders of photos, videos, glob patterns')
-    parser.add_argument('--camera', type=int, metavar='NUMBER', help='a camera, the first is 0; Ctrl-C ends it')
-    parser.add_argument('--max-frames', type=int, metavar='N', help='of each video and of the camera (default: all)')
-    parser.add_argument('--allow-urls', action='store_true', help='an INPUT may be the http(s) address of a photo')
+    parser.add_argument('--camera', type=int, metavar='NUMBER', help='index of a camera, from 0; Ctrl-C stops it')
+    parser.add_argument(
+        '--max-frames', type=int, metavar='N', help='frames of each video and of the camera (default: all)'
+    )
+    parser.add_argument('--allow-urls', action='store_true', help='allow http(s) URLs of photos as INPUT')
     parser.add_argument('--model', metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     add_model_arguments(parser)
     add_tasks_argument(parser)
     add_token_argument(parser)
-    parser.add_argument('--batch-size', type=int, default=1, help='photos at a time; more than 1 pads smaller ones')
-    parser.add_argument('--out-dir', metavar='FOLDER', help='where the predictions are written')
+    parser.add_argument('--batch-size', type=int, default=1, help='photos at a time; more than 1 pads the smaller ones')
+    parser.add_argument('--out-dir', metavar='FOLDER', help='folder for the predictions')
     parser.add_argument(
         '--export',
         nargs='+',
         metavar='FORM',
         choices=EXPORTS,
         default=(),
-        help=f'also write {" and ".join(EXPORTS)}, a file an image, into folders <FORM>_<TASK>',
+        help=f'also write {" and ".join(EXPORTS)}, one file per image, in folders <FORM>_<TASK>',
     )
     parser.add_argument(
         '--list',
         nargs='?',
         const='text',
         choices=['text', 'markdown'],
-        help='print all models and stop; markdown: the tables of docs/zoo.md',
+        help='list all models and exit; markdown: the tables of docs/zoo.md',
     )
     args = parser.parse_args(argv)
     args.inputs += [] if args.camera is None else [args.camera]

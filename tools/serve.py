@@ -1,10 +1,10 @@
-"""Predict for photos over HTTP.
+"""Serve predictions over HTTP.
 
 python tools/serve.py --model NAME_OR_CONFIG [--weights F.pth] [--device cuda:0] [--port 8000]
 curl --data-binary @photo.jpg "http://127.0.0.1:8000/predict?tasks=panoptic"
 
-/docs describes the service for people, /openapi.json for programs. Exit status: 0 after SIGTERM or Ctrl-C, 2 for a
-wrong command.
+/docs describes the service for people, /openapi.json for programs. Exit status: 0 after SIGTERM or Ctrl-C, 2 for an
+invalid command line.
 """
 
 import argparse
@@ -24,9 +24,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     add_model_arguments(parser)
-    parser.add_argument('--threads', type=int, help="of PyTorch on the CPU (default: PyTorch's own choice)")
-    parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0: all (default: %(default)s)')
-    parser.add_argument('--port', type=int, default=8000, help='0 takes a free one (default: %(default)s)')
+    parser.add_argument('--threads', type=int, help="threads of PyTorch on a CPU (default: PyTorch's choice)")
+    parser.add_argument(
+        '--host', default='127.0.0.1', help='address to listen on, 0.0.0.0 for all (default: %(default)s)'
+    )
+    parser.add_argument('--port', type=int, default=8000, help='port, 0 for any free one (default: %(default)s)')
     parser.add_argument(
         '--max-batch', type=int, default=4, help='photos of one size that share a pass (default: %(default)s)'
     )
@@ -34,11 +36,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--max-wait-ms', type=float, default=0, help='how long a photo waits for others (default: %(default)s)'
     )
     parser.add_argument(
-        '--max-waiting', type=int, default=64, help='requests under way; more are rejected (default: %(default)s)'
+        '--max-waiting', type=int, default=64, help='maximum number of active requests (default: %(default)s)'
     )
-    parser.add_argument('--max-megabytes', type=float, default=20, help='of an upload (default: %(default)s)')
-    parser.add_argument('--max-megapixels', type=float, default=30, help='of a photo (default: %(default)s)')
-    parser.add_argument('--max-seconds', type=float, default=30, help='for an upload to arrive (default: %(default)s)')
+    parser.add_argument(
+        '--max-megabytes', type=float, default=20, help='maximum size of an upload (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--max-megapixels', type=float, default=30, help='maximum size of a photo (default: %(default)s)'
+    )
+    parser.add_argument('--max-seconds', type=float, default=30, help='time limit of an upload (default: %(default)s)')
     args = parser.parse_args(argv)
     for name, least in {'threads': 1, 'max_batch': 1, 'max_wait_ms': 0, 'max_waiting': 1}.items():
         value = getattr(args, name)
@@ -77,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         local = is_loopback(taken.getsockname()[0])
         app.add_middleware(Guard, local=local)
         if not local:
-            print('Everyone who reaches this machine can use it: there is no password.', file=sys.stderr)
+            print('Everybody who reaches this machine can use the service: it has no password.', file=sys.stderr)
         url = url_of(taken)
         run(
             app,

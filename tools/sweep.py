@@ -1,4 +1,4 @@
-"""Train and measure configs x seeds x options, on this machine or through sbatch; can be stopped and started again.
+"""Train and evaluate configs x seeds x options, here or through sbatch; the same command resumes an interrupted sweep.
 
 python tools/sweep.py CONFIG CONFIG --seeds 0 1 2 --jobs 2
 python tools/sweep.py CONFIG --seeds 0 1 2 --options model.head.num_queries=100 model.head.num_queries=150
@@ -6,8 +6,8 @@ python tools/sweep.py CONFIG --seeds 0 1 2 --options "train_cfg.max_iters=9000 p
 python tools/sweep.py CONFIG --seeds 0 1 2 --launcher sbatch --gpus 8 --amp
 python tools/sweep.py CONFIG --seeds 0 1 2 --status
 
-Options with the same keys are alternatives, options with different keys are combined, keys in one pair of quotes go
-together. The same command goes on with what is not finished; failed runs wait for --retry-failed.
+Options with the same keys are alternatives, options with different keys are combined, keys in one pair of quotes belong
+together. The same command continues with unfinished runs; failed runs need --retry-failed.
 """
 
 import argparse
@@ -35,15 +35,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('configs', nargs='*', help='config files, or names of models')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='(default: 0)')
     parser.add_argument(
-        '--options', nargs='+', default=[], metavar='KEY=VALUE', help='settings that override the config, to combine'
+        '--options', nargs='+', default=[], metavar='KEY=VALUE', help='settings that override the config'
     )
     parser.add_argument('--work-dir', default='work_dirs/sweep', help='folder of all runs (default: work_dirs/sweep)')
     parser.add_argument('--launcher', choices=['local', 'sbatch'], default='local')
-    parser.add_argument('--jobs', type=int, help='local: runs at the same time (default: what the GPUs allow, or 1)')
-    parser.add_argument('--gpus', type=int, help='GPUs a run (default: 1 where there are any)')
+    parser.add_argument(
+        '--jobs', type=int, help='local: runs at the same time (default: as many as there are GPUs, or 1)'
+    )
+    parser.add_argument('--gpus', type=int, help='GPUs per run (default: 1 if there are any)')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument('--dry-run', action='store_true', help='show the commands and do nothing')
-    parser.add_argument('--status', action='store_true', help='show how far every run is and do nothing')
+    parser.add_argument('--status', action='store_true', help='show the progress of every run and do nothing')
     parser.add_argument('--retry-failed', action='store_true', help='try failed runs again')
     parser.add_argument('--execute', metavar='FOLDER', help=argparse.SUPPRESS)  # what a job of sbatch runs
     args = parser.parse_args(argv)

@@ -170,4 +170,4 @@ def test_tool__without_a_display(call_tool, run, capsys):
 
     with matplotlib.rc_context({'backend': 'agg'}):
         assert call_tool(TOOL, 'plot_curve', run) == 2
-    assert 'there is no display to open a window on; name a picture by --out.' in capsys.readouterr().err
+    assert 'there is no display to open a window on; write a picture with --out.' in capsys.readouterr().err

@@ -232,7 +232,7 @@ def test_export__says_when_the_predictions_differ(call_tool, monkeypatch, capsys
     monkeypatch.setattr(model_file, 'save_safetensors', damaged)
     assert call_tool('export.py', SHIPPED, '--format', 'safetensors', '--out', 'one.safetensors', '--verify') == 1
     printed = capsys.readouterr()
-    assert 'differs' in printed.out and 'should not be used' in printed.err
+    assert 'differs' in printed.out and 'do not use it' in printed.err
 
 
 @pytest.mark.slow

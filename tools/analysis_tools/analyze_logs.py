@@ -1,11 +1,11 @@
-"""Look at the logs of training runs: curves, and where the time went.
+"""Analyse the logs of training runs: curves and training times.
 
 python tools/analysis_tools/analyze_logs.py plot_curve WORK_DIR --out curves.png
 python tools/analysis_tools/analyze_logs.py plot_curve RUN OTHER_RUN --keys loss PQ --legend a-loss a-PQ b-loss b-PQ
 python tools/analysis_tools/analyze_logs.py plot_curve RUN --keys all.loss_mask aux.loss_mask "d*.loss_mask" --smooth 9
 python tools/analysis_tools/analyze_logs.py cal_train_time RUN
 
-A run is a scalars.json or a work dir; what was logged before and after a resume is one run.
+A run is a scalars.json or a work dir; entries before and after resuming are one run.
 """
 
 import argparse
@@ -26,15 +26,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--keys',
         nargs='+',
         metavar='NAME',
-        help='names, patterns, all.LOSS, aux.LOSS (default: loss, PQ, AP, mIoU, as far as there are any)',
+        help='names, patterns, all.LOSS, aux.LOSS (default: loss, PQ, AP, mIoU if logged)',
     )
-    plot.add_argument('--legend', nargs='+', metavar='TEXT', help='a name for each curve (default: run and key)')
-    plot.add_argument('--title', default='', help='above the curves')
+    plot.add_argument('--legend', nargs='+', metavar='TEXT', help='names of the curves (default: run and key)')
+    plot.add_argument('--title', default='', help='title of the picture')
     plot.add_argument('--smooth', type=int, default=1, metavar='N', help='mean over N logged points of the training')
     plot.add_argument('--out', metavar='FILE', help='picture (.png, .svg, .pdf) to write instead of opening a window')
-    times = commands.add_parser('cal_train_time', help='print seconds an iteration')
+    times = commands.add_parser('cal_train_time', help='print seconds per iteration')
     times.add_argument('runs', nargs='+', metavar='RUN', help='scalars.json or work dir')
-    times.add_argument('--include-outliers', action='store_true', help='count the first logging step, the start, too')
+    times.add_argument('--include-outliers', action='store_true', help='include the first logging step')
     return parser.parse_args(argv)
 
 
@@ -79,7 +79,7 @@ def _show(curves: Sequence[tuple[str, Curve]], title: str, window: int) -> None:
     from matplotlib import pyplot
 
     if pyplot.get_backend().lower() == 'agg':
-        raise UserError('there is no display to open a window on; name a picture by --out.')
+        raise UserError('there is no display to open a window on; write a picture with --out.')
     drawn = in_panels(curves, window)
     draw_curves(pyplot.figure(figsize=figure_size(drawn), layout='constrained'), drawn, title)
     pyplot.show()

@@ -1,12 +1,12 @@
-"""Draw where queries look: masked attention of the decoder, and the points that the pixel decoder samples.
+"""Draw the attention of queries: masked attention of the decoder, and the sampling points of the pixel decoder.
 
 python tools/analysis_tools/attention.py PHOTO --model NAME_OR_CONFIG --out-dir attention
-python tools/analysis_tools/attention.py PHOTO --model NAME --at 40 60          # the query that claims this pixel
+python tools/analysis_tools/attention.py PHOTO --model NAME --at 40 60          # the query of the segment at this pixel
 python tools/analysis_tools/attention.py PHOTO --model NAME --queries 3 17      # by number
 
-PHOTO_masked.png has a row for each query and a column for each layer of the decoder; PHOTO_points.png a row for each
-query's place, and a column for each layer of the pixel decoder. Without --at and --queries: those of the panoptic
-segments, the largest first.
+PHOTO_masked.png has a row per query and a column per layer of the decoder; PHOTO_points.png has a row per query, for a
+place inside its mask, and a column per layer of the pixel decoder. Without --at and --queries it shows the queries of
+the panoptic segments, the largest first.
 """
 
 import argparse
@@ -23,13 +23,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('photo', metavar='PHOTO', help='a photo')
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
-    parser.add_argument('--weights', metavar='FILE', help='a checkpoint (default: by the name)')
+    parser.add_argument('--weights', metavar='FILE', help='a checkpoint (default: that of the model)')
     parser.add_argument('--token', choices=TASKS, default='panoptic', help='task token (default: %(default)s)')
     which = parser.add_mutually_exclusive_group()
     which.add_argument('--queries', nargs='+', type=int, metavar='N', help='queries by number')
-    which.add_argument('--at', nargs=2, type=int, metavar=('X', 'Y'), help='the query that claims this pixel')
+    which.add_argument('--at', nargs=2, type=int, metavar=('X', 'Y'), help='the query of the segment at this pixel')
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
-    parser.add_argument('--height', type=int, default=240, help='of each picture in pixels (default: %(default)s)')
+    parser.add_argument(
+        '--height', type=int, default=240, help='height of each picture in pixels (default: %(default)s)'
+    )
     parser.add_argument('--out-dir', default='work_dirs/attention', help='folder of the PNGs (default: %(default)s)')
     add_options_argument(parser)
     return parser.parse_args(argv)

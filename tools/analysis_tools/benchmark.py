@@ -1,14 +1,14 @@
-"""Measure time and memory: of a network, a training step, or a part of them, against other code for the same.
+"""Measure time and memory of a network, a training step, or a part of them, compared with other code.
 
 python tools/analysis_tools/benchmark.py infer --against transformers --out infer.json
 python tools/analysis_tools/benchmark.py train --against mask2former --model NAME_OR_CONFIG --size 512 512
-python tools/analysis_tools/benchmark.py infer --over size=256,512,1024            # how cost grows
-python tools/analysis_tools/benchmark.py infer --trace trace.json                  # for a viewer of traces
+python tools/analysis_tools/benchmark.py infer --over size=256,512,1024            # how the cost grows
+python tools/analysis_tools/benchmark.py infer --trace trace.json                  # for a trace viewer
 python tools/analysis_tools/benchmark.py report infer.json train.json          # tables for a page
 
-Both sides run in turn in one process, on the same input, and on the same weights where both can have them. What is
-printed is the median of the runs, with the fastest and the slowest; memory is that of one call at its peak, above what
-was in use before. SUBCOMMAND --help explains each.
+Both sides run in turn in one process, on the same input and, if possible, with the same weights. The tool prints the
+median of the runs, with the fastest and the slowest; memory is the peak during one call, above what was in use before.
+SUBCOMMAND --help explains each.
 """
 
 import argparse
@@ -57,8 +57,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         add_common_arguments(command)
         module.add_arguments(command)
     report = commands.add_parser('report', help='Print tables for a page from what --out has written')
-    report.add_argument('files', nargs='+', metavar='FILE', help='JSON of --out')
-    report.add_argument('--into', metavar='PAGE', help='put the tables between the marks of this page instead')
+    report.add_argument('files', nargs='+', metavar='FILE', help='JSON written by --out')
+    report.add_argument('--into', metavar='PAGE', help='insert the tables between the marks of this page')
     return parser.parse_args(argv)
 
 

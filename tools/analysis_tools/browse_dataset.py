@@ -1,4 +1,4 @@
-"""Show what the network is fed: each sample's input, its targets under the tasks it can be drawn for, and their texts.
+"""Draw the input of the network for each sample, and the targets and texts of every task that it supports.
 
 python tools/analysis_tools/browse_dataset.py CONFIG --output-dir work_dirs/browse --num 8
 """
@@ -25,7 +25,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--output-dir', default='work_dirs/browse', help='folder for the pictures (default: %(default)s)'
     )
     parser.add_argument('--num', type=int, default=8, help='samples to draw (default: %(default)s)')
-    parser.add_argument('--pass', dest='pass_number', type=int, default=0, help='another pass, other augmentation')
+    parser.add_argument(
+        '--pass', dest='pass_number', type=int, default=0, help='number of the pass, which sets the augmentation'
+    )
     add_options_argument(parser)
     args = parser.parse_args(argv)
     if args.num < 1:

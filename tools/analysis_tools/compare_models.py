@@ -4,8 +4,8 @@ python tools/analysis_tools/compare_models.py FIRST SECOND --photos PHOTO FOLDER
 python tools/analysis_tools/compare_models.py FIRST SECOND --data CONFIG --num 100 --out-dir compared
 python tools/analysis_tools/compare_models.py CONFIG CONFIG --weights old.pth new.pth --data CONFIG --out-dir compared
 
-FIRST and SECOND are names of models or config files of the same classes. --data takes the photos of a config's test
-data, and their annotation is a further column. Written are index.html, the most different photos first, its pictures,
+FIRST and SECOND are names of models or config files with the same classes. --data uses the test data of a config, whose
+annotation is shown in another column. The tool writes index.html, with the most different photos first, its pictures,
 and comparison.json.
 """
 
@@ -23,15 +23,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('models', nargs=2, metavar='MODEL', help='FIRST and SECOND: names of models, or config files')
-    parser.add_argument('--weights', nargs=2, metavar='FILE', help='checkpoints of both (default: by the names)')
-    parser.add_argument('--names', nargs=2, metavar='TEXT', help='above the columns (default: what tells them apart)')
+    parser.add_argument('--weights', nargs=2, metavar='FILE', help='checkpoints of both (default: those of the models)')
+    parser.add_argument(
+        '--names', nargs=2, metavar='TEXT', help='titles of the columns (default: what distinguishes the two)'
+    )
     photos = parser.add_mutually_exclusive_group(required=True)
     photos.add_argument('--photos', nargs='+', metavar='INPUT', help='photos and folders of photos')
-    photos.add_argument('--data', metavar='CONFIG', help='the test data of this config, with its annotation')
+    photos.add_argument('--data', metavar='CONFIG', help='test data of this config, with annotations')
     add_tasks_argument(parser)
     parser.add_argument('--num', type=int, metavar='N', help='the first N photos of --data (default: all)')
     parser.add_argument('--shown', type=int, default=30, metavar='N', help='photos on the page (default: %(default)s)')
-    parser.add_argument('--score-thr', type=float, default=0.5, help='instances below are left out (%(default)s)')
+    parser.add_argument('--score-thr', type=float, default=0.5, help='minimum score of instances (%(default)s)')
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--out-dir', default='work_dirs/compared', help='folder of the page (default: %(default)s)')
     add_options_argument(parser, 'override --data')

@@ -1,10 +1,10 @@
-"""Count what is taken for what: pixels of the semantic prediction, segments of the panoptic one.
+"""Count which classes are confused: pixels of the semantic prediction, segments of the panoptic one.
 
 python tools/analysis_tools/confusion_matrix.py CONFIG CHECKPOINT                # both, in one pass over the data
 python tools/analysis_tools/confusion_matrix.py CONFIG --predictions FOLDER      # of tools/infer.py --out-dir FOLDER
 python tools/analysis_tools/confusion_matrix.py CONFIG CHECKPOINT --kind panoptic --classes person rider
 
-Writes confusion_<kind>.json (counts of all classes) and confusion_<kind>.png, and prints what is confused most.
+Writes confusion_<kind>.json (counts of all classes) and confusion_<kind>.png, and prints the most confused pairs.
 """
 
 import argparse
@@ -27,19 +27,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_checkpoint_arguments(parser)
-    parser.add_argument('--predictions', metavar='FOLDER', help='predictions on disk, instead of a checkpoint')
+    parser.add_argument(
+        '--predictions', metavar='FOLDER', help='predictions written by tools/infer.py, instead of a checkpoint'
+    )
     parser.add_argument('--kind', nargs='+', choices=KINDS, default=KINDS, help='(default: both)')
     parser.add_argument('--token', metavar='TASK', help="make the predictions from this task's token")
-    parser.add_argument('--out-dir', metavar='FOLDER', help='where to write (default: the work dir)')
-    parser.add_argument('--classes', nargs='+', metavar='NAME', help='draw these only; the others become one')
+    parser.add_argument('--out-dir', metavar='FOLDER', help='output folder (default: the work dir)')
+    parser.add_argument('--classes', nargs='+', metavar='NAME', help='draw only these, and merge the others into one')
     parser.add_argument(
         '--normalize',
         choices=('truth', 'prediction', 'none'),
         default='truth',
-        help='what the picture shows shares of (default: truth)',
+        help='shares shown in the picture (default: truth)',
     )
-    parser.add_argument('--color-theme', default='Blues', metavar='NAME', help="one of matplotlib's (default: Blues)")
-    parser.add_argument('--number', type=int, default=10, help='of pairs that are printed (default: 10)')
+    parser.add_argument(
+        '--color-theme', default='Blues', metavar='NAME', help='colour map of matplotlib (default: Blues)'
+    )
+    parser.add_argument('--number', type=int, default=10, help='number of printed pairs (default: 10)')
     add_common_arguments(parser)
     args = parser.parse_args(argv)
     if args.predictions and args.checkpoint:

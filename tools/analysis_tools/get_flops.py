@@ -4,8 +4,8 @@ python tools/analysis_tools/get_flops.py NAME_OR_CONFIG                         
 python tools/analysis_tools/get_flops.py NAME_OR_CONFIG --size 512 1024
 python tools/analysis_tools/get_flops.py NAME_OR_CONFIG --photos data/coco/val2017   # mean, at test size
 
-Not counted: post-processing, and the text branch, which inference does not have. mmdet's Mask2Former is computed for
-real, which takes half a minute for Swin-L.
+Post-processing and the text branch, which inference does not have, are not counted. mmdet's Mask2Former is actually
+computed, which takes half a minute for Swin-L.
 """
 
 import argparse
@@ -24,9 +24,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of a model')
     where = parser.add_mutually_exclusive_group()
-    where.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help='of the image (default: training crop)')
     where.add_argument(
-        '--photos', nargs='+', type=Path, metavar='FOLDER', help='mean over the photos right in these, at test size'
+        '--size', nargs=2, type=int, metavar=('H', 'W'), help='size of the image (default: training crop)'
+    )
+    where.add_argument(
+        '--photos', nargs='+', type=Path, metavar='FOLDER', help='mean over the photos in these folders, at test size'
     )
     parser.add_argument('--json', action='store_true', help='print JSON')
     add_options_argument(parser)

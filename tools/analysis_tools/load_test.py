@@ -1,10 +1,10 @@
-"""Put the HTTP service under load: responses a second, percentiles, lost responses, memory.
+"""Load-test the HTTP service: responses per second, percentiles, lost requests, memory.
 
 python tools/analysis_tools/load_test.py --model NAME_OR_CONFIG --photos FOLDER --clients 16 --requests 500
 python tools/analysis_tools/load_test.py --model NAME --photos FOLDER --max-batch 1 4 --out FILE --into docs/serving.md
 
 Starts tools/serve.py once for each --max-batch and loads them in turn from this machine, whose cores the clients share.
-Exit status: 0 if every request got its response, 1 if some were lost, 2 for a wrong command.
+Exit status: 0 if every request got a response, 1 if some were lost, 2 for an invalid command line.
 """
 
 import argparse
@@ -27,18 +27,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         UserError: A number makes no sense.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='of tools/serve.py')
-    parser.add_argument('--weights', metavar='FILE', help='of tools/serve.py')
-    parser.add_argument('--device', default='cpu', help='of tools/serve.py (default: %(default)s)')
-    parser.add_argument('--photos', type=Path, required=True, metavar='FOLDER', help='its first 50 photos are sent')
-    add_tasks_argument(parser, 'to request')
-    parser.add_argument('--clients', type=int, default=16, help='that send at the same time (default: %(default)s)')
-    parser.add_argument('--requests', type=int, default=500, help='to each service (default: %(default)s)')
+    parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='as for tools/serve.py')
+    parser.add_argument('--weights', metavar='FILE', help='as for tools/serve.py')
+    parser.add_argument('--device', default='cpu', help='as for tools/serve.py (default: %(default)s)')
     parser.add_argument(
-        '--max-batch', type=int, nargs='+', default=[1, 4], help='a service for each of these (default: %(default)s)'
+        '--photos', type=Path, required=True, metavar='FOLDER', help='folder whose first 50 photos are sent'
     )
-    parser.add_argument('--out', metavar='FILE', help='write the figures as JSON, a list')
-    parser.add_argument('--into', metavar='PAGE', help='put the table between the marks of this page')
+    add_tasks_argument(parser, 'to request')
+    parser.add_argument(
+        '--clients', type=int, default=16, help='clients that send at the same time (default: %(default)s)'
+    )
+    parser.add_argument('--requests', type=int, default=500, help='requests to each service (default: %(default)s)')
+    parser.add_argument(
+        '--max-batch',
+        type=int,
+        nargs='+',
+        default=[1, 4],
+        help='start a service for each of these (default: %(default)s)',
+    )
+    parser.add_argument('--out', metavar='FILE', help='write the results as a JSON list')
+    parser.add_argument('--into', metavar='PAGE', help='insert the table between the marks of this page')
     args = parser.parse_args(argv)
     if min(args.clients, args.requests, *args.max_batch) < 1:
         raise UserError('--clients, --requests and --max-batch are 1 or more; correct them.')

@@ -1,4 +1,4 @@
-"""Print the tables of the paper, with our parameters, operations and results beside the published numbers.
+"""Print the tables of the paper, with our parameters, operations and results next to the published numbers.
 
 python tools/analysis_tools/paper_tables.py                       # all tables, our parameters, results below work_dirs
 python tools/analysis_tools/paper_tables.py --table 1 8 --results work_dirs /other/runs
@@ -21,7 +21,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--table', nargs='+', metavar='NUMBER', help='tables to print, such as 1 or IV (default: all)')
     parser.add_argument('--columns', nargs='+', metavar='NAME', help='columns to print, such as PQ (default: all)')
-    parser.add_argument('--ours', action='store_true', help='only rows that have a config here')
+    parser.add_argument('--ours', action='store_true', help='only rows with a config in this project')
     parser.add_argument(
         '--results',
         nargs='+',
@@ -29,7 +29,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='FOLDER',
         help=f'where results*.json are, at any depth (default: {RESULTS}, if it is there)',
     )
-    parser.add_argument('--flops', action='store_true', help='count operations too (Tables 1 to 3; a minute or two)')
+    parser.add_argument(
+        '--flops', action='store_true', help='also count operations (Tables 1 to 3; one or two minutes)'
+    )
     parser.add_argument(
         '--photos',
         nargs='+',

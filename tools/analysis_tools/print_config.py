@@ -20,9 +20,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Print a config after inheritance and overrides.')
     parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument(
-        '--for-inference', action='store_true', help='without the text branch, as test and infer see it'
+        '--for-inference', action='store_true', help='without the text branch, as used by test and infer'
     )
-    parser.add_argument('--save-path', type=Path, help='write to this .py, .json or .yml file as well')
+    parser.add_argument('--save-path', type=Path, help='also write to this .py, .json or .yml file')
     add_options_argument(parser, 'overrides')
     args = parser.parse_args(argv)
     if args.save_path is not None and args.save_path.suffix not in ('.py', '.json', '.yml', '.yaml'):

@@ -1,9 +1,9 @@
-"""Draw every prediction under every task token: what the token does to the model (paper, Table 8 and Figure II).
+"""Draw every prediction under every task token: the effect of the token (paper, Table 8 and Figure II).
 
 python tools/analysis_tools/token_swap.py PHOTO --model NAME_OR_CONFIG --out-dir tokens
 
-A row for each token, a column for each prediction; the diagonal is what the model is trained for. Backbone and pixel
-decoder run once a photo. Metrics under each token: tools/test.py CONFIG CHECKPOINT --token-matrix.
+Rows are tokens, columns are predictions; the diagonal is what the model is trained for. Backbone and pixel decoder run
+once per photo. For metrics under each token, use tools/test.py CONFIG CHECKPOINT --token-matrix.
 """
 
 import argparse
@@ -19,10 +19,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('photos', nargs='+', metavar='PHOTO', help='photos')
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
-    parser.add_argument('--weights', metavar='FILE', help='a checkpoint (default: by the name)')
+    parser.add_argument('--weights', metavar='FILE', help='a checkpoint (default: that of the model)')
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
-    parser.add_argument('--score-thr', type=float, default=0.5, help='instances below are left out (%(default)s)')
-    parser.add_argument('--height', type=int, default=360, help='of each picture in pixels (default: %(default)s)')
+    parser.add_argument('--score-thr', type=float, default=0.5, help='minimum score of instances (%(default)s)')
+    parser.add_argument(
+        '--height', type=int, default=360, help='height of each picture in pixels (default: %(default)s)'
+    )
     parser.add_argument('--out-dir', default='work_dirs/tokens', help='folder of the PNGs (default: %(default)s)')
     add_options_argument(parser)
     return parser.parse_args(argv)
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     photos = {Path(path).stem: read_photo(path) for path in args.photos}
     if len(photos) < len(args.photos):
-        raise UserError('Two photos have one name, and so would their pictures; rename one.')
+        raise UserError('Two photos have the same name, and so would their pictures; rename one.')
     infer = OneFormerInferencer(args.model, args.weights, args.device, args.cfg_options)
     for name, photo in photos.items():
         (logits,) = infer.logits([infer.prepare(photo)])

@@ -3,8 +3,8 @@
 python tools/dataset_converters/ade20k.py --root data/ade/ADEChallengeData2016
 
 Reads images/, annotations/ and annotations_instance/; writes ade20k_panoptic_{train,val}.json with their folders of
-PNGs and ade20k_instance_{train,val}.json. An interrupted run goes on where it was; on a finished data set it makes
-everything again and writes what differs.
+PNGs and ade20k_instance_{train,val}.json. An interrupted run continues where it stopped; a second run
+computes everything again and writes only what differs.
 """
 
 from collections.abc import Sequence

@@ -3,8 +3,8 @@
 python tools/dataset_converters/cityscapes.py --root data/cityscapes
 
 Reads gtFine/<split>/; writes gtFine/cityscapes_panoptic_<split>.json with its folder of PNGs, and *_labelTrainIds.png
-beside *_labelIds.png: the same files as cityscapesScripts, which need not be installed. An interrupted run goes on
-where it was; on a finished data set it makes everything again and writes what differs.
+next to *_labelIds.png: the same files as cityscapesScripts, which need not be installed. An interrupted run
+continues where it stopped; a second run computes everything again and writes only what differs.
 """
 
 from collections.abc import Sequence

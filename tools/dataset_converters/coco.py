@@ -2,9 +2,9 @@
 
 python tools/dataset_converters/coco.py --root data/coco
 
-Training and evaluation derive the same while loading and need none of these files: the panoptic annotations as
-downloaded are enough. For other tools it writes annotations/panoptic2instances_<split>2017.json (things only) and
-annotations/panoptic_semseg_<split>2017/ (class index, 255 = none). An interrupted run goes on where it was.
+Training and evaluation do not need these files: they derive the same from the downloaded panoptic annotations while
+loading. For other tools this writes annotations/panoptic2instances_<split>2017.json (things only) and
+annotations/panoptic_semseg_<split>2017/ (class index, 255 = none). An interrupted run continues where it stopped.
 """
 
 from collections.abc import Sequence

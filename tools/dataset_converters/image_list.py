@@ -1,4 +1,4 @@
-"""Make a JSON for photos without annotations, so that tools/test.py --format-only can predict for them.
+"""Write a JSON that lists photos without annotations, so that tools/test.py --format-only can predict for them.
 
 python tools/dataset_converters/image_list.py data/coco/annotations/image_info_test-dev2017.json \
     --categories data/coco/annotations/panoptic_val2017.json --out data/coco/annotations/panoptic_test-dev2017.json
@@ -19,9 +19,9 @@ from mmseg_oneformer.command_line import cli_errors, loading
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', type=Path, metavar='FOLDER_OR_JSON', help='the photos')
+    parser.add_argument('source', type=Path, metavar='FOLDER_OR_JSON', help='the photos, or a JSON that lists them')
     parser.add_argument('--categories', type=Path, required=True, metavar='JSON', help='panoptic JSON of another split')
-    parser.add_argument('--out', type=Path, required=True, metavar='JSON', help='what is written')
+    parser.add_argument('--out', type=Path, required=True, metavar='JSON', help='file to write')
     return parser.parse_args(argv)
 
 

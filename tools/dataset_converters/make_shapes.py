@@ -2,7 +2,7 @@
 
 python tools/dataset_converters/make_shapes.py --out data/shapes
 
-A complete data set with the same settings is left as it is.
+A complete data set with the same settings is not changed.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from mmseg_oneformer.command_line import cli_errors, loading
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', default='data/shapes', help='folder to make (default: %(default)s)')
+    parser.add_argument('--out', default='data/shapes', help='folder to create (default: %(default)s)')
     parser.add_argument('--train', type=int, default=4000, help='training pictures (default: %(default)s)')
     parser.add_argument('--val', type=int, default=200, help='validation pictures (default: %(default)s)')
     parser.add_argument('--size', type=int, default=96, help='height and width in pixels (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='another seed draws other pictures (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the pictures (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='replace shapes that were drawn with other settings')
     return parser.parse_args(argv)
 
@@ -32,7 +32,7 @@ with loading(__name__, parse_args):
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw what the command line wants and say what was done."""
+    """Draw the data set and report it."""
     args = parse_args(argv)
     start = time.perf_counter()
     drawn = write_shapes(**vars(args))

@@ -1,9 +1,9 @@
-"""Check a download of Mapillary Vistas 1.2, and make its panoptic annotations where they are missing.
+"""Check a download of Mapillary Vistas 1.2, and make its panoptic annotations if they are missing.
 
 python tools/dataset_converters/mapillary.py --root data/mapillary
 
-The release has what is needed: <folder>/panoptic/ with panoptic_2018.json. Where it is missing, it is made from
-<folder>/instances/ and config.json.
+The release contains <folder>/panoptic/ with panoptic_2018.json. If it is missing, it is made from <folder>/instances/
+and config.json.
 """
 
 from collections.abc import Sequence

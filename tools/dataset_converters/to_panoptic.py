@@ -1,20 +1,20 @@
-r"""Turn your own annotations into panoptic files for training. Photos are not touched.
+r"""Turn your own annotations into panoptic files for training. Photos are not changed.
 
 python tools/dataset_converters/to_panoptic.py coco instances.json --images photos/train --semantic masks/train \
     --stuff lawn=1 path=2 --out data/garden/annotations --name train
 python tools/dataset_converters/to_panoptic.py labelme labels --images photos --things dog cat --stuff lawn \
     --out data/garden/annotations --name train --config-out configs/oneformer/garden/oneformer_r50_garden.py
 
-OUT/panoptic_NAME.json and OUT/panoptic_NAME/*.png are written. Where annotations overlap, from the bottom to the top:
+Writes OUT/panoptic_NAME.json and OUT/panoptic_NAME/*.png. Annotations are drawn in this order, later ones on top:
 
 1. The semantic PNG. Its pixels of a thing class without an object become one crowd of that class.
-2. Drawn regions of stuff, larger ones first. All that is of one stuff class is one segment.
+2. Regions of stuff, larger ones first. All regions of one stuff class form one segment.
 3. Crowds, larger ones first; they stay crowds (iscrowd 1).
-4. Objects: the smaller one lies on the larger one; of equal ones the later in the file is on top.
+4. Objects, larger ones first; of equal ones the later in the file is on top.
 
-What nothing covers is void (id 0). Objects that nothing is left of are dropped; the last line says how many.
+Pixels that nothing covers are void (id 0). Completely covered objects are dropped; the last line counts them.
 
-A long list of classes can be read from a file, one a line: --stuff @stuff.txt. An interrupted run goes on where it was.
+--stuff @stuff.txt reads a list of classes from a file, one per line. An interrupted run continues where it stopped.
 """
 
 import argparse
@@ -34,15 +34,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     formats = parser.add_subparsers(dest='format', required=True, metavar='FORMAT')
     coco = add_format(formats, 'coco', 'COCO instance JSON: its categories are things', 'the instance JSON', 255)
     add_format(formats, 'voc', 'Pascal VOC', 'folder with SegmentationObject/ and SegmentationClass/', 255)
-    labelme = add_format(formats, 'labelme', 'labelme: one JSON a photo', 'folder of the JSONs')
-    yolo = add_format(formats, 'yolo', 'YOLO segmentation: one text file a photo', 'folder of the text files', 255)
+    labelme = add_format(formats, 'labelme', 'labelme: one JSON per photo', 'folder of the JSONs')
+    yolo = add_format(formats, 'yolo', 'YOLO segmentation: one text file per photo', 'folder of the text files', 255)
     ids = add_format(formats, 'cityscapes-ids', 'PNGs of class * 1000 + number', 'folder of the PNGs', 0)
     for sub in (coco, yolo):
         sub.add_argument('--semantic', type=Path, help='folder of semantic PNGs, named like the photos')
     yolo.add_argument('--names', nargs='+', required=True, help='class names in their order, or a data.yaml')
     labelme.add_argument('--ignore', nargs='+', default=[], metavar='LABEL', help='labels to leave out')
-    ids.add_argument('--photo-suffix', default='', help='what names of photos end with, such as _leftImg8bit')
-    ids.add_argument('--ids-suffix', default='', help='what names of PNGs end with, such as _gtFine_instanceIds')
+    ids.add_argument('--photo-suffix', default='', help='ending of the names of photos, such as _leftImg8bit')
+    ids.add_argument('--ids-suffix', default='', help='ending of the names of PNGs, such as _gtFine_instanceIds')
     return parser.parse_args(argv)
 
 
@@ -54,7 +54,7 @@ def add_format(
     sub.add_argument('annotations', type=Path, help=annotations)
     sub.add_argument('--images', type=Path, required=True, help='folder of the photos')
     sub.add_argument('--out', type=Path, required=True, help='folder to write into')
-    sub.add_argument('--name', default='train', help='of the split; in the names of the files (default: %(default)s)')
+    sub.add_argument('--name', default='train', help='name of the split, part of the file names (default: %(default)s)')
     sub.add_argument(
         '--things', nargs='+', default=[], metavar='NAME[=VALUE]', help='countable classes and their values'
     )
@@ -63,9 +63,11 @@ def add_format(
         sub.add_argument(
             '--void', nargs='+', type=int, default=[void], metavar='VALUE', help=f'ignored values (default: {void})'
         )
-    sub.add_argument('--list', type=Path, help='text file of the photos to take, one name without suffix a line')
-    sub.add_argument('--jobs', type=int, help='processes (default: one a core)')
-    sub.add_argument('--config-out', type=Path, metavar='FILE', help='write a config that trains on the result')
+    sub.add_argument(
+        '--list', type=Path, help='text file that lists the photos to use, one name without suffix per line'
+    )
+    sub.add_argument('--jobs', type=int, help='number of processes (default: all cores)')
+    sub.add_argument('--config-out', type=Path, metavar='FILE', help='write a config for training on the result')
     return sub
 
 

@@ -1,11 +1,11 @@
-"""Convert weights between the forms in which OneFormer was published.
+"""Convert weights between the forms in which OneFormer is published.
 
 python tools/model_converters/convert.py 250_16_swin_l_oneformer_ade20k_160k.pth swin-l.safetensors --model NAME
 python tools/model_converters/convert.py oneformer_coco_swin_large/ swin-l.safetensors --model NAME
 python tools/model_converters/convert.py swin-l.safetensors for_transformers/ --model NAME --to hf
 
-IN: .pth or .pkl of the reference code, .pth or .safetensors of ours, a folder of transformers or a file of it, an https
-address, or the name of a model. Its form is recognised. OUT: .safetensors or .pth for mm (ours), .pth for shi (the
+IN: .pth or .pkl of the reference code, .pth or .safetensors of ours, a folder of transformers or a file in it, an https
+URL, or the name of a model. Its form is recognised. OUT: .safetensors or .pth for mm (ours), .pth for shi (the
 reference code), a folder for hf (transformers).
 """
 
@@ -22,9 +22,11 @@ from mmseg_oneformer.errors import UserError
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Convert weights of OneFormer between their published forms.')
-    parser.add_argument('input', metavar='IN', help='file, folder, https address, or name of a model')
-    parser.add_argument('out', metavar='OUT', help='what to write')
-    parser.add_argument('--model', metavar='NAME_OR_CONFIG', required=True, help='the model whose weights they are')
+    parser.add_argument('input', metavar='IN', help='file, folder, https URL, or name of a model')
+    parser.add_argument('out', metavar='OUT', help='file or folder to write')
+    parser.add_argument(
+        '--model', metavar='NAME_OR_CONFIG', required=True, help='the model to which the weights belong'
+    )
     parser.add_argument('--to', choices=('hf', 'mm', 'shi'), default='mm', help='form of OUT (default: mm, ours)')
     parser.add_argument(
         '--reset-classifier', action='store_true', help='start a new class head unless the file names the same classes'
@@ -34,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--text',
         action='store_true',
         default=None,
-        help='keep the text branch, which training needs (default but for hf)',
+        help='keep the text branch, which training needs (default except for hf)',
     )
     text.add_argument('--no-text', dest='text', action='store_false', help='leave it out (default for hf)')
     add_options_argument(parser)

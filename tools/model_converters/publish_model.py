@@ -1,11 +1,11 @@
-"""Turn a checkpoint of a training run into a small file to share: weights and their description, nothing else.
+"""Turn a checkpoint of a training run into a small file to share, with only the weights and their description.
 
 python tools/model_converters/publish_model.py CONFIG work_dirs/x/iter_160000.pth published
 python tools/model_converters/publish_model.py CONFIG work_dirs/x/iter_14000.pth OUT.safetensors --half
 
-A folder gets NAME-<first 8 digits of the SHA-256>.safetensors, as OpenMMLab names its files; a .safetensors path is
-taken as it is. What is printed at the end is the model's entry for a metafile.yml; a results.json beside the checkpoint
-fills in its scores.
+In a folder the file is called NAME-<first 8 digits of the SHA-256>.safetensors, as OpenMMLab names its files; a
+.safetensors path is used unchanged. The tool prints an entry for metafile.yml, with the scores of a results.json next
+to the checkpoint.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from mmseg_oneformer.errors import MissingFileError, UserError
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Strip a checkpoint to what inference needs.')
+    parser = argparse.ArgumentParser(description='Reduce a checkpoint to what inference needs.')
     parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument('checkpoint', help='.pth of a training run')
     parser.add_argument('out', help='folder, or .safetensors file to write')
@@ -31,9 +31,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--ema',
         choices=['averaged', 'last'],
-        help='of a run with EMAHook: the averaged weights (default) or those of the last step',
+        help='for a run with EMAHook: the averaged weights (default) or those of the last step',
     )
-    parser.add_argument('--results', metavar='FILE', help='scores (default: results.json beside the checkpoint)')
+    parser.add_argument(
+        '--results', metavar='FILE', help='file of scores (default: results.json next to the checkpoint)'
+    )
     parser.add_argument('--note', default='', help='how it was made: command, machine, time')
     return parser.parse_args(argv)
 
