@@ -72,5 +72,5 @@ def segment_map(size: tuple[int, int], number: int, random: np.random.Generator)
 
 
 def to_device(batch: Mapping[str, list[Any]], device: str) -> dict[str, list[Any]]:
-    """Return the batch on a device, so that the copy is no part of a step."""
+    """Return the batch on a device, so that the copy is not part of a step."""
     return {key: [value.to(device) for value in values] for key, values in batch.items()}

@@ -99,7 +99,7 @@ def read_model(args: argparse.Namespace, setting: Setting) -> Config:
     """
     cfg = read_config(args.model, args.cfg_options)
     if cfg.get('model', {}).get('type') != 'OneFormer':
-        raise UserError(f'{args.model} is no OneFormer; give --model the name or config of one.')
+        raise UserError(f'{args.model} is not a OneFormer; give --model the name or config of one.')
     if setting.queries is not None:
         cfg.model.head.num_queries = setting.queries
     cfg.model.backbone.init_cfg = None

@@ -46,7 +46,7 @@ def planted_logits(
     class_logits[places, torch.cat([stuff, things])] += 15
     if num_segments:
         mask_logits[places] = _regions(num_stuff, num_segments - num_stuff, size, random)
-    # What is no blob: noise on the scale of the cells.
+    # What is not a blob: noise on the scale of the cells.
     return class_logits, mask_logits + 0.3 * torch.randn(num_queries, *size, generator=random)
 
 

@@ -225,7 +225,7 @@ def _content(leaf: Any) -> Any:
 
 
 def _place() -> str:
-    """Return the innermost line of this package or, where there is none, of whoever is no part of PyTorch."""
+    """Return the innermost line of this package or, where there is none, of whoever is not part of PyTorch."""
     frames = [frame for frame in traceback.extract_stack() if Path(frame.filename) != Path(__file__)]
     ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents]
     others = [frame for frame in frames if '/torch/' not in frame.filename]

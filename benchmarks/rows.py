@@ -93,7 +93,7 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any]]:
         entries = json.loads(Path(path).read_text())
         rows = [Row(**{key: _frozen(value) for key, value in entry.items() if key in known}) for entry in entries]
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
-        raise UserError(f'{path} is no list of rows; give a file that benchmark.py --out has written.') from error
+        raise UserError(f'{path} is not a list of rows; give a file that benchmark.py --out has written.') from error
     context = {key: value for key, value in entries[0].items() if key not in known} if entries else {}
     return rows, context
 

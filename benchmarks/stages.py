@@ -33,7 +33,7 @@ def split(
     """Run ``call`` and time its parts.
 
     Args:
-        call: Does the work; opens a block ``part(name)`` around each part of it that is no module.
+        call: Does the work; opens a block ``part(name)`` around each part of it that is not a module.
         modules: Further parts by name, each the time inside its forward passes.
         device: Where the work is done; a GPU is waited for at both ends of a part, so that parts do not overlap.
         runs: How often.

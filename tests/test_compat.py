@@ -76,14 +76,14 @@ def test_loader__downloads_are_read_by_the_same_rules(tmp_path, monkeypatch):
 def test_loader__broken_files(tmp_path, runner_checkpoint, content):
     whole = runner_checkpoint.read_bytes()
     (tmp_path / 'broken.pth').write_bytes(whole[: len(whole) // 2] if content == 'half' else content)
-    with pytest.raises(ValueError, match=r'broken\.pth is broken or no checkpoint'):
+    with pytest.raises(ValueError, match=r'broken\.pth is broken or not a checkpoint'):
         safe_load(tmp_path / 'broken.pth')
 
 
 def test_loader__config_text_that_is_code_is_dropped(tmp_path):
     content = {'meta': {'config': 'import os\n'}, 'message_hub': {'runtime_info': {'cfg': 'a = 1\nopen("x", "w")\n'}}}
     torch.save(content, tmp_path / 'a.pth')
-    with pytest.warns(UserWarning, match='is code and no plain settings'):
+    with pytest.warns(UserWarning, match='is code, not plain settings'):
         checkpoint = safe_load(tmp_path / 'a.pth')
     assert checkpoint == {'meta': {}, 'message_hub': {'runtime_info': {}}}
 

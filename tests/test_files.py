@@ -51,7 +51,7 @@ def test_shorten__cuts_bytes_at_the_border_of_a_character():
     assert shorten('ä' * 80) == 'ä' * 80
     assert shorten('字' * 80) == '字' * 53
     assert shorten('x' * 200 + '_7') == 'x' * 158 + '_7'
-    undecodable = 'caf\udce9'  # as Python reads the name of a file that is no UTF-8
+    undecodable = 'caf\udce9'  # as Python reads the name of a file that is not UTF-8
     assert shorten(undecodable) == undecodable
 
 

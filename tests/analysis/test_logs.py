@@ -71,7 +71,7 @@ def test_read_run__faults_are_named(tmp_path):
         read_run(tmp_path)
     path = write(tmp_path, '20260101_000000', [training(1), training(2)])
     path.write_text('{"loss": 1}\n' + path.read_text())
-    with pytest.raises(ValueError, match=r'scalars\.json, line 1 is no logging step'):
+    with pytest.raises(ValueError, match=r'scalars\.json, line 1 is not a logging step'):
         read_run(path)
 
 
@@ -80,7 +80,7 @@ def test_find_curves__names_patterns_and_sums(run):
     assert values(run, 'd*.loss_mask') == [(steps, [20, 40, 60, 80]), (steps, [40, 80, 120, 160])]
     assert values(run, 'aux.loss_mask') == [(steps, [60, 120, 180, 240])]
     assert values(run, 'all.loss_mask') == [(steps, [70, 140, 210, 280])]
-    assert values(run, 'all.loss_cls') == [(steps, [9] * 4)]  # another loss is no part of it
+    assert values(run, 'all.loss_cls') == [(steps, [9] * 4)]  # another loss is not part of it
     for key in ('mask', 'aux.loss_dice', 'aux.loss', 'd2.*'):
         with pytest.raises(ValueError, match=re.escape(f'run has logged no {key!r}; it has lr, loss')):
             find_curves(read_run(run), key)

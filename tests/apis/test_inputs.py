@@ -192,7 +192,7 @@ def test_patterns__photos_and_videos_that_match(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('item', [True, 1.5, None, b'photo.jpg'])
 def test_inputs__of_no_use(item):
-    with pytest.raises(ValueError, match='is no input'):
+    with pytest.raises(ValueError, match='is not an input'):
         collect_sources([item])
 
 
@@ -269,7 +269,7 @@ def test_urls__bounds(web, scene, monkeypatch):
         fetch_photo(f'{web.url}/drip', seconds=0.2)
     never.set()
     for page, sentence in (
-        ('text', 'is no photo'),
+        ('text', 'is not a photo'),
         ('short', 'broke off'),
         ('gone', '404'),
         ('cut', 'damaged'),

@@ -35,7 +35,9 @@ def test_collect_sources__home_and_relative_paths(tmp_path, monkeypatch):
     assert [source.name for source in sources] == ['one', 'deep_two_jpg', 'deep_two_jpg-2']
 
 
-@pytest.mark.parametrize(('nothing', 'said'), [(None, 'None is no input'), (2.5, '2.5 is no input'), ([], 'No input')])
+@pytest.mark.parametrize(
+    ('nothing', 'said'), [(None, 'None is not an input'), (2.5, '2.5 is not an input'), ([], 'No input')]
+)
 def test_collect_sources__nothing_to_predict(nothing, said):
     with pytest.raises(ValueError, match=said):
         collect_sources(nothing)

@@ -116,7 +116,7 @@ def test_load_weights__anything_else_is_an_error_and_changes_nothing(tmp_path, h
     torch.save(change(Toy().state_dict(), how), tmp_path / 'a.pth')
     target = Toy()
     before = {key: value.clone() for key, value in target.state_dict().items()}
-    with pytest.raises(ValueError, match=rf'a\.pth is no checkpoint of this model: {sentence}'):
+    with pytest.raises(ValueError, match=rf'a\.pth is not a checkpoint of this model: {sentence}'):
         load_weights(target, tmp_path / 'a.pth')
     equal(before, target.state_dict())
 
@@ -133,7 +133,7 @@ def test_read_checkpoint__missing_broken_or_no_checkpoint(tmp_path):
     save_safetensors({'a': torch.zeros(100)}, tmp_path / 'a.safetensors', {})
     whole = (tmp_path / 'a.safetensors').read_bytes()
     (tmp_path / 'a.safetensors').write_bytes(whole[:200])
-    with pytest.raises(ValueError, match='is no whole safetensors file'):
+    with pytest.raises(ValueError, match='is not a complete safetensors file'):
         read_checkpoint(tmp_path / 'a.safetensors')
     torch.save([1, 2], tmp_path / 'list.pth')
     with pytest.raises(ValueError, match='holds a list and no state dict'):

@@ -235,7 +235,7 @@ def test_convert__mistakes_are_one_sentence_and_leave_nothing(call_tool, tmp_pat
         (('missing.pth', 'a.pth', '--model', config), r'5 tensors are missing \(such as'),
         (
             ('other.pth', 'a.pth', '--model', config),
-            r'is no OneFormer: none of its 1 tensors \(such as layer\.weight\)',
+            r'is not a OneFormer: none of its 1 tensors \(such as layer\.weight\)',
         ),
         (
             ('published.pth', 'a.pth', '--model', 'oneformer_swin'),
@@ -248,7 +248,7 @@ def test_convert__mistakes_are_one_sentence_and_leave_nothing(call_tool, tmp_pat
         (('published.pth', 'a.pth', '--model', more_queries), r'or set model\.head\.num_queries=150'),
         (('published.pth', 'a.bin', '--model', config), r'ends in \.safetensors or \.pth, not as a\.bin'),
         (('published.pth', 'a.safetensors', '--model', config, '--to', 'shi'), r'OUT of --to shi ends in \.pth'),
-        (('published.pth', 'full', '--model', config, '--to', 'hf'), 'full exists and is no empty folder'),
+        (('published.pth', 'full', '--model', config, '--to', 'hf'), 'full exists and is not an empty folder'),
         (('published.pth', 'b.pth', '--model', config, '--to', 'hf'), 'no suffix, since it becomes a folder'),
     ):
         assert call_tool(TOOL, *args) == 2

@@ -106,11 +106,11 @@ def test_read_checkpoint__faulty_folders(tmp_path):
     # Another folder's file, its own folder, the one above, itself, no name at all.
     for name in ('../../secret.safetensors', '', '.', '..', index.name, 'config.json', 5):
         index.write_text(json.dumps({'weight_map': {'a': name}}))
-        with pytest.raises(ValueError, match='no file of weights beside it'):
+        with pytest.raises(ValueError, match='not a file of weights beside it'):
             read_checkpoint(tmp_path)
     for text in ('[1]', '{"weight_map": {"a": ["b"]}}', '{"weight_map": {}}'):
         index.write_text(text)
-        with pytest.raises(ValueError, match=r'is no index of weights|names no files'):
+        with pytest.raises(ValueError, match=r'is not an index of weights|names no files'):
             read_checkpoint(tmp_path)
 
 

@@ -319,7 +319,7 @@ def test_reference__class_head_of_another_shape_is_left_to_the_check_against_the
     published[f'{HEAD}class_embed.weight'] = torch.zeros(shape)
     converted = to_ours(published, 'shi').state
     model = build_skeleton(read_config(CONFIGS['swin_t__coco_N150']).model).state_dict()
-    with pytest.raises(ValueError, match=r'no checkpoint of this model'):
+    with pytest.raises(ValueError, match=r'not a checkpoint of this model'):
         check_fit(model, converted, 'a.pth')
 
 

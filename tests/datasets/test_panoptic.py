@@ -159,7 +159,7 @@ def spoil_name(toy):
         (spoil_zero, 'has the id of void'),
         (spoil_two_annotations, 'image 1 has two annotations'),
         (spoil_instance_json, 'not the instance one'),
-        (spoil_categories, 'no COCO panoptic JSON'),
+        (spoil_categories, 'not a COCO panoptic JSON'),
         (spoil_isthing, 'needs "id", "name" and "isthing"'),
         (spoil_category_ids, 'one category id twice'),
     ],
@@ -174,7 +174,7 @@ def test_bad_json(toy, spoil, message):
 def test_bad_json__missing_or_broken(toy):
     config = toy.config()
     (toy.folder / 'panoptic.json').write_text('{"images": [')
-    with pytest.raises(ValueError, match='no valid JSON'):
+    with pytest.raises(ValueError, match='not valid JSON'):
         PanopticDataset(**config)
     with pytest.raises(FileNotFoundError, match=r'other\.json does not exist'):
         PanopticDataset(**{**config, 'ann_file': 'other.json'})

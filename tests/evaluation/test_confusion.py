@@ -188,7 +188,7 @@ def test_saved_predictions__faults_are_named(tmp_path):
         SavedPredictions(tmp_path / 'absent', NAMES)
     content = {'images': [], 'annotations': [], 'categories': [{'id': 4, 'name': 'unicorn'}]}
     (tmp_path / 'panoptic.json').write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="has the category 'unicorn', which is no class"):
+    with pytest.raises(ValueError, match="has the category 'unicorn', which the config does not have"):
         SavedPredictions(tmp_path, NAMES)
     content = {
         'images': [{'id': 1, 'file_name': 'photo.jpg'}],

@@ -234,5 +234,5 @@ def test_instance_ap__mistakes_are_named(drawn, photos, tmp_path):
     with pytest.raises(ValueError, match=r'image 2 is \(5, 133\) pixels \(height, width\), its photo \(120, 133\)'):
         run_metric(drawn, *photos, ann_file=str(path))
     path.write_text(json.dumps({'images': []}))
-    with pytest.raises(ValueError, match='is no COCO instance JSON'):
+    with pytest.raises(ValueError, match='is not a COCO instance JSON'):
         run_metric(drawn, *photos, ann_file=str(path))

@@ -66,7 +66,7 @@ def test_class_areas__equal_mmseg_on_random_maps():
 
 
 def test_class_areas__one_class():
-    """``torch.histc``, which mmseg counts with, takes the range 0 to 0 for "any" and adds what is no class."""
+    """``torch.histc``, which mmseg counts with, takes the range 0 to 0 for "any" and adds what is not a class."""
     areas = class_areas(np.array([[0, 0, 0, 255]]), np.array([[0, 0, 255, 0]]), 1, 255)
     assert [part.tolist() for part in areas] == [[2], [3], [2]]
 

@@ -31,7 +31,7 @@ def write(path, weights, **changes):
 def test_write_results__has_the_whole_schema(tmp_path, weights):
     path = tmp_path / 'deep' / 'results.json'
     returned = write(path, weights)
-    results = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    results = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is not JSON
     assert results == returned
     assert list(results) == [
         *('model', 'config', 'weights', 'weights_sha256', 'seed', 'iteration', 'options'),

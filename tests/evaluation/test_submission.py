@@ -177,7 +177,7 @@ def test_mistakes_are_named(drawn, tmp_path):
         metric.process(None, [])
     metric.dataset_meta = {'classes': ('sky',)}
     metric.process(None, [{'img_path': 'a/photo.jpg', 'img_id': 1}])
-    with pytest.raises(ValueError, match=r'a/photo.jpg have one name'):
+    with pytest.raises(ValueError, match=r'a/photo.jpg have the same name'):
         metric.process(None, [{'img_path': 'b/photo.png', 'img_id': 2}])
 
 

@@ -248,7 +248,7 @@ def test_tool__pictures_of_the_token_matrix(tool, experiment, tmp_path):
     [
         (['absent.py', '{}/weights.pth'], 'absent'),
         (['{}/oneformer_toy.py', '{}/absent.pth'], 'There is no checkpoint at'),
-        (['{}/oneformer_toy.py', '{}/other.pth'], 'other.pth is no checkpoint of this model'),
+        (['{}/oneformer_toy.py', '{}/other.pth'], 'other.pth is not a checkpoint of this model'),
         (['{}/oneformer_toy.py', '{}/weights.pth', '--tasks', 'depth'], "unknown task 'depth'"),
         (['{}/oneformer_toy.py', '{}/weights.pth', '--token', 'depth'], "unknown task 'depth'"),
         (['{}/oneformer_toy.py', '{}/weights.pth', '--token', 'instance', '--token-matrix'], 'leave out either'),

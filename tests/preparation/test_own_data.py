@@ -151,9 +151,9 @@ def test_coco__mistakes(convert):
         good, images=[dict(id=7, file_name='a.jpg'), dict(id=8, file_name='a.png')]
     )
     (convert.folder / 'instances.json').write_text('{"images": [')
-    assert 'is no valid JSON' in convert('coco', 'instances.json', status=2)
+    assert 'is not valid JSON' in convert('coco', 'instances.json', status=2)
     (convert.folder / 'instances.json').write_text('')
-    assert 'is no valid JSON' in convert('coco', 'instances.json', status=2)
+    assert 'is not valid JSON' in convert('coco', 'instances.json', status=2)
 
 
 def test_coco__panoptic_json_is_told_apart(convert):
@@ -242,7 +242,7 @@ def test_voc__list_of_a_split(convert):
     assert list(maps) == ['sub/b.png'] and maps['sub/b.png'][0] == []
     (convert.folder / 'val.txt').write_text('sub/b\nc')
     (convert.folder / 'out/panoptic_train.json').unlink()
-    assert 'c of the list is no annotated photo' in convert(
+    assert 'c of the list is not an annotated photo' in convert(
         'voc', 'voc', '--list', convert.folder / 'val.txt', status=2
     )
 
@@ -305,9 +305,9 @@ def test_labelme__mistakes(convert):
     (convert.folder / 'labels/a.json').write_text(json.dumps(dict(shapes=[], imagePath='a.jpg', imageHeight=9)))
     assert 'was drawn on a photo of 30x9' in convert('labelme', 'labels', '--things', 'dog', status=2)
     (convert.folder / 'labels/a.json').write_text('{"version": 1}')
-    assert 'is no labelme JSON' in convert('labelme', 'labels', '--things', 'dog', status=2)
+    assert 'is not a labelme JSON' in convert('labelme', 'labels', '--things', 'dog', status=2)
     (convert.folder / 'labels/a.json').write_text('')
-    assert 'is no valid JSON' in convert('labelme', 'labels', '--things', 'dog', status=2)
+    assert 'is not valid JSON' in convert('labelme', 'labels', '--things', 'dog', status=2)
 
 
 def yolo(convert, text, name='a'):
@@ -343,7 +343,7 @@ def test_yolo__mistakes(convert):
     assert 'a.txt, line 2 is a box, not an outline' in error('0 0 0 1 0 1 1\n1 0.5 0.5 0.2 0.2\n')
     assert 'line 1 is of class 2, --names has 2 classes' in error('2 0 0 1 0 1 1\n')
     assert 'coordinates outside 0-1' in error('1 0 0 20 0 20 20\n')
-    assert 'something that is no number' in error('dog 0 0 1 0 1 1\n')
+    assert 'something that is not a number' in error('dog 0 0 1 0 1 1\n')
     assert 'an outline has 7 numbers' in error('1 0 0 1 0 1 1 0\n')
     (convert.folder / 'data.yaml').write_text('path: x\n')
     assert 'has no "names"' in convert('yolo', 'labels', '--names', convert.folder / 'data.yaml', status=2)

@@ -23,7 +23,7 @@ def copy(job):
         time.sleep(0.01)
     text = source.read_text()
     if text == 'broken':
-        raise ValueError(f'{source} is broken; copy it anew.')
+        raise ValueError(f'{source} is broken; copy it again.')
     write_if_changed(job.products[0], text.upper().encode())
     return {'letters': len(text)}
 

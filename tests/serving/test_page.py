@@ -354,7 +354,7 @@ def noise(height, width):
 
 
 BAD_FILES = (
-    ('notes.jpg', b'no photo at all', 415, 'no photo that can be read'),
+    ('notes.jpg', b'no photo at all', 415, 'not a photo that can be read'),
     ('empty.png', b'', 400, 'no body'),
     ('wide.png', cv2.imencode('.png', np.zeros((700, 700, 3), np.uint8))[1].tobytes(), 413, '700 x 700 pixels'),
     ('large.png', noise(500, 500), None, 'large.png has 0.8 MB; at most 0.5 MB are taken.'),

@@ -216,7 +216,7 @@ def test_predict__what_is_no_photo_is_rejected_and_the_server_lives(server, phot
     form = {'Content-Type': 'multipart/form-data; boundary=x'}
     for body, headers, status, message in (
         (b'', {}, 400, 'no body'),
-        (b'hello', {}, 415, 'no photo'),
+        (b'hello', {}, 415, 'not a photo'),
         (whole[:-200], {}, 400, 'damaged or cut off'),
         (photo_bytes('PNG', (3000, 3000, 3)), {}, 413, '3000 x 3000 pixels, at most 4000000'),
         (b'--x\r\n\r\n' + whole, form, 415, 'is a form; send the photo itself'),

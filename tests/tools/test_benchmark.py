@@ -164,7 +164,7 @@ def test_report__from_json_into_a_page(call_tool, tmp_path, capsys):
         (['infer', '--runs', '0'], '--runs is 0; give 1 or more'),
         (['infer', '--device', 'cuda:7'], 'choose cpu, or cuda'),
         (['infer', '--model', 'nothing'], 'neither a config file nor the name of a model'),
-        (['infer', '--model', 'mask2former_r50_8xb2-160k_ade20k-512x512_joint'], 'is no OneFormer'),
+        (['infer', '--model', 'mask2former_r50_8xb2-160k_ade20k-512x512_joint'], 'is not a OneFormer'),
         (['infer', '--over', 'depth=3'], 'is not NAME=VALUE'),
         (['infer', '--over', 'size=64', '--trace', 'x.json'], 'leave out --over'),
         (['infer', '--model', BUNDLED, '--segments', '30'], 'the model has 20 queries'),

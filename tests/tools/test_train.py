@@ -128,7 +128,7 @@ def test_train__broken_config_is_one_sentence(call_tool, tmp_path, capsys):
 def test_train__resume_from_another_model(call_tool, toy_config, capsys):
     assert call_tool('train.py', toy_config, '--work-dir', 'w') == 0
     options = ('--resume', 'w/iter_7.pth', '--cfg-options', 'model.width=16')
-    assert 'no checkpoint of this model' in error_of(
+    assert 'not a checkpoint of this model' in error_of(
         call_tool('train.py', toy_config, '--work-dir', 'v', *options), capsys
     )
 

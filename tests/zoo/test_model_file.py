@@ -119,7 +119,7 @@ def test_model_file__damaged_ones_are_a_sentence(model_file):
     giant, nested = (2**62).to_bytes(8, 'little') + whole[8:], len(header).to_bytes(8, 'little') + header
     for content in (b'', whole[:5], whole[:300], whole[:-1], whole + b'x', bytes(9999), giant, nested):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match='is no whole safetensors file'):
+        with pytest.raises(ValueError, match='is not a complete safetensors file'):
             OneFormerInferencer(path, device='cpu')
 
 
@@ -127,7 +127,7 @@ def test_model_file__damaged_ones_are_a_sentence(model_file):
 def test_model_file__code_is_rejected(model_file, line):
     path, _ = model_file
     rewrite(path, lambda text: f'{text}\n{line}\n')
-    with pytest.raises(ValueError, match='code and no plain settings'):
+    with pytest.raises(ValueError, match='code, not plain settings'):
         OneFormerInferencer(path, device='cpu')
 
 
@@ -137,7 +137,7 @@ def test_model_file__weights_alone_need_a_config(model_file, tmp_path):
     with pytest.raises(ValueError, match='weights alone'):
         OneFormerInferencer(path, device='cpu')
     (tmp_path / 'broken.safetensors').write_bytes(b'x' * 30)
-    with pytest.raises(ValueError, match='no whole safetensors file'):
+    with pytest.raises(ValueError, match='not a complete safetensors file'):
         OneFormerInferencer(tmp_path / 'broken.safetensors', device='cpu')
 
 

@@ -92,7 +92,7 @@ def set_task(results: dict, task: str) -> dict:
 
 
 def draw_targets(image: np.ndarray, sample: DetDataSample, meta: Mapping[str, Any]) -> np.ndarray:
-    """The targets over ``image`` (h, w, 3) uint8 RGB; what is no target stays as it is."""
+    """The targets over ``image`` (h, w, 3) uint8 RGB; what is not a target stays as it is."""
     labels = sample.gt_instances.labels.tolist()
     masks = target_masks(sample.gt_targets.index_map, len(labels)).numpy()
     colors = class_colors(len(meta['classes']), meta.get('palette'))

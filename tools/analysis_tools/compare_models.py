@@ -87,7 +87,7 @@ def predicted(
     """Yield both models' predictions about each photo, and the annotation if there is one.
 
     Raises:
-        UserError: ``--num`` is no number of photos.
+        UserError: ``--num`` is not a number of photos.
     """
     if args.data is None:
         streams = [model.stream(args.photos, args.tasks, progress=False) for model in models]

@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_writable(args.out)
     cfg = read_config(args.model, args.cfg_options)
     if cfg.get('model', {}).get('type') != 'OneFormer':
-        raise UserError(f'{args.model} is no OneFormer; tools/infer.py --list shows the names of those that are.')
+        raise UserError(f'{args.model} is not a OneFormer; tools/infer.py --list shows the names of those that are.')
     torch.manual_seed(0)  # of a new class head: the same command makes the same file
     path = resolve_weights(args.input)
     checkpoint = read_file(path)

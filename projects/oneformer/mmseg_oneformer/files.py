@@ -42,12 +42,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
 
 
-def read_json(path: Path, remedy: str = 'copy it anew') -> Any:
+def read_json(path: Path, remedy: str = 'copy it again') -> Any:
     """Return the content of a JSON file, or raise a ValueError with the remedy if it is none."""
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise UserError(f'{path} is no valid JSON ({error}); {remedy}.') from error
+        raise UserError(f'{path} is not valid JSON ({error}); {remedy}.') from error
 
 
 def shorten(name: str) -> str:

@@ -129,9 +129,9 @@ def test_masks__of_another_size(data):
     ('content', 'error', 'match'),
     [
         (None, FileNotFoundError, 'does not exist; correct --against'),
-        ('{', ValueError, 'no valid JSON'),
-        ('[]', ValueError, 'no COCO instance JSON'),
-        ('{"annotations": [{"segments_info": []}], "categories": []}', ValueError, 'no COCO instance JSON'),
+        ('{', ValueError, 'not valid JSON'),
+        ('[]', ValueError, 'not a COCO instance JSON'),
+        ('{"annotations": [{"segments_info": []}], "categories": []}', ValueError, 'not a COCO instance JSON'),
         (
             '{"annotations": [{"segmentation": [], "image_id": 1, "category_id": 1}], '
             '"categories": [{"id": 1, "name": "ship"}]}',

@@ -143,7 +143,7 @@ def test_classes__crowds_alone_are_no_targets(data):
 @pytest.mark.parametrize(
     ('spoil', 'rule', 'words'),
     [
-        (lambda bgr: cv2.imencode('.jpg', bgr), 'map-form', 'no PNG'),
+        (lambda bgr: cv2.imencode('.jpg', bgr), 'map-form', 'not a PNG'),
         (lambda bgr: cv2.imencode('.png', bgr.astype(np.uint16)), 'map-form', 'three channels of 16 bits'),
         (lambda bgr: cv2.imencode('.png', bgr[..., 0].astype(np.uint16)), 'map-form', 'one channel of 16 bits'),
         (lambda bgr: (True, np.zeros(0, np.uint8)), 'map-damaged', 'empty'),

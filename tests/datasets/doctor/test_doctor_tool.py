@@ -117,8 +117,8 @@ def test_val__leak_and_config(doctor, data, planted, tmp_path, capsys):
     ('content', 'words'),
     [
         (None, 'does not exist'),
-        ('{"images": [', 'no valid JSON'),
-        ('[1, 2]', 'no COCO panoptic JSON'),
+        ('{"images": [', 'not valid JSON'),
+        ('[1, 2]', 'not a COCO panoptic JSON'),
         ('{"images": [], "categories": [], "annotations": [{"bbox": []}]}', 'not the instance one'),
         ('{"images": [], "categories": []}', 'has no annotations'),
     ],

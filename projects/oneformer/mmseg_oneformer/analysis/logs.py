@@ -58,7 +58,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
 
     Raises:
         FileNotFoundError: There is no log.
-        UserError: A file is no log of mmengine.
+        UserError: A file is not a log of mmengine.
     """
     path = Path(path)
     files = sorted(path.rglob('vis_data/scalars.json')) if path.is_dir() else [path] * path.is_file()
@@ -94,7 +94,7 @@ def _read_lines(path: Path) -> list[Step]:
         except (ValueError, TypeError, KeyError):
             if number == len(lines) and number > 1:
                 break  # the run was killed while it wrote
-            raise UserError(f'{path}, line {number} is no logging step of mmengine; give a scalars.json.') from None
+            raise UserError(f'{path}, line {number} is not a logging step of mmengine; give a scalars.json.') from None
         if is_training(step):
             iteration = step['step']
         else:

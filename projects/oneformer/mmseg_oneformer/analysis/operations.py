@@ -136,7 +136,7 @@ class OperationCounter(TorchDispatchMode):
     ) -> Tensor:
         """Count neighbourhood attention in place of computing it: every query has exactly kernel_size² keys.
 
-        Our form works in tiles and masks what is too much in them; that is no part of the operator. Its arguments and
+        Our form works in tiles and masks what is too much in them; that is not part of the operator. Its arguments and
         result are those of the operator.
         """
         logits = query.numel() / query.shape[-1] * kernel_size**2

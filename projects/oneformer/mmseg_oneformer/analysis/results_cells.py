@@ -52,7 +52,7 @@ class Result:
         ]
 
     def objection(self, images: int, iterations: int | None) -> str | None:
-        """Return why this is no result for a table, or None if it is one.
+        """Return why this is not a result for a table, or None if it is one.
 
         Args:
             images: Photos that the table is measured on.

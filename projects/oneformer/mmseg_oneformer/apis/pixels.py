@@ -17,7 +17,7 @@ ORDERS = ('rgb', 'bgr')
 
 
 def check_array(array: np.ndarray, channel_order: str | None) -> None:
-    """Reject what is no image.
+    """Reject what is not an image.
 
     Args:
         array: uint8 grey (H, W) or (H, W, 1), colour (H, W, 3), or colour with alpha (H, W, 4), which is dropped.
@@ -44,7 +44,7 @@ def array_to_bgr(array: np.ndarray, channel_order: str | None) -> np.ndarray:
 
 
 def check_tensor(batch: Tensor, channel_order: str | None) -> None:
-    """Reject what is no batch of images.
+    """Reject what is not a batch of images.
 
     Args:
         batch: (B, 3, H, W), uint8 in 0..255 or floating point in 0..1, as torchvision has it.

@@ -64,11 +64,11 @@ class Source:
     name: str
     """Different for each image of a call; the first part of the names of its output files."""
     file_name: str
-    """The path below the folder that all files of the call share; for what is no file a name."""
+    """The path below the folder that all files of the call share; for what is not a file a name."""
     path: Path | None = None
     """A file, which the config's own loader reads."""
     read: Callable[[], np.ndarray] | None = field(default=None, repr=False)
-    """What is no file: returns (H, W, 3) uint8 BGR, or raises a ValueError that says why it cannot."""
+    """What is not a file: returns (H, W, 3) uint8 BGR, or raises a ValueError that says why it cannot."""
     frame: Frame | None = None
 
 
@@ -94,7 +94,7 @@ def collect_sources(
     if isinstance(inputs, str | os.PathLike | int | np.ndarray | Tensor | Image.Image):
         inputs = [inputs]
     if not isinstance(inputs, Iterable):
-        raise UserError(f'{inputs!r} is no input; give photos, folders, videos, arrays, tensors or PIL images.')
+        raise UserError(f'{inputs!r} is not an input; give photos, folders, videos, arrays, tensors or PIL images.')
     found: list[_Found] = []
     for item in inputs:
         found += _expand(item, channel_order, allow_urls, len(found))
@@ -158,7 +158,7 @@ def _expand(item: Input, channel_order: str | None, allow_urls: bool, number: in
         return [_Found(file_name=_url_name(item, number), read=partial(fetch_photo, item))]
     if isinstance(item, str | os.PathLike):
         return [_Found(path) for path in _files(Path(item).expanduser())]
-    raise UserError(f'{type(item).__name__} is no input; give paths, uint8 arrays, tensors or PIL images.')
+    raise UserError(f'{type(item).__name__} is not an input; give paths, uint8 arrays, tensors or PIL images.')
 
 
 def _files(path: Path) -> list[Path]:

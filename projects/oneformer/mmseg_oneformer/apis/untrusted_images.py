@@ -23,7 +23,7 @@ class PhotoError(ValueError):
     """Bytes that are not decoded.
 
     Args:
-        fault: 'unknown' is no photo, 'large' has too many pixels, 'damaged' is broken or cut off.
+        fault: 'unknown' is not a photo, 'large' has too many pixels, 'damaged' is broken or cut off.
         size: Of a large one, as text.
     """
 

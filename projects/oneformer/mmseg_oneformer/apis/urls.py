@@ -120,7 +120,7 @@ def _decode(content: bytes, url: str) -> np.ndarray:
         return decode_photo(content, MAX_PIXELS)
     except PhotoError as error:
         reason = {
-            'unknown': 'is no photo; give the address of the picture itself',
+            'unknown': 'is not a photo; give the address of the picture itself',
             'large': f'has more than {MAX_PIXELS // 1_000_000} megapixels; save a smaller one as a file',
             'damaged': 'is damaged or of a kind that OpenCV does not read; save the photo as a JPEG',
         }[error.fault]

@@ -68,7 +68,7 @@ def convert(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> Conv
     form = form_of(state)
     if form is None:
         raise UserError(
-            f'{path} is no OneFormer: none of its {len(state)} tensors (such as {next(iter(state))}) has a name of '
+            f'{path} is not a OneFormer: none of its {len(state)} tensors (such as {next(iter(state))}) has a name of '
             f'{", ".join(FORMS.values())}; give the weights of a whole model.'
         )
     if form == 'mm':
@@ -174,7 +174,7 @@ def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str 
     ]
     if complaints:
         raise UserError(
-            f'{path} is no checkpoint of this model: {", ".join(complaints)}; give config and weights of one '
+            f'{path} is not a checkpoint of this model: {", ".join(complaints)}; give config and weights of one '
             'model (the config of a run with --cfg-options is the one in its work dir).'
         )
 

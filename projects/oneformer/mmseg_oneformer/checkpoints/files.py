@@ -153,7 +153,7 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
             meta = json.loads((file.metadata() or {}).get('meta', '{}'))
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, ValueError) as error:
-        raise UserError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
+        raise UserError(f'{path} is not a complete safetensors file ({error}); download or write it again.') from error
     if isinstance(map_location, str | torch.device):
         state = {key: tensor.to(map_location) for key, tensor in state.items()}
     checkpoint = {'state_dict': state, 'meta': meta}
@@ -168,13 +168,13 @@ def _read_shards(path: Path, map_location: Any) -> dict[str, Tensor]:
     try:
         names = set(json.loads(path.read_text())['weight_map'].values())
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f'{path} is no index of weights; get it again.') from error
+        raise UserError(f'{path} is not an index of weights; get it again.') from error
     if not names:
         raise UserError(f'{path} names no files; get it again.')
     for name in names:
         # Only weights: an index that names itself, or its folder, would be read for ever.
         if not isinstance(name, str) or Path(name).name != name or Path(name).suffix not in SHARDS:
-            raise UserError(f'{path} names {name!r}, which is no file of weights beside it; get it again.')
+            raise UserError(f'{path} names {name!r}, which is not a file of weights beside it; get it again.')
     state: dict[str, Tensor] = {}
     for name in sorted(names):
         # Prefixes are those of all files together: one alone may lack the names that tell.

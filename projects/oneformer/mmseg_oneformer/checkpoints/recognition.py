@@ -76,4 +76,4 @@ def describe_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path
         )
     elif mine._replace(num_queries=its.num_queries, num_classes=its.num_classes) == its:
         hints.append(f'or set model.head.num_queries={its.num_queries}')
-    return f'{path} is no checkpoint of this model: it looks like {its}, the model is {mine}; {"; ".join(hints)}.'
+    return f'{path} is not a checkpoint of this model: it looks like {its}, the model is {mine}; {"; ".join(hints)}.'

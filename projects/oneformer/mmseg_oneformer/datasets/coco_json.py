@@ -28,7 +28,7 @@ def read_coco_json(path: str | Path, kind: str) -> dict:
         raise MissingFileError(f'Annotation file {path} does not exist; put it there or set data_root and ann_file.')
     content = read_json(path)
     if not isinstance(content, dict) or not {'images', 'categories'} <= content.keys():
-        raise UserError(f'{path} is no COCO {kind} JSON: it needs "images", "annotations" and "categories".')
+        raise UserError(f'{path} is not a COCO {kind} JSON: it needs "images", "annotations" and "categories".')
     return content
 
 

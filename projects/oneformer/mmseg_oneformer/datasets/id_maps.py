@@ -69,7 +69,7 @@ def table_index_map(
     if absent.any() and not allow_absent:
         raise UserError(
             f'Segment map {name} has no pixel of segment {int(known[absent][0])}, which the JSON lists; '
-            'take the segment out of "segments_info", find the right PNG, or set allow_absent=True of LoadPanopticIds.'
+            'remove the segment of "segments_info", find the right PNG, or set allow_absent=True of LoadPanopticIds.'
         )
     lengths = np.diff(np.append(starts, flat.size))
     return np.repeat(numbers.astype(np.int32), lengths).reshape(ids.shape)

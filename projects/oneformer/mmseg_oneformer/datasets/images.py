@@ -18,7 +18,7 @@ def read_photo(path: str | Path) -> np.ndarray:
     """
     photo = cv2.imread(str(path), cv2.IMREAD_COLOR) if Path(path).is_file() else None
     if photo is None:
-        raise UserError(image_fault(path) or f'Image {path} cannot be read; copy it anew.')
+        raise UserError(image_fault(path) or f'Image {path} cannot be read; copy it again.')
     return photo
 
 
@@ -39,11 +39,11 @@ def image_fault(path: str | Path) -> str | None:
     except OSError as error:
         return f'Image {path} cannot be read ({error.strerror}).'
     if not data.size:
-        return f'Image {path} is empty; copy it anew.'
+        return f'Image {path} is empty; copy it again.'
     try:
         decoded = cv2.imdecode(data, cv2.IMREAD_REDUCED_COLOR_8)
     except cv2.error:
         decoded = None
     if decoded is None:
-        return f'Image {path} cannot be decoded: it is damaged, cut off or no image; copy it anew.'
+        return f'Image {path} cannot be decoded: it is damaged, truncated or not an image; copy it again.'
     return None

@@ -26,7 +26,7 @@ class InstanceDataset(SegmentationDataset):
         metainfo: ``classes``, compared with the JSON, and if wished ``palette``; without it both are taken from there.
         data_root: Folder that the other paths are relative to.
         data_prefix: ``img``: folder of the photos.
-        filter_empty: In training, leave out photos without an object that is no crowd.
+        filter_empty: In training, leave out photos without an object that is not a crowd.
         seed: Of the augmentation. ``PassSampler`` replaces it by the run's seed.
         **kwargs: ``task_probs``, ``pipeline``, ``test_mode``, ``indices`` and the other arguments of ``BaseDataset``.
     """
@@ -77,7 +77,7 @@ class InstanceDataset(SegmentationDataset):
             if outlines_of_image is None:
                 raise UserError(
                     f'{self.ann_file}: annotation {annotation["id"]} is of image {annotation["image_id"]}, '
-                    'which "images" does not list; add it there or take the annotation out.'
+                    'which "images" does not list; add it there or remove the annotation.'
                 )
             outlines_of_image.append(entry)
         if not outlines:

@@ -36,7 +36,7 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
         data_prefix: ``img``: folder of the photos; ``seg``: folder of the PNGs, by default the JSON's path without
             suffix; ``sem``: folder of the data set's own class maps, where mIoU is to be measured on them instead of
             on classes derived from the segments. None takes an entry out.
-        filter_empty: In training, leave out photos without a thing segment that is no crowd. Detectron2 does so for
+        filter_empty: In training, leave out photos without a thing segment that is not a crowd. Detectron2 does so for
             COCO, as the published models were trained; it costs about 1 000 photos there.
         listed_areas: Measure panoptic quality with the areas that the JSON lists, as panopticapi does, and not with the
             pixels of the PNG. They differ on ADE20K alone, whose stuff was measured before things were laid over it.
@@ -102,7 +102,7 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
                 if annotation is None:
                     raise UserError(
                         f'{self.ann_file}: image {image["id"]} ({image["file_name"]}) has no annotation; '
-                        'annotate it or take it out of "images".'
+                        'annotate it or remove it from "images".'
                     )
                 info['seg_map_path'] = self.segment_map_path(annotation)
                 info['segments_info'] = self._segment_table(annotation, label_of, things)

@@ -116,7 +116,7 @@ class ClassMatches(NamedTuple):
 def match_class(images: Sequence[InstanceOverlaps], label: int, threshold: float) -> ClassMatches:
     """Match the detections of class ``label``.
 
-    An object of at least 100 pixels that is no group is found by the best of the detections that overlap it by more
+    An object of at least 100 pixels that is not a group is found by the best of the detections that overlap it by more
     than the threshold; the others are wrong. A detection that overlaps nothing so much is wrong unless more than the
     threshold of it lies on void, groups and small objects (small groups count twice, as in the script).
     """

@@ -27,7 +27,7 @@ def pixel_confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int)
     """Return the pixel counts (K + 1, K + 1) of every pair of classes.
 
     Args:
-        truth: (H, W) integer; what is no class index is void.
+        truth: (H, W) integer; what is not a class index is void.
         prediction: (H, W) integer; likewise.
         num_classes: K.
 

@@ -78,7 +78,7 @@ def read_instance_truth(ann_file: str, names: Mapping[int, str]) -> InstanceTrut
         sizes = {image['id']: (image['height'], image['width']) for image in content['images']}
         annotations = content['annotations']
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{ann_file} is no COCO instance JSON ({error!r}); give the right file.') from error
+        raise UserError(f'{ann_file} is not a COCO instance JSON ({error!r}); give the right file.') from error
     missing = sorted(set(names.values()) - set(ids))
     if missing:
         raise UserError(f'{ann_file} has no category {missing[0]!r}; rename it there or in metainfo.classes.')

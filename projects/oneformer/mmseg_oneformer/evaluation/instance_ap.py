@@ -124,7 +124,7 @@ class InstanceAP(Metric):
             strangers = {prediction['category_id'] for prediction in predictions} - things
             if strangers:
                 raise UserError(
-                    f'{describe(sample)}: instances of class {min(strangers)} were predicted, which is no thing of '
+                    f'{describe(sample)}: instances of class {min(strangers)} were predicted, which is not a thing of '
                     'this data set; the model and the data set must have the same thing_ids.'
                 )
             annotations = [] if self.ann_file else instance_truth(panoptic_truth(sample))

@@ -37,7 +37,7 @@ def class_areas(truth: np.ndarray, prediction: np.ndarray, num_classes: int, voi
 
     Args:
         truth: (H, W) integer class indices; ``void`` is left out.
-        prediction: (H, W) integer class indices; what is no class is missed, and wrong in no class.
+        prediction: (H, W) integer class indices; what is not a class is missed, and wrong in no class.
         num_classes: K.
         void: A number past the classes.
 

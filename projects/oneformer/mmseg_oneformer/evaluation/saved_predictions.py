@@ -23,7 +23,7 @@ class SavedPredictions:
 
     Raises:
         FileNotFoundError: There is no such folder.
-        UserError: The JSON has a category that is no class.
+        UserError: The JSON has a category that is not a class.
     """
 
     def __init__(self, folder: str | os.PathLike[str], classes: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ class SavedPredictions:
             content = json.loads(path.read_bytes())
             for category in content['categories']:
                 if category['name'] not in classes:
-                    raise UserError(f'{path} has the category {category["name"]!r}, which is no class of the config.')
+                    raise UserError(f'{path} has the category {category["name"]!r}, which the config does not have.')
                 self.label_of[category['id']] = classes.index(category['name'])
             names = {image['id']: Path(image['file_name']).stem for image in content['images']}
             self.panoptic = {names[annotation['image_id']]: annotation for annotation in content['annotations']}

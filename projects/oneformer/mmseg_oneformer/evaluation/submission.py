@@ -119,7 +119,7 @@ class FormatAnswers(Metric):
         """Return the name of an image's files, that of its photo."""
         stem = Path(sample['img_path']).stem
         if self.photo_of.setdefault(stem, sample['img_path']) != sample['img_path']:
-            raise UserError(f'{describe(sample)} and {self.photo_of[stem]} have one name; rename one of the photos.')
+            raise UserError(f'{describe(sample)} and {self.photo_of[stem]} have the same name; rename one.')
         return stem
 
     def _write_semantic(self, stem: str, labels: np.ndarray) -> list[str]:

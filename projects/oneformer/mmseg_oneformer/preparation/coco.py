@@ -55,7 +55,7 @@ def prepare_coco(root: Path, out: Path, split: str, processes: int | None = None
     content = json.loads(data)
     categories = sorted(content['categories'], key=lambda category: category['id'])
     if tuple(category['name'] for category in categories) != COCO['classes']:
-        raise UserError(f'{json_path} does not have the 133 categories of COCO; copy it anew.')
+        raise UserError(f'{json_path} does not have the 133 categories of COCO; copy it again.')
     semseg = out / 'annotations' / f'panoptic_semseg_{split}2017'
     jobs = [
         Job(
@@ -99,7 +99,7 @@ def _convert(job: Job, categories: list[dict]) -> dict:
         raise UserError(f'Annotation {path} does not exist; {REMEDY.format(path.parent.name)}.')
     ids = decode_ids(path.read_bytes())
     if ids is None:
-        raise UserError(f'Annotation {path} cannot be decoded: it is damaged or no PNG; copy it anew.')
+        raise UserError(f'Annotation {path} cannot be decoded: it is damaged or not a PNG; copy it again.')
     index_map = table_index_map(ids, segments, str(path))
     labels = {category['id']: label for label, category in enumerate(categories)}
     table = np.array([VOID, *(labels[segment['category_id']] for segment in segments)], dtype=np.uint8)

@@ -22,7 +22,7 @@ def image_list(source: Path, categories: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: One of them does not exist.
-        UserError: There are no photos or no panoptic categories, or two photos have one name.
+        UserError: There are no photos or no panoptic categories, or two photos have the same name.
     """
     for path in (source, categories):
         if not path.exists():
@@ -41,7 +41,7 @@ def _of_folder(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES):
         name = path.stem.removesuffix('_leftImg8bit')
         if name in paths:
-            raise UserError(f'{paths[name]} and {path} have one name; rename one of them.')
+            raise UserError(f'{paths[name]} and {path} have the same name; rename one of them.')
         paths[name] = path
     images = []
     for name, path in paths.items():

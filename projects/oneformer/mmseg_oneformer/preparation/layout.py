@@ -61,9 +61,9 @@ def photo_size(path: str | Path, turn: bool = False) -> tuple[int, int]:
             if turn and photo.getexif().get(0x0112) in TURNED:
                 width, height = height, width
     except FileNotFoundError as error:
-        raise UserError(f'Photo {path} does not exist; put it there or take its annotation out.') from error
+        raise UserError(f'Photo {path} does not exist; put it there or remove its annotation.') from error
     except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f'Photo {path} cannot be read: it is damaged or no image; copy it anew.') from error
+        raise UserError(f'Photo {path} cannot be read: it is damaged or not an image; copy it again.') from error
     return height, width
 
 
@@ -83,7 +83,7 @@ def read_png(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarra
     except FileNotFoundError as error:
         raise UserError(f'Annotation {path} does not exist; unpack or copy it there.') from error
     except (OSError, SyntaxError) as error:
-        raise UserError(f'Annotation {path} cannot be read: it is damaged or no PNG; copy it anew.') from error
+        raise UserError(f'Annotation {path} cannot be read: it is damaged or not a PNG; copy it again.') from error
     if size is not None and values.shape[:2] != tuple(size):
         raise UserError(
             f'Annotation {path} is {values.shape[1]}x{values.shape[0]} but its photo is {size[1]}x{size[0]} '

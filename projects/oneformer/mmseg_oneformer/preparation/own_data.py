@@ -121,7 +121,7 @@ def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
         return photos
     by_stem = {Path(photo.name).with_suffix('').as_posix(): photo for photo in photos}
     if missing := sorted(set(only) - set(by_stem)):
-        raise UserError(f'{missing[0]} of the list is no annotated photo; names stand there without their suffix.')
+        raise UserError(f'{missing[0]} of the list is not an annotated photo; names stand there without their suffix.')
     return [photo for stem, photo in by_stem.items() if stem in only]
 
 
@@ -146,12 +146,12 @@ def parse_classes(things: Sequence[str], stuff: Sequence[str], void: Sequence[in
     """Classes from ``NAME`` or ``NAME=VALUE``, as they stand on the command line.
 
     Args:
-        things: Of the countable classes; several may have one name, whose values then mean the same class.
+        things: Of the countable classes; several may have the same name, whose values then mean the same class.
         stuff: Of the others.
         void: Values that are ignored.
 
     Raises:
-        UserError: A value is no number or stands for two classes, or a name is both thing and stuff.
+        UserError: A value is not a number or stands for two classes, or a name is both thing and stuff.
     """
     names: list[list[str]] = [[], []]
     pairs: list[tuple[str, int]] = []

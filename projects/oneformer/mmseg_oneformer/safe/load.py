@@ -60,14 +60,14 @@ def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
     except pickle.UnpicklingError as error:
         rejected = re.search(r'.*(?:GLOBAL|getattr of|Can only).*', str(error))
         if rejected is None:
-            raise UserError(f'{path} is broken or no checkpoint; get it again.') from error
+            raise UserError(f'{path} is broken or not a checkpoint; get it again.') from error
         raise UserError(
             f'{path} is rejected, since a checkpoint must not run code and this one holds more than tensors and plain '
             f'values ({_shorten(rejected.group())}); convert it to .safetensors where you trust it.'
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise UserError(
-            f'{path} is broken or no checkpoint ({_shorten(str(error)) or "empty"}); get it again.'
+            f'{path} is broken or not a checkpoint ({_shorten(str(error)) or "empty"}); get it again.'
         ) from error
     if isinstance(checkpoint, dict):
         drop_active_configs(checkpoint, path)
@@ -83,7 +83,7 @@ def drop_active_configs(checkpoint: dict[str, Any], path: str | Path) -> None:
             text = info.get(key)
             # A name alone, as published files have it, does nothing when it is run.
             if isinstance(text, str) and not re.fullmatch(r'[\w.-]+', text) and not is_plain_config(text):
-                warnings.warn(f'The config text in {path} is code and no plain settings; it is ignored.', stacklevel=3)
+                warnings.warn(f'The config text in {path} is code, not plain settings; it is ignored.', stacklevel=3)
                 del info[key]
 
 

@@ -67,7 +67,7 @@ def parse_plain_config(text: str) -> dict[str, Any]:
         UserError: It is more than assignments of literals and ``dict(...)``.
     """
     if not is_plain_config(text):
-        raise UserError('it is code and no plain settings')
+        raise UserError('it is code, not plain settings')
 
     settings: dict[str, Any] = {}
     for statement in ast.parse(text).body:
@@ -84,10 +84,10 @@ def literal(node: ast.expr) -> Any:
         ValueError: It is more than that.
     """
     if isinstance(node, ast.Call):
-        # mmengine writes dict({'a.b': 1}) where a key is no name.
+        # mmengine writes dict({'a.b': 1}) where a key is not a name.
         plain = len(node.args) <= 1 and all(isinstance(part, ast.Dict) for part in node.args)
         if not plain or any(word.arg is None for word in node.keywords) or ast.unparse(node.func) != 'dict':
-            raise UserError(f'{ast.unparse(node)[:40]} is no plain setting')
+            raise UserError(f'{ast.unparse(node)[:40]} is not a plain setting')
         return {
             **(literal(node.args[0]) if node.args else {}),
             **{word.arg: literal(word.value) for word in node.keywords},

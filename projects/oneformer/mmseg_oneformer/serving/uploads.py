@@ -76,7 +76,7 @@ def decode(data: bytes, limits: Limits) -> np.ndarray:
         return decode_photo(data, limits.max_pixels)
     except PhotoError as error:
         status, reason = {
-            'unknown': (415, 'This is no photo that can be read; send a JPEG, PNG or WebP.'),
+            'unknown': (415, 'This is not a photo that can be read; send a JPEG, PNG or WebP.'),
             'large': (
                 413,
                 f'The photo has {error.size} pixels, at most {limits.max_pixels} are taken; send a smaller one.',

@@ -40,7 +40,7 @@ def draw_semantic(
 
     Args:
         image: The photo, (H, W, 3) uint8 RGB.
-        labels: (H, W) class indices; anything that is no index of ``classes`` stays as in the photo.
+        labels: (H, W) class indices; anything that is not an index of ``classes`` stays as in the photo.
         classes: Names of the classes.
         palette: A colour for each class; chosen if missing.
 

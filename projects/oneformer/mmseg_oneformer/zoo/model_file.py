@@ -55,7 +55,7 @@ def read_model_config(path: str | os.PathLike[str]) -> Config:
         with safe_open(path, framework='pt') as file:
             text = json.loads((file.metadata() or {}).get('meta', '{}')).get(KEY)
     except (SafetensorError, ValueError, AttributeError, RecursionError) as error:
-        raise UserError(f'{path} is no whole safetensors file ({error}); download or write it again.') from error
+        raise UserError(f'{path} is not a complete safetensors file ({error}); download or write it again.') from error
     if not isinstance(text, str):
         raise UserError(f'{path} holds weights alone; give the name or the config of its model, and it as weights.')
     return checked_config(text, path)

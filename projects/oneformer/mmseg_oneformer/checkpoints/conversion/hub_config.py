@@ -129,7 +129,7 @@ def check_hub_config(folder: Path, cfg: Config) -> list[str]:
     try:
         theirs = json.loads(path.read_text())
     except ValueError as error:
-        raise UserError(f'{path} is no JSON; get it again.') from error
+        raise UserError(f'{path} is not JSON; get it again.') from error
     for name, value in UNKNOWN_KINDS.items():
         if theirs.get(name) == value:
             raise UserError(f'{path} says {name} = {value}, and no published model is built so; convert another one.')

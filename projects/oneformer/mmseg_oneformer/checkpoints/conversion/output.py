@@ -30,7 +30,7 @@ def check_target(out: Path, form: str) -> None:
         wanted = ' or '.join(SUFFIXES[form]) or 'no suffix, since it becomes a folder'
         raise UserError(f'OUT of --to {form} ends in {wanted}, not as {out}.')
     if form == 'hf' and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f'{out} exists and is no empty folder; name a new one.')
+        raise UserError(f'{out} exists and is not an empty folder; name a new one.')
 
 
 def check_network(cfg: Config, owner: str) -> None:

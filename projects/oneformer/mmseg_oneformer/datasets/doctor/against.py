@@ -43,7 +43,7 @@ class Instances(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """An instance that is no segment of its own."""
+    """An instance that is not a segment of its own."""
 
     image_id: Any
     instance_id: Any
@@ -88,7 +88,7 @@ def read_instances(path: str | Path, class_names: Sequence[str]) -> Instances:
     content = read_json(path)
     annotations = content.get('annotations') if isinstance(content, dict) else None
     if not annotations or 'categories' not in content or not {'segmentation', 'category_id'} <= annotations[0].keys():
-        raise UserError(f'{path} is no COCO instance JSON: its annotations need "segmentation" and "category_id".')
+        raise UserError(f'{path} is not a COCO instance JSON: its annotations need "segmentation" and "category_id".')
     names = {category['id']: category['name'] for category in content['categories']}
     if not set(names.values()) & set(class_names):
         raise UserError(f'{path} has no class of the panoptic JSON; --against needs the same class names.')

@@ -58,7 +58,7 @@ def read_map(path: str | Path) -> MapFile:
     except OSError as error:
         return MapFile(None, 'map-damaged', f'cannot be read ({error.strerror})')
     if not data.startswith(PNG) or len(data) < 26:
-        return MapFile(None, 'map-form' if data else 'map-damaged', 'is no PNG' if data else 'is empty')
+        return MapFile(None, 'map-form' if data else 'map-damaged', 'is not a PNG' if data else 'is empty')
     depth, color = data[24], data[25]
     if depth == 16 or color in (GREY, GREY_ALPHA):
         what = f'{"one channel" if color in (GREY, GREY_ALPHA) else "three channels"} of {depth} bits'

@@ -60,7 +60,7 @@ _ALL = (
         'image-without-annotation',
         'error',
         'An image has no annotation.',
-        'Annotate it, or take it out of "images".',
+        'Annotate it, or remove it from "images".',
         'takes the image out',
     ),
     Rule(
@@ -74,7 +74,7 @@ _ALL = (
         'annotation-without-image',
         'warning',
         'An annotation belongs to no image of the list; it is never used.',
-        'Add the image, or take the annotation out.',
+        'Add the image, or remove the annotation.',
         'takes the annotation out',
     ),
     # ---- classes
@@ -113,7 +113,7 @@ _ALL = (
         'class-absent',
         'warning',
         'A class has no segment that could be a target: the model cannot learn it.',
-        'Add images with it, or take the class out.',
+        'Add images with it, or remove the class.',
     ),
     # ---- segment tables
     Rule(
@@ -171,7 +171,7 @@ _ALL = (
     ),
     # ---- maps: the PNGs of segment ids
     Rule('map-missing', 'error', 'The PNG of an annotation does not exist.', 'Put it there, or correct the path.'),
-    Rule('map-damaged', 'error', 'The PNG cannot be decoded: damaged or cut off.', 'Copy it anew.'),
+    Rule('map-damaged', 'error', 'The PNG cannot be decoded: damaged or cut off.', 'Copy it again.'),
     Rule(
         'map-form',
         'error',
@@ -249,7 +249,7 @@ _ALL = (
     ),
     # ---- photos
     Rule('photo-missing', 'error', 'A photo does not exist.', 'Put it there, or correct the path.'),
-    Rule('photo-damaged', 'error', 'A photo cannot be decoded, or is cut off.', 'Copy it anew.'),
+    Rule('photo-damaged', 'error', 'A photo cannot be decoded, or is cut off.', 'Copy it again.'),
     Rule(
         'photo-exif',
         'warning',

@@ -58,7 +58,7 @@ def open_source(
 
     Raises:
         FileNotFoundError: The JSON or a folder does not exist.
-        UserError: The JSON is no panoptic JSON with annotations, the config has no panoptic data set, or the photos or
+        UserError: The JSON has no panoptic annotations, the config has no panoptic data set, or the photos or
             PNGs are not found.
     """
     nodes = list(_panoptic_nodes(cfg)) if cfg is not None else []

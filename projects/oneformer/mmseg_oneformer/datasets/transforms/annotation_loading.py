@@ -38,7 +38,7 @@ def decode_classes(data: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as picture:
             values = np.asarray(picture)  # OpenCV would look a palette's colours up.
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError('cannot be decoded: it is damaged or no PNG; copy it anew') from error
+        raise UserError('cannot be decoded: it is damaged or not a PNG; copy it again') from error
     if values.ndim != 2:
         raise UserError('has colours; a semantic PNG has one channel, or a palette, with one value for each class')
     return values.astype(np.int32)
@@ -88,7 +88,7 @@ def instance_segments(
 
     Crowds lie below objects, and larger ones below smaller ones, so that the smaller one shows; of equal ones the later
     in the file is on top (the rules of ``to_panoptic.py``). An object that is hidden completely stays in the table
-    without a pixel and is no target.
+    without a pixel and is not a target.
 
     Args:
         outlines: Of each object ``id``, ``label``, ``iscrowd`` and ``segmentation``, in the order of the file.

@@ -69,7 +69,7 @@ class LoadPanopticIds(BaseTransform):
         except ValueError as error:
             raise UserError(f'Segment map {path} {error}; write it again.') from error
         if ids is None:
-            raise UserError(f'Segment map {path} cannot be decoded: it is damaged or no PNG; copy it anew.')
+            raise UserError(f'Segment map {path} cannot be decoded: it is damaged or not a PNG; copy it again.')
         check_size(f'Segment map {path}', ids.shape, results)
         return table_index_map(ids, results['segments_info'], path, self.allow_absent)
 

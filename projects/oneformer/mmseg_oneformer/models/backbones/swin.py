@@ -295,7 +295,7 @@ def window_of(table: Tensor) -> int:
     """Return the width of the windows that a bias table ((2w - 1)², heads) is for.
 
     Raises:
-        UserError: ``table`` is no table.
+        UserError: ``table`` is not a table.
     """
     if table.dim() != 2:
         raise UserError(f'A bias table has two dimensions, not the shape {tuple(table.shape)}; the file is broken.')

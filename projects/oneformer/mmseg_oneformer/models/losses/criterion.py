@@ -40,7 +40,7 @@ class OneFormerCriterion(BaseModule):
             ``channels`` and ``no_object_weight`` are filled in where a term has them.
 
     Raises:
-        UserError: Two terms have one name, or an option of an earlier version is set.
+        UserError: Two terms have the same name, or an option of an earlier version is set.
     """
 
     def __init__(

@@ -120,7 +120,7 @@ class _Tiles(NamedTuple):
     queries: Tensor  # int64 (n, t), positions in the flattened map
     keys: Tensor  # int64 (n, l), the same
     offsets: Tensor  # int64 (t, l), places in the flattened rpb
-    blocked: Tensor  # bool (t, l), True where the key is no neighbour of the query
+    blocked: Tensor  # bool (t, l), True where the key is not a neighbour of the query
 
     def bias(self, rpb: Tensor, dtype: torch.dtype) -> Tensor:
         """Return what is added to the logits, (heads, t, l)."""

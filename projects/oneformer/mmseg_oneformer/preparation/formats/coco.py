@@ -23,7 +23,7 @@ class CocoFormat:
         images: Folder that its ``file_name`` are relative to.
         semantic: Folder of semantic PNGs named like the photos, or None.
         things: ``NAME=VALUE`` for things that the semantic PNGs know too.
-        stuff: ``NAME=VALUE`` of the semantic PNGs, or ``NAME`` of a category that is no thing.
+        stuff: ``NAME=VALUE`` of the semantic PNGs, or ``NAME`` of a category that is not a thing.
         void: Values of the semantic PNGs to be ignored.
     """
 
@@ -59,7 +59,7 @@ class CocoFormat:
             if annotation['image_id'] not in of_image:
                 raise UserError(
                     f'{self.json_path}: annotation {annotation["id"]} is of image {annotation["image_id"]}, '
-                    'which "images" does not list; add it there or take the annotation out.'
+                    'which "images" does not list; add it there or remove the annotation.'
                 )
             of_image[annotation['image_id']].append(annotation)
         photos = []
@@ -100,7 +100,7 @@ def _read(path: Path) -> dict:
         raise UserError(f'{path} does not exist; give the instance JSON.')
     content = read_json(path)
     if not isinstance(content, dict) or not {'images', 'annotations', 'categories'} <= content.keys():
-        raise UserError(f'{path} is no COCO instance JSON: it needs "images", "annotations" and "categories".')
+        raise UserError(f'{path} is not a COCO instance JSON: it needs "images", "annotations" and "categories".')
     if any('segments_info' in annotation for annotation in content['annotations'][:1]):
         raise UserError(f'{path} is a panoptic JSON already; use it as it is.')
     return content

@@ -91,7 +91,7 @@ class LabelmeFormat:
 def _read(path: Path) -> dict:
     content = read_json(path, 'save it in labelme again')
     if not isinstance(content, dict) or not {'shapes', 'imagePath'} <= content.keys():
-        raise UserError(f'{path} is no labelme JSON: it needs "shapes" and "imagePath"; take it out of the folder.')
+        raise UserError(f'{path} is not a labelme JSON: it needs "shapes" and "imagePath"; remove it from the folder.')
     return content
 
 

@@ -24,7 +24,7 @@ class YoloFormat:
         names: Class names in the order of their numbers. They are things unless they are among ``stuff``.
         semantic: Folder of semantic PNGs named like the photos, or None.
         things: ``NAME=VALUE`` for things that the semantic PNGs know too.
-        stuff: ``NAME=VALUE`` of the semantic PNGs, or ``NAME`` of a class of ``names`` that is no thing.
+        stuff: ``NAME=VALUE`` of the semantic PNGs, or ``NAME`` of a class of ``names`` that is not a thing.
         void: Values of the semantic PNGs to be ignored.
     """
 
@@ -73,7 +73,7 @@ class YoloFormat:
         try:
             number, values = int(fields[0]), [float(field) for field in fields[1:]]
         except ValueError as error:
-            raise UserError(f'{where} has something that is no number; write: class x y x y x y ...') from error
+            raise UserError(f'{where} has something that is not a number; write: class x y x y x y ...') from error
         if not 0 <= number < len(self.label_of):
             raise UserError(f'{where} is of class {number}, --names has {len(self.label_of)} classes; add it there.')
         if max(values, default=0) > 1 + ROUNDING or min(values, default=0) < -ROUNDING:
