@@ -16,6 +16,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Any
 
 from mmseg_oneformer.command_line import (
     add_model_arguments,
@@ -25,8 +26,22 @@ from mmseg_oneformer.command_line import (
     loading,
 )
 from mmseg_oneformer.errors import UserError
+from mmseg_oneformer.evaluation.zoo_tables import format_zoo, markdown_zoo
+from mmseg_oneformer.zoo.weights import cache_root, weights_states
 
 EXPORTS = ('labelme', 'geojson')
+
+
+class _List(argparse.Action):
+    """Prints all models and ends the tool, as ``--help`` does."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        """Print the list in the form that was chosen."""
+        text = f'{format_zoo(weights_states())}\nDownloaded weights are kept in {cache_root()}.\n'
+        print(markdown_zoo() if values == 'markdown' else text, end='')
+        parser.exit()
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -58,6 +73,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--list',
+        action=_List,
         nargs='?',
         const='text',
         choices=['text', 'markdown'],
@@ -66,7 +82,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     args.inputs += [] if args.camera is None else [args.camera]
     for value, what in ((args.inputs, 'INPUT'), (args.model, '--model'), (args.out_dir, '--out-dir')):
-        if not value and not args.list:
+        if not value:
             raise UserError(f'{what} is missing; see tools/infer.py --help, or --list for the names of models.')
     return args
 
@@ -78,21 +94,12 @@ with loading(__name__, parse_args):
 
     from mmseg_oneformer.apis import Source
     from mmseg_oneformer.command_line.model import load_model
-    from mmseg_oneformer.evaluation.zoo_tables import format_zoo, markdown_zoo
-    from mmseg_oneformer.zoo.weights import cache_root, weights_states
 
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict for the photos of the command line; returns the exit status."""
     args = parse_args(argv)
-    if args.list == 'markdown':
-        print(markdown_zoo(), end='')
-        return 0
-    if args.list:
-        print(format_zoo(weights_states()))
-        print(f'Downloaded weights are kept in {cache_root()}.')
-        return 0
     broken: list[str] = []
 
     def note(source: Source, reason: str) -> None:

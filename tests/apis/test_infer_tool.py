@@ -142,5 +142,7 @@ def test_infer__address_only_if_asked(main, usual, tmp_path, monkeypatch, capsys
 
 
 def test_infer__list(main, capsys):
-    assert main('--list') == 0
+    with pytest.raises(SystemExit) as end:
+        main('--list')
+    assert not end.value.code
     assert 'oneformer_swin-l_8xb2-100e_coco-1024x1024' in capsys.readouterr().out
