@@ -60,7 +60,7 @@ def save(tmp_path):
 def told(monkeypatch):
     """What was logged, one text a call."""
     texts = []
-    monkeypatch.setattr(fine_tuning, 'print_log', lambda text, *_, **__: texts.append(text))
+    monkeypatch.setattr(fine_tuning, 'say', texts.append)
     return texts
 
 
