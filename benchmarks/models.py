@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 
+from mmseg_oneformer.command_line import add_options_argument
 from mmseg_oneformer.datasets.metainfo import metainfo_of
 from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.models.precision import DTYPES, check_dtype
@@ -49,7 +50,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, batch: int, segments: i
     parser.add_argument(
         '--model', default=DEFAULT_MODEL, metavar='NAME_OR_CONFIG', help='our model (default: %(default)s)'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
+    add_options_argument(parser)
     parser.add_argument(
         '--size', type=int, nargs='+', default=[512], metavar='PIXELS', help='H W, or one side (default: 512)'
     )

@@ -25,6 +25,7 @@ from mmengine.runner import Runner
 from mmseg_oneformer.zoo.configs import find_config
 from mmseg_oneformer.datasets.shapes import write_shapes
 from mmseg_oneformer.command_line import cli_errors
+from mmseg_oneformer.errors import UserError
 
 BASE = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 STRIDES = (4, 8, 16, 32)
@@ -66,7 +67,7 @@ def widths(backbone: dict) -> list[int]:
     levels = module(torch.zeros(1, 3, 64, 64))
     sizes = [tuple(level.shape[2:]) for level in levels]
     if sizes != [(64 // stride, 64 // stride) for stride in STRIDES]:
-        raise ValueError(
+        raise UserError(
             f'{backbone["type"]} makes maps of {sizes} of 64 x 64 pixels; four levels (B, C, H/s, W/s) with s = 4, 8, '
             '16, 32 are needed: choose out_indices, or turn (B, H, W, C) round.'
         )

@@ -17,13 +17,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.command_line import Parser, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Write a model for use without training code.')
+    parser = Parser(description='Write a model for use without training code.')
     parser.add_argument('model', metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     parser.add_argument('weights', nargs='?', help='a checkpoint or its https URL (default: that of the model)')
     parser.add_argument(

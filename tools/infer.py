@@ -19,6 +19,7 @@ from contextlib import closing
 from typing import Any
 
 from mmseg_oneformer.command_line import (
+    Parser,
     add_model_arguments,
     add_tasks_argument,
     add_token_argument,
@@ -50,7 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: Something is missing.
     """
-    parser = argparse.ArgumentParser(description='Predict for photos and videos in all three tasks.')
+    parser = Parser(description='Predict for photos and videos in all three tasks.')
     parser.add_argument('inputs', nargs='*', metavar='INPUT', help='photos, folders of photos, videos, glob patterns')
     parser.add_argument('--camera', type=int, metavar='NUMBER', help='index of a camera, from 0; Ctrl-C stops it')
     parser.add_argument(

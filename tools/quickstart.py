@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.command_line import Parser, cli_errors, loading
 from mmseg_oneformer.errors import MissingFileError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Train, measure and look: one model, three tasks.')
+    parser = Parser(description='Train, measure and look: one model, three tasks.')
     parser.add_argument('--iterations', type=int, default=800, help='of the training from scratch')
     parser.add_argument('--work-dir', default='work_dirs/quickstart')
     parser.add_argument('--install-seconds', type=float, help='what the installation took, for the summary')

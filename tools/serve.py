@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmseg_oneformer.command_line import add_model_arguments, cli_errors, loading
+from mmseg_oneformer.command_line import Parser, add_model_arguments, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
@@ -21,7 +21,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: A number makes no sense.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     add_model_arguments(parser)
     parser.add_argument('--threads', type=int, help="threads of PyTorch on a CPU (default: PyTorch's choice)")

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.command_line import Parser, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: There is nothing to run, or two flags exclude each other.
     """
-    parser = argparse.ArgumentParser(description='Train and measure configs x seeds x options.')
+    parser = Parser(description='Train and measure configs x seeds x options.')
     parser.add_argument('configs', nargs='*', help='config files, or names of models')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='(default: 0)')
     parser.add_argument(

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmseg_oneformer.command_line import (
+    Parser,
     add_checkpoint_arguments,
     add_common_arguments,
     add_speed_arguments,
@@ -35,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: Options exclude each other.
     """
-    parser = argparse.ArgumentParser(description='Measure a checkpoint in all three tasks.')
+    parser = Parser(description='Measure a checkpoint in all three tasks.')
     add_checkpoint_arguments(parser)
     parser.add_argument('--data', metavar='PATH', help='own data: a panoptic JSON, or a folder that has one or two')
     parser.add_argument('--out', metavar='PATH', help='results file (default: results.json in the work dir)')

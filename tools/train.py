@@ -10,12 +10,12 @@ bash tools/dist_train.sh CONFIG 8                      # 8 processes: a GPU each
 import argparse
 from collections.abc import Sequence
 
-from mmseg_oneformer.command_line import add_common_arguments, cli_errors, loading
+from mmseg_oneformer.command_line import Parser, add_common_arguments, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Train the model of a config.')
+    parser = Parser(description='Train the model of a config.')
     parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument('--data', metavar='PATH', help='own data: a panoptic JSON, or a folder that has one or two')
     parser.add_argument(

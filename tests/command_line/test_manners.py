@@ -1,84 +1,103 @@
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from mmengine.registry import DATASETS, METRICS
+import torch
 
-import mmseg_oneformer.datasets
-import mmseg_oneformer.evaluation  # noqa: F401  (both register)
-from mmseg_oneformer.command_line import cli_errors, describe_mistake, loading
-
-IN_WORKER = """Caught ValueError in DataLoader worker process 1.
-Original Traceback (most recent call last):
-  File "x.py", line 3, in get
-    raise ValueError('a.png is corrupt: get it again.')
-ValueError: a.png is corrupt: get it again."""
+from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.errors import MissingFileError, UserError
+from mmseg_oneformer.files import write_atomic
 
 
-@pytest.mark.parametrize(
-    ('error', 'sentence'),
-    [
-        (ValueError('Wrong task.'), 'Wrong task.'),
-        (ValueError(IN_WORKER), 'a.png is corrupt: get it again.'),
-        (FileNotFoundError(2, 'No such file or directory', 'a.json'), 'No such file or directory: a.json.'),
-        (FileNotFoundError('There is no a.json.'), 'There is no a.json.'),
-        (ImportError('pip install x'), 'pip install x'),
-        (KeyError('X is not in the mmdet::model registry. Please check'), 'X is not in the mmdet::model registry;'),
-        (KeyError('name'), None),  # A bug, with its traceback.
-        (TypeError('unexpected'), None),
-        (RuntimeError('CUDA out of memory'), None),
-        (AttributeError("'ConfigDict' object has no attribute 'head'"), 'the config has no "head"'),
-        (AttributeError("'list' object has no attribute 'head'"), None),
-    ],
-)
-def test_describe_mistake(error, sentence):
-    described = describe_mistake(error)
-    assert described is None if sentence is None else described.startswith(sentence)
+class Broken(torch.utils.data.Dataset):
+    """A data set that raises an error where there is one."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        try:
+            raise KeyError(index)
+        except KeyError as error:
+            raise self.error from error
 
 
-@pytest.mark.parametrize(
-    ('registry', 'config'),
-    [
-        (METRICS, {'type': 'PanopticQuality'}),
-        (METRICS, {'type': 'MeanIoU'}),
-        (DATASETS, {'type': 'CocoPanoptic', 'ann_file': 'a.json', 'pipeline': []}),
-    ],
-)
-def test_describe_mistake__a_wrong_argument_in_a_config(registry, config):
-    with pytest.raises(TypeError) as raised:
-        registry.build({**config, 'misspelt': 1})
-    sentence = describe_mistake(raised.value)
-    assert "unexpected keyword argument 'misspelt'; check this part of the config" in sentence
+def read_in_worker(error):
+    next(iter(torch.utils.data.DataLoader(Broken(error), num_workers=1)))
 
 
-def test_cli_errors__a_bug_keeps_its_traceback(monkeypatch):
+def write_to_full_disk(folder):
+    os.write(os.open('/dev/full', os.O_WRONLY), b'x')
+
+
+MISTAKES = {
+    'a user error': (lambda folder: _raise(UserError('Wrong task.')), 'Wrong task.'),
+    'one of several lines': (lambda folder: _raise(UserError('a:\n  b;\n  c.')), 'a: b; c.'),
+    'one of a file': (lambda folder: _raise(MissingFileError('There is no a.json.')), 'There is no a.json.'),
+    'one from a worker': (lambda folder: read_in_worker(UserError('a.png is corrupt: get it again.')), 'a.png is corr'),
+    'a kind of its own from a worker': (lambda folder: read_in_worker(MissingFileError('No a.png.')), 'No a.png.\n'),
+    'no such file': (lambda folder: Path('a.json').read_text(), 'No such file or directory: a.json.'),
+    'a folder': (lambda folder: write_atomic(folder, ''), f'{os.strerror(errno.EISDIR)}: '),
+    'a full disk': (write_to_full_disk, 'No space left on device; free some.'),
+    'a missing package': (lambda folder: __import__('no_such_package'), 'no_such_package is not installed; run: pip'),
+}
+
+BUGS = {
+    'numpy': lambda: np.zeros(2) + np.zeros(3),
+    'unpacking': lambda: dict([(1, 2, 3)]),
+    'a key': lambda: {}['name'],
+    'a key with blanks': lambda: {}['X is not in the mmdet::model registry. Please check'],
+    'a raised ValueError': lambda: _raise(ValueError('on purpose')),
+    'an attribute': lambda: _raise(AttributeError("'ConfigDict' object has no attribute 'head'")),
+    'a type': lambda: len(3),
+    'a file that is closed': lambda: os.write(99, b''),
+    'a module of ours': lambda: __import__('mmseg_oneformer.nothing'),
+    'a worker': lambda: read_in_worker(KeyError('name')),
+}
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.fixture(autouse=True)
+def no_tracebacks(monkeypatch):
     monkeypatch.delenv('ONEFORMER_TRACEBACK', raising=False)
 
-    @cli_errors
-    def main():
-        raise RuntimeError('bug')
 
-    with pytest.raises(RuntimeError, match='bug'):
-        main()
+@pytest.mark.parametrize('name', MISTAKES)
+def test_cli_errors__a_mistake_is_a_sentence(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    fail, sentence = MISTAKES[name]
+    with pytest.raises(SystemExit) as ended:
+        cli_errors(lambda: fail(tmp_path))()
+    printed = capsys.readouterr().err
+    assert ended.value.code == 2 and printed.startswith(f'error: {sentence}') and printed.count('\n') == 1
 
 
-def test_cli_errors__a_value_error_not_raised_on_purpose_is_a_bug(monkeypatch):
-    monkeypatch.delenv('ONEFORMER_TRACEBACK', raising=False)
+@pytest.mark.parametrize('name', BUGS)
+def test_cli_errors__a_bug_keeps_its_traceback(capsys, name):
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        cli_errors(BUGS[name])()
+    assert not isinstance(raised.value, UserError) and capsys.readouterr().err == ''
 
-    @cli_errors
-    def main(values):
-        _one, _two = values
-        if _two > 5:
-            raise ValueError(
-                'Two is too large; give a smaller one.',
-            )
 
-    with pytest.raises(ValueError, match='too many values to unpack'):
-        main((1, 2, 3))
-    with pytest.raises(SystemExit, match='2'):
-        main((1, 6))
+def test_cli_errors__a_bug_ends_with_status_1():
+    done = run('[][0]')
+    assert done.returncode == 1 and done.stderr.endswith(b'IndexError: list index out of range\n')
+
+
+def test_cli_errors__developers_see_the_traceback_of_a_mistake(monkeypatch):
+    monkeypatch.setenv('ONEFORMER_TRACEBACK', '1')
+    with pytest.raises(UserError):
+        cli_errors(lambda: _raise(UserError('Wrong task.')))()
 
 
 def run(code, **kwargs):
@@ -101,7 +120,7 @@ def test_cli_errors__a_reader_who_has_read_enough(lines):
 def test_cli_errors__a_full_disk_behind_stdout():
     with Path('/dev/full').open('w') as full:
         done = run('print("answer")', stdout=full)
-    assert (done.returncode, done.stderr) == (2, b'error: [Errno 28] No space left on device\n')
+    assert (done.returncode, done.stderr) == (2, b'error: No space left on device; free some.\n')
 
 
 def test_cli_errors__stdout_may_be_closed():
@@ -143,11 +162,10 @@ def test_loading__does_nothing_for_a_module(monkeypatch, capsys):
     ('error', 'status', 'sentence'),
     [
         (KeyboardInterrupt(), 130, 'interrupted\n'),
-        (ImportError('mmdet is not installed; install it.'), 2, 'error: mmdet is not installed; install it.\n'),
+        (UserError('mmdet is not installed; install it.'), 2, 'error: mmdet is not installed; install it.\n'),
     ],
 )
-def test_loading__ends_quietly(monkeypatch, capsys, error, status, sentence):
-    monkeypatch.delenv('ONEFORMER_TRACEBACK', raising=False)
+def test_loading__ends_quietly(capsys, error, status, sentence):
     with pytest.raises(SystemExit) as ended, loading('__main__', None):
         raise error
     assert ended.value.code == status and capsys.readouterr().err == sentence

@@ -12,8 +12,8 @@ from mmseg_oneformer.engine.hooks import (
     SafeCheckpointHook,
     StopAtInvalidLoss,
     check_schedule,
-    latest_checkpoint,
 )
+from mmseg_oneformer.zoo.work_dirs import latest_checkpoint
 
 
 class Hub:

@@ -1,7 +1,9 @@
 import shutil
 
 import pytest
+from mmengine.config import Config
 
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.evaluation.zoo_tables import format_zoo, markdown_zoo
 from mmseg_oneformer.zoo import configs
 from mmseg_oneformer.zoo.metafile import read_zoo
@@ -45,9 +47,9 @@ def test_find_config__by_name_stem_and_path(checkout):
 @pytest.mark.parametrize(
     ('name', 'sentence'),
     [
-        ('oneformer_r5', 'did you mean oneformer_r50'),
+        ('oneformer_r5', 'did you mean "oneformer_r50"'),
         ('zzz', '--list shows all names'),
-        ('wrong/oneformer_r50.py', 'did you mean oneformer_r50'),
+        ('wrong/oneformer_r50.py', 'did you mean "oneformer_r50"'),
         ('parts', 'is neither a config file'),
         ('twice', 'Several configs are named "twice"'),
     ],
@@ -104,10 +106,70 @@ def test_config_root__nothing_there(tmp_path, monkeypatch):
 def test_read_config__base_that_is_no_more(tmp_path):
     path = tmp_path / 'old.py'
     path.write_text(f"_base_ = '{configs.config_root()}/_base_/schedules/adamw.py'\n")
-    with pytest.raises(ValueError, match=r'adamw\.py.*; docs/configs\.md lists the parts to use'):
+    with pytest.raises(ValueError, match=r'adamw\.py.*; a base is missing, docs/configs\.md lists the parts to use'):
         configs.read_config(path)
 
 
 def test_read_config__merges_options(toy_config, monkeypatch):
     monkeypatch.syspath_prepend(str(toy_config.parent))
     assert configs.read_config(toy_config, {'model.width': 3}).model.width == 3
+
+
+@pytest.mark.parametrize(
+    ('text', 'sentence'),
+    [
+        ('a = (\n', r"line 1 of it or of one of its bases: SyntaxError: '\(' was never closed\); correct it"),
+        ('a = 1\nb = c\n', r"line 2 of .*own\.py: NameError: name 'c' is not defined\); correct it"),
+        ('def f():\n    return 1 / 0\n\n\nx = f()\n', r'line 5 of .*own\.py: ZeroDivisionError'),
+        ("_base_ = 'child.py'\n", 'a base is missing, docs/configs.md lists the parts'),
+        ("custom_imports = dict(imports='no_such_module')", r'\(ImportError: Failed to import no_such_module\)'),
+        ("names = open('/nowhere.txt').read()\n", r'line 1 of .*own\.py: FileNotFoundError.*; correct it'),
+    ],
+)
+def test_read_config__what_it_raises_becomes_a_sentence(tmp_path, text, sentence):
+    (tmp_path / 'own.py').write_text(text)
+    with pytest.raises(UserError, match=rf'^{tmp_path}/own\.py cannot be read as a config .*{sentence}'):
+        configs.read_config(tmp_path / 'own.py')
+
+
+@pytest.mark.parametrize(
+    ('key', 'sentence'),
+    [
+        (
+            'train_dataloader.batchsize',
+            r'no train_dataloader.batchsize \(did you mean "batch_size"\?\); a setting',
+        ),
+        ('default_hooks.loger.interval', r'no default_hooks.loger.interval \(did you mean "logger"\?\)'),
+        ('model.head.num_querie', r'did you mean "num_queries"'),
+        ('test_evaluator.9.type', r'"9" in test_evaluator.9.type is no index of a list of 3; count from 0'),
+        ('test_evaluator.first', 'is no index of a list'),
+        ('model.head.num_queries.x', r'"x" in model.head.num_queries.x is below 20; leave it out'),
+    ],
+)
+def test_merge_options__mistakes(key, sentence):
+    with pytest.raises(UserError, match=sentence):
+        configs.read_config(QUICKSTART, {key: 3})
+
+
+@pytest.mark.parametrize(
+    'key', ['new', 'model.new.part', 'train_dataloader.batch_sampler', 'train_cfg.max_epochs', 'test_evaluator.0.new']
+)
+def test_merge_options__a_new_key(key):
+    cfg = configs.read_config(QUICKSTART, {key: 3})
+    assert cfg.to_dict() != configs.read_config(QUICKSTART).to_dict()
+
+
+def test_merge_options__a_setting_that_the_part_has_beside_one_much_like_it():
+    pool = {'type': 'mmdet.ResNet', 'num_stages': 4}
+    cfg = Config({'model': {'backbone': {**pool, 'frozen_stage': 1}}})
+    configs.merge_options(cfg, {'model.backbone.frozen_stages': 2})
+    assert cfg.model.backbone.frozen_stages == 2
+
+
+def test_require__names_the_setting_and_the_file():
+    cfg = configs.read_config(QUICKSTART)
+    assert configs.require(cfg, 'test_dataloader.dataset.type') == 'ShapesPanoptic'
+    with pytest.raises(UserError, match=rf'has no "test_dataloader.data", which this command needs; .*{QUICKSTART}'):
+        configs.require(cfg, 'test_dataloader.data')
+    with pytest.raises(UserError, match=r'has no "a\.b", which this command needs; add it to it'):
+        configs.require(Config({'a': None}), 'a.b')

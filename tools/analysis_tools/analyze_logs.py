@@ -12,13 +12,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.command_line import Parser, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True)
     plot = commands.add_parser('plot_curve', help='draw logged numbers over iterations')
     plot.add_argument('runs', nargs='+', metavar='RUN', help='scalars.json or work dir')

@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmseg_oneformer.command_line import TASKS, add_options_argument, cli_errors, loading
+from mmseg_oneformer.command_line import TASKS, Parser, add_options_argument, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('photo', metavar='PHOTO', help='a photo')
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     parser.add_argument('--weights', metavar='FILE', help='a checkpoint (default: that of the model)')

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer.command_line import add_options_argument, cli_errors, loading
+from mmseg_oneformer.command_line import Parser, add_options_argument, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
@@ -19,7 +19,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: A number makes no sense.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument(
         '--output-dir', default='work_dirs/browse', help='folder for the pictures (default: %(default)s)'
@@ -55,6 +55,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.visualization.panel import panel
     from mmseg_oneformer.visualization.text import font
     from mmseg_oneformer.zoo.configs import read_config
+    from mmseg_oneformer.zoo.building import build_part
 
 LINE = 24
 """Height of a line of text in pixels."""
@@ -72,7 +73,7 @@ def datasets_by_task(cfg: Config) -> dict[str, SegmentationDataset | MixedDatase
         raise UserError(
             'train_dataloader.dataset has no SampleTask in its pipeline; give a config that trains OneFormer.'
         )
-    return {task: DATASETS.build(with_task(data, task)) for task in TASKS}
+    return {task: build_part(DATASETS, with_task(data, task)) for task in TASKS}
 
 
 def with_task(data: Mapping[str, Any], task: str) -> dict[str, Any]:

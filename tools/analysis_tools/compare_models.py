@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer.command_line import add_options_argument, add_tasks_argument, cli_errors, loading
+from mmseg_oneformer.command_line import Parser, add_options_argument, add_tasks_argument, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('models', nargs=2, metavar='MODEL', help='FIRST and SECOND: names of models, or config files')
     parser.add_argument('--weights', nargs=2, metavar='FILE', help='checkpoints of both (default: those of the models)')
     parser.add_argument(
@@ -52,6 +52,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.files import check_writable
     from mmseg_oneformer.text_table import format_table
     from mmseg_oneformer.zoo.configs import find_config, read_config
+    from mmseg_oneformer.zoo.building import build_part
 
 
 def column_names(args: argparse.Namespace) -> tuple[str, str]:
@@ -96,7 +97,7 @@ def predicted(
         return
     cfg = read_config(args.data, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    data: Any = DATASETS.build(cfg.test_dataloader.dataset)
+    data: Any = build_part(DATASETS, cfg.test_dataloader.dataset)
     if args.num is not None and args.num < 1:
         raise UserError(f'--num is {args.num}; give 1 or more, or leave it out for all photos.')
     for index in range(min(len(data), args.num or len(data))):

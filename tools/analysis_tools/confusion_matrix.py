@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer.command_line import add_checkpoint_arguments, add_common_arguments, cli_errors, loading
+from mmseg_oneformer.command_line import Parser, add_checkpoint_arguments, add_common_arguments, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 KINDS = ('semantic', 'panoptic')
@@ -25,7 +25,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: Two sources of predictions are given.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_checkpoint_arguments(parser)
     parser.add_argument(
         '--predictions', metavar='FOLDER', help='predictions written by tools/infer.py, instead of a checkpoint'
@@ -71,6 +71,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.visualization.matrix import save_matrix
     from mmseg_oneformer.zoo.configs import find_config
     from mmseg_oneformer.zoo.weights import resolve_weights
+    from mmseg_oneformer.zoo.building import build_part
 
 
 def count_by_model(cfg: Config, args: argparse.Namespace, metrics: list[dict[str, Any]]) -> None:
@@ -87,7 +88,7 @@ def count_saved(cfg: Config, args: argparse.Namespace, metrics: list[dict[str, A
     data = cfg.test_dataloader.dataset
     # The photo is not looked at: nothing but annotations is loaded at its size.
     steps = [step for step in data.pipeline if step['type'].rpartition('.')[2].startswith(('Load', 'Pack'))]
-    dataset = DATASETS.build({**data, 'pipeline': steps})
+    dataset = build_part(DATASETS, {**data, 'pipeline': steps})
     predictions = SavedPredictions(args.predictions, dataset.metainfo['classes'])
     evaluator = Evaluator(metrics)
     evaluator.dataset_meta = dataset.metainfo

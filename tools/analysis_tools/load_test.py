@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
-from mmseg_oneformer.command_line import add_tasks_argument, cli_errors, loading
+from mmseg_oneformer.command_line import Parser, add_tasks_argument, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: A number makes no sense.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='as for tools/serve.py')
     parser.add_argument('--weights', metavar='FILE', help='as for tools/serve.py')
     parser.add_argument('--device', default='cpu', help='as for tools/serve.py (default: %(default)s)')

@@ -11,14 +11,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.command_line import Parser, cli_errors, loading
 
 RESULTS = Path('work_dirs')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--table', nargs='+', metavar='NUMBER', help='tables to print, such as 1 or IV (default: all)')
     parser.add_argument('--columns', nargs='+', metavar='NAME', help='columns to print, such as PQ (default: all)')
     parser.add_argument('--ours', action='store_true', help='only rows with a config in this project')

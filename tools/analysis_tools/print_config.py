@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer.command_line import add_options_argument, cli_errors, loading
+from mmseg_oneformer.command_line import Parser, add_options_argument, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
@@ -17,7 +17,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: A file of another kind is to be written.
     """
-    parser = argparse.ArgumentParser(description='Print a config after inheritance and overrides.')
+    parser = Parser(description='Print a config after inheritance and overrides.')
     parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument(
         '--for-inference', action='store_true', help='without the text branch, as used by test and infer'

@@ -10,13 +10,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer.command_line import add_options_argument, cli_errors, loading
+from mmseg_oneformer.command_line import Parser, add_options_argument, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('photos', nargs='+', metavar='PHOTO', help='photos')
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     parser.add_argument('--weights', metavar='FILE', help='a checkpoint (default: that of the model)')

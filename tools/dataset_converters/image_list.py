@@ -13,12 +13,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.command_line import Parser, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', type=Path, metavar='FOLDER_OR_JSON', help='the photos, or a JSON that lists them')
     parser.add_argument('--categories', type=Path, required=True, metavar='JSON', help='panoptic JSON of another split')
     parser.add_argument('--out', type=Path, required=True, metavar='JSON', help='file to write')

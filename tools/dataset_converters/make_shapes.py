@@ -9,12 +9,12 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.command_line import Parser, cli_errors, loading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default='data/shapes', help='folder to create (default: %(default)s)')
     parser.add_argument('--train', type=int, default=4000, help='training pictures (default: %(default)s)')
     parser.add_argument('--val', type=int, default=200, help='validation pictures (default: %(default)s)')

@@ -22,13 +22,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.command_line import Parser, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line: one subcommand a format."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, fromfile_prefix_chars='@'
     )
     formats = parser.add_subparsers(dest='format', required=True, metavar='FORMAT')

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer.command_line import add_options_argument, cli_errors, loading
+from mmseg_oneformer.command_line import Parser, add_options_argument, cli_errors, loading
 from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Convert weights of OneFormer between their published forms.')
+    parser = Parser(description='Convert weights of OneFormer between their published forms.')
     parser.add_argument('input', metavar='IN', help='file, folder, https URL, or name of a model')
     parser.add_argument('out', metavar='OUT', help='file or folder to write')
     parser.add_argument(

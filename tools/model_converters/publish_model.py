@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmseg_oneformer.command_line import cli_errors, loading
+from mmseg_oneformer.command_line import Parser, cli_errors, loading
 from mmseg_oneformer.errors import MissingFileError, UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Reduce a checkpoint to what inference needs.')
+    parser = Parser(description='Reduce a checkpoint to what inference needs.')
     parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument('checkpoint', help='.pth of a training run')
     parser.add_argument('out', help='folder, or .safetensors file to write')
@@ -58,6 +58,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.evaluation.zoo_tables import format_entry, metafile_entry
     from mmseg_oneformer.files import file_digest
     from mmseg_oneformer.zoo.configs import find_config, read_config
+    from mmseg_oneformer.zoo.building import build_part
 
 
 def load_chosen(model: nn.Module, path: str, ema: str | None) -> tuple[dict[str, Any], str]:
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f'OUT is a folder or ends in .safetensors, and not as {args.out}.')
     cfg = read_config(args.config) if args.keep_text_branch else for_inference(read_config(args.config))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model = MODELS.build(cfg.model)
+    model = build_part(MODELS, cfg.model)
     meta, ema = load_chosen(model, args.checkpoint, args.ema)
     if 'dataset_meta' not in meta:
         raise UserError(f'{args.checkpoint} does not name its classes; publish a checkpoint that tools/train.py wrote.')

@@ -37,6 +37,9 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         read_slurm_environment()
     elif launcher == 'pytorch':
         _require(('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'), 'tools/dist_train.sh CONFIG N')
+    elif torch.cuda.is_available():  # of MPI
+        names = ('OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'MASTER_ADDR')
+        _require(names, "Open MPI's mpirun -x MASTER_ADDR=HOST")
     if torch.cuda.is_available():
         local_rank, gpus = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
         if local_rank >= gpus:

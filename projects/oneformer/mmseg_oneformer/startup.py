@@ -254,7 +254,7 @@ class _NoOperators(ModuleType):
             raise AttributeError(name)
 
         def missing(*args: Any, **kwargs: Any) -> NoReturn:
-            raise NotImplementedError(
+            raise MissingPackageError(
                 f'mmcv was installed without compiled operators, so "{name}" cannot run; OneFormer does not need it, '
                 f'another model of your config does: install a compiled mmcv for it.'
             )

@@ -26,10 +26,11 @@ from tqdm import tqdm
 
 from ..checkpoints.checkpoint import for_inference, load_weights
 from ..errors import UserError
+from ..memory import explain_out_of_memory
 from ..models.precision import check_dtype, use_dtype
 from ..tasks import TASKS, check_tasks
 from ..visualization.colors import Color, palette_colors
-from ..zoo.weights import find_weights, resolve_weights
+from ..zoo.weights import find_weights, missing_weights, resolve_weights
 from .model_loading import build_model, choose_device, dataset_meta_of, model_config, model_name
 from .options import InferenceOptions
 from .photo_logits import PhotoLogits
@@ -85,9 +86,7 @@ class OneFormerInferencer:
         elif not isinstance(model, Config):
             weights = find_weights(model, download=True)
         if weights is None:
-            raise UserError(
-                f'No weights are shipped or published for {model_name(model)}; give the path of its weights.'
-            )
+            raise missing_weights(model_name(model))
         self.cfg = for_inference(cfg)
         with DefaultScope.overwrite_default_scope(self.cfg.get('default_scope', 'mmdet')):
             self.model = build_model(self.cfg)
@@ -260,5 +259,6 @@ class OneFormerInferencer:
         if not batch:
             return []
         tasks, token = check_tasks(options.tasks), options.token or self.model.test_cfg.token
-        photos = self.logits(batch, tasks if token is None else (token,))
-        return [photo.predict(tasks, token, **options.thresholds) for photo in photos]
+        with explain_out_of_memory('give a smaller batch_size or smaller photos, or dtype="bf16"'):
+            photos = self.logits(batch, tasks if token is None else (token,))
+            return [photo.predict(tasks, token, **options.thresholds) for photo in photos]

@@ -11,7 +11,8 @@ from mmengine.registry import MODELS
 
 from ..datasets.metainfo import check_class_names, metainfo_of
 from ..errors import UserError
-from ..zoo.configs import read_config
+from ..zoo.building import build_part
+from ..zoo.configs import merge_options, read_config, require
 
 __all__ = ['build_model', 'choose_device', 'dataset_meta_of', 'model_config', 'model_name']
 
@@ -39,21 +40,26 @@ def model_config(model: str | os.PathLike[str] | Config, options: dict[str, Any]
     if not isinstance(model, Config):
         return read_config(model, options)
     cfg = model.copy()
-    cfg.merge_from_dict(options or {})
+    merge_options(cfg, options)
     return cfg
 
 
 def build_model(cfg: Config) -> Any:
-    """Return the model of a config, for one process.
+    """Return the OneFormer of a config, for one process.
 
     Raises:
         UserError: If there is no such network, or no memory for it: configs come in files, too.
     """
     try:
-        return revert_sync_batchnorm(MODELS.build(cfg.model))
+        model = revert_sync_batchnorm(build_part(MODELS, require(cfg, 'model')))
     except (RuntimeError, MemoryError) as error:
         reason = (str(error).strip() or 'too large').splitlines()[0].rstrip('.')
         raise UserError(f'The model of {model_name(cfg)} cannot be built ({reason}); correct its config.') from error
+    if not hasattr(model, 'predict_logits'):
+        raise UserError(
+            f'{model_name(cfg)} is a {cfg.model.type}, and only a OneFormer predicts here; measure it by tools/test.py.'
+        )
+    return model
 
 
 def dataset_meta_of(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def write_behind(write: Callable[[Item], None], batches: Iterable[Sequence[Item]
             failure, batch = None, None
             try:
                 batch = next(source, None)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (raised below, behind the items before it)
                 failure = error
             for item, written in begun:
                 written.result()

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..datasets.images import image_fault
 from ..errors import UserError
+from ..zoo.building import build_part
+from ..zoo.configs import require
 from .sources import Source
 
 __all__ = ['PhotoLoader', 'PreparedPhoto']
@@ -44,10 +46,10 @@ class PhotoLoader:
     """
 
     def __init__(self, cfg: Config, divisor: int) -> None:
-        first, *others = cfg.test_dataloader.dataset.pipeline
+        first, *others = require(cfg, 'test_dataloader.dataset.pipeline')
         if not str(first['type']).endswith('LoadImageFromFile'):
             raise UserError(f'The test pipeline has to begin with LoadImageFromFile, not {first["type"]}; reorder it.')
-        self._read, self._prepare, self.divisor = TRANSFORMS.build(first), Compose(others), divisor
+        self._read, self._prepare, self.divisor = build_part(TRANSFORMS, first), Compose(others), divisor
 
     def __call__(self, source: Source) -> PreparedPhoto:
         """Load one image and prepare it for the network.

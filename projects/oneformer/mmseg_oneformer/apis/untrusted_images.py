@@ -45,7 +45,7 @@ def decode_photo(data: bytes, max_pixels: int) -> np.ndarray:
             (width, height), kind, tile = header.size, header.format, _tile(header)
     except Image.DecompressionBombError:
         raise PhotoError('large', 'too many') from None
-    except Exception:  # Pillow's plugins raise whatever broken files make them raise.
+    except Exception:  # noqa: BLE001 (Pillow's plugins raise whatever broken files make them raise)
         raise PhotoError('unknown') from None
     if width * height > max_pixels:
         raise PhotoError('large', f'{width} x {height}')

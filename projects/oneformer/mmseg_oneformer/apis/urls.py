@@ -7,6 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from email.message import Message
+from http.client import HTTPException
 from typing import IO
 
 import numpy as np
@@ -54,7 +55,7 @@ def fetch_photo(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) 
     def work() -> None:
         try:
             arrived.put(_get(url, max_bytes, seconds))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (handed to the thread that waits)
             arrived.put(error)
 
     # A timeout of a socket starts again with each byte, and names are looked up without one: only somebody else's
@@ -66,10 +67,10 @@ def fetch_photo(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) 
         content = TimeoutError()
     if isinstance(getattr(content, 'reason', content), TimeoutError):  # The socket's clock may be the quicker one.
         raise UserError(f'{url} has not arrived within {seconds:g} seconds; save the photo as a file.')
-    if isinstance(content, ValueError):
-        raise content
-    if isinstance(content, Exception):
+    if isinstance(content, OSError | HTTPException | UnicodeError):  # The last of names that there cannot be.
         raise UserError(f'{url} cannot be fetched ({_reason(content)}); correct the address.') from content
+    if isinstance(content, Exception):
+        raise content
     return _decode(content, url)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import MissingFileError, UserError, WriteError
 from ..files import atomic_path
 from ..safe.load import drop_active_configs, safe_load
+from ..zoo.weights import missing_checkpoint
 from .conversion.convert import AVERAGING, form_of
 
 WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'ema_state_dict', 'model_ema', 'ema', 'params')
@@ -140,7 +141,7 @@ def _is_state(value: Any) -> bool:
 def _read_content(path: Path, map_location: Any) -> Any:
     """Return what is in one file of weights, wrappers and all."""
     if not path.is_file():
-        raise MissingFileError(f'There is no checkpoint at {path}; check the path.')
+        raise missing_checkpoint(path)
     if path.suffix == '.safetensors':
         return _read_safetensors(path, map_location)
     return safe_load(path, map_location)
@@ -164,7 +165,7 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
 def _read_shards(path: Path, map_location: Any) -> dict[str, Tensor]:
     """Read the files that an index of transformers names; all of them lie beside it."""
     if not path.is_file():
-        raise MissingFileError(f'There is no checkpoint at {path}; check the path.')
+        raise missing_checkpoint(path)
     try:
         names = set(json.loads(path.read_text())['weight_map'].values())
     except (ValueError, KeyError, AttributeError, TypeError) as error:

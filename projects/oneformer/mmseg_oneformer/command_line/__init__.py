@@ -17,12 +17,14 @@ from .arguments import (
     add_token_argument,
 )
 from .downloads import parse_download, prepare_splits
-from .manners import TRACEBACK, cli_errors, describe_mistake, loading
+from .manners import TRACEBACK, cli_errors, loading
+from .parser import Parser
 
 __all__ = [
     'DTYPES',
     'TASKS',
     'TRACEBACK',
+    'Parser',
     'add_checkpoint_arguments',
     'add_common_arguments',
     'add_model_arguments',
@@ -31,7 +33,6 @@ __all__ = [
     'add_tasks_argument',
     'add_token_argument',
     'cli_errors',
-    'describe_mistake',
     'loading',
     'parse_download',
     'prepare_splits',

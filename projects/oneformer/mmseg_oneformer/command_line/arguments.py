@@ -3,29 +3,21 @@
 import argparse
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
+from ..zoo.cfg_options import read_options
 
 TASKS = ('semantic', 'instance', 'panoptic')
 DTYPES = ('fp32', 'bf16', 'fp16')
 
 
 class _Options(argparse.Action):
-    """KEY=VALUE pairs, read as mmengine's ``DictAction`` reads them; mmengine is imported only where there are any."""
+    """KEY=VALUE pairs."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
     ) -> None:
-        """Store the pairs as a dict.
-
-        Raises:
-            UserError: A word is no pair.
-        """
-        for value in values:
-            if '=' not in value:
-                raise UserError(f'{flag} takes KEY=VALUE, and {value!r} is none; write each pair without blanks.')
-        from mmengine.config import DictAction
-
-        DictAction(self.option_strings, self.dest)(parser, namespace, values, flag)
+        """Store the pairs as a dict, with those of earlier flags; what is none is a UserError."""
+        setattr(namespace, self.dest, (getattr(namespace, self.dest) or {}) | read_options(values))
 
 
 class _Tasks(argparse.Action):
@@ -51,7 +43,7 @@ class _Token(argparse.Action):
 
 def _check_task(name: str) -> str:
     if name not in TASKS:
-        raise UserError(f'unknown task {name!r}: choose from {", ".join(TASKS)}')
+        raise UserError(f'unknown task {name!r}: choose from {", ".join(TASKS)}{did_you_mean(name, TASKS)}')
     return name
 
 
@@ -92,7 +84,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='folder for logs and results (default: work_dirs/<config name>)')
     add_options_argument(
         parser,
-        'settings that override the config, such as train_dataloader.batch_size=4 or "key=[a,b]" (no blanks)',
+        'settings that override the config, such as train_dataloader.batch_size=4, "key=[a,b]" or "key=[dict(type=X)]"',
     )
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='who started the processes'

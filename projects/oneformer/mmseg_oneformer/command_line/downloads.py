@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from .parser import Parser
+
 
 def parse_download(
     about: str,
@@ -21,7 +23,7 @@ def parse_download(
         default: Those that are prepared by default.
         argv: Of the process by default.
     """
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--root', type=Path, default=Path(root), help='folder of the download (default: %(default)s)')
     parser.add_argument('--out', type=Path, help='folder of what is written (default: --root)')
     parser.add_argument('--splits', nargs='+', choices=splits, default=default, help=f'default: {" ".join(default)}')

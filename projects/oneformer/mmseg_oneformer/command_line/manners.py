@@ -1,14 +1,22 @@
-"""Manners of the command line: a user's mistake ends in one sentence and exit status 2, a bug in a traceback."""
+"""Manners of the command line: a user's mistake ends in one sentence and exit status 2, a bug in a traceback.
 
+Decisions:
+* Types alone tell them apart: a :class:`~..errors.UserError` is a mistake.
+* So is what the operating system says of a file that it names, or of a full disk: the environment is in the way, and
+  its own words say which part of it. It can happen at every write, so no seam could turn it into a sentence.
+* And a package that is not installed.
+* All else is a bug.
+"""
+
+import errno
 import functools
 import os
-import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
+
+from ..errors import UserError
 
 Main = TypeVar('Main', bound=Callable[..., Any])
 
@@ -57,8 +65,8 @@ def _manners() -> Iterator[None]:
             _flush()
     except BrokenPipeError:  # `| head` has read enough
         sys.exit(141)
-    except Exception as error:
-        sentence = describe_mistake(error)
+    except (UserError, OSError, ModuleNotFoundError) as error:
+        sentence = error.sentence if isinstance(error, UserError) else _refusal(error)
         if sentence is None or os.environ.get(TRACEBACK, '0') not in ('', '0'):
             raise
         print(f'error: {sentence}', file=sys.stderr, flush=True)
@@ -66,6 +74,17 @@ def _manners() -> Iterator[None]:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(130)
+
+
+def _refusal(error: OSError | ModuleNotFoundError) -> str | None:
+    """Return what the environment lacks, or None if ``error`` is not about a package, a file or a full disk."""
+    if isinstance(error, ModuleNotFoundError):
+        name = str(error.name)
+        return None if '.' in name else f'{name} is not installed; run: pip install {name}'
+    if error.errno is not None and error.filename is not None:
+        return f'{error.strerror}: {error.filename}.'
+    # A write does not know the name of its file.
+    return f'{error.strerror}; free some.' if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
 
 
 def _flush() -> None:
@@ -77,36 +96,3 @@ def _flush() -> None:
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try again, and show a traceback.
         raise
-
-
-def describe_mistake(error: Exception) -> str | None:
-    """Return one sentence for what a user did wrong, or None if ``error`` looks like a bug."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if 'in DataLoader worker process' in text:
-        # The loader raises the worker's exception again, with the worker's traceback as its message.
-        kind, _, sentence = text.strip().splitlines()[-1].partition(': ')
-        known = {'ValueError': ValueError, 'FileNotFoundError': FileNotFoundError, 'OSError': OSError}
-        return describe_mistake(known[kind](sentence)) if kind in known else None
-    if isinstance(error, KeyError) and 'is not in the' in text:
-        return f'{text.split(". ")[0]}; check the spelling of this `type` in the config.'
-    if isinstance(error, KeyError):
-        return text if ' ' in text else None
-    if isinstance(error, OSError) and error.filename is not None:
-        return f'{error.strerror}: {error.filename}.'
-    if isinstance(error, TypeError):
-        # A wrong argument in the config: the call that failed is the registry's own, or hands its arguments on.
-        frames = traceback.extract_tb(error.__traceback__)
-        while frames and (frames[-1].line or '').startswith('super().__init__('):
-            frames.pop()
-        raised_by_registry = bool(frames) and Path(frames[-1].filename).name == 'build_functions.py'
-        return f'{text}; check this part of the config.' if raised_by_registry else None
-    if isinstance(error, AttributeError):
-        match = re.search(r"'(?:ConfigDict|Config)' object has no attribute '(\w+)'", text)
-        return f'the config has no "{match.group(1)}", which this command needs.' if match else None
-    if isinstance(error, ValueError | OSError | ImportError):
-        # A ValueError that was not raised on purpose (arrays that do not fit, too many values to unpack) is a bug.
-        frames = traceback.extract_tb(error.__traceback__)
-        if type(error) is ValueError and frames and frames[-1].line and not frames[-1].line.startswith('raise'):
-            return None
-        return ' '.join(text.split()) or type(error).__name__
-    return None

@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.registry import DATASETS
 
 from ..errors import UserError
+from ..zoo.building import build_part
 
 
 def metainfo_of(dataset: Mapping[str, Any]) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def metainfo_of(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """
     while 'dataset' in dataset:
         dataset = dataset['dataset']
-    return dict(DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True}).metainfo)
+    return dict(build_part(DATASETS, {**dataset, 'pipeline': [], 'lazy_init': True}).metainfo)
 
 
 def check_class_names(names: Iterable[str], source: str) -> None:

@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 from ..console import say
 from ..errors import UserError
 from ..visualization.colors import class_colors
+from ..zoo.building import build_part
 from .base import SegmentationDataset
 
 __all__ = ['MixedDataset', 'shares']
@@ -73,7 +74,7 @@ class MixedDataset(Dataset):
         self.weights = weights
         shared = {'pipeline': list(pipeline)}
         self.sources: list[SegmentationDataset] = [
-            DATASETS.build({**shared, **source, 'lazy_init': True}) for source in sources
+            build_part(DATASETS, {**shared, **source, 'lazy_init': True}) for source in sources
         ]
         for source in self.sources:
             if not isinstance(source, SegmentationDataset):

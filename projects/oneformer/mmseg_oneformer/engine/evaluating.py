@@ -13,15 +13,17 @@ from mmengine.runner import Runner
 
 from ..checkpoints.checkpoint import load_weights
 from ..console import say
-from ..errors import MissingFileError, UserError
+from ..errors import UserError
 from ..evaluation.report import report_config
 from ..evaluation.results import OWN, ClassNumbers, class_numbers, write_results
 from ..evaluation.token_matrix import split_tokens
+from ..memory import explain_out_of_memory
 from ..models.precision import check_dtype, use_dtype
 from ..models.test_time_views import TestTimeViews
 from ..tasks import TASKS
+from ..zoo.building import explain_mistakes
 from ..zoo.configs import find_config
-from ..zoo.weights import resolve_weights
+from ..zoo.weights import missing_checkpoint, resolve_weights
 from .data_config import DataPath, check_classes
 from .evaluation_config import for_testing, token_of
 from .runs import build_runner, run_config
@@ -138,7 +140,7 @@ def run_evaluation(
     if compile:
         _network(runner).compile_network()
     start = time.perf_counter()
-    measured = runner.test()
+    measured = _test(runner)
     seconds = time.perf_counter() - start
     return write_results(
         out or Path(runner.work_dir) / 'results.json',
@@ -183,7 +185,7 @@ def write_predictions(
     _check_weights(weights)
     token = token or token_of(cfg)
     runner, _ = load_runner(for_testing(cfg, tasks, token, tta=tta, predictions_dir=folder), weights)
-    runner.test()
+    _test(runner)
     return len(runner.test_dataloader.dataset)
 
 
@@ -197,7 +199,7 @@ def _per_class(runner: Runner, token: str) -> dict[str, ClassNumbers]:
 def _check_weights(weights: str | os.PathLike[str]) -> None:
     """Raise a FileNotFoundError before minutes of building data sets."""
     if not Path(weights).expanduser().exists():
-        raise MissingFileError(f'There is no checkpoint at {weights}; check the path.')
+        raise missing_checkpoint(weights)
 
 
 def load_runner(cfg: Config, weights: str | os.PathLike[str]) -> tuple[Runner, dict[str, Any]]:
@@ -205,6 +207,13 @@ def load_runner(cfg: Config, weights: str | os.PathLike[str]) -> tuple[Runner, d
     runner = build_runner(cfg)
     say(f'Loading {weights}')
     return runner, load_weights(_network(runner), weights)
+
+
+def _test(runner: Runner) -> dict[str, Any]:
+    """Test the model of a runner; the data set and the metrics are built here."""
+    remedy = 'test with --dtype bf16, or with a smaller test_dataloader.batch_size'
+    with explain_mistakes(runner.cfg), explain_out_of_memory(remedy):
+        return runner.test()
 
 
 def _network(runner: Runner) -> Any:

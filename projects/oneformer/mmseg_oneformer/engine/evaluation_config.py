@@ -11,7 +11,7 @@ from ..checkpoints.checkpoint import for_inference
 from ..errors import UserError
 from ..evaluation.submission import layout_of
 from ..tasks import TASKS, check_task, check_tasks
-from ..zoo.configs import rename_config
+from ..zoo.configs import rename_config, require
 
 __all__ = ['for_testing', 'select_metrics', 'token_of']
 
@@ -73,9 +73,8 @@ def for_testing(
     if token_matrix and tta:
         raise UserError('the token matrix is made from one view; leave out either --tta or --token-matrix.')
     tasks = check_tasks(tasks)
-    missing = [key for key in ('model', 'test_dataloader', 'test_evaluator') if cfg.get(key) is None]
-    if missing:
-        raise UserError(f'the config has no {missing[0]}, so there is nothing to test; add it to the config.')
+    for key in ('model.type', 'test_dataloader.dataset', 'test_evaluator'):
+        require(cfg, key)
     cfg = for_inference(cfg)
     for key in TRAINING_KEYS:
         cfg.pop(key, None)

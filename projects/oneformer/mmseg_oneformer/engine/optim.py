@@ -112,8 +112,8 @@ class OneFormerOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'optim_wrapper.paramwise_cfg has no key "{unknown[0]}" with this constructor; it takes '
                 'backbone_multiplier and backbone_norm_decay, and decay follows from the type of the module.'
             )
-        if self.base_lr is None or self.base_wd is None:
-            raise UserError('optim_wrapper.optimizer needs both lr and weight_decay.')
+        if not all(isinstance(number, int | float) for number in (self.base_lr, self.base_wd)):
+            raise UserError('optim_wrapper.optimizer needs both lr and weight_decay, as numbers.')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Return the optimiser wrapper for ``model``, which may be wrapped for distributed training."""

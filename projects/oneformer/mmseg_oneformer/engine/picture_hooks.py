@@ -8,6 +8,7 @@ Decisions:
 """
 
 import logging
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from mmengine.structures import BaseDataElement
 
 from ..analysis.curves import save_curves, usual_curves
 from ..analysis.logs import read_run
+from ..errors import UserError
 
 SMOOTHED = 40
 """The curves of a training are means over one part in so many of what was logged."""
@@ -61,8 +63,11 @@ class ValidationPictures(Hook):
                 # The number tells photos of one name in different folders apart.
                 name = f'val{self._drawn}_{Path(sample.img_path).stem}'
                 runner.visualizer.add_datasample(name, photo, sample, pred_score_thr=self.score_thr, step=runner.iter)
-            except Exception as error:  # Of photos that are no files, full disks, trackers that cannot be reached.
+            except (UserError, OSError) as error:  # Photos that are no files, full disks.
                 print_log(f'A validation picture was not drawn: {error}', 'current', level=logging.WARNING)
+            except Exception:  # noqa: BLE001 (trackers raise anything, and no picture is worth a training)
+                reason = traceback.format_exc()
+                print_log(f'A validation picture was not drawn:\n{reason}', 'current', level=logging.WARNING)
             self._drawn += 1
 
 

@@ -10,8 +10,10 @@ from mmengine.config import Config, ConfigDict
 
 from ..errors import UserError
 from ..launch import init_distributed
+from ..zoo.building import explain_mistakes
 from ..zoo.configs import merge_options, read_config
 from ..zoo.model_file import is_model_file
+from ..zoo.work_dirs import WORK_DIRS
 from .data_config import DataPath, use_data
 from .runner import ConsoleRunner
 
@@ -57,7 +59,7 @@ def run_config(
     if work_dir is not None:
         cfg.work_dir = str(work_dir)
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename or 'config').stem)
+        cfg.work_dir = str(WORK_DIRS / Path(cfg.filename or 'config').stem)
     if seed is not None or deterministic:
         cfg.randomness = ConfigDict(cfg.get('randomness') or {})
         cfg.randomness.seed = cfg.randomness.get('seed') if seed is None else seed
@@ -70,4 +72,5 @@ def run_config(
 
 def build_runner(cfg: Config) -> ConsoleRunner:
     """Return the runner of a config."""
-    return ConsoleRunner.from_cfg(cfg)
+    with explain_mistakes(cfg):
+        return ConsoleRunner.from_cfg(cfg)

@@ -11,8 +11,11 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from ..memory import explain_out_of_memory
+from ..zoo.building import explain_mistakes
+from ..zoo.configs import require
+from ..zoo.work_dirs import latest_checkpoint
 from .data_config import DataPath
-from .hooks import latest_checkpoint
 from .runs import build_runner, run_config
 from .training_config import scale_learning_rate, use_checkpoint, use_mixed_precision, use_weights
 
@@ -104,6 +107,8 @@ def run_training(
         amp: Mixed precision.
         auto_scale_lr: Let the learning rate follow the number of images per iteration.
     """
+    for key in ('model.type', 'train_dataloader.dataset', 'train_cfg', 'optim_wrapper'):
+        require(cfg, key)
     if amp:
         use_mixed_precision(cfg)
     if auto_scale_lr:
@@ -117,7 +122,9 @@ def run_training(
             '--resume goes on with that one, --work-dir keeps both.'
         )
     runner = build_runner(cfg)
-    runner.train()
+    remedy = 'train with mixed precision (amp), model.backbone.with_cp=True or a smaller train_dataloader.batch_size'
+    with explain_mistakes(cfg), explain_out_of_memory(remedy):
+        runner.train()
     return _result(runner)
 
 

@@ -7,9 +7,10 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from ..datasets.metainfo import metainfo_of
-from ..errors import MissingFileError, UserError
+from ..errors import UserError
 from ..models.fine_tuning import FINE_TUNING, is_fine_tuning
-from .hooks import latest_checkpoint
+from ..zoo.weights import missing_checkpoint
+from ..zoo.work_dirs import latest_checkpoint
 
 __all__ = ['scale_learning_rate', 'use_checkpoint', 'use_mixed_precision', 'use_weights']
 
@@ -38,7 +39,7 @@ def scale_learning_rate(cfg: Config) -> None:
     Raises:
         UserError: The config does not say which number it was chosen for.
     """
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise UserError(
             f'--auto-scale-lr needs auto_scale_lr.base_batch_size in {cfg.filename}: '
             'the images per iteration that its learning rate was chosen for.'
@@ -72,7 +73,7 @@ def use_checkpoint(cfg: Config, checkpoint: str | os.PathLike[str] | None) -> No
         print(f'There is no checkpoint in {cfg.work_dir} yet; training starts at iteration 0.')
         return
     if not path.is_file():
-        raise MissingFileError(f'There is no checkpoint at {path} to resume from; check the path.')
+        raise missing_checkpoint(path)
     cfg.resume, cfg.load_from = True, str(path)
     if is_fine_tuning(cfg.model.get('init_cfg')):
         cfg.model.init_cfg = None  # What the checkpoint holds began there; the other file may be gone.

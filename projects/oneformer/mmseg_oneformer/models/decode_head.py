@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from ..errors import UserError
+from ..zoo.building import build_part
 from .losses import Targets
 from .masked_decoder import Predictions
 from .ops import use_fast_linear
@@ -59,10 +60,10 @@ class OneFormerDecodeHead(BaseModule):
             )
         self.num_classes = self.out_channels = num_classes
         self.ignore_index = ignore_index
-        self.head = MODELS.build({'type': 'OneFormerHead'} | head | {'num_classes': num_classes})
+        self.head = build_part(MODELS, {'type': 'OneFormerHead'} | head | {'num_classes': num_classes})
         shared = {'num_classes': num_classes, 'channels': self.head.channels}
         losses = {'type': 'OneFormerCriterion', 'auxiliary': None}
-        self.criterion = MODELS.build(losses | shared | (criterion or {}))
+        self.criterion = build_part(MODELS, losses | shared | (criterion or {}))
         self.post_process = PostProcessor((), complete_test_cfg(None, self.head.num_queries))
 
     def forward(self, features: Sequence[Tensor], every_layer: bool = False) -> Predictions:
@@ -110,6 +111,9 @@ class OneFormerDecodeHead(BaseModule):
         size = ImageSize(*[_input_size(batch_img_metas[0])] * 3)
         images = zip(output.class_logits[-1, :, 0], output.mask_logits()[:, 0], strict=True)
         return torch.stack([self.post_process.class_scores(classes, masks, size) for classes, masks in images])
+
+
+build_decode_head.__wrapped__ = OneFormerDecodeHead  # type: ignore[attr-defined]  # Its settings, for inspect.signature.
 
 
 def _input_size(meta: dict) -> tuple[int, int]:

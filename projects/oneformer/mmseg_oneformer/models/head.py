@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..zoo.building import build_part
 from .masked_decoder import Predictions
 
 
@@ -41,7 +42,7 @@ class OneFormerHead(BaseModule):
         self.num_classes, self.num_queries, self.channels = num_classes, num_queries, channels
 
         def build(config: dict | None, **defaults: object) -> nn.Module:
-            return MODELS.build(defaults | {'channels': channels} | (config or {}))
+            return build_part(MODELS, defaults | {'channels': channels} | (config or {}))
 
         self.pixel_decoder = build(pixel_decoder, type='OneFormerPixelDecoder')
         self.task_token = build(task_token, type='TaskToken') if use_task_token else None

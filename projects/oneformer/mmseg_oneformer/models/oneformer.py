@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..tasks import TASKS, check_task, check_tasks
+from ..zoo.building import build_part
 from .backbones.initial_weights import load_initial_weights
 from .feature_levels import check_levels
 from .fine_tuning import fine_tune, is_fine_tuning
@@ -77,19 +78,19 @@ class OneFormer(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
-        self.backbone = MODELS.build(backbone)
-        self.neck = None if neck is None else MODELS.build(neck)
-        self.head = MODELS.build({'type': 'OneFormerHead'} | head)
+        self.backbone = build_part(MODELS, backbone)
+        self.neck = None if neck is None else build_part(MODELS, neck)
+        self.head = build_part(MODELS, {'type': 'OneFormerHead'} | head)
         check_levels(self.backbone, self.neck, self.head.pixel_decoder.in_channels)
         shared = {'channels': self.head.channels}
         text_defaults = {'type': 'TextMapper', 'num_queries': self.head.num_queries}
         loss_defaults = {'type': 'OneFormerCriterion', 'num_classes': self.head.num_classes}
-        self.criterion = None if criterion is None else MODELS.build(loss_defaults | shared | criterion)
+        self.criterion = None if criterion is None else build_part(MODELS, loss_defaults | shared | criterion)
         # Without a loss that reads texts nothing would reach the text mapper's parameters, which DDP rejects.
         reads_texts = self.criterion is not None and self.criterion.reads_texts
         self.text_mapper = None
         if text_mapper is not None and reads_texts:
-            self.text_mapper = MODELS.build(text_defaults | shared | text_mapper)
+            self.text_mapper = build_part(MODELS, text_defaults | shared | text_mapper)
         self.thing_ids = tuple(thing_ids)
         self.test_cfg = complete_test_cfg(test_cfg, self.head.num_queries)
         self.post_process = PostProcessor(self.thing_ids, self.test_cfg)
@@ -223,6 +224,9 @@ class OneFormer(BaseModel):
         for part in (self.backbone, self.neck, self.head):
             if part is not None:
                 part.compile()
+
+
+build_oneformer.__wrapped__ = OneFormer  # type: ignore[attr-defined]  # Its settings, for inspect.signature.
 
 
 def collect_targets(samples: Sequence[DetDataSample], size: tuple[int, int]) -> Targets:

@@ -12,6 +12,7 @@ from torch._subclasses import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from ..checkpoints.checkpoint import for_inference
+from ..zoo.building import build_part
 
 
 class _RealSchedules(TorchFunctionMode):
@@ -30,7 +31,7 @@ def build_skeleton(model: ConfigDict | dict) -> nn.Module:
     """
     # The mode that is entered last sees a call first; the device's own has to come after ours.
     with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'), _RealSchedules():
-        return MODELS.build(model)
+        return build_part(MODELS, model)
 
 
 def one_task_skeleton(cfg: Config) -> nn.Module:

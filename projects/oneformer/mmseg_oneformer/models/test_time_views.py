@@ -22,6 +22,7 @@ from torch import Tensor
 from ..datasets.transforms.resize import resize_to, shortest_edge_size
 from ..errors import UserError
 from ..tasks import check_tasks
+from ..zoo.building import build_part
 from .mask_resize import ImageSize
 from .postprocess import semantic_prediction, semantic_scores
 from .query_merging import MergedQueries
@@ -50,7 +51,7 @@ class TestTimeViews(BaseModel):
         super().__init__()
         if not sides or min(sides) < 1:
             raise UserError(f'tta.sides must be lengths in pixels, not {tuple(sides)}; give at least one.')
-        self.module = MODELS.build(module)
+        self.module = build_part(MODELS, module)
         if not hasattr(self.module, 'predict_logits'):
             raise UserError(f'{type(self.module).__name__} cannot be tested on several views; leave out --tta.')
         self.sides = sorted(sides, key=lambda side: abs(side - test_side))

@@ -137,16 +137,16 @@ def load_arrays(path: Path) -> Any:
     Raises:
         UserError: The file is broken, or names something that arrays have no need of.
     """
-    try:
-        with path.open('rb') as file:
+    with path.open('rb') as file:
+        try:
             return _tensors(_Reader(file, encoding='latin1').load())
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f'{path} is rejected or broken: {str(error).rstrip(".")}; a file of weights holds arrays and plain values '
-            'only, get it from its authors again.'
-        ) from error
-    except Exception as error:  # Damaged bytes fail in any way.
-        raise UserError(f'{path} is broken ({type(error).__name__}); get it again.') from error
+        except pickle.UnpicklingError as error:
+            raise UserError(
+                f'{path} is rejected or broken: {str(error).rstrip(".")}; a file of weights holds arrays and plain '
+                'values only, get it from its authors again.'
+            ) from error
+        except Exception as error:  # Damaged bytes fail in any way, those of an array when it is made a tensor.
+            raise UserError(f'{path} is broken ({type(error).__name__}); get it again.') from error
 
 
 def _tensors(content: Any) -> Any:

@@ -128,7 +128,7 @@ class MicroBatcher(Generic[Key, Request, Response]):
             for waiting, response in zip(batch, responses, strict=True):
                 if not waiting.response.done():
                     waiting.response.set_result(response)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (raised where its request waits)
             if len(batch) > 1:
                 for waiting in batch:
                     await self._serve([waiting])

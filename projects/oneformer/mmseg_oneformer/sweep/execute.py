@@ -20,8 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..engine.hooks import latest_checkpoint
 from ..files import write_atomic
+from ..zoo.work_dirs import latest_checkpoint
 from .plan import Run, write_run
 
 WAITING, RUNNING, FINISHED, FAILED = 'waiting', 'running', 'finished', 'failed'

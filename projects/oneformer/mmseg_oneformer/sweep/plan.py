@@ -1,6 +1,5 @@
 """Which runs a sweep consists of, and where each of them lives."""
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -11,10 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-
 from ..errors import MissingFileError, UserError
 from ..files import write_atomic
+from ..zoo.cfg_options import read_options
 from ..zoo.configs import find_config, read_config
 
 NO_OPTIONS = 'default'
@@ -70,7 +68,7 @@ def plan_runs(configs: Sequence[str], seeds: Sequence[int], options: Sequence[st
     runs = []
     for name, config in paths.items():
         for combination in combine_options(options):
-            cfg = read_config(config, parse_options(combination))
+            cfg = read_config(config, read_options(combination, '--options'))
             content = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
             shared: dict[str, Any] = {
                 'config': config,
@@ -114,13 +112,6 @@ def combine_options(options: Sequence[str]) -> list[tuple[str, ...]]:
         if settings not in alternatives:
             alternatives.append(settings)
     return [tuple(itertools.chain(*parts)) for parts in itertools.product(*groups.values())]
-
-
-def parse_options(settings: Sequence[str]) -> dict[str, Any]:
-    """Return ``KEY=VALUE`` settings as a dict, read as ``--cfg-options`` reads them."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='*', action=DictAction, default={})
-    return parser.parse_args(['--cfg-options', *settings] if settings else []).cfg_options
 
 
 def folder_name(settings: Sequence[str]) -> str:

@@ -1,13 +1,15 @@
 """Configs by name: a model's name is the stem of its config file."""
 
-import difflib
 import os
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from ..errors import MissingFileError, UserError
+from ..errors import MissingFileError, UserError, did_you_mean
+from .building import settings_of
 from .model_file import is_model_file, read_model_config
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -65,10 +67,11 @@ def find_config(name: str | os.PathLike[str]) -> Path:
     paths = configs.get(Path(name).stem if str(name).endswith('.py') else str(name), [])
     if os.sep in str(name) or not paths:
         stem = Path(name).stem
-        close = difflib.get_close_matches(stem, configs, n=3, cutoff=0.4)
-        close = close or [known for known in configs if stem.lower() in known][:3]
-        hint = f'did you mean {" or ".join(close)}?' if close else 'tools/infer.py --list shows all names.'
-        raise UserError(f'"{name}" is neither a config file nor the name of a model; {hint}')
+        containing = [known for known in configs if stem.lower() in known]
+        hint = did_you_mean(stem, containing or configs, count=3, likeness=0.0 if containing else 0.4)
+        raise UserError(
+            f'"{name}" is neither a config file nor the name of a model{hint}; tools/infer.py --list shows all names.'
+        )
     if len(paths) > 1:
         raise UserError(f'Several configs are named "{name}": {", ".join(map(str, paths))}; give the path of one.')
     return paths[0]
@@ -81,16 +84,7 @@ def read_config(name: str | os.PathLike[str], options: dict[str, Any] | None = N
         UserError: There is no such config, it is broken, or an option does not fit.
     """
     path = find_config(name)
-    try:
-        cfg = None if is_model_file(path) else Config.fromfile(path)
-    except FileNotFoundError as error:  # one of its bases
-        raise UserError(
-            f'{path} cannot be read as a config: {error}; docs/configs.md lists the parts to use.'
-        ) from error
-    except Exception as error:  # A config is Python: anything may go wrong in it.
-        raise UserError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
-    if cfg is None:
-        cfg = read_model_config(path)
+    cfg = read_model_config(path) if is_model_file(path) else _read_file(path)
     merge_options(cfg, options)
     return cfg
 
@@ -98,15 +92,76 @@ def read_config(name: str | os.PathLike[str], options: dict[str, Any] | None = N
 def merge_options(cfg: Config, options: dict[str, Any] | None) -> None:
     """Merge ``options``, values by dotted key, into ``cfg``.
 
+    A new key is taken for what it is, unless it is very like one that stands beside it: that is a slip of the pen,
+    which would have no effect.
+
     Raises:
-        UserError: An option does not fit.
+        UserError: An option does not fit the config, or is such a slip.
     """
+    for key in options or {}:
+        _check_key(cfg, key)
     try:
         cfg.merge_from_dict(options or {})
-    except (KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:
-        raise UserError(f'--cfg-options do not fit {cfg.filename or "the config"}: {error}') from error
+    except (KeyError, TypeError) as error:  # Of values that are dicts, which are merged too.
+        raise UserError(f'--cfg-options do not fit {cfg.filename or "the config"}: {error.args[0]}') from error
 
 
 def rename_config(cfg: Config, stem: str) -> Config:
     """Return a config under another name, by which a runner calls the copy that it writes into the work dir."""
     return Config(cfg.to_dict(), cfg_text=cfg.text or stem, filename=f'{stem}.py')
+
+
+def require(cfg: Config, key: str) -> Any:
+    """Return a setting of ``cfg`` by its dotted key.
+
+    Raises:
+        UserError: The config does not have it.
+    """
+    value: Any = cfg
+    for part in key.split('.'):
+        value = value.get(part) if isinstance(value, Mapping | Config) else None
+        if value is None:
+            raise UserError(f'the config has no "{key}", which this command needs; add it to {cfg.filename or "it"}.')
+    return value
+
+
+def _check_key(cfg: Config, key: str) -> None:
+    """Raise a UserError if a dotted key leads nowhere in ``cfg``, or is new and almost the same as one beside it."""
+    value: Any = cfg
+    for part in key.split('.'):
+        if isinstance(value, list | tuple):
+            if not part.isdigit() or int(part) >= len(value):
+                raise UserError(
+                    f'--cfg-options do not fit: "{part}" in {key} is no index of a list of {len(value)}; count from 0.'
+                )
+            value = value[int(part)]
+        elif not isinstance(value, Mapping | Config):
+            raise UserError(f'--cfg-options do not fit: "{part}" in {key} is below {value!r}; leave it out.')
+        elif part in value:
+            value = value[part]
+        else:
+            if (hint := did_you_mean(part, value.keys(), likeness=0.9)) and part not in settings_of(value, key):
+                raise UserError(
+                    f'--cfg-options: the config has no {key}{hint}; a setting that is new goes into its file.'
+                )
+            return
+
+
+def _read_file(path: Path) -> Config:
+    """Read a file, which is Python and may do whatever it likes."""
+    try:
+        return Config.fromfile(path)
+    except Exception as error:
+        places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == '<module>']
+        where = f'line {places[-1].lineno} of {places[-1].filename}: ' if places else ''
+        remedy = 'correct it'
+        if isinstance(error, SyntaxError):
+            where, reason = f'line {error.lineno} of it or of one of its bases: ', error.msg
+        else:
+            # mmengine's own text of an import that failed lists all of sys.path.
+            reason = ' '.join(str(error.__cause__ if isinstance(error, ImportError) else error).split()).rstrip('.')
+        if isinstance(error, FileNotFoundError) and not places:
+            remedy = 'a base is missing, docs/configs.md lists the parts to use'
+        raise UserError(
+            f'{path} cannot be read as a config ({where}{type(error).__name__}: {reason}); {remedy}.'
+        ) from error

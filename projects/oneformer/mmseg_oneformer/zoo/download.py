@@ -24,6 +24,7 @@ from typing import IO, Any
 from filelock import FileLock
 from tqdm import tqdm
 
+from ..errors import NetworkError
 from ..files import write_atomic
 from ..version import __version__
 
@@ -35,7 +36,7 @@ ATTEMPTS = 4
 BLOCK = 1 << 20
 
 
-class DownloadError(ConnectionError):
+class DownloadError(NetworkError):
     """A file could not be had; the message says why and not which, and ``final`` whether another attempt is useless."""
 
     def __init__(self, reason: str, final: bool = False) -> None:

@@ -22,6 +22,7 @@ from .configs import find_config, list_models, weights_root
 from .download import DownloadError, check_url, download
 from .metafile import ZooModel, read_zoo
 from .model_file import is_model_file
+from .work_dirs import WORK_DIRS, latest_checkpoint
 
 CACHE_VARIABLE = 'MMSEG_ONEFORMER_CACHE'
 
@@ -84,11 +85,27 @@ def resolve_weights(source: str | os.PathLike[str], download: bool = True) -> Pa
     if '://' in text:
         return _from_url(text, download)
     if path.suffix or len(path.parts) > 1:
-        raise MissingFileError(f'There is no checkpoint at {path}; check the path.')
+        raise missing_checkpoint(path)
     found = find_weights(text, download)
     if found is None:
-        raise UserError(f'No weights are shipped or published for {text}; give the path of its weights.')
+        raise missing_weights(text)
     return found
+
+
+def missing_checkpoint(path: str | os.PathLike[str]) -> MissingFileError:
+    """Return the error for a path where no weights are; it names the latest checkpoint beside it, if there is one."""
+    return MissingFileError(f'There is no checkpoint at {path}; {_remedy(Path(path).parent, "check the path")}.')
+
+
+def missing_weights(model: str) -> UserError:
+    """Return the error for a model without weights; it names the latest checkpoint of its training, if there is one."""
+    remedy = _remedy(WORK_DIRS / Path(model).stem, 'give the path of its weights')
+    return UserError(f'No weights are shipped or published for {model}; {remedy}.')
+
+
+def _remedy(work_dir: Path, otherwise: str) -> str:
+    found = latest_checkpoint(work_dir)
+    return otherwise if found is None else f'there is {found}: give that'
 
 
 def weights_states() -> dict[str, str]:

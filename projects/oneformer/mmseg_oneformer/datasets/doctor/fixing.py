@@ -65,13 +65,13 @@ def fixed_paths(path: str | Path) -> Paths:
     """The files that fixing the JSON ``path`` writes.
 
     Raises:
-        FileExistsError: One of them is there already.
+        WriteError: One of them is there already.
     """
     stem = Path(path).with_suffix('')
     paths = Paths(*(stem.with_name(f'{stem.name}.fixed{suffix}') for suffix in ('.json', '', '.txt')))
     for there in paths:
         if there.exists():
-            raise FileExistsError(f'{there} is there already, and --fix writes over nothing; move it away.')
+            raise WriteError(f'{there} is there already, and --fix writes over nothing; move it away.')
     return paths
 
 
@@ -79,7 +79,7 @@ def fix(examination: Examination) -> Fixes | None:
     """Write the data set with everything corrected that has a ``fix`` in its rule; None if there is nothing to correct.
 
     Raises:
-        FileExistsError: See ``fixed_paths``.
+        WriteError: See ``fixed_paths``.
     """
     context, path = examination.context, Path(examination.source.dataset.ann_file)
     paths = fixed_paths(path)

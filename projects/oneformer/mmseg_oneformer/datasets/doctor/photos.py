@@ -60,20 +60,20 @@ def read_photo(path: str | Path, deep: bool = False) -> Photo | Finding:
             tail = file.read()
             file.seek(0)
             head = file.read(HEAD)
-            with Image.open(file) as image:
-                orientation = _orientation(image)
-                whole = ENDS.get(image.format or '', b'') in tail
-                size, findings = image.size, list(_form(image, head, orientation))
-                pixels = ''
-                if deep or not whole:
-                    image.load()
-                    pixels = _pixels_digest(image) if deep else ''
+            try:
+                with Image.open(file) as image:
+                    orientation = _orientation(image)
+                    if deep or ENDS.get(image.format or '', b'') not in tail:
+                        image.load()
+            except Exception as error:  # noqa: BLE001 (PIL raises whatever a damaged file makes of its parsers)
+                return Finding('photo-damaged', f'cannot be decoded ({" ".join(str(error).split())})')
     except FileNotFoundError:
         return Finding('photo-missing', f'no file {path}')
-    except Exception as error:  # PIL raises whatever a damaged file makes of its parsers.
-        return Finding('photo-damaged', f'cannot be decoded ({" ".join(str(error).split())})')
-    mark = PhotoMark(str(path), length, zlib.crc32(tail), pixels)
-    return Photo((size[1], size[0]), orientation in (5, 6, 7, 8), mark, findings)
+    except OSError as error:
+        return Finding('photo-damaged', f'cannot be read ({error.strerror})')
+    mark = PhotoMark(str(path), length, zlib.crc32(tail), _pixels_digest(image) if deep else '')
+    findings = list(_form(image, head, orientation))
+    return Photo((image.height, image.width), orientation in (5, 6, 7, 8), mark, findings)
 
 
 def _pixels_digest(image: Image.Image) -> str:

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ...errors import MissingFileError, UserError
+from ...zoo.building import build_part
 from ..own_data import find_folder, probes
 from ..panoptic_files import PanopticFiles, PanopticJson
 
@@ -113,7 +114,7 @@ def _only(path: str | Path) -> dict[str, Any]:
 def _build(node: Mapping[str, Any]) -> Any:
     """The data set of a config, knowing its paths and nothing else."""
     settings = {key: value for key, value in node.items() if key != MIXED}
-    return DATASETS.build({**settings, 'pipeline': [], 'lazy_init': True})
+    return build_part(DATASETS, {**settings, 'pipeline': [], 'lazy_init': True})
 
 
 def _expected(cfg: Config, node: Mapping[str, Any], meta: Mapping[str, Any]) -> Expected:

@@ -5,6 +5,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from ...errors import UserError
+from ...zoo.building import build_part
 from .resampling import Window, cut
 from .resize import resize_to
 
@@ -124,7 +125,7 @@ class ResizeAndCrop(BaseTransform):
     """
 
     def __init__(self, resize: dict, crop: dict) -> None:
-        self.resize, self.crop = TRANSFORMS.build(resize), TRANSFORMS.build(crop)
+        self.resize, self.crop = build_part(TRANSFORMS, resize), build_part(TRANSFORMS, crop)
         for part, transform, method in (('resize', self.resize, 'draw_size'), ('crop', self.crop, 'draw_window')):
             if not hasattr(transform, method):
                 raise UserError(

@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...errors import UserError
+from ...zoo.building import build_part
 from ..masked_decoder import Predictions
 from ..precision import at_least_fp32, no_autocast
 from .inputs import LossInputs, Targets
@@ -111,7 +112,7 @@ def _build_term(config: dict, shared: dict[str, Any]) -> Any:
     """Build a term of the loss; it gets those of the ``shared`` values that it takes and its config leaves out."""
     kind = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
     taken = inspect.signature(kind).parameters if kind is not None else {}
-    return MODELS.build({key: value for key, value in shared.items() if key in taken} | config)
+    return build_part(MODELS, {key: value for key, value in shared.items() if key in taken} | config)
 
 
 def _describe_unknown(options: dict[str, Any], class_weight: float) -> str:

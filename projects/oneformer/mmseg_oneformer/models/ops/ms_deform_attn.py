@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...compat import HAS_TRITON, compiled_ms_deform_attn, is_exporting
+from ...errors import MissingPackageError
 from ..precision import at_least_fp32, no_autocast
 from . import ms_deform_attn_cpu
 from .linear import Linear, linear
@@ -110,7 +111,7 @@ def ms_deform_attn_mmcv(value: Tensor, shapes: Shapes, locations: Tensor, weight
     """The same by mmcv's compiled operator, where that is installed: on a GPU, fp32."""
     compiled = compiled_ms_deform_attn()
     if compiled is None:
-        raise RuntimeError('mmcv has no compiled operators; install a build of mmcv that has, not mmcv-lite.')
+        raise MissingPackageError('mmcv has no compiled operators; install a build of mmcv that has, not mmcv-lite.')
     sizes = torch.tensor(shapes).to(value.device, non_blocking=True)
     starts = torch.cat((sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]))
     return compiled.apply(value.contiguous(), sizes, starts, locations.contiguous(), weights.contiguous(), 64)
