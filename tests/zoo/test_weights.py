@@ -175,9 +175,11 @@ def test_inferencer__by_name_with_published_weights(tiny_model, publish, server,
     config, checkpoint = tiny_model
     server.rules.content = Path(checkpoint).read_bytes()
     path = publish(config.stem)
-    by_name = OneFormerInferencer(config, device='cpu')(make_photo(), tasks='semantic', channel_order='bgr')
+    by_name = OneFormerInferencer(config, device='cpu')(make_photo(), tasks='semantic', channel_order='bgr')[0]
     assert path.is_file()
-    given = OneFormerInferencer(config, checkpoint, device='cpu')(make_photo(), tasks='semantic', channel_order='bgr')
+    given = OneFormerInferencer(config, checkpoint, device='cpu')(make_photo(), tasks='semantic', channel_order='bgr')[
+        0
+    ]
     assert (by_name.semantic == given.semantic).all()
 
 
@@ -192,3 +194,16 @@ def test_published_files__have_a_place_of_their_own(cache):
     paths = [weights._cached(model) for model in read_zoo().values() if model.urls]
     assert len(paths) == len(set(paths)) > 20
     assert all(path.parent.parent == cache and path.suffix in ('.pth', '.bin') for path in paths)
+
+
+def test_resolve_weights__names_the_checkpoint_of_a_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = 'oneformer_swin-t_8xb2-50e_coco-1024x1024'
+    folder = Path('work_dirs') / name
+    folder.mkdir(parents=True)
+    for iteration in (90, 800):
+        (folder / f'iter_{iteration}.pth').touch()
+    with pytest.raises(ValueError, match=rf'No weights .* for {name}; there is {folder}/iter_800\.pth: give that\.'):
+        resolve_weights(name)
+    with pytest.raises(FileNotFoundError, match=rf'no checkpoint at {folder}/last\.pth; there is {folder}/iter_800\.p'):
+        resolve_weights(folder / 'last.pth')
