@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_oneformer import tasks
 from mmseg_oneformer.analysis.curves import USUAL
 from mmseg_oneformer.checkpoints.conversion.convert import FORMS
 from mmseg_oneformer.command_line import DTYPES, TASKS, add_options_argument, add_tasks_argument, add_token_argument
@@ -68,7 +67,6 @@ def test_tools__mistakes_are_told_before_anything_slow(arguments, sentence):
 
 
 def test_names__are_those_of_the_package():
-    assert tasks.TASKS == TASKS
     assert tuple(precision.DTYPES) == DTYPES
 
 

@@ -1,8 +1,7 @@
 """The command lines of ``tools/``: what they share, and what can be done before anything slow is imported.
 
-Beside the package and not in it: importing ``mmseg_oneformer`` brings PyTorch and OpenMMLab, which takes seconds, and
-no user should wait that long for ``--help`` or for the news of a misspelt flag. Only the standard library is imported
-here.
+No user should wait seconds for ``--help`` or for the news of a misspelt flag, so nothing here imports PyTorch. ``model``
+and ``config`` do; the tools import them behind their command line.
 """
 
 from .arguments import (

@@ -1,13 +1,14 @@
-"""Flags that several tools have. Names that come from the package stand here again, and a test compares them."""
+"""Flags that several tools have."""
 
 import argparse
 from typing import Any
 
 from ..errors import UserError, did_you_mean
+from ..tasks import TASKS
 from ..zoo.cfg_options import read_options
 
-TASKS = ('semantic', 'instance', 'panoptic')
 DTYPES = ('fp32', 'bf16', 'fp16')
+"""Those of ``models.precision``, which imports PyTorch; a test compares them."""
 
 
 class _Options(argparse.Action):
