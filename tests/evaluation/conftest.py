@@ -12,7 +12,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
-from mmseg_oneformer.datasets.cityscapes import LABEL_IDS
+from mmseg_oneformer.datasets.benchmarks import CITYSCAPES_LABEL_IDS
 
 CLASSES = ('sky', 'cat', 'grass', 'dog', 'road')
 THING_IDS = (1, 3)  # interleaved with stuff, on purpose
@@ -151,8 +151,8 @@ def guess_city(rng, ids, count=3):
         label_id = int(value) if value < 1000 else int(value) // 1000
         for _ in range(int(rng.integers(0, count + 1))):
             mask = np.roll(ids == value, rng.integers(-1, 2, 2), (0, 1)) & (rng.random(ids.shape) > 0.1 * rng.random())
-            known = label_id in LABEL_IDS[11:] and rng.random() < 0.8
-            labels.append(LABEL_IDS.index(label_id) if known else int(rng.choice(range(11, 19))))
+            known = label_id in CITYSCAPES_LABEL_IDS[11:] and rng.random() < 0.8
+            labels.append(CITYSCAPES_LABEL_IDS.index(label_id) if known else int(rng.choice(range(11, 19))))
             scores.append(float(np.float32(rng.choice([rng.random(), 0.5, 0.25]))))
             masks.append(mask & (rng.random() > 0.05))
     return labels, scores, masks

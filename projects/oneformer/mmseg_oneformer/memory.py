@@ -1,12 +1,6 @@
-"""Memory: what a tool keeps on the CPU instead of asking for it again, and a sentence where it runs out."""
+"""Memory that a tool keeps on the CPU, instead of returning and asking for it again."""
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
-
-from .errors import UserError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
@@ -29,20 +23,3 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 * 2**20))
     return all(mallopt(name, value) == 1 for name, value in settings)
-
-
-@contextmanager
-def explain_out_of_memory(remedy: str) -> Iterator[None]:
-    """Surround what may take more memory than there is, of the GPU or of the machine.
-
-    Args:
-        remedy: What takes less, as the end of a sentence.
-
-    Raises:
-        UserError: It ran out.
-    """
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        where = 'of the GPU' if isinstance(error, torch.OutOfMemoryError) else 'of this machine'
-        raise UserError(f'The memory {where} ran out; {remedy}.') from error

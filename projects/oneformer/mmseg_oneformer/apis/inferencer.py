@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from ..checkpoints.checkpoint import for_inference, load_weights
 from ..errors import UserError
-from ..memory import explain_out_of_memory
 from ..models.precision import check_dtype, use_dtype
+from ..out_of_memory import explain_out_of_memory
 from ..tasks import TASKS, check_tasks
 from ..visualization.colors import Color, palette_colors
 from ..zoo.weights import find_weights, missing_weights, resolve_weights

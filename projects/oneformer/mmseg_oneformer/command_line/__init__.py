@@ -1,6 +1,6 @@
 """The command lines of ``tools/``: what they share, and what can be done before anything slow is imported.
 
-No user should wait seconds for ``--help`` or for the news of a misspelt flag, so nothing here imports PyTorch. ``model``
+No user should wait seconds for ``--help`` or for the news of a misspelt flag: nothing here imports PyTorch. ``model``
 and ``config`` do; the tools import them behind their command line.
 """
 

@@ -17,9 +17,9 @@ from ..errors import UserError
 from ..evaluation.report import report_config
 from ..evaluation.results import OWN, ClassNumbers, class_numbers, write_results
 from ..evaluation.token_matrix import split_tokens
-from ..memory import explain_out_of_memory
 from ..models.precision import check_dtype, use_dtype
 from ..models.test_time_views import TestTimeViews
+from ..out_of_memory import explain_out_of_memory
 from ..tasks import TASKS
 from ..zoo.building import explain_mistakes
 from ..zoo.configs import find_config

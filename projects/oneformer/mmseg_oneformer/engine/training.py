@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from ..memory import explain_out_of_memory
+from ..out_of_memory import explain_out_of_memory
 from ..zoo.building import explain_mistakes
 from ..zoo.configs import require
 from ..zoo.work_dirs import latest_checkpoint
