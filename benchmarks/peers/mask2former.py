@@ -45,7 +45,9 @@ def mask2former_model(cfg: Config) -> ConfigDict:
     model.backbone = cfg.model.backbone
     model.num_classes, model.thing_ids = ours.num_classes, cfg.model.thing_ids
     model.test_cfg = cfg.model.get('test_cfg') or {}
-    model.data_preprocessor = ConfigDict(cfg.model.data_preprocessor | {'pad_mask': True})
+    model.data_preprocessor = ConfigDict(
+        cfg.model.data_preprocessor | {'type': 'mmdet.DetDataPreprocessor', 'pad_mask': True}
+    )
     return model
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from mmseg_oneformer import visualization
 from mmseg_oneformer.analysis.attention import DeformableAttention, query_at, segment_queries, watched
 from mmseg_oneformer.apis.results import Panoptic, PanopticSegment
 from mmseg_oneformer.models.mask_resize import ImageSize, resize_masks
 from mmseg_oneformer.visualization import attention_maps as attention
+from mmseg_oneformer.visualization import panel
 from mmseg_oneformer.visualization.attention_maps import LEVEL_COLORS, cells_of, draw_heat, draw_points
 
 SHIPPED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
@@ -150,8 +150,8 @@ def test_segment_queries__by_score_times_mask():
 @pytest.fixture
 def drawn_pages(monkeypatch):
     """Titles of the rows of each page, and position and locations of each picture of points, as the tool draws them."""
-    titles, points, grid = [], [], visualization.grid
-    monkeypatch.setattr(visualization, 'grid', lambda rows, height: titles.append(list(rows)) or grid(rows, height))
+    titles, points, grid = [], [], panel.grid
+    monkeypatch.setattr(panel, 'grid', lambda rows, height: titles.append(list(rows)) or grid(rows, height))
     monkeypatch.setattr(
         attention,
         'draw_points',

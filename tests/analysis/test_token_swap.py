@@ -13,7 +13,7 @@ TOOL = 'analysis_tools/token_swap.py'
 def test_tool__the_pages_of_separate_calls(call_tool, shapes, shipped, tmp_path, capsys):
     photos = shapes.photos[:2]
     assert call_tool(TOOL, *photos, '--model', SHIPPED, '--device', 'cpu', '--height', 120, '--out-dir', 'out') == 0
-    samples = {task: shipped(photos[1], token=task)[0] for task in ('semantic', 'instance', 'panoptic')}
+    samples = {task: shipped(photos[1], token=task) for task in ('semantic', 'instance', 'panoptic')}
     image = cv2.cvtColor(samples['semantic'].image, cv2.COLOR_BGR2RGB)
     expected = draw_tokens(image, {task: one.sample for task, one in samples.items()}, shipped.dataset_meta, height=120)
     drawn = cv2.cvtColor(cv2.imread(str(tmp_path / 'out/000002.png')), cv2.COLOR_BGR2RGB)
@@ -41,4 +41,4 @@ def test_tool__a_mistake_is_one_sentence(call_tool, shapes, capsys, twice):
     photos = [shapes.photos[0]] * 2 if twice else ['absent.jpg']
     assert call_tool(TOOL, *photos, '--model', SHIPPED) == 2
     error = capsys.readouterr().err
-    assert ('one name' if twice else 'absent.jpg does not exist') in error and error.count('\n') == 1
+    assert ('the same name' if twice else 'absent.jpg does not exist') in error and error.count('\n') == 1

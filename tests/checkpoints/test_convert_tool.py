@@ -239,7 +239,7 @@ def test_convert__mistakes_are_one_sentence_and_leave_nothing(call_tool, tmp_pat
         ),
         (
             ('published.pth', 'a.pth', '--model', 'oneformer_swin'),
-            'neither a config file nor the name of a model; did you',
+            r'neither a config file nor the name of a model \(did you',
         ),
         (
             ('published.pth', 'a.pth', '--model', narrow('r50')),

@@ -35,7 +35,7 @@ def test_safetensors__is_the_whole_model(call_tool, infer, tmp_path, capsys):
     alone = OneFormerInferencer(tmp_path / 'one.safetensors', device='cpu')
     assert alone.dataset_meta == infer.dataset_meta
     photo = next(drawn_photos())
-    ours, theirs = (one(photo, channel_order='bgr')[0] for one in (alone, infer))
+    ours, theirs = (one(photo, channel_order='bgr') for one in (alone, infer))
     assert np.array_equal(ours.panoptic.ids, theirs.panoptic.ids)
 
 

@@ -102,7 +102,7 @@ def predicted(
         raise UserError(f'--num is {args.num}; give 1 or more, or leave it out for all photos.')
     for index in range(min(len(data), args.num or len(data))):
         truth = data[index]['data_samples']
-        yield [model(truth.img_path, args.tasks, progress=False)[0] for model in models], truth
+        yield [model(truth.img_path, args.tasks, progress=False) for model in models], truth
 
 
 @cli_errors
