@@ -57,9 +57,13 @@ def _levels_of_shapes(network: nn.Module) -> Sequence[Tensor]:
     shapes.eval()  # not in one line: the ResNet of mmdet returns nothing
     for module in shapes.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.forward = nn.Identity()  # type: ignore[method-assign]  # on the meta device it would import torch's compiler, which takes seconds
+            vars(module)['forward'] = _same  # a batch norm on this device imports torch's compiler
     with torch.no_grad(), torch.device('meta'):
         return shapes(torch.zeros(1, 3, SIDE, SIDE))
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def _on_meta(tensor: Tensor) -> Tensor:
