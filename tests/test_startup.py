@@ -23,7 +23,8 @@ MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 REGISTRIES = {
     'DATASETS': 'dataset', 'DATA_SAMPLERS': 'data sampler', 'HOOKS': 'hook', 'LOOPS': 'loop', 'METRICS': 'metric',
     'MODELS': 'model', 'OPTIM_WRAPPERS': 'optim_wrapper', 'OPTIM_WRAPPER_CONSTRUCTORS': 'optimizer wrapper constructor',
-    'RUNNERS': 'runner', 'TRANSFORMS': 'transform', 'VISUALIZERS': 'visualizer', 'WEIGHT_INITIALIZERS': 'weight initializer',
+    'RUNNERS': 'runner', 'TRANSFORMS': 'transform', 'VISUALIZERS': 'visualizer',
+    'WEIGHT_INITIALIZERS': 'weight initializer',
 }  # fmt: skip
 
 
