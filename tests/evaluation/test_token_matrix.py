@@ -252,7 +252,7 @@ def test_tool__pictures_of_the_token_matrix(tool, experiment, tmp_path):
         (['{}/oneformer_toy.py', '{}/weights.pth', '--tasks', 'depth'], "unknown task 'depth'"),
         (['{}/oneformer_toy.py', '{}/weights.pth', '--token', 'depth'], "unknown task 'depth'"),
         (['{}/oneformer_toy.py', '{}/weights.pth', '--token', 'instance', '--token-matrix'], 'leave out either'),
-        (['{}/oneformer_toy.py', '{}/weights.pth', '--cfg-options', 'test_evaluator=None'], 'no test_evaluator'),
+        (['{}/oneformer_toy.py', '{}/weights.pth', '--cfg-options', 'test_evaluator=None'], 'no "test_evaluator"'),
     ],
 )
 def test_tool__a_mistake_is_one_sentence(tool, experiment, capsys, flags, sentence):
