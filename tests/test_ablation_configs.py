@@ -138,4 +138,4 @@ def test_mask2former__has_the_backbone_of_oneformer(baseline, backbone):
     theirs = Config.fromfile(find_config(f'mask2former_{baseline}_joint')).model
     assert theirs.backbone == ours.backbone
     assert theirs.panoptic_head.in_channels == ours.head.pixel_decoder.in_channels
-    assert theirs.data_preprocessor == {**ours.data_preprocessor, 'pad_mask': True}
+    assert theirs.data_preprocessor == {**ours.data_preprocessor, 'type': 'mmdet.DetDataPreprocessor', 'pad_mask': True}

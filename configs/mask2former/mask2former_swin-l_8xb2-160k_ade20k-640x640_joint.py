@@ -21,15 +21,12 @@ model = dict(
     thing_ids=_base_.thing_ids,
     backbone=dict(
         _delete_=True,  # takes the place of ResNet-50
-        type='mmdet.SwinTransformer',
+        type='SwinBackbone',
         embed_dims=192,
         depths=[2, 2, 18, 2],
         num_heads=[6, 12, 24, 48],
         window_size=12,
-        pretrain_img_size=384,
         drop_path_rate=0.3,
-        patch_norm=True,
-        out_indices=(0, 1, 2, 3),
         init_cfg=dict(type='BackboneWeights', checkpoint='swin_large_patch4_window12_384_22kto1k'),
     ),
     panoptic_head=dict(in_channels=[192, 384, 768, 1536], num_queries=200),

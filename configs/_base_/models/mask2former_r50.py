@@ -16,14 +16,10 @@ model = dict(
     type='Mask2FormerBaseline',
     data_preprocessor=dict(_base_.model.data_preprocessor, type='mmdet.DetDataPreprocessor', pad_mask=True),
     backbone=dict(
-        type='mmdet.ResNet',
+        type='ResNetBackbone',
         depth=50,
-        num_stages=4,
-        out_indices=(0, 1, 2, 3),
-        frozen_stages=-1,
         norm_cfg=dict(type='BN', requires_grad=False),
         norm_eval=True,
-        style='pytorch',
         init_cfg=dict(type='BackboneWeights', checkpoint='torchvision://resnet50'),
     ),
     panoptic_head=dict(
