@@ -10,6 +10,8 @@ from mmengine.registry import DATASETS, HOOKS, MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmseg_oneformer.errors import UserError
+
 
 @DATASETS.register_module(force=True)
 class ToyData(Dataset):
@@ -26,7 +28,7 @@ class ToyData(Dataset):
     def __getitem__(self, key):
         pass_number, index = key
         if self.broken and index == 5:
-            raise ValueError('photo5.jpg is corrupt; get it again.')
+            raise UserError('photo5.jpg is corrupt; get it again.')
         noise = np.random.default_rng((self.seed, pass_number, index)).normal(size=4)
         return {'inputs': torch.tensor(noise + index, dtype=torch.float32)}
 
