@@ -151,7 +151,7 @@ def test_segmentor__its_own_visualizer(changed, photos):
 
 
 def test_names__a_wrong_one_names_the_nearest():
-    with pytest.raises(ValueError, match=r'neither a config file nor the name of a model \(did you mean "oneformer_r18'):
+    with pytest.raises(ValueError, match=r'nor the name of a model \(did you mean "oneformer_r18'):
         DetInferencer('oneformer_r18-narrow_shapes', device='cpu')
 
 
