@@ -4,15 +4,10 @@
 """
 
 import asyncio
-import importlib.util
 import sys
-from pathlib import Path
 
-# The file alone: importing the package takes seconds, for PyTorch and OpenMMLab.
-path = Path(__file__).resolve().parents[2] / 'projects/oneformer/mmseg_oneformer/serving/server.py'
-spec = importlib.util.spec_from_file_location('server', path)
-server = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(server)
+from mmseg_oneformer.serving import server
+
 server.HEADER_SECONDS, server.IDLE_SECONDS = map(float, sys.argv[1:])
 server.STOP_SECONDS = 3600
 asked = 0
