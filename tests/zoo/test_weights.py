@@ -175,11 +175,9 @@ def test_inferencer__by_name_with_published_weights(tiny_model, publish, server,
     config, checkpoint = tiny_model
     server.rules.content = Path(checkpoint).read_bytes()
     path = publish(config.stem)
-    by_name = OneFormerInferencer(config, device='cpu')(make_photo(), tasks='semantic', channel_order='bgr')[0]
+    by_name = OneFormerInferencer(config, device='cpu')(make_photo(), tasks='semantic', channel_order='bgr')
     assert path.is_file()
-    given = OneFormerInferencer(config, checkpoint, device='cpu')(make_photo(), tasks='semantic', channel_order='bgr')[
-        0
-    ]
+    given = OneFormerInferencer(config, checkpoint, device='cpu')(make_photo(), tasks='semantic', channel_order='bgr')
     assert (by_name.semantic == given.semantic).all()
 
 
