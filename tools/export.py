@@ -64,7 +64,10 @@ def read_photos(paths: Sequence[str]) -> Sequence[np.ndarray]:
     Raises:
         UserError: If one cannot be read.
     """
-    return [np.ascontiguousarray(read_photo(path)[:, :, ::-1]) for path in paths] or list(drawn_photos())
+    try:
+        return [np.ascontiguousarray(read_photo(path)[:, :, ::-1]) for path in paths] or list(drawn_photos())
+    except ValueError as error:  # of a module that stands alone, and cannot know UserError
+        raise UserError(str(error)) from error
 
 
 def report(step: str) -> None:
