@@ -9,6 +9,7 @@ Decisions:
 * Only what inference needs is stored: the model without initialisation, and the steps from a photo to the network.
 """
 
+import importlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
 from ..safe.plain_config import parse_plain_config
+from ..startup import MODULE_OF
 
 __all__ = ['checked_config', 'is_model_file', 'read_model_config', 'without_sources']
 
@@ -35,6 +37,9 @@ PARTS = re.compile(
     r'datasets\.transforms\.(transforms|formatting)$)'
 )
 """Modules of the libraries whose classes open no file that a config names; some of mmseg's losses do, a pickle too."""
+
+OURS = {'BN', 'SyncBN', *MODULE_OF['model'], *MODULE_OF['transform']}
+"""Names that a file may use without a look at the libraries: our parts, and the norms of our ResNet."""
 
 SOURCES = ('init_cfg', 'pretrained', 'backend_args', 'file_client_args', '_scope_')
 """Settings that a file cannot have. One storage of mmengine imports from a folder that it is told."""
@@ -80,8 +85,12 @@ def checked_config(text: str, path: str | os.PathLike[str]) -> Config:
         )
         if not steps or not all(isinstance(part, dict) and 'type' in part for part in (parts['model'], *steps)):
             raise UserError('it has no model or no pipeline')
-        known = {name for registry in (MODELS, TRANSFORMS) for name in _registered(registry)}
-        strange = sorted({str(kind) for kind in _types(parts) if str(kind) not in known})
+        strange = sorted({str(kind) for kind in _types(parts)} - OURS)
+        if strange:  # The libraries' parts are known when they have been imported, which takes seconds.
+            for module in ('mmcv.cnn', 'mmcv.transforms', 'mmdet.registry', 'mmseg.registry'):
+                importlib.import_module(module)
+            known = {name for registry in (MODELS, TRANSFORMS) for name in _registered(registry)}
+            strange = [kind for kind in strange if kind not in known]
         if parts['default_scope'] not in LIBRARIES:  # mmengine imports it.
             raise UserError(f'its default_scope is {parts["default_scope"]!r}')
         if strange:
