@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from .errors import UserError
+from .errors import UserError, did_you_mean
 
 TASKS = ('semantic', 'instance', 'panoptic')
 
@@ -26,7 +26,7 @@ FILLERS = {task: f'{"an" if task == "instance" else "a"} {task} photo' for task 
 def check_task(task: str) -> str:
     """Return ``task`` or raise a ValueError that names the choices."""
     if task not in TASKS:
-        raise UserError(f'unknown task {task!r}: choose from {", ".join(TASKS)}')
+        raise UserError(f'unknown task {task!r}: choose from {", ".join(TASKS)}{did_you_mean(task, TASKS)}')
     return task
 
 

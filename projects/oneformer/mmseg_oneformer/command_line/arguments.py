@@ -3,8 +3,7 @@
 import argparse
 from typing import Any
 
-from ..errors import UserError, did_you_mean
-from ..tasks import TASKS
+from ..tasks import TASKS, check_task, check_tasks
 from ..zoo.cfg_options import read_options
 
 DTYPES = ('fp32', 'bf16', 'fp16')
@@ -29,7 +28,7 @@ class _Tasks(argparse.Action):
     ) -> None:
         """Store the tasks as a tuple without repetitions; an unknown one is a UserError."""
         names = [name for name in ','.join(values).split(',') if name]
-        setattr(namespace, self.dest, tuple(dict.fromkeys(_check_task(name) for name in names or [''])))
+        setattr(namespace, self.dest, check_tasks(names or ['']))
 
 
 class _Token(argparse.Action):
@@ -39,13 +38,7 @@ class _Token(argparse.Action):
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
     ) -> None:
         """Store the task; an unknown one is a UserError."""
-        setattr(namespace, self.dest, _check_task(values))
-
-
-def _check_task(name: str) -> str:
-    if name not in TASKS:
-        raise UserError(f'unknown task {name!r}: choose from {", ".join(TASKS)}{did_you_mean(name, TASKS)}')
-    return name
+        setattr(namespace, self.dest, check_task(values))
 
 
 def add_options_argument(parser: argparse.ArgumentParser, about: str = 'override the config') -> None:

@@ -68,7 +68,10 @@ class Attention(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: leaves out a whole branch, for each image of a batch with the same probability."""
+    """Stochastic depth: leaves out a whole branch, for each image of a batch with the same probability.
+
+    mmcv's and timm's do the same, and take longer to import than PyTorch.
+    """
 
     def __init__(self, drop_prob: float) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import UserError
+from ..safe.plain_config import literal
 
 __all__ = ['read_options', 'read_value']
 
@@ -95,7 +96,7 @@ def _read_dict(text: str) -> Any:
     try:
         node = ast.parse(text, mode='eval').body
         if isinstance(node, ast.Dict | ast.Call):
-            return _literal(node)
+            return literal(_Quoted().visit(node))
         raise ValueError('It is a set, or more than a dict.')
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # The last two of what is nested too deep.
         raise UserError(
@@ -103,16 +104,15 @@ def _read_dict(text: str) -> Any:
         ) from error
 
 
-def _literal(node: Any) -> Any:
-    """Return what an expression of Python stands for; a name stands for itself, so that it needs no quotes."""
-    if isinstance(node, ast.Name | ast.Attribute):
-        return _read_word(ast.unparse(node))
-    if isinstance(node, ast.List | ast.Tuple):
-        return (list if isinstance(node, ast.List) else tuple)(map(_literal, node.elts))
-    if isinstance(node, ast.Dict):
-        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values)}
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict' and not node.args:
-        settings = {word.arg: _literal(word.value) for word in node.keywords}
-        if None not in settings:  # of **more
-            return settings
-    return ast.literal_eval(node)  # A number, a text, or an error.
+class _Quoted(ast.NodeTransformer):
+    """Lets names stand for themselves, so that they need no quotes; only what is called stays a name."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 (the library's name)
+        return ast.Constant(_read_word(ast.unparse(node)))
+
+    visit_Attribute = visit_Name  # type: ignore[assignment]  # noqa: N815
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:  # noqa: N802
+        for part in (*node.args, *node.keywords):
+            self.visit(part)
+        return node
