@@ -13,6 +13,7 @@ from mmseg_oneformer.deploy.dinat import traceable_dinat
 from mmseg_oneformer.deploy.formats import FORMATS
 from mmseg_oneformer.deploy.graph import EXAMPLE_SIZE, OneFormerGraph, example_inputs, trace
 from mmseg_oneformer.models.backbones.dinat import NeighborhoodAttention
+from mmseg_oneformer.models.backbones.swin import SwinBackbone
 from mmseg_oneformer.zoo.configs import read_config
 
 SWIN = 'oneformer_swin-t_8xb2-160k_ade20k-512x512'
@@ -63,6 +64,18 @@ def test_graph__predicts_as_the_model(small):
         theirs = model.predict_logits(normalised, ('panoptic', 'semantic'))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_graph__a_model_of_before_is_traced_with_our_swin(small):
+    """Which computes the same, unless mmdet's has parts of its own; then it stays."""
+    model = small(SWIN, **{'model.backbone.type': 'mmdet.SwinTransformer'})
+    graph, image = OneFormerGraph(model), torch.rand(2, 3, 96, 160)
+    assert type(model.backbone).__name__ == 'SwinTransformer' and type(graph.backbone) is SwinBackbone
+    with torch.no_grad():
+        for ours, theirs in zip(graph.backbone(image), model.backbone(image), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    other = small(SWIN, **{'model.backbone.type': 'mmdet.SwinTransformer', 'model.backbone.qkv_bias': False})
+    assert OneFormerGraph(other).backbone is other.backbone
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from torch.fx import GraphModule
 from ..errors import UserError
 from ..tasks import TASKS
 from .dinat import traceable_dinat
+from .swin import traceable_backbone
 
 __all__ = ['DIVISOR', 'LEAST_SIDE', 'OneFormerGraph', 'example_inputs', 'trace']
 
@@ -56,7 +57,7 @@ class OneFormerGraph(nn.Module):
                 f'The data_preprocessor has to have mean, std, bgr_to_rgb=True and pad_size_divisor={DIVISOR}, for '
                 'they go into the graph; change the config.'
             )
-        self.backbone, self.neck, self.head = model.backbone, model.neck, head
+        self.backbone, self.neck, self.head = traceable_backbone(model.backbone), model.neck, head
         with torch.no_grad():
             tokens = head.task_token([TASKS], head.decoder.norm)[0]  # (3, C)
         self.register_buffer('tokens', tokens)

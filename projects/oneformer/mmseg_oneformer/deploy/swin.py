@@ -1,0 +1,33 @@
+"""mmdet's Swin as ours, which a graph of any size can be traced of.
+
+mmdet counts images by dividing numbers of windows, which ties a graph to one batch size and takes minutes to trace.
+Models of before 0.2 have it.
+"""
+
+from typing import Any
+
+from torch import nn
+
+from ..models.backbones.swin import SwinBackbone
+
+__all__ = ['traceable_backbone']
+
+
+def traceable_backbone(backbone: Any) -> nn.Module:
+    """Return our Swin with the weights of mmdet's, which computes the same; every other backbone as it is."""
+    if f'{type(backbone).__module__}.{type(backbone).__name__}' != 'mmdet.models.backbones.swin.SwinTransformer':
+        return backbone
+    stages = [stage.blocks for stage in backbone.stages]
+    first = stages[0][0]
+    ours = SwinBackbone(
+        embed_dims=first.attn.w_msa.embed_dims,
+        depths=[len(blocks) for blocks in stages],
+        num_heads=[blocks[0].attn.w_msa.num_heads for blocks in stages],
+        window_size=first.attn.window_size,
+        mlp_ratio=first.ffn.feedforward_channels / first.ffn.embed_dims,
+    )
+    weights = backbone.state_dict()
+    if weights.keys() != ours.state_dict().keys():  # It has parts that ours does not have.
+        return backbone
+    ours.to(next(backbone.parameters())).load_state_dict(weights)
+    return ours.train(backbone.training)
