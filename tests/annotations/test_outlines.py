@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as mask_api
 
 from mmseg_oneformer.annotations.outlines import check_segmentation, outline_code, polygon_code
-from mmseg_oneformer.annotations.values import InvalidValue
+from mmseg_oneformer.annotations.values import InvalidValueError
 
 SIZE = (48, 64)
 SQUARE = [0, 0, 4, 0, 4, 4, 0, 4]
@@ -48,7 +48,7 @@ def test_outline_code__any_change_of_a_code_is_refused_or_another_mask():
                 del changed[rng.integers(len(changed)) :]
             try:
                 code = outline_code({'size': list(size), 'counts': changed.decode()}, size)
-            except InvalidValue:
+            except InvalidValueError:
                 refused += 1
                 continue
             # `toBbox` and `area` read the runs, `decode` fills them: all agree only where the runs fill the photo.
@@ -92,7 +92,7 @@ def test_outline_code__any_change_of_a_code_is_refused_or_another_mask():
 )
 def test_outline_code__what_is_wrong_in_words(segmentation, words):
     for read in (outline_code, check_segmentation):
-        with pytest.raises(InvalidValue, match=words):
+        with pytest.raises(InvalidValueError, match=words):
             read(segmentation, SIZE)
 
 

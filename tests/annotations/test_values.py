@@ -6,7 +6,7 @@ import pytest
 
 from mmseg_oneformer.annotations.faults import Fault, raise_faults
 from mmseg_oneformer.annotations.values import (
-    InvalidValue,
+    InvalidValueError,
     as_file_name,
     as_flag,
     as_integer,
@@ -28,7 +28,7 @@ def test_as_integer__one_id_in_every_form(value):
 
 @pytest.mark.parametrize('value', NO_NUMBERS)
 def test_as_integer__anything_else_is_invalid(value):
-    with pytest.raises(InvalidValue, match='not a whole number'):
+    with pytest.raises(InvalidValueError, match='not a whole number'):
         as_integer(value)
 
 
@@ -36,7 +36,7 @@ def test_as_key__names_stay_text():
     assert as_key('frankfurt_000000_000294') == 'frankfurt_000000_000294'
     assert as_key('000123') == '000123'  # not the image 123
     for value in ('', None, True, 3.5, ['a'], math.nan):
-        with pytest.raises(InvalidValue):
+        with pytest.raises(InvalidValueError):
             as_key(value)
 
 
@@ -50,28 +50,28 @@ def test_as_flag__text_is_not_true_because_it_is_there(value, flag):
 
 @pytest.mark.parametrize('value', [2, -1, 'no idea', '', [], math.nan])
 def test_as_flag__anything_else_is_invalid(value):
-    with pytest.raises(InvalidValue, match='neither 0 nor 1'):
+    with pytest.raises(InvalidValueError, match='neither 0 nor 1'):
         as_flag(value)
 
 
 def test_as_number__finite_ones():
     assert as_number('1.5') == 1.5 and as_number(2) == 2.0
     for value in (math.nan, math.inf, 'nan', '1e999', 10**400, None, True, [1]):
-        with pytest.raises(InvalidValue, match='not a finite number'):
+        with pytest.raises(InvalidValueError, match='not a finite number'):
             as_number(value)
 
 
 def test_as_side__pixels():
     assert as_side('64') == 64
     for value in (0, -3, 10**7, '64.5', None):
-        with pytest.raises(InvalidValue):
+        with pytest.raises(InvalidValueError):
             as_side(value)
 
 
 def test_as_name__text():
     assert as_name('window ') == 'window '  # ADE20K's blank is part of its name
     for value in (5, None, False, '', '  ', 'half \ud800 character'):
-        with pytest.raises(InvalidValue):
+        with pytest.raises(InvalidValueError):
             as_name(value)
 
 
@@ -91,7 +91,7 @@ def test_as_file_name__below_its_folder():
         3,
         None,
     ):
-        with pytest.raises(InvalidValue):
+        with pytest.raises(InvalidValueError):
             as_file_name(value)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
-from .values import InvalidValue, as_integer, brief
+from .values import InvalidValueError, as_integer, brief
 
 __all__ = ['check_polygon', 'check_segmentation', 'outline_code', 'polygon_code']
 
@@ -26,25 +26,27 @@ def check_polygon(polygon: Any, size: Size) -> None:
         size: Height and width of the photo.
 
     Raises:
-        InvalidValue: It has fewer than three points, half a point, or a coordinate that is not finite or lies farther
+        InvalidValueError: It has fewer than three points, half a point, or a coordinate that is not finite or lies farther
             outside the photo than the photo is large.
     """
     if not isinstance(polygon, Sequence) or isinstance(polygon, str):
-        raise InvalidValue(f'has {brief(polygon)} where an outline belongs')
+        raise InvalidValueError(f'has {brief(polygon)} where an outline belongs')
     if len(polygon) < 6 or len(polygon) % 2:
-        raise InvalidValue(f'has an outline of {len(polygon)} numbers, which needs x and y of three points or more')
+        raise InvalidValueError(
+            f'has an outline of {len(polygon)} numbers, which needs x and y of three points or more'
+        )
     try:
         finite = math.isfinite(sum(polygon))
     except (TypeError, OverflowError):
         wrong = next((value for value in polygon if not isinstance(value, int | float)), 'a number without bounds')
-        raise InvalidValue(f'has an outline with {brief(wrong)} where a number belongs') from None
+        raise InvalidValueError(f'has an outline with {brief(wrong)} where a number belongs') from None
     if not finite:
-        raise InvalidValue('has an outline with a number that is not finite')
+        raise InvalidValueError('has an outline with a number that is not finite')
     for offset, side in ((0, size[1]), (1, size[0])):
         least, most = min(polygon[offset::2]), max(polygon[offset::2])
         if least < -side or most > 2 * side:
             far = least if least < -side else most
-            raise InvalidValue(
+            raise InvalidValueError(
                 f'has an outline that lies far outside the photo of {size[1]}x{size[0]}: '
                 f'{"y" if offset else "x"} is {far:g}'
             )
@@ -54,22 +56,22 @@ def check_segmentation(segmentation: Any, size: Size) -> None:
     """Check the ``segmentation`` of an instance JSON without drawing it; see :func:`outline_code`."""
     if isinstance(segmentation, list) and segmentation:
         if not isinstance(segmentation[0], Sequence) and all(isinstance(part, int | float) for part in segmentation):
-            raise InvalidValue('has one flat list of numbers, but its segmentation has to be a list of outlines')
+            raise InvalidValueError('has one flat list of numbers, but its segmentation has to be a list of outlines')
         for polygon in segmentation:
             check_polygon(polygon, size)
     elif isinstance(segmentation, Mapping):
         _counts(segmentation, size)
     elif segmentation:
-        raise InvalidValue(f'has the segmentation {brief(segmentation)}, which is neither outlines nor a mask')
+        raise InvalidValueError(f'has the segmentation {brief(segmentation)}, which is neither outlines nor a mask')
     else:
-        raise InvalidValue('has no segmentation, only a box or nothing')
+        raise InvalidValueError('has no segmentation, only a box or nothing')
 
 
 def polygon_code(polygons: Sequence[Sequence[float]], size: Size) -> dict[str, Any]:
     """Return the run-length code of the union of polygons (x, y, x, y, ...; pixels), drawn as COCO draws them.
 
     Raises:
-        InvalidValue: See :func:`check_polygon`.
+        InvalidValueError: See :func:`check_polygon`.
     """
     for polygon in polygons:
         check_polygon(polygon, size)
@@ -88,7 +90,7 @@ def outline_code(segmentation: Any, size: Size) -> dict[str, Any]:
         size: Height and width of the photo.
 
     Raises:
-        InvalidValue: It is none of these, has numbers that are not finite or far outside the photo, or counts that are
+        InvalidValueError: It is none of these, has numbers that are not finite or far outside the photo, or counts that are
             negative or do not add up to the photo's pixels.
     """
     if not isinstance(segmentation, Mapping):
@@ -104,22 +106,22 @@ def _counts(code: Mapping[str, Any], size: Size) -> np.ndarray:
     """Return the lengths (r,) int64 of the runs of a code, which fill a photo of ``size`` exactly."""
     stated, counts = code.get('size'), code.get('counts')
     if not isinstance(stated, list) or len(stated) != 2:
-        raise InvalidValue(f'has a mask with the size {brief(stated)}, which has to be [height, width]')
+        raise InvalidValueError(f'has a mask with the size {brief(stated)}, which has to be [height, width]')
     if (as_integer(stated[0]), as_integer(stated[1])) != tuple(size):
-        raise InvalidValue(f'has a mask of {stated[1]}x{stated[0]}, but its photo is {size[1]}x{size[0]}')
+        raise InvalidValueError(f'has a mask of {stated[1]}x{stated[0]}, but its photo is {size[1]}x{size[0]}')
     if isinstance(counts, list):
         try:
             lengths = np.array([as_integer(count) for count in counts], dtype=np.int64)
-        except InvalidValue as error:
-            raise InvalidValue(f'has a mask with a count that {error}') from None
+        except InvalidValueError as error:
+            raise InvalidValueError(f'has a mask with a count that {error}') from None
     elif isinstance(counts, str | bytes) and counts:
         lengths = _decompressed(counts)
     else:
-        raise InvalidValue(f'has a mask with the counts {brief(counts)}')
+        raise InvalidValueError(f'has a mask with the counts {brief(counts)}')
     pixels = size[0] * size[1]
     if ((lengths < 0) | (lengths > pixels)).any() or (total := int(lengths.sum())) != pixels:
         wrong = next((f'is {count}' for count in lengths.tolist() if not 0 <= count <= pixels), None)
-        raise InvalidValue(
+        raise InvalidValueError(
             f'has a mask with a count that {wrong}, but its photo has {pixels} pixels'
             if wrong
             else f'has a mask whose counts add up to {total} pixels, but its photo of {size[1]}x{size[0]} has {pixels}'
@@ -135,11 +137,11 @@ def _decompressed(text: str | bytes) -> np.ndarray:
         data = b''
     values = np.frombuffer(data, np.uint8).astype(np.int64) - 48
     if not values.size or values.min() < 0 or values.max() > 63 or values[-1] & 32:
-        raise InvalidValue(f'has a mask with the counts {brief(text)}, which are not a compressed code')
+        raise InvalidValueError(f'has a mask with the counts {brief(text)}, which are not a compressed code')
     last = np.flatnonzero(~values & 32)  # of each number
     first = np.concatenate(([0], last[:-1] + 1))
     if (last - first).max() > 10:
-        raise InvalidValue(f'has a mask with the counts {brief(text)}, which are not a compressed code')
+        raise InvalidValueError(f'has a mask with the counts {brief(text)}, which are not a compressed code')
     place = np.arange(values.size) - np.repeat(first, last - first + 1)
     numbers = np.add.reduceat((values & 31) << (5 * place), first)
     numbers -= np.where(values[last] & 16, 1 << (5 * (last - first + 1)), 0)

@@ -1,7 +1,7 @@
 """One rule for every kind of value in annotation files, whatever their format.
 
 Exporters write one thing in many ways: the id 300 as 300, 300.0 or "300", a flag as 0, false or "0". Each function here
-takes all of them, returns one form, and raises ``InvalidValue`` for everything else.
+takes all of them, returns one form, and raises ``InvalidValueError`` for everything else.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = [
     'MAX_SIDE',
-    'InvalidValue',
+    'InvalidValueError',
     'as_file_name',
     'as_flag',
     'as_integer',
@@ -30,7 +30,7 @@ FLAGS = {'0': False, 'false': False, '1': True, 'true': True}
 NUMERAL = re.compile(r'-?(0|[1-9]\d{0,15})(\.0+)?')
 
 
-class InvalidValue(ValueError):
+class InvalidValueError(ValueError):
     """What is wrong with a value: its sentence continues behind the name of the entry or field."""
 
 
@@ -48,7 +48,7 @@ def as_integer(value: Any) -> int:
         return int(value)
     if isinstance(value, str) and NUMERAL.fullmatch(value.strip()):
         return int(value.strip().partition('.')[0])
-    raise InvalidValue(f'is {brief(value)}, which is not a whole number')
+    raise InvalidValueError(f'is {brief(value)}, which is not a whole number')
 
 
 def as_key(value: Any) -> int | str:
@@ -66,7 +66,7 @@ def as_flag(value: Any) -> bool:
         return bool(value)
     if isinstance(value, str) and value.strip().lower() in FLAGS:
         return FLAGS[value.strip().lower()]
-    raise InvalidValue(f'is {brief(value)}, which is neither 0 nor 1')
+    raise InvalidValueError(f'is {brief(value)}, which is neither 0 nor 1')
 
 
 def as_number(value: Any) -> float:
@@ -78,23 +78,23 @@ def as_number(value: Any) -> float:
             number = math.nan
         if math.isfinite(number):
             return number
-    raise InvalidValue(f'is {brief(value)}, which is not a finite number')
+    raise InvalidValueError(f'is {brief(value)}, which is not a finite number')
 
 
 def as_side(value: Any) -> int:
     """Return the height or width of a photo in pixels."""
     side = as_integer(value)
     if not 0 < side <= MAX_SIDE:
-        raise InvalidValue(f'is {side}, which is not between 1 and {MAX_SIDE} pixels')
+        raise InvalidValueError(f'is {side}, which is not between 1 and {MAX_SIDE} pixels')
     return side
 
 
 def as_name(value: Any) -> str:
     """Return the name of a class as it is written; numbers and booleans are no names."""
     if not isinstance(value, str):
-        raise InvalidValue(f'is {brief(value)}, which is not text')
+        raise InvalidValueError(f'is {brief(value)}, which is not text')
     if not value.strip() or not _encodable(value):
-        raise InvalidValue(f'is {brief(value)}, which is not a name')
+        raise InvalidValueError(f'is {brief(value)}, which is not a name')
     return value
 
 
@@ -104,11 +104,11 @@ def as_file_name(value: Any) -> str:
     A path that leads out of the folder is invalid: what is read or written by it would lie anywhere.
     """
     if not isinstance(value, str) or not value or '\0' in value or not _encodable(value):
-        raise InvalidValue(f'is {brief(value)}, which is not a file name')
+        raise InvalidValueError(f'is {brief(value)}, which is not a file name')
     path = value.replace('\\', '/')
     pure = PurePosixPath(path)
     if pure.is_absolute() or PureWindowsPath(path).drive or '..' in pure.parts or not pure.name:
-        raise InvalidValue(f'is {brief(value)}, which leads out of its folder')
+        raise InvalidValueError(f'is {brief(value)}, which leads out of its folder')
     return path
 
 
