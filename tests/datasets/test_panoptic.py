@@ -160,8 +160,8 @@ def spoil_name(toy):
         (spoil_two_annotations, 'image 1 has two annotations'),
         (spoil_instance_json, 'not the instance one'),
         (spoil_categories, 'not a COCO panoptic JSON'),
-        (spoil_isthing, 'needs "id", "name" and "isthing"'),
-        (spoil_category_ids, 'one category id twice'),
+        (spoil_isthing, 'category 9 has no "isthing"; write "id"'),
+        (spoil_category_ids, r'category 2 is there twice'),
     ],
 )
 def test_bad_json(toy, spoil, message):

@@ -258,10 +258,10 @@ def nothing(content):
     [
         (unknown_category, 'annotation 1 has category 5'),
         (unknown_image, 'annotation 1 is of image 5'),
-        (box_alone, 'annotation 1 has a box but no segmentation'),
+        (box_alone, 'annotation 1 has no segmentation'),
         (panoptic_json, 'is a panoptic JSON: use PanopticDataset'),
         (flat, 'annotation 1 has one flat list of numbers'),
-        (other_size, r'annotation 3 is a mask of \[40, 30\]'),
+        (other_size, r'annotation 3 has a mask of 30x40, but its photo'),
         (nothing, 'has no annotations'),
     ],
 )

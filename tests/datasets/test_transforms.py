@@ -5,7 +5,7 @@ import torch
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
-from mmseg_oneformer.datasets.id_maps import decode_ids, table_index_map
+from mmseg_oneformer.annotations.id_maps import decode_ids, table_index_map
 from mmseg_oneformer.datasets.panoptic import PanopticDataset
 from mmseg_oneformer.datasets.transforms.crop import FixedSizeCrop, PadTo, RandomPanopticCrop
 from mmseg_oneformer.datasets.transforms.loading import LoadPanopticIds

@@ -12,8 +12,8 @@ from mmengine.registry import DATASETS
 from pycocotools import mask as mask_api
 
 from mmseg_oneformer import OneFormerInferencer, evaluate, train
+from mmseg_oneformer.annotations.id_maps import decode_ids
 from mmseg_oneformer.datasets.shapes import write_shapes
-from mmseg_oneformer.datasets.transforms.loading import decode_ids
 from mmseg_oneformer.engine.runs import run_config
 from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.mask_outlines import mask_outlines

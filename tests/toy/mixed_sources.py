@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_api
 
-from mmseg_oneformer.datasets.id_maps import decode_ids
+from mmseg_oneformer.annotations.id_maps import decode_ids
 from mmseg_oneformer.datasets.shapes import CLASSES, write_shapes
 
 THING_NAMES = CLASSES[3:]

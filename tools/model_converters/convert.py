@@ -27,6 +27,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--model', metavar='NAME_OR_CONFIG', required=True, help='the model to which the weights belong'
     )
+    parser.add_argument(
+        '--allow-not-finite',
+        action='store_true',
+        help='convert weights with a NaN or an infinity too, to look into them',
+    )
     parser.add_argument('--to', choices=('hf', 'mm', 'shi'), default='mm', help='form of OUT (default: mm, ours)')
     parser.add_argument(
         '--reset-classifier', action='store_true', help='start a new class head unless the file names the same classes'
@@ -121,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f'{args.model} is not a OneFormer; tools/infer.py --list shows the names of those that are.')
     torch.manual_seed(0)  # of a new class head: the same command makes the same file
     path = resolve_weights(args.input)
-    checkpoint = read_file(path)
+    checkpoint = read_file(path, finite=not args.allow_not_finite)
     conversion = convert(checkpoint, path)
     if path.is_dir():
         conversion.warnings += check_hub_config(path, cfg)

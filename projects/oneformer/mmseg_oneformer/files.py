@@ -50,6 +50,13 @@ def read_json(path: Path, remedy: str = 'copy it again') -> Any:
         raise UserError(f'{path} is not valid JSON ({error}); {remedy}.') from error
 
 
+def is_safetensors(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file begins as safetensors do, whatever it is called: the length of a JSON header, and it."""
+    with Path(path).open('rb') as file:
+        start, length = file.read(9), file.seek(0, os.SEEK_END)
+    return start[8:] == b'{' and int.from_bytes(start[:8], 'little') <= length - 8
+
+
 def shorten(name: str) -> str:
     """Return the end of a name, where numbers stand, of at most 160 bytes in UTF-8; no character is cut."""
     encoded = name.encode(errors='surrogatepass')

@@ -113,7 +113,9 @@ class DoctorData:
             annotations.append(entry)
         categories = [dict(id=CAT + 100, name='cat'), dict(id=DOG + 100, name='dog')]
         path = self.folder / 'instances.json'
-        path.write_text(json.dumps(dict(images=[], annotations=annotations, categories=categories)))
+        path.write_text(
+            json.dumps(dict(images=[dict(id=1, file_name='1.jpg')], annotations=annotations, categories=categories))
+        )
         return path
 
     def examine(self, cfg=None, val=None, **settings):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from mmseg_oneformer.annotations.id_maps import decode_ids
 from mmseg_oneformer.datasets.doctor import examine, open_source
-from mmseg_oneformer.datasets.id_maps import decode_ids
 
 TREE, CAT, DOG = 2, 5, 9
 
@@ -95,6 +95,7 @@ def test_images_without_instances(data, dog):
     path = data.write_instances([(DOG, 0, dog)])
     content = json.loads(path.read_text())
     content['annotations'][0]['image_id'] = 99
+    content['images'].append(dict(id=99, file_name='99.jpg'))
     path.write_text(json.dumps(content))
     assert data.examine(against=path).tally.comparisons == []
 
@@ -121,20 +122,27 @@ def test_masks__in_each_of_the_three_forms(data, form):
 
 
 def test_masks__of_another_size(data):
-    with pytest.raises(ValueError, match=r'Instance 1 of 1\.jpg has a mask of \[20, 20\].*same photos'):
+    with pytest.raises(
+        ValueError, match=r'Instance 1 of 1\.jpg has a mask of 20x20, but its photo is 60x40.*same photos'
+    ):
         compare(data, [(CAT, 0, np.ones((20, 20), bool))])
 
 
 @pytest.mark.parametrize(
     ('content', 'error', 'match'),
     [
-        (None, FileNotFoundError, 'does not exist; correct --against'),
+        (None, FileNotFoundError, 'does not exist'),
         ('{', ValueError, 'not valid JSON'),
         ('[]', ValueError, 'not a COCO instance JSON'),
         ('{"annotations": [{"segments_info": []}], "categories": []}', ValueError, 'not a COCO instance JSON'),
         (
-            '{"annotations": [{"segmentation": [], "image_id": 1, "category_id": 1}], '
-            '"categories": [{"id": 1, "name": "ship"}]}',
+            '{"images": [{"id": 1, "file_name": "1.jpg"}], "categories": [{"id": 1, "name": "ship"}], '
+            '"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": []}]}',
+            ValueError,
+            'annotation 1 has no segmentation',
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "1.jpg"}], "categories": [{"id": 1, "name": "ship"}]}',
             ValueError,
             'no class of the panoptic JSON',
         ),
@@ -167,9 +175,9 @@ def test_real_photos__planted_fates(coco_mini, tmp_path):
     """Instances made of panoptic segments have their own; then some are merged, some split, and some left out."""
     path = coco_mini / 'annotations/panoptic_val2017.json'
     source = open_source(path)
-    things = {entry['id']: entry['name'] for entry in source.content['categories'] if entry['isthing']}
+    things = {entry['id']: entry['name'] for entry in source.file.categories if entry['isthing']}
     masks, planted = [], []
-    for annotation in source.content['annotations']:
+    for annotation in source.file.annotations.values():
         ids = decode_ids((path.with_suffix('') / annotation['file_name']).read_bytes())
         table = [entry for entry in annotation['segments_info'] if entry['category_id'] in things]
         table = [entry for entry in table if not entry['iscrowd']]
@@ -190,7 +198,7 @@ def test_real_photos__planted_fates(coco_mini, tmp_path):
         planted.append('skipped')
     categories = [dict(id=number, name=name) for number, name in things.items()]
     against = tmp_path / 'instances.json'
-    against.write_text(json.dumps(dict(annotations=masks, categories=categories)))
+    against.write_text(json.dumps(dict(images=source.file.images, annotations=masks, categories=categories)))
     found = {one.instance_id: one.fate for one in examine(source, against=against).tally.comparisons}
     assert min(planted.count(fate) for fate in ('merged', 'split', 'skipped')) > 5
     assert [found.get(number) for number in range(1, len(masks) + 1)] == planted

@@ -327,5 +327,6 @@ def test_malformed_entries__are_findings_and_no_crash(data):
         dict(id=8, category_id=CAT, area='big', bbox='here'),
     ]
     found = data.found()
-    assert found == {'entry-incomplete': 9, 'category-incomplete': 1, 'id-not-in-map': 1}
+    drifts = {'area-drift': 1, 'box-drift': 1}
+    assert found == {'entry-incomplete': 9, 'category-incomplete': 1, 'id-not-in-map': 1, **drifts}
     assert json.dumps(report_dict(data.examine()))

@@ -26,8 +26,8 @@ def check_polygon(polygon: Any, size: Size) -> None:
         size: Height and width of the photo.
 
     Raises:
-        InvalidValueError: It has fewer than three points, half a point, or a coordinate that is not finite or lies farther
-            outside the photo than the photo is large.
+        InvalidValueError: It has fewer than three points, half a point, or a coordinate that is not finite or lies
+            farther outside the photo than the photo is large.
     """
     if not isinstance(polygon, Sequence) or isinstance(polygon, str):
         raise InvalidValueError(f'has {brief(polygon)} where an outline belongs')
@@ -90,8 +90,8 @@ def outline_code(segmentation: Any, size: Size) -> dict[str, Any]:
         size: Height and width of the photo.
 
     Raises:
-        InvalidValueError: It is none of these, has numbers that are not finite or far outside the photo, or counts that are
-            negative or do not add up to the photo's pixels.
+        InvalidValueError: It is none of these, has numbers that are not finite or far outside the photo, or counts that
+            are negative or do not add up to the photo's pixels.
     """
     if not isinstance(segmentation, Mapping):
         check_segmentation(segmentation, size)

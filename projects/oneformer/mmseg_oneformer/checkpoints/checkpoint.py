@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..safe.load import checkpoint_types, drop_active_configs
 from .conversion.convert import BUFFERS, FORMS, Conversion, form_of, to_ours
-from .files import read_file, unwrap, write_safetensors
+from .files import check_finite, read_file, unwrap, write_safetensors
 from .recognition import describe_misfit
 
 TRAINING_ONLY = ('text_mapper.', 'criterion.')
@@ -46,7 +46,8 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = 'cpu') -> 
 
     Raises:
         FileNotFoundError: There is no such file.
-        UserError: The file is broken, or holds something else than tensors and plain values.
+        UserError: The file is broken, or holds something else than tensors and plain values, or numbers that are not
+            finite.
     """
     return _under_our_names(read_file(path, map_location), path)
 
@@ -200,6 +201,7 @@ def for_inference(cfg: Config) -> Config:
 def _as_checkpoint(content: Any, url: str) -> dict[str, Any]:
     """Return a download of the libraries as ``read_checkpoint`` would."""
     checkpoint = unwrap(content, url)
+    check_finite(checkpoint['state_dict'], url)
     drop_active_configs(checkpoint, url)
     return _under_our_names(checkpoint, url)
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import MissingFileError, UserError, WriteError
-from ..files import atomic_path
-from ..safe.load import drop_active_configs, safe_load
+from ..files import atomic_path, is_safetensors
+from ..safe.load import drop_active_configs, is_pickled, safe_load
 from ..zoo.weights import missing_checkpoint
 from .conversion.convert import AVERAGING, form_of
 
@@ -30,13 +30,14 @@ SHARDS = ('.safetensors', '.bin')
 """What the parts that an index names end in."""
 
 
-def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[str, Any]:
+def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu', finite: bool = True) -> dict[str, Any]:
     """Read a checkpoint; its names stay as they are.
 
     Args:
         path: A ``.safetensors``, ``.pth``, ``.bin`` or ``.pkl`` file, an index of several (``.index.json``), or a
             folder of transformers with any of these; ``~`` is expanded.
         map_location: Device of the tensors, as for ``torch.load``.
+        finite: Reject weights with a NaN or an infinity, which make every prediction void.
 
     Returns:
         The checkpoint; 'state_dict' and 'meta' are always there, other entries only where the file is a checkpoint of
@@ -44,14 +45,32 @@ def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[s
 
     Raises:
         FileNotFoundError: There is no such file.
-        UserError: The file is broken, or holds something else than tensors and plain values.
+        UserError: The file is broken, or holds something else than tensors and plain values, or numbers that are not
+            finite.
     """
     path = Path(path).expanduser()
     if path.is_dir():
         path = _weights_in(path)
     if path.name.endswith('.index.json'):
-        return {'state_dict': without_prefix(_read_shards(path, map_location)), 'meta': {}}
-    return unwrap(_read_content(path, map_location), path)
+        checkpoint = {'state_dict': without_prefix(_read_shards(path, map_location)), 'meta': {}}
+    else:
+        checkpoint = unwrap(_read_content(path, map_location), path)
+    if finite:
+        check_finite(checkpoint['state_dict'], path)
+    return checkpoint
+
+
+def check_finite(state: Mapping[str, Tensor], source: str | os.PathLike[str]) -> None:
+    """Raise a UserError that names the first tensor with a NaN or an infinity."""
+    for key, tensor in state.items():
+        if tensor.is_floating_point() and tensor.numel() and not tensor.is_meta:
+            # One pass without a mask of the size of the tensor; a NaN is the least and the largest.
+            low, high = (tensor if tensor.itemsize > 1 else tensor.float()).aminmax()
+            if not (low.isfinite() and high.isfinite()):
+                raise UserError(
+                    f'{source}: the tensor {key} has numbers that are not finite, so the training that wrote it had '
+                    'diverged; give an earlier checkpoint.'
+                )
 
 
 def unwrap(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -142,7 +161,7 @@ def _read_content(path: Path, map_location: Any) -> Any:
     """Return what is in one file of weights, wrappers and all."""
     if not path.is_file():
         raise missing_checkpoint(path)
-    if path.suffix == '.safetensors':
+    if is_safetensors(path) or (path.suffix == '.safetensors' and not is_pickled(path)):
         return _read_safetensors(path, map_location)
     return safe_load(path, map_location)
 
@@ -153,7 +172,7 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
         with safe_open(path, framework='pt') as file:
             meta = json.loads((file.metadata() or {}).get('meta', '{}'))
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f'{path} is not a complete safetensors file ({error}); download or write it again.') from error
     if isinstance(map_location, str | torch.device):
         state = {key: tensor.to(map_location) for key, tensor in state.items()}
@@ -168,7 +187,7 @@ def _read_shards(path: Path, map_location: Any) -> dict[str, Tensor]:
         raise missing_checkpoint(path)
     try:
         names = set(json.loads(path.read_text())['weight_map'].values())
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f'{path} is not an index of weights; get it again.') from error
     if not names:
         raise UserError(f'{path} names no files; get it again.')

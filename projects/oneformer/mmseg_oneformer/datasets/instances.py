@@ -6,9 +6,12 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
+from ..annotations.coco import Category
+from ..annotations.coco_instances import outline_faults, read_instances
+from ..annotations.faults import raise_faults
 from ..errors import UserError
 from .base import SegmentationDataset
-from .coco_json import checked_metainfo, read_coco_json
+from .categories import checked_metainfo
 
 __all__ = ['InstanceDataset']
 
@@ -62,59 +65,35 @@ class InstanceDataset(SegmentationDataset):
 
         Raises:
             FileNotFoundError: If the JSON does not exist.
-            UserError: If it is no instance JSON, its categories are not the config's, or an object has no outline or
-                an unknown category or image.
+            UserError: If it is no instance JSON, has faults, or its categories are not the config's.
         """
-        content = read_coco_json(self.ann_file, 'instance')
-        categories = sorted(content['categories'], key=lambda category: category.get('id', 0))
-        categories = [{**category, 'isthing': 1} for category in categories]
+        file = read_instances(self.ann_file)
+        raise_faults(self.ann_file, [*file.faults, *outline_faults(file)])
+        categories: list[Category] = [{**category, 'isthing': True} for category in file.categories]
         self._metainfo = checked_metainfo(self._metainfo, categories, self.ann_file)
         label_of = {category['id']: label for label, category in enumerate(categories)}
-        outlines: dict[Any, list[dict]] = {image['id']: [] for image in content['images']}
-        for annotation in content.get('annotations') or []:
-            outlines_of_image = outlines.get(annotation['image_id'])
-            entry = self._outline(annotation, label_of)
-            if outlines_of_image is None:
-                raise UserError(
-                    f'{self.ann_file}: annotation {annotation["id"]} is of image {annotation["image_id"]}, '
-                    'which "images" does not list; add it there or remove the annotation.'
-                )
-            outlines_of_image.append(entry)
-        if not outlines:
+        if not file.images:
             raise UserError(f'{self.ann_file} lists no images.')
-        if not self.test_mode and not any(outlines.values()):
+        if not self.test_mode and not any(file.objects.values()):
             raise UserError(f'{self.ann_file} has no annotations: training needs the instance JSON.')
         return [
             {
                 'img_id': image['id'],
                 'img_path': str(Path(self.data_prefix['img']) / image['file_name']),
-                'outlines': outlines[image['id']],
+                'outlines': [
+                    {
+                        'id': entry['id'],
+                        'label': label_of[entry['category_id']],
+                        'iscrowd': entry['iscrowd'],
+                        'segmentation': entry['segmentation'],
+                    }
+                    for entry in file.objects[image['id']]
+                ],
                 'outlines_of': self.ann_file,
+                'stated_size': (image['height'], image['width']) if 'height' in image else None,
             }
-            for image in content['images']
+            for image in file.images
         ]
-
-    def _outline(self, annotation: Mapping[str, Any], label_of: Mapping[int, int]) -> dict[str, Any]:
-        """What is kept of an object.
-
-        Raises:
-            UserError: It has no outline, or an unknown category.
-        """
-        if 'segments_info' in annotation:
-            raise UserError(f'{self.ann_file} is a panoptic JSON: use PanopticDataset, which trains all three tasks.')
-        where = f'{self.ann_file}: annotation {annotation["id"]}'
-        if annotation['category_id'] not in label_of:
-            raise UserError(
-                f'{where} has category {annotation["category_id"]}, which "categories" does not list; add it there.'
-            )
-        if not annotation.get('segmentation'):
-            raise UserError(f'{where} has a box but no segmentation; draw its outline or take it out.')
-        return {
-            'id': annotation['id'],
-            'label': label_of[annotation['category_id']],
-            'iscrowd': bool(annotation.get('iscrowd', 0)),
-            'segmentation': annotation['segmentation'],
-        }
 
     def filter_data(self) -> list[dict]:
         """Leave out photos without objects where ``filter_empty`` says so; never at test time."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
+from ..annotations.coco_panoptic import PanopticFile, read_panoptic
 from .benchmarks import MAPILLARY, MAPILLARY_UNLABELED
 from .panoptic import PanopticDataset
 
@@ -22,8 +23,6 @@ class MapillaryPanoptic(PanopticDataset):
         """Path of the photo, a JPEG whatever the suffix in the JSON."""
         return str(Path(self.data_prefix['img']) / f'{Path(image["file_name"]).stem}.jpg')
 
-    def read_json(self) -> dict:
-        """The content of ``ann_file`` without the category for void, which no segment has."""
-        content = super().read_json()
-        content['categories'] = [entry for entry in content['categories'] if entry.get('name') != MAPILLARY_UNLABELED]
-        return content
+    def read_annotations(self) -> PanopticFile:
+        """Read ``ann_file`` without the category for void, which no segment has."""
+        return read_panoptic(self.ann_file, without=(MAPILLARY_UNLABELED,))

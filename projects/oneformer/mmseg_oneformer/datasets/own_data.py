@@ -1,11 +1,13 @@
 """Panoptic data that no config describes: a JSON, its photos and its PNGs, found where they usually lie."""
 
-from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..annotations.coco_panoptic import PanopticFile
+from ..annotations.faults import raise_faults
 from ..errors import MissingFileError, UserError
-from .coco_json import checked_metainfo
+from .categories import checked_metainfo
 from .panoptic_files import PanopticFiles, PanopticJson
 
 __all__ = ['OwnData', 'find_folder', 'find_own_data', 'probes']
@@ -41,17 +43,17 @@ def find_own_data(data: Path, split: str) -> OwnData:
     """
     path = _choose_json(data, split) if data.is_dir() else data
     dataset = PanopticJson(str(path))
-    content = dataset.read_json()
-    if not content.get('annotations') or not content['images']:
+    file = dataset.read_annotations()
+    raise_faults(path, file.grave_faults)
+    if not file.annotations or not file.images:
         raise UserError(f'{path} has no images or no annotations; give a panoptic JSON that has both.')
-    photos, maps = (_folder(dataset, content, key) for key in ('img', 'seg'))
-    categories = sorted(content['categories'], key=lambda category: category['id'])
-    metainfo = checked_metainfo({}, categories, str(path))
-    return OwnData(path.resolve(), photos, maps, metainfo, len(content['images']))
+    photos, maps = (_folder(dataset, file, key) for key in ('img', 'seg'))
+    metainfo = checked_metainfo({}, file.categories, str(path))
+    return OwnData(path.resolve(), photos, maps, metainfo, len(file.images))
 
 
-def _folder(dataset: PanopticFiles, content: Mapping[str, Any], key: str) -> Path:
-    folder = find_folder(dataset, content, key)
+def _folder(dataset: PanopticFiles, file: PanopticFile, key: str) -> Path:
+    folder = find_folder(dataset, file, key)
     if folder is None:
         what, known = ('photos', 'split') if key == 'img' else ('PNGs', 'JSON')
         raise UserError(
@@ -74,12 +76,12 @@ def _choose_json(folder: Path, split: str) -> Path:
     return chosen[0]
 
 
-def find_folder(dataset: PanopticFiles, content: Mapping[str, Any], key: str) -> str | None:
+def find_folder(dataset: PanopticFiles, file: PanopticFile, key: str) -> str | None:
     """Return the folder beside a JSON that holds its photos ('img') or PNGs ('seg'), or None if none of the usual ones.
 
     Args:
         dataset: Not loaded: it knows the JSON and how names become paths. Its ``data_prefix`` becomes the folder.
-        content: Of the JSON.
+        file: Its content.
         key: Of ``data_prefix``.
     """
     json = Path(dataset.ann_file)
@@ -91,17 +93,17 @@ def find_folder(dataset: PanopticFiles, content: Mapping[str, Any], key: str) ->
         roots = [json.parent, json.parent.parent]
         folders = [root / sub / name for root in roots for sub in ('', 'images', 'leftImg8bit') for name in names]
         folders += [folder / 'images' for folder in (*roots, *(root / split for root in roots))] + roots
-        noted = (content.get('info') or {}).get('photos')  # by to_panoptic.py
+        noted = file.info.get('photos')  # by to_panoptic.py
         folders = [*([json.parent / noted] if isinstance(noted, str) else []), *folders]
-    path_of = dataset.image_path if key == 'img' else dataset.segment_map_path
     for folder in folders:
         dataset.data_prefix[key] = str(folder)
-        if any(Path(path_of(entry)).is_file() for entry in probes(content, key)):
+        if any(path.is_file() for path in probes(dataset, file, key)):
             return str(folder)
     return None
 
 
-def probes(content: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    """Return the first entries of a JSON that name a photo ('img') or a PNG ('seg')."""
-    entries = content['images' if key == 'img' else 'annotations'][:PROBES]
-    return [entry for entry in entries if isinstance(entry, Mapping) and isinstance(entry.get('file_name'), str)]
+def probes(dataset: PanopticFiles, file: PanopticFile, key: str) -> list[Path]:
+    """Return the paths of the first photos ('img') or PNGs ('seg') of a JSON in the data set's folder."""
+    if key == 'img':
+        return [Path(dataset.image_path(image)) for image in file.images[:PROBES]]
+    return [Path(dataset.segment_map_path(entry)) for entry in islice(file.annotations.values(), PROBES)]

@@ -11,10 +11,11 @@ from typing import Any
 from mmengine import fileio
 from mmengine.registry import DATASETS
 
+from ..annotations.coco_panoptic import PanopticAnnotation
+from ..annotations.faults import raise_faults
 from ..errors import MissingFileError, UserError
 from .base import SegmentationDataset
-from .coco_json import checked_metainfo
-from .faults import segment_faults
+from .categories import checked_metainfo
 from .panoptic_files import PanopticFiles, with_default_folders
 
 __all__ = ['PanopticDataset']
@@ -73,37 +74,26 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
 
         Raises:
             FileNotFoundError: If the JSON does not exist.
-            UserError: If it is no panoptic JSON, its categories are not the config's, an image has no annotation or
-                two, or a segment has an unknown category, the id 0 or another segment's id.
+            UserError: If it is no panoptic JSON, has a fault that the doctor calls an error, or its categories are not
+                the config's.
         """
-        content = self.read_json()
-        categories = sorted(content['categories'], key=lambda category: category['id'])
-        self._metainfo = checked_metainfo(self._metainfo, categories, self.ann_file)
-        label_of = {category['id']: label for label, category in enumerate(categories)}
+        file = self.read_annotations()
+        raise_faults(self.ann_file, file.grave_faults)
+        self._metainfo = checked_metainfo(self._metainfo, file.categories, self.ann_file)
+        label_of = {category['id']: label for label, category in enumerate(file.categories)}
         things = set(self._metainfo['thing_ids'])
-
-        annotations: dict[Any, dict] = {}
-        for annotation in content.get('annotations') or []:
-            if annotation['image_id'] in annotations:
-                raise UserError(f'{self.ann_file}: image {annotation["image_id"]} has two annotations; keep one.')
-            annotations[annotation['image_id']] = annotation
-        if not self.test_mode and not annotations:
+        if not self.test_mode and not file.annotations:
             raise UserError(
                 f'{self.ann_file} has no annotations: training needs the panoptic JSON, not the image list.'
             )
 
         infos = []
-        for number, image in enumerate(content['images']):
+        for number, image in enumerate(file.images):
             if self.hold_out is not None and (number % self.hold_out == 0) is not self.test_mode:
                 continue
-            info = {'img_id': image['id'], 'img_path': self.image_path(image)}
-            if annotations:
-                annotation = annotations.get(image['id'])
-                if annotation is None:
-                    raise UserError(
-                        f'{self.ann_file}: image {image["id"]} ({image["file_name"]}) has no annotation; '
-                        'annotate it or remove it from "images".'
-                    )
+            info: dict[str, Any] = {'img_id': image['id'], 'img_path': self.image_path(image)}
+            if file.annotations:
+                annotation = file.annotations[image['id']]
                 info['seg_map_path'] = self.segment_map_path(annotation)
                 info['segments_info'] = self._segment_table(annotation, label_of, things)
                 info.update(self.truth_paths(image))
@@ -143,23 +133,18 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
         return kept
 
     def _segment_table(
-        self, annotation: Mapping[str, Any], label_of: Mapping[int, int], things: set[int]
+        self, annotation: PanopticAnnotation, label_of: Mapping[int, int], things: set[int]
     ) -> list[dict]:
-        for fault in segment_faults(annotation['segments_info'], label_of):
-            raise UserError(
-                f'{self.ann_file}: segment {fault.segment_id} of {annotation["file_name"]} {fault.what}; '
-                f'{fault.remedy}.'
-            )
         table = []
         for segment in annotation['segments_info']:
             label = label_of[segment['category_id']]
-            table.append(
-                {
-                    'id': int(segment['id']),
-                    'label': label,
-                    'isthing': label in things,
-                    'iscrowd': bool(segment.get('iscrowd', False)),
-                    **({'area': int(segment['area'])} if self.listed_areas else {}),
-                }
-            )
+            entry = {'id': segment['id'], 'label': label, 'isthing': label in things, 'iscrowd': segment['iscrowd']}
+            if self.listed_areas:
+                if 'area' not in segment:
+                    raise UserError(
+                        f'{self.ann_file}: segment {segment["id"]} of {annotation["file_name"]} has no "area"; write '
+                        'it, or set listed_areas=False.'
+                    )
+                entry['area'] = int(segment['area'])
+            table.append(entry)
         return table

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from .coco_json import read_coco_json
+from ..annotations.coco_panoptic import PanopticFile, read_panoptic
 
 __all__ = ['PanopticFiles', 'PanopticJson', 'with_default_folders']
 
@@ -28,27 +27,21 @@ class PanopticFiles:
     data_prefix: dict[str, str]
 
     def image_path(self, image: Mapping[str, Any]) -> str:
-        """Path of the photo of an entry of the JSON's ``images``."""
+        """Return the path of the photo of an entry of the JSON's ``images``."""
         return str(Path(self.data_prefix['img']) / image['file_name'])
 
     def segment_map_path(self, annotation: Mapping[str, Any]) -> str:
-        """Path of the PNG of an entry of the JSON's ``annotations``."""
+        """Return the path of the PNG of an entry of the JSON's ``annotations``."""
         return str(Path(self.data_prefix['seg']) / annotation['file_name'])
 
-    def read_json(self) -> dict:
-        """The content of ``ann_file``, with "images" and "categories".
+    def read_annotations(self) -> PanopticFile:
+        """Read ``ann_file``.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            UserError: If it is no panoptic JSON.
+            UserError: If it is no panoptic JSON. What is wrong with single entries is in its ``faults``.
         """
-        content = read_coco_json(self.ann_file, 'panoptic')
-        if any('segments_info' not in annotation for annotation in (content.get('annotations') or [])[:1]):
-            raise UserError(
-                f'{self.ann_file} has annotations without "segments_info": give the panoptic JSON, not the instance '
-                'one, which InstanceDataset reads.'
-            )
-        return content
+        return read_panoptic(self.ann_file)
 
 
 class PanopticJson(PanopticFiles):

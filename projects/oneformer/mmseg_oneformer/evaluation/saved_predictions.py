@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.structures import BaseDataElement, PixelData
 from PIL import Image
 
-from ..datasets.id_maps import decode_ids
+from ..annotations.id_maps import decode_ids
 from ..errors import MissingFileError, UserError
 
 

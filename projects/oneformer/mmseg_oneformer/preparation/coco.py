@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
+from ..annotations.id_maps import decode_ids, table_index_map
 from ..datasets.benchmarks import COCO
-from ..datasets.id_maps import decode_ids, table_index_map
 from ..errors import UserError
 from .layout import check_space, require_folder
 from .panoptic import encode_labels, write_json

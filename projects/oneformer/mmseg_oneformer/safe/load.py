@@ -24,6 +24,12 @@ from ..progress import open_large
 from .pickle import load_arrays
 from .plain_config import is_plain_config
 
+ZIP, PICKLE = b'PK\x03\x04', b'\x80'
+"""First bytes of what ``torch.save`` writes, and of pickles of protocol 2 and later."""
+TORCH_MAGIC = b'l\xfc\x9cF\xf9 j\xa8P\x19'
+"""In the first bytes of what ``torch.save`` wrote before its archives."""
+MAX_RATIO = 2
+
 
 @contextmanager
 def checkpoint_types() -> Iterator[None]:
@@ -52,8 +58,12 @@ def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
     Raises:
         UserError: The file is broken or holds types that a checkpoint has no need of.
     """
-    if path.suffix in ('.pkl', '.pickle') and not zipfile.is_zipfile(path):
+    start = _start_of(path)
+    packed = start.startswith(ZIP) and zipfile.is_zipfile(path)
+    if not packed and TORCH_MAGIC not in start and (start.startswith(PICKLE) or path.suffix in ('.pkl', '.pickle')):
         return load_arrays(path)
+    if packed:
+        _check_packed(path)
     try:
         with checkpoint_types(), open_large(path, 'loading') as file:
             checkpoint = torch.load(file, map_location=map_location, weights_only=True)
@@ -65,13 +75,37 @@ def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
             f'{path} is rejected, since a checkpoint must not run code and this one holds more than tensors and plain '
             f'values ({_shorten(rejected.group())}); convert it to .safetensors where you trust it.'
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise UserError(
-            f'{path} is broken or not a checkpoint ({_shorten(str(error)) or "empty"}); get it again.'
-        ) from error
+    except Exception as error:  # torch's readers raise whatever damaged bytes make them raise.
+        reason = _shorten(str(error)) or type(error).__name__
+        raise UserError(f'{path} is broken or not a checkpoint ({reason}); get it again.') from error
     if isinstance(checkpoint, dict):
         drop_active_configs(checkpoint, path)
     return checkpoint
+
+
+def is_pickled(path: Path) -> bool:
+    """Return whether a file begins as what ``torch.save`` or ``pickle`` write, whatever it is called."""
+    return _start_of(path).startswith((ZIP, PICKLE))
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open('rb') as file:
+        return file.read(64)
+
+
+def _check_packed(path: Path) -> None:
+    """Reject an archive that unpacks to much more than its size: ``torch.save`` does not compress.
+
+    Raises:
+        UserError: It does, or its table of contents is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+        raise UserError(f'{path} is broken or not a checkpoint ({error}); get it again.') from error
+    if unpacked > MAX_RATIO * path.stat().st_size:
+        raise UserError(f'{path} unpacks to {unpacked / 2**20:.0f} MB, unlike what torch.save writes; get it again.')
 
 
 def drop_active_configs(checkpoint: dict[str, Any], path: str | Path) -> None:
@@ -89,4 +123,5 @@ def drop_active_configs(checkpoint: dict[str, Any], path: str | Path) -> None:
 
 def _shorten(text: str) -> str:
     """Return the first sentence of a library's message, without what it suggests to switch off."""
-    return text.strip().split('. ')[0].split(' was not an allowed')[0].strip().rstrip('.')
+    first_line = text.strip().partition('\n')[0]
+    return first_line.split('. ')[0].split(' was not an allowed')[0].strip().rstrip('.:')

@@ -22,6 +22,7 @@ from mmengine.registry import MODELS, TRANSFORMS, Registry
 from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
+from ..files import is_safetensors
 from ..safe.plain_config import parse_plain_config
 from ..startup import MODULE_OF
 
@@ -46,8 +47,8 @@ SOURCES = ('init_cfg', 'pretrained', 'backend_args', 'file_client_args', '_scope
 
 
 def is_model_file(path: str | os.PathLike[str]) -> bool:
-    """Return whether ``path`` is a file that may be a whole model."""
-    return Path(path).suffix == '.safetensors' and Path(path).is_file()
+    """Return whether ``path`` is a file that may be a whole model: safetensors, by its suffix or by its content."""
+    return Path(path).is_file() and (Path(path).suffix == '.safetensors' or is_safetensors(path))
 
 
 def read_model_config(path: str | os.PathLike[str]) -> Config:

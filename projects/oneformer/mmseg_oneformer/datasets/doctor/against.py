@@ -18,15 +18,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from ...errors import MissingFileError, UserError
-from ...files import read_json
+from ...annotations.coco import Image
+from ...annotations.coco_instances import Object, outline_faults, read_instances
+from ...annotations.faults import raise_faults
+from ...annotations.outlines import outline_code
+from ...annotations.values import InvalidValueError
+from ...errors import UserError
+from ...run_lengths import decode_mask
 from .rules import Finding
 from .structure import Item
 from .tables import Segment
 
-__all__ = ['Comparison', 'Instances', 'as_finding', 'compare_instances', 'read_instances']
+__all__ = ['Comparison', 'Instances', 'compare_instances', 'comparison_finding', 'instances_by_image']
 
 HALF = 0.5
 """Above this IoU a segment is an instance's; from this share on a region lies in another."""
@@ -37,8 +41,8 @@ TENTH = 0.1
 class Instances(NamedTuple):
     """The instance JSON, by image."""
 
-    by_image: Mapping[Any, Sequence[Mapping[str, Any]]]
-    names: Mapping[Any, str]
+    by_image: Mapping[int | str, Sequence[Object]]
+    names: Mapping[int, str]
     """Class names by category id."""
 
 
@@ -71,7 +75,7 @@ class _Overlap(NamedTuple):
     """(I, S)"""
 
 
-def read_instances(path: str | Path, class_names: Sequence[str]) -> Instances:
+def instances_by_image(path: str | Path, class_names: Sequence[str]) -> Instances:
     """Read an instance JSON in COCO's format.
 
     Args:
@@ -80,22 +84,14 @@ def read_instances(path: str | Path, class_names: Sequence[str]) -> Instances:
 
     Raises:
         FileNotFoundError: It does not exist.
-        UserError: It is no instance JSON, or has no class in common with the panoptic one.
+        UserError: It is no instance JSON, has faults, or has no class in common with the panoptic one.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f'Instance JSON {path} does not exist; correct --against.')
-    content = read_json(path)
-    annotations = content.get('annotations') if isinstance(content, dict) else None
-    if not annotations or 'categories' not in content or not {'segmentation', 'category_id'} <= annotations[0].keys():
-        raise UserError(f'{path} is not a COCO instance JSON: its annotations need "segmentation" and "category_id".')
-    names = {category['id']: category['name'] for category in content['categories']}
+    file = read_instances(path)
+    raise_faults(path, [*file.faults, *outline_faults(file)])
+    names = {category['id']: category['name'] for category in file.categories}
     if not set(names.values()) & set(class_names):
         raise UserError(f'{path} has no class of the panoptic JSON; --against needs the same class names.')
-    by_image: dict[Any, list] = {}
-    for annotation in annotations:
-        by_image.setdefault(annotation['image_id'], []).append(annotation)
-    return Instances(by_image, names)
+    return Instances(file.objects, names)
 
 
 def compare_instances(
@@ -113,7 +109,7 @@ def compare_instances(
     Raises:
         UserError: A mask has another size than the map.
     """
-    entries = [entry for entry in instances.by_image.get(item.image['id'], ()) if not entry.get('iscrowd')]
+    entries = [entry for entry in instances.by_image.get(item.image['id'], ()) if not entry['iscrowd']]
     things = [segment for segment in segments if segment.isthing]
     if not entries:
         return []
@@ -129,19 +125,19 @@ def compare_instances(
         found.append(
             Comparison(
                 image_id=item.image['id'],
-                instance_id=entry.get('id'),
+                instance_id=entry['id'],
                 category=name,
                 fate=fate,
                 segment_ids=tuple(things[place].id for place in places),
                 iou=round(float(overlap.iou[index].max(initial=0)), 4),
                 covered=round(float(overlap.of_instance[index].sum()), 4),
-                with_instances=tuple(entries[other].get('id') for other in np.flatnonzero(shared) if other != index),
+                with_instances=tuple(entries[other]['id'] for other in np.flatnonzero(shared) if other != index),
             )
         )
     return found
 
 
-def as_finding(comparison: Comparison, item: Item) -> Finding:
+def comparison_finding(comparison: Comparison, item: Item) -> Finding:
     """One line for the table."""
     where = f'instance {comparison.instance_id} ({comparison.category})'
     parts = ', '.join(map(str, comparison.segment_ids))
@@ -173,19 +169,14 @@ def _overlap(
     return _Overlap(common / instance_areas, common / segment_areas, common / union)
 
 
-def _mask(entry: Mapping[str, Any], image: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool of polygons, of COCO's run lengths, or of its compressed ones."""
-    shape = entry['segmentation']
-    if isinstance(shape, list):
-        shape = coco_mask.merge(coco_mask.frPyObjects(shape, *size))
-    elif isinstance(shape['counts'], list):
-        shape = coco_mask.frPyObjects(shape, *shape['size'])
-    if tuple(shape['size']) != tuple(size):
+def _mask(entry: Object, image: Image, size: tuple[int, int]) -> np.ndarray:
+    """Return the mask (H, W) bool of an instance."""
+    try:
+        return decode_mask(outline_code(entry['segmentation'], size))
+    except InvalidValueError as error:
         raise UserError(
-            f'Instance {entry.get("id")} of {image["file_name"]} has a mask of {shape["size"]} and the panoptic PNG '
-            f'{list(size)} (height, width); --against needs the instances of the same photos.'
-        )
-    return coco_mask.decode(shape).astype(bool)
+            f'Instance {entry["id"]} of {image["file_name"]} {error}; --against needs the instances of the same photos.'
+        ) from error
 
 
 def _fate(index: int, things: Sequence[Segment], overlap: _Overlap) -> tuple[str | None, list[int]]:

@@ -1,19 +1,21 @@
 """Go through a data set: the JSON as a whole, then every image in several processes, then photos against photos."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .against import Instances, as_finding, compare_instances, read_instances
-from .maps import check_pixels, read_map, segment_stats
+from ...annotations.coco_panoptic import TWICE
+from ...annotations.faults import Fault
+from .against import Instances, compare_instances, comparison_finding, instances_by_image
+from .maps import MAX_PIXELS, check_pixels, read_map, segment_stats
 from .photos import Photo, PhotoMark, identities, read_photo
 from .rules import RULES, Finding
 from .source import Source
-from .structure import Item, check_categories, check_lists, compare_categories, pair_up, read_classes
-from .tables import Classes, check_table, listed_ids, read_table
+from .structure import Item, as_finding, check_categories, compare_categories, pair_up, read_classes, split_faults
+from .tables import Classes, check_table, read_table
 from .tally import Tally
 from .workers import processes, run_chunks
 
@@ -23,12 +25,18 @@ HOPELESS = {'entry-incomplete', 'map-missing', 'map-damaged', 'map-size', 'exif-
 """Findings after which nothing of the image is corrected: too much is unknown."""
 
 
+MAP_EXCESS = 4
+"""A map with more pixels than this many photos is not decoded: it belongs to another photo, or its header lies."""
+
+
 class Context(NamedTuple):
     """What the examination of an image needs."""
 
     source: Source
     items: list[Item]
     classes: Classes
+    faults: Mapping[int | str, Sequence[Fault]]
+    """Of the segment table of each image."""
     deep: bool
     instances: Instances | None
 
@@ -61,12 +69,12 @@ def examine(
         deep: Decode the photos too, instead of reading their headers and ends.
         jobs: Processes.
     """
-    content = source.content
-    classes = read_classes(content['categories'])
-    instances = read_instances(against, classes.names) if against is not None else None
-    context = Context(source, pair_up(content), classes, deep, instances)
+    classes = read_classes(source.file.categories)
+    instances = instances_by_image(against, classes.names) if against is not None else None
+    faults, faults_of = split_faults(source.file)
+    context = Context(source, pair_up(source.file), classes, faults_of, deep, instances)
     tally = Tally.empty(len(classes.names))
-    for finding in (*check_categories(content['categories'], source.expected), *check_lists(content)):
+    for finding in (*map(as_finding, faults), *check_categories(source.file, source.expected)):
         tally.add_findings([finding])
     start = time.perf_counter()
     for part in run_chunks(_examine_images, context, len(context.items), jobs, 'examining'):
@@ -75,8 +83,8 @@ def examine(
     tally.add_findings(_absent_classes(tally, classes))
     others: list[tuple[PhotoMark, Finding]] = []
     if val is not None:
-        tally.add_findings(compare_categories(content['categories'], val.content['categories']))
-        images = [image for image in val.content['images'] if isinstance(image.get('file_name'), str)]
+        tally.add_findings(compare_categories(source.file.categories, val.file.categories))
+        images = val.file.images
         for marks in run_chunks(_mark_photos, (val, images, deep), len(images), jobs, 'validation photos'):
             others += marks
     for finding in _equal_photos(tally.photos, others):
@@ -89,10 +97,12 @@ def _examine_images(context: Context, indices: range) -> Tally:
     tally = Tally.empty(len(context.classes.names))
     start = time.process_time()
     for index in indices:
+        item_id = context.items[index].image['id']
         findings = list(_examine_image(context, context.items[index], tally))
         rules = {finding.rule for finding in findings}
         tally.add_findings(findings)
-        if any(RULES[rule].fix for rule in rules) and not rules & HOPELESS:
+        differ = any(fault.rule == 'segment-id-twice' and fault.what != TWICE for fault in context.faults[item_id])
+        if any(RULES[rule].fix for rule in rules) and not rules & HOPELESS and not differ:
             tally.fixable.append(index)
     tally.cpu_seconds = time.process_time() - start
     return tally
@@ -109,25 +119,33 @@ def _examine_image(context: Context, item: Item, tally: Tally) -> Iterator[Findi
         tally.photos.append((photo.mark, Finding('', '', number, photo_name)))
     for finding in photo.findings if isinstance(photo, Photo) else [photo]:
         yield finding._replace(image_id=number, file=photo_name)
+    yield from map(as_finding, context.faults[number])
     for finding in check_table(table, segments, context.classes):
         yield finding._replace(image_id=number, file=map_name)
 
-    read = read_map(context.source.dataset.segment_map_path(item.annotation))
+    most = MAP_EXCESS * photo.size[0] * photo.size[1] if isinstance(photo, Photo) else MAX_PIXELS
+    read = read_map(context.source.dataset.segment_map_path(item.annotation), most)
     if read.rule:
         yield Finding(read.rule, read.text, number, map_name)
     if read.ids is not None:
         stats = segment_stats(read.ids)
         pixels = dict(zip(stats.ids.tolist(), stats.areas.tolist()))
-        for finding in check_pixels(segments, listed_ids(table), stats, context.source.expected.allow_absent):
+        for finding in check_pixels(segments, _listed_ids(item, context), stats, context.source.expected.allow_absent):
             yield finding._replace(image_id=number, file=map_name)
         if context.instances is not None:
             for comparison in compare_instances(item, segments, read.ids, pixels, context.instances):
                 tally.comparisons.append(comparison)
-                yield as_finding(comparison, item)
+                yield comparison_finding(comparison, item)
     size = read.ids.shape if read.ids is not None else None
     for finding in _check_sizes(item.image, photo if isinstance(photo, Photo) else None, size):
         yield finding._replace(image_id=number, file=photo_name)
     tally.add_segments(segments, pixels)
+
+
+def _listed_ids(item: Item, context: Context) -> list[int]:
+    """Return the ids that the JSON lists for an image, those of incomplete entries too."""
+    given = [fault.segment_id for fault in context.faults[item.image['id']]]
+    return [entry['id'] for entry in item.annotation['segments_info']] + [one for one in given if isinstance(one, int)]
 
 
 def _check_sizes(image: Any, photo: Photo | None, map_size: tuple[int, ...] | None) -> Iterator[Finding]:
@@ -165,7 +183,7 @@ def _mark_photos(context: tuple[Source, list, bool], indices: range) -> list[tup
     for index in indices:
         photo = read_photo(source.dataset.image_path(images[index]), deep)
         if isinstance(photo, Photo):
-            marks.append((photo.mark, Finding('', '', images[index].get('id'), images[index]['file_name'])))
+            marks.append((photo.mark, Finding('', '', images[index]['id'], images[index]['file_name'])))
     return marks
 
 

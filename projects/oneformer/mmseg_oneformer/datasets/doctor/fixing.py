@@ -17,15 +17,17 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from ...annotations.coco import read_entry
+from ...annotations.coco_panoptic import TWICE
+from ...annotations.values import InvalidValueError, as_key
 from ...errors import WriteError
 from ...files import write_atomic
-from ..faults import MAX_ID
 from .examine import Context, Examination
 from .maps import area_drifts, box_drifts, read_map, segment_stats, unknown_ids
 from .photos import Photo, read_photo
 from .rules import STRAY_SHARE
-from .structure import Item, whole_annotation, whole_image
-from .tables import Segment, is_box, listed_ids, read_table
+from .structure import Item
+from .tables import Segment, read_table
 from .workers import run_chunks
 
 __all__ = ['Fixes', 'fix', 'fixed_paths']
@@ -114,12 +116,12 @@ def fix(examination: Examination) -> Fixes | None:
 
 def _fix_lists(content: dict) -> Iterator[str]:
     """Take out, in place, what belongs to nothing; yield what was done. Entries that cannot be read stay."""
-    numbers = {image['id'] for image in content['images'] if whole_image(image)}
+    numbers = {_image_key(image) for image in content['images']}
     first: dict[Any, dict] = {}
     annotations = []
     for annotation in content['annotations']:
-        if whole_annotation(annotation):
-            number, name = annotation['image_id'], annotation['file_name']
+        if (number := _annotation_key(annotation)) is not None:
+            name = annotation['file_name']
             if number not in numbers:
                 yield f'{name}: annotation taken out, no image has the id {number}'
                 continue
@@ -127,29 +129,49 @@ def _fix_lists(content: dict) -> Iterator[str]:
                 yield f'{name}: second annotation taken out, it equals the first one'
                 continue
         annotations.append(annotation)
-    images = [image for image in content['images'] if not whole_image(image) or image['id'] in first]
+    images = [image for image in content['images'] if _image_key(image) is None or _image_key(image) in first]
     for image in content['images']:
-        if whole_image(image) and image['id'] not in first:
-            yield f'{image["file_name"]}: image {image["id"]} taken out, it has no annotation'
+        if (number := _image_key(image)) is not None and number not in first:
+            yield f'{image["file_name"]}: image {number} taken out, it has no annotation'
     content['annotations'], content['images'] = annotations, images
 
 
 def _apply(content: dict, results: list[_Fixed]) -> None:
     """Put corrected tables and sizes into the content of the JSON."""
     fixed = {result.image_id: result for result in results}
-    for annotation in filter(whole_annotation, content['annotations']):
-        result = fixed.pop(annotation['image_id'], None)  # A second annotation is not what was examined.
+    for annotation in content['annotations']:
+        result = fixed.pop(_annotation_key(annotation), None)  # A second annotation is not what was examined.
         if result is not None:
             annotation['segments_info'] = result.table
     sizes = {result.image_id: result.size for result in results if result.size is not None}
-    for image in filter(whole_image, content['images']):
-        if image['id'] in sizes:
-            image['height'], image['width'] = sizes[image['id']]
+    for image in content['images']:
+        if (number := _image_key(image)) in sizes:
+            image['height'], image['width'] = sizes[number]
+
+
+def _image_key(entry: Any) -> Any:
+    """Return the id of a raw entry of "images", or None if the reader left the entry out."""
+    try:
+        return (read_entry(entry, 'id', as_key), read_entry(entry, 'file_name'))[0]
+    except (InvalidValueError, TypeError):
+        return None
+
+
+def _annotation_key(entry: Any) -> Any:
+    """Return the image's id of a raw entry of "annotations", or None if the reader left the entry out."""
+    try:
+        number, _ = read_entry(entry, 'image_id'), read_entry(entry, 'file_name')
+        return number if isinstance(entry.get('segments_info'), list) else None
+    except (InvalidValueError, TypeError):
+        return None
 
 
 def _link_others(content: Mapping[str, Any], examination: Examination, folder: Path) -> None:
     """Complete a folder of corrected PNGs with the ones that were right."""
-    for annotation in filter(whole_annotation, content['annotations']):
+    kept = {_annotation_key(annotation) for annotation in content['annotations']}
+    for number, annotation in examination.source.file.annotations.items():
+        if number not in kept:
+            continue
         target = folder / annotation['file_name']
         source = Path(examination.source.dataset.segment_map_path(annotation))
         if not target.exists() and source.is_file():
@@ -182,28 +204,28 @@ def _fix_image(context: Context, item: Item, folder: Path) -> _Fixed:
     return _Fixed(item.image['id'], table, size, wrote, [f'{name}: {change}' for change in changes])
 
 
-def _fix_entries(item: Item, context: Context, changes: list[str]) -> Iterator[dict]:
-    """The entries of the segment table, corrected as far as that goes without the PNG."""
-    seen: dict[Any, dict] = {}
-    for entry in map(dict, item.annotation['segments_info']):
-        number = entry.get('id')
-        if isinstance(number, int) and not 0 < number <= MAX_ID:
-            changes.append(f'segment {number} taken out, no pixel can have this id')
-            continue
-        same = seen.get(number)
-        if same is not None and all(same.get(key) == entry.get(key) for key in ('category_id', 'iscrowd')):
-            changes.append(f'second entry of segment {number} taken out')
-            continue
-        seen.setdefault(number, entry)
+def _fix_entries(item: Item, context: Context, changes: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the entries of the segment table, corrected as far as that goes without the PNG."""
+    for fault in context.faults[item.image['id']]:
+        if fault.rule == 'segment-id-invalid':
+            changes.append(f'segment {fault.segment_id} taken out, no pixel can have this id')
+        elif fault.rule == 'segment-id-twice' and fault.what == TWICE:
+            changes.append(f'second entry of segment {fault.segment_id} taken out')
+        elif fault.rule in ('area-drift', 'box-drift'):
+            changes.append(f'what is no number in segment {fault.segment_id} taken out: it {fault.what}')
+    for segment in item.annotation['segments_info']:
+        entry: dict[str, Any] = {**segment, 'iscrowd': int(segment['iscrowd'])}
         label = context.classes.label_of.get(entry['category_id'])
         isthing = label in context.classes.things
-        if label is not None and bool(entry.get('isthing', isthing)) != isthing:
-            changes.append(f'isthing of segment {number} is {int(isthing)}, as of its category')
-            entry['isthing'] = int(isthing)
+        if 'isthing' in entry:
+            if label is not None and entry['isthing'] != isthing:
+                changes.append(f'isthing of segment {entry["id"]} is {int(isthing)}, as of its category')
+                entry['isthing'] = isthing
+            entry['isthing'] = int(entry['isthing'])
         yield entry
 
 
-def _fix_map(ids: np.ndarray, rule: str, table: list[dict], context: Context, changes: list[str]) -> np.ndarray | None:
+def _fix_map(ids: np.ndarray, rule: str, table: list[Any], context: Context, changes: list[str]) -> np.ndarray | None:
     """Correct the map and, in place, the table; returns the new map, or None if the old one is right.
 
     Args:
@@ -214,7 +236,7 @@ def _fix_map(ids: np.ndarray, rule: str, table: list[dict], context: Context, ch
         changes: What is done is added.
     """
     stats = segment_stats(ids)
-    alien, share = unknown_ids(stats, listed_ids(table))
+    alien, share = unknown_ids(stats, [entry['id'] for entry in table])
     if share > STRAY_SHARE:
         return None
     new = ids.copy()
@@ -225,14 +247,14 @@ def _fix_map(ids: np.ndarray, rule: str, table: list[dict], context: Context, ch
         changes.append(f'{len(alien)} unknown ids set to void, {100 * share:.2g} % of the image')
     if not context.source.expected.allow_absent:
         present = set(stats.ids.tolist())
-        for entry in [entry for entry in table if entry.get('id') not in present]:
+        for entry in [entry for entry in table if entry['id'] not in present]:
             table.remove(entry)
-            changes.append(f'segment {entry.get("id")} taken out, it has no pixel')
+            changes.append(f'segment {entry["id"]} taken out, it has no pixel')
     merged = _merge_stuff(new, table, read_table(table, context.classes), changes)
     return new if rule or len(alien) or merged else None
 
 
-def _merge_stuff(ids: np.ndarray, table: list[dict], segments: list[Segment], changes: list[str]) -> bool:
+def _merge_stuff(ids: np.ndarray, table: list[Any], segments: list[Segment], changes: list[str]) -> bool:
     """Merge, in place, the segments of each stuff class into its first one; returns whether there were any."""
     stuff = [segment for segment in segments if not segment.isthing and not segment.iscrowd]
     first: dict[int, Segment] = {}
@@ -240,7 +262,7 @@ def _merge_stuff(ids: np.ndarray, table: list[dict], segments: list[Segment], ch
         keeper = first.setdefault(segment.label, segment)
         if keeper is not segment:
             ids[ids == segment.id] = keeper.id
-            table[:] = [entry for entry in table if entry.get('id') != segment.id]
+            table[:] = [entry for entry in table if entry['id'] != segment.id]
             changes.append(f'segment {segment.id} merged into {keeper.id} ({segment.name})')
     return max(Counter(segment.label for segment in stuff).values(), default=0) > 1
 
@@ -250,13 +272,13 @@ def _fix_numbers(table: list[dict], ids: np.ndarray, changes: list[str]) -> None
     stats = segment_stats(ids)
     counted = dict(zip(stats.ids.tolist(), zip(stats.areas.tolist(), stats.boxes.tolist())))
     for entry in table:
-        if entry.get('id') not in counted:
+        if entry['id'] not in counted:
             continue
         area, box = counted[entry['id']]
-        if isinstance(entry.get('area'), int | float) and area_drifts(entry['area'], area):
+        if 'area' in entry and area_drifts(entry['area'], area):
             changes.append(f'area of segment {entry["id"]} is {area}, was {entry["area"]}')
             entry['area'] = area
-        if is_box(entry.get('bbox')) and box_drifts(entry['bbox'], box):
+        if 'bbox' in entry and box_drifts(entry['bbox'], box):
             changes.append(f'bbox of segment {entry["id"]} is {box}, was {entry["bbox"]}')
             entry['bbox'] = box
 

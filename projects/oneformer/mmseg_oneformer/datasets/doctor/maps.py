@@ -7,11 +7,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..id_maps import decode_ids
+from ...annotations.id_maps import PNG, decode_ids, png_size
 from .rules import AREA_PIXELS, AREA_SHARE, BOX_PIXELS, TINY_AREA, VOID_SHARE, Finding
 from .tables import Segment
 
 __all__ = [
+    'MAX_PIXELS',
     'MapFile',
     'SegmentStats',
     'area_drifts',
@@ -22,7 +23,8 @@ __all__ = [
     'unknown_ids',
 ]
 
-PNG = b'\x89PNG\r\n\x1a\n'
+MAX_PIXELS = 2**28
+"""Of a map whose photo is not known."""
 GREY, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 3, 4, 6
 """Colour types of a PNG's header."""
 
@@ -48,8 +50,13 @@ class SegmentStats(NamedTuple):
     """(S, 4): left, top, width, height"""
 
 
-def read_map(path: str | Path) -> MapFile:
-    """Read a map as the loader does, and say why it could not be read or should have another form."""
+def read_map(path: str | Path, max_pixels: int = MAX_PIXELS) -> MapFile:
+    """Read a map as the loader does, and say why it could not be read or should have another form.
+
+    Args:
+        path: The PNG.
+        max_pixels: A map whose header states more is not decoded.
+    """
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -59,6 +66,9 @@ def read_map(path: str | Path) -> MapFile:
         return MapFile(None, 'map-damaged', f'cannot be read ({error.strerror})')
     if not data.startswith(PNG) or len(data) < 26:
         return MapFile(None, 'map-form' if data else 'map-damaged', 'is not a PNG' if data else 'is empty')
+    height, width = png_size(data) or (0, 0)
+    if height * width > max_pixels:
+        return MapFile(None, 'map-size', f'is {width}x{height} by its header')
     depth, color = data[24], data[25]
     if depth == 16 or color in (GREY, GREY_ALPHA):
         what = f'{"one channel" if color in (GREY, GREY_ALPHA) else "three channels"} of {depth} bits'

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from ...annotations.coco_panoptic import PanopticFile
 from ...errors import MissingFileError, UserError
 from ...zoo.building import build_part
 from ..own_data import find_folder, probes
@@ -34,8 +35,8 @@ class Source(NamedTuple):
 
     dataset: PanopticFiles
     """Not loaded: it knows the paths."""
-    content: dict
-    """Of the JSON."""
+    file: PanopticFile
+    """The content of the JSON."""
     expected: Expected
 
 
@@ -72,17 +73,17 @@ def open_source(
     if cfg is not None:
         node, described = own or (nodes[0], _build({**nodes[0], **_only(path)}))
         dataset, expected = described, _expected(cfg, node, described.metainfo)
-    content = dataset.read_json()
-    if not content.get('annotations'):
+    file = dataset.read_annotations()
+    if not file.annotations and not file.faults:
         raise UserError(f'{path} has no annotations, so there is nothing to check; give the panoptic JSON.')
     for key, given, flag in (('img', images, '--images'), ('seg', segs, '--segs')):
         if key == 'seg' and not need_maps:
             continue
-        folder = given or (dataset.data_prefix[key] if own else _find(dataset, content, key))
+        folder = given or (dataset.data_prefix[key] if own else _find(dataset, file, key))
         if not Path(folder).is_dir():
             raise MissingFileError(f'Folder {folder} does not exist; put the files there, or give {flag} FOLDER.')
         dataset.data_prefix[key] = folder
-    return Source(dataset, content, expected)
+    return Source(dataset, file, expected)
 
 
 def _panoptic_nodes(node: Any) -> Iterator[dict]:
@@ -129,17 +130,17 @@ def _expected(cfg: Config, node: Mapping[str, Any], meta: Mapping[str, Any]) -> 
     )
 
 
-def _find(dataset: PanopticFiles, content: Mapping[str, Any], key: str) -> str:
+def _find(dataset: PanopticFiles, file: PanopticFile, key: str) -> str:
     """The folder beside the JSON that holds its photos ('img') or PNGs ('seg').
 
     Raises:
         UserError: None of the usual ones does.
     """
-    folder = find_folder(dataset, content, key)
+    folder = find_folder(dataset, file, key)
     if folder is None:
         what, flag = ('photos', '--images') if key == 'img' else ('PNGs', '--segs')
-        entries = probes(content, key)
-        example = f' (looked for {entries[0]["file_name"]})' if entries else ''
+        looked_for = probes(dataset, file, key)
+        example = f' (looked for {looked_for[0].name})' if looked_for else ''
         raise UserError(
             f'The {what} of {dataset.ann_file} are not beside it{example}; give {flag} FOLDER, or the --config that '
             'reads this JSON.'

@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as mask_api
 
+from ...annotations.outlines import outline_code
+from ...annotations.values import InvalidValueError
 from ...errors import UserError
-from ..outlines import outline_code
 
 __all__ = ['SemanticValues', 'decode_classes', 'instance_segments', 'semantic_segments']
 
@@ -101,7 +102,12 @@ def instance_segments(
     Raises:
         UserError: An outline cannot be read or is of another size.
     """
-    codes = [outline_code(entry['segmentation'], size, f'{name}: annotation {entry["id"]}') for entry in outlines]
+    codes = []
+    for entry in outlines:
+        try:
+            codes.append(outline_code(entry['segmentation'], size))
+        except InvalidValueError as error:
+            raise UserError(f'{name}: annotation {entry["id"]} {error}; draw its outline or take it out.') from error
     segment_map = np.zeros(size, dtype=np.int32)
     # `sorted` keeps the order of equals, so the later of two equal ones is painted later.
     for place in sorted(

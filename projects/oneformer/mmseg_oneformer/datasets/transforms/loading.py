@@ -8,8 +8,8 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
+from ...annotations.id_maps import decode_ids, png_size, table_index_map
 from ...errors import UserError
-from ..id_maps import decode_ids, table_index_map
 from ..relabel import relabelled
 from .annotation_loading import decode_classes, instance_segments, semantic_segments
 
@@ -50,8 +50,7 @@ class LoadPanopticIds(BaseTransform):
         elif 'semantic_map_path' in results:
             segment_map, table = self._semantic(results)
         elif 'outlines' in results:
-            height, width = results['ori_shape'][:2]
-            segment_map, table = instance_segments(results['outlines'], (height, width), results['outlines_of'])
+            segment_map, table = self._objects(results)
         else:
             return results
         if 'label_of' in results:
@@ -64,25 +63,39 @@ class LoadPanopticIds(BaseTransform):
         """Segment map (H, W) of a PNG of segment ids."""
         path = results['seg_map_path']
         data = self._read(f'Segment map {path}', path)
+        if size := png_size(data):
+            check_size(f'Segment map {path}', size, results)
         try:
             ids = decode_ids(data)
         except ValueError as error:
             raise UserError(f'Segment map {path} {error}; write it again.') from error
         if ids is None:
             raise UserError(f'Segment map {path} cannot be decoded: it is damaged or not a PNG; copy it again.')
-        check_size(f'Segment map {path}', ids.shape, results)
         return table_index_map(ids, results['segments_info'], path, self.allow_absent)
 
     def _semantic(self, results: Mapping[str, Any]) -> tuple[np.ndarray, list[dict]]:
         """Segment map (H, W) and table of a semantic PNG."""
         path = results['semantic_map_path']
         data = self._read(f'Semantic map {path}', path)
+        if size := png_size(data):
+            check_size(f'Semantic map {path}', size, results)
         try:
             values = decode_classes(data)
         except ValueError as error:
             raise UserError(f'Semantic map {path} {error}.') from error
         check_size(f'Semantic map {path}', values.shape, results)
         return semantic_segments(values, results['semantic_values'], results['thing_ids'], path)
+
+    def _objects(self, results: Mapping[str, Any]) -> tuple[np.ndarray, list[dict]]:
+        """Segment map (H, W) and table of outlines."""
+        height, width = results['ori_shape'][:2]
+        stated, source = results.get('stated_size'), results['outlines_of']
+        if stated is not None and stated != (height, width):
+            raise UserError(
+                f'{source} says {results["img_path"]} is {stated[1]}x{stated[0]}, the photo is {width}x{height} '
+                '(width x height); find the right photo, or save it without EXIF orientation.'
+            )
+        return instance_segments(results['outlines'], (height, width), source)
 
     def _read(self, what: str, path: str) -> bytes:
         try:

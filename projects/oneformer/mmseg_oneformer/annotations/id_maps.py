@@ -8,11 +8,23 @@ import numpy as np
 
 from ..errors import UserError
 
-__all__ = ['decode_ids', 'table_index_map']
+__all__ = ['decode_ids', 'png_size', 'table_index_map']
+
+PNG = b'\x89PNG\r\n\x1a\n'
+
+
+def png_size(data: bytes) -> tuple[int, int] | None:
+    """Return the height and width that the header of a PNG states, or None if it is no PNG.
+
+    They are compared with the photo's before the pixels are decoded: a file of 500 KB may claim gigabytes.
+    """
+    if not data.startswith(PNG) or len(data) < 24:
+        return None
+    return int.from_bytes(data[20:24], 'big'), int.from_bytes(data[16:20], 'big')
 
 
 def decode_ids(data: bytes) -> np.ndarray | None:
-    """Ids (H, W) int32 of a PNG that holds them as R + 256 G + 65536 B, or None if it cannot be decoded.
+    """Return the ids (H, W) int32 of a PNG that holds them as R + 256 G + 65536 B, or None if it cannot be decoded.
 
     Raises:
         UserError: It has more than 8 bits a channel.

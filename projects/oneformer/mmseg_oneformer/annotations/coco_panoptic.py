@@ -1,0 +1,227 @@
+"""COCO's panoptic JSON: one table of segments for each photo."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+from ..errors import UserError
+from .coco import Category, Image, check_mapping, load_json, read_categories, read_entry, read_images
+from .faults import Fault
+from .values import InvalidValueError, as_number, brief
+
+__all__ = ['MAX_ID', 'TWICE', 'PanopticAnnotation', 'PanopticFile', 'Segment', 'read_panoptic']
+
+MAX_ID = 2**24 - 1
+"""Largest id that R + 256 G + 65536 B can hold."""
+TWICE = 'appears twice'
+"""What is wrong with a second entry of a segment that says the same as the first one."""
+TOLERATED = ('annotation-without-image', 'area-drift', 'box-drift')
+"""Rules whose faults change no pixel and no class."""
+
+
+class Segment(TypedDict):
+    """An entry of ``segments_info``."""
+
+    id: int
+    """1 to ``MAX_ID``, unique in its photo."""
+    category_id: int
+    """May be unknown; the faults say so."""
+    iscrowd: bool
+    isthing: NotRequired[bool]
+    area: NotRequired[float]
+    """In pixels, as stated."""
+    bbox: NotRequired[list[float]]
+    """Left, top, width, height, as stated."""
+
+
+class PanopticAnnotation(TypedDict):
+    """The segments of a photo."""
+
+    image_id: int | str
+    file_name: str
+    """Of the PNG, below the folder of the PNGs."""
+    segments_info: list[Segment]
+
+
+class PanopticFile(NamedTuple):
+    """The valid part of a panoptic JSON, and what is wrong with the rest."""
+
+    path: Path
+    info: dict[str, Any]
+    categories: list[Category]
+    """Sorted by id."""
+    images: list[Image]
+    annotations: dict[int | str, PanopticAnnotation]
+    """By ``image_id``; the first one of each image, also of images that are not listed."""
+    faults: list[Fault]
+
+    @property
+    def grave_faults(self) -> list[Fault]:
+        """Those with which nothing is trained or evaluated."""
+        return [fault for fault in self.faults if fault.rule not in TOLERATED]
+
+
+def read_panoptic(path: str | Path, without: Collection[str] = ()) -> PanopticFile:
+    """Read a panoptic JSON, or a list of images without annotations.
+
+    Args:
+        path: The JSON.
+        without: Names of categories that are no classes; no segment may have one.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UserError: It is no JSON of this kind. What is wrong with single entries is in ``faults``.
+    """
+    path = Path(path)
+    content = load_json(path, 'panoptic')
+    first = [entry.keys() for entry in content['annotations'][:1] if isinstance(entry, dict)]
+    if any('segments_info' not in keys and keys & {'segmentation', 'bbox'} for keys in first):
+        raise UserError(
+            f'{path} has annotations without "segments_info": give the panoptic JSON, not the instance one, which '
+            'InstanceDataset reads.'
+        )
+    faults: list[Fault] = []
+    categories = read_categories(content['categories'], faults, need_kind=True)
+    categories = [category for category in categories if category['name'] not in without]
+    # Segments of a category that could not be read would only repeat its fault.
+    known = None if faults else {category['id'] for category in categories}
+    images = read_images(content['images'], faults)
+    listed = {image['id'] for image in images}
+    annotations = _read_annotations(content['annotations'], listed, known, faults)
+    if annotations:
+        faults += [
+            Fault(
+                'image-without-annotation',
+                f'image {image["id"]} ({image["file_name"]})',
+                'has no annotation',
+                'annotate it or remove it from "images"',
+                image['id'],
+                image['file_name'],
+            )
+            for image in images
+            if image['id'] not in annotations
+        ]
+    info = content.get('info')
+    return PanopticFile(path, info if isinstance(info, dict) else {}, categories, images, annotations, faults)
+
+
+def _read_annotations(
+    entries: list[Any], listed: Collection[int | str], known: Collection[int] | None, faults: list[Fault]
+) -> dict[int | str, PanopticAnnotation]:
+    """Return the valid annotations by image; the first one of each.
+
+    Args:
+        entries: As the JSON has them.
+        listed: Ids of the images.
+        known: Ids of the categories; None: some could not be read.
+        faults: What is wrong is added.
+    """
+    found: dict[int | str, PanopticAnnotation] = {}
+    twice: dict[int | str, int] = {}
+    for number, entry in enumerate(entries, start=1):
+        where = f'annotation number {number}'
+        try:
+            check_mapping(entry)
+            where = f'annotation of image {brief(entry.get("image_id"))}' if 'image_id' in entry else where
+            key, name = read_entry(entry, 'image_id'), read_entry(entry, 'file_name')
+            table = read_entry(entry, 'segments_info', _as_list)
+        except InvalidValueError as error:
+            remedy = 'write "image_id", "file_name" and "segments_info"'
+            faults.append(Fault('entry-incomplete', where, str(error), remedy))
+            continue
+        if key in found:
+            twice[key] = twice.get(key, 1) + 1
+            continue
+        if key not in listed:
+            remedy = 'add the image, or remove the annotation'
+            what = 'is of an image that "images" does not list'
+            faults.append(Fault('annotation-without-image', where, what, remedy, key, name))
+        entry['image_id'], entry['file_name'] = key, name
+        entry['segments_info'] = _read_table(table, key, name, known, faults)
+        found[key] = entry
+    faults += [
+        Fault(
+            'annotation-twice',
+            f'image {key}',
+            f'has {"two" if count == 2 else count} annotations',
+            'keep one',
+            key,
+            found[key]['file_name'],
+        )
+        for key, count in twice.items()
+    ]
+    return found
+
+
+def _as_list(value: Any) -> list:
+    if not isinstance(value, list):
+        raise InvalidValueError(f'is {brief(value)} instead of a list')
+    return value
+
+
+def _read_table(
+    entries: list[Any], image_id: int | str, file_name: str, known: Collection[int] | None, faults: list[Fault]
+) -> list[Segment]:
+    """Return the segments of a photo that a pixel can have, in their order; the first one of each id.
+
+    Args:
+        entries: ``segments_info`` as the JSON has it.
+        image_id: Of the photo.
+        file_name: Of the PNG.
+        known: Ids of the categories; None: some could not be read.
+        faults: What is wrong is added.
+    """
+    table: dict[int, Segment] = {}
+
+    def note(rule: str, what: str, remedy: str, number: Any) -> None:
+        where = f'segment {brief(number)} of {file_name}'
+        faults.append(Fault(rule, where, what, remedy, image_id, file_name, number))
+
+    for entry in entries:
+        given = entry.get('id') if isinstance(entry, dict) else None
+        try:
+            check_mapping(entry)
+            number, category = read_entry(entry, 'id'), read_entry(entry, 'category_id')
+            crowd = entry['iscrowd'] = read_entry(entry, 'iscrowd') if 'iscrowd' in entry else False
+            if 'isthing' in entry:
+                entry['isthing'] = read_entry(entry, 'isthing')
+        except InvalidValueError as error:
+            note('entry-incomplete', str(error), 'write "id" and "category_id" as numbers, "iscrowd" as 0 or 1', given)
+            continue
+        own_ids = 'give every segment of an image its own id from 1 up'
+        if known is not None and category not in known:
+            note(
+                'unknown-category', f'has category {category}, which "categories" does not list', 'add it there', number
+            )
+        if not 0 < number <= MAX_ID:
+            void = 'has the id of void' if number == 0 else f'has an id outside 1 to {MAX_ID}'
+            note('segment-id-invalid', void, own_ids, number)
+            continue
+        if number in table:
+            same = table[number]['category_id'] == category and table[number]['iscrowd'] == crowd
+            note('segment-id-twice', TWICE if same else f'{TWICE}, as different things', own_ids, number)
+            continue
+        entry['id'], entry['category_id'] = number, category
+        _read_stated(entry, note)
+        table[number] = entry
+    return list(table.values())
+
+
+def _read_stated(entry: dict, note: Any) -> None:
+    """Normalise in place what an entry states about its pixels; what is invalid is noted and taken out."""
+    if 'area' in entry and type(entry['area']) is not int:
+        try:
+            entry['area'] = as_number(entry['area'])
+        except InvalidValueError as error:
+            if entry.pop('area') is not None:
+                note('area-drift', f'has an "area" that {error}', 'count it from the PNG', entry['id'])
+    box = entry.get('bbox')
+    if 'bbox' in entry and not (isinstance(box, list) and len(box) == 4 and all(type(edge) is int for edge in box)):
+        try:
+            if not isinstance(box, list) or len(box) != 4:
+                raise InvalidValueError(f'is {brief(box)}, which is not [left, top, width, height]')
+            entry['bbox'] = [as_number(edge) for edge in box]
+        except InvalidValueError as error:
+            del entry['bbox']
+            if box not in (None, []):
+                note('box-drift', f'has a "bbox" that {error}', 'take it from the PNG', entry['id'])
