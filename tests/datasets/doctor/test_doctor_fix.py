@@ -174,3 +174,56 @@ def test_fix__interrupted_leaves_nothing(data, planted, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fix(data.examine())
     assert not list(data.map(1).parent.parent.glob('*fixed*'))
+
+
+@pytest.mark.parametrize('form', [float, str, lambda number: f' {number}'])
+def test_fix__ids_as_floats_or_text_are_what_the_loader_reads(data, planted, form):
+    """An id of 300.0 was once unknown here: its pixels were set to void, while training read it as 300."""
+    planted['area-drift'](data)  # something to correct in image 1
+    for annotation in data.content['annotations']:
+        annotation['image_id'] = form(annotation['image_id'])
+        for segment in annotation['segments_info']:
+            segment.update(id=form(segment['id']), category_id=form(segment['category_id']), iscrowd=str(0))
+    assert data.found() == {'area-drift': 1}
+    fixes = fix(data.examine())
+    assert fixes.maps is None and len(fixes.changes) == 1
+    assert examine(open_source(fixes.json)).tally.rules == {}
+
+
+@pytest.mark.parametrize('name', ['../{}', '{folder}/{}', '..\\{}', 'a/../../{}'])
+@pytest.mark.parametrize('kind', ['images', 'annotations'])
+def test_fix__file_names_that_lead_out_of_their_folder(data, planted, tmp_path, kind, name):
+    planted['stuff-twice'](data)
+    outside = data.folder / 'annotations/mine.png'
+    outside.write_text('mine')
+    data.content[kind][0]['file_name'] = name.format('mine.png', folder=outside.parent)
+    data.add(3, (20, 20))
+    planted_too = data.annotation(3)['segments_info'][0]
+    planted_too['isthing'] = 1
+    examined = data.examine()
+    finding = examined.tally.rules['entry-incomplete'].findings[0]
+    assert 'leads out of its folder' in finding.text
+    before = digests(data.folder)
+    fixes = fix(examined)
+    after = digests(data.folder)
+    assert {path: after[path] for path in before} == before and outside.read_text() == 'mine'
+    assert all('.fixed' in str(path) for path in after.keys() - before.keys())
+    assert len(fixes.changes) >= 1
+
+
+@pytest.mark.parametrize('value', ['many', [1], float('nan'), True])
+def test_fix__an_area_or_a_box_that_is_no_number_is_counted(data, value):
+    data.segment(1, CAT)['area'] = value
+    data.segment(2, DOG)['bbox'] = [0, 0, 5, value]
+    assert data.found() == {'area-drift': 1, 'box-drift': 1}
+    fixes = fix(data.examine())
+    assert len(fixes.changes) == 2
+    assert examine(open_source(fixes.json)).tally.rules == {}
+
+
+def test_map__a_header_that_claims_gigabytes_is_not_decoded(data):
+    path = data.map(1)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (30_000).to_bytes(4, 'big') * 2
+    path.write_bytes(content)
+    assert 'is 30000x30000 by its header' in data.examine().tally.rules['map-size'].findings[0].text

@@ -7,10 +7,8 @@ Decisions:
   the first fault, knows it by a position, and cannot tell a broken outline, which may be left out, from a missing id.
 """
 
-import gc
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -18,7 +16,16 @@ from ..errors import MissingFileError, UserError
 from .faults import Fault
 from .values import InvalidValueError, as_file_name, as_flag, as_integer, as_key, as_name, as_side, brief
 
-__all__ = ['Category', 'Image', 'load_json', 'read_categories', 'read_entry', 'read_images']
+__all__ = [
+    'Category',
+    'Image',
+    'load_json',
+    'read_categories',
+    'read_crowd',
+    'read_entry',
+    'read_images',
+    'read_numbers',
+]
 
 
 class Category(TypedDict):
@@ -55,8 +62,7 @@ def load_json(path: Path, kind: str) -> dict[str, Any]:
     if not path.is_file():
         raise MissingFileError(f'Annotation file {path} does not exist; put it there or set data_root and ann_file.')
     try:
-        with _without_collection():
-            content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UserError(f'{path} is not valid JSON ({error}); copy it again.') from error
     if not isinstance(content, dict) or not {'images', 'categories'} <= content.keys():
@@ -66,18 +72,6 @@ def load_json(path: Path, kind: str) -> dict[str, Any]:
         if not isinstance(content[key], list):
             raise UserError(f'{path}: "{key}" is {brief(content[key])} instead of a list; write it again.')
     return content
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Keep the garbage collector from walking through a million new objects again and again: a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 FIELDS: dict[str, Callable[[Any], Any]] = {
@@ -108,6 +102,19 @@ def read_entry(entry: Mapping[str, Any], name: str, value_of: Callable[[Any], An
         return (value_of or FIELDS[name])(entry[name])
     except InvalidValueError as error:
         raise InvalidValueError(f'has a "{name}" that {error}') from None
+
+
+def read_numbers(entry: dict[str, Any], *names: str) -> None:
+    """Normalise, in place, fields that are whole numbers nearly always: a million times without a call each."""
+    for name in names:
+        if type(entry.get(name)) is not int:
+            entry[name] = read_entry(entry, name)
+
+
+def read_crowd(entry: dict[str, Any]) -> bool:
+    """Return whether an entry says that it is a crowd."""
+    crowd = entry.get('iscrowd', False)
+    return crowd == 1 if type(crowd) is int and 0 <= crowd <= 1 else 'iscrowd' in entry and read_entry(entry, 'iscrowd')
 
 
 def read_categories(entries: list[Any], faults: list[Fault], need_kind: bool) -> list[Category]:

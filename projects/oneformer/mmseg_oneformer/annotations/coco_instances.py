@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from ..errors import UserError
-from .coco import Category, Image, check_mapping, load_json, read_categories, read_entry, read_images
+from ..memory import without_collection
+from .coco import Category, Image, check_mapping, load_json, read_categories, read_crowd, read_images, read_numbers
 from .faults import Fault
 from .outlines import check_segmentation
 from .values import MAX_SIDE, InvalidValueError, brief
@@ -38,6 +39,7 @@ class InstanceFile(NamedTuple):
     faults: list[Fault]
 
 
+@without_collection()
 def read_instances(path: str | Path) -> InstanceFile:
     """Read an instance JSON.
 
@@ -81,18 +83,18 @@ def _read_object(
         listed: Ids of the images.
         faults: Of the file.
     """
-    where = f'annotation number {number}'
     try:
         check_mapping(entry)
-        where = f'annotation {brief(entry["id"])}' if 'id' in entry else where
-        for field in ('id', 'image_id', 'category_id'):
-            entry[field] = read_entry(entry, field)
-        entry['iscrowd'] = read_entry(entry, 'iscrowd') if 'iscrowd' in entry else False
+        read_numbers(entry, 'id', 'image_id', 'category_id')
+        entry['iscrowd'] = read_crowd(entry)
         entry.setdefault('segmentation', None)
     except InvalidValueError as error:
         remedy = 'write "id", "image_id" and "category_id" as numbers, "iscrowd" as 0 or 1'
+        named = isinstance(entry, dict) and 'id' in entry
+        where = f'annotation {brief(entry["id"])}' if named else f'annotation number {number}'
         faults.append(Fault('entry-incomplete', where, str(error), remedy))
         return None
+    where = f'annotation {entry["id"]}'
     if entry['category_id'] not in known:
         what = f'has category {entry["category_id"]}, which "categories" does not list'
         faults.append(Fault('unknown-category', where, what, 'add it there'))

@@ -5,18 +5,39 @@ from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from ..errors import UserError
-from .coco import Category, Image, check_mapping, load_json, read_categories, read_entry, read_images
+from ..memory import without_collection
+from .coco import (
+    Category,
+    Image,
+    check_mapping,
+    load_json,
+    read_categories,
+    read_crowd,
+    read_entry,
+    read_images,
+    read_numbers,
+)
 from .faults import Fault
 from .values import InvalidValueError, as_number, brief
 
-__all__ = ['MAX_ID', 'TWICE', 'PanopticAnnotation', 'PanopticFile', 'Segment', 'read_panoptic']
+__all__ = [
+    'MAX_ID',
+    'TWICE',
+    'PanopticAnnotation',
+    'PanopticFile',
+    'Segment',
+    'read_panoptic',
+    'stated_area',
+    'stated_box',
+]
 
 MAX_ID = 2**24 - 1
 """Largest id that R + 256 G + 65536 B can hold."""
+OWN_IDS = 'give every segment of an image its own id from 1 up'
 TWICE = 'appears twice'
 """What is wrong with a second entry of a segment that says the same as the first one."""
-TOLERATED = ('annotation-without-image', 'area-drift', 'box-drift')
-"""Rules whose faults change no pixel and no class."""
+TOLERATED = ('annotation-without-image',)
+"""Rules whose faults change no sample."""
 
 
 class Segment(TypedDict):
@@ -28,10 +49,10 @@ class Segment(TypedDict):
     """May be unknown; the faults say so."""
     iscrowd: bool
     isthing: NotRequired[bool]
-    area: NotRequired[float]
-    """In pixels, as stated."""
-    bbox: NotRequired[list[float]]
-    """Left, top, width, height, as stated."""
+    area: NotRequired[Any]
+    """Not checked: see :func:`stated_area`."""
+    bbox: NotRequired[Any]
+    """Not checked: see :func:`stated_box`."""
 
 
 class PanopticAnnotation(TypedDict):
@@ -61,6 +82,7 @@ class PanopticFile(NamedTuple):
         return [fault for fault in self.faults if fault.rule not in TOLERATED]
 
 
+@without_collection()
 def read_panoptic(path: str | Path, without: Collection[str] = ()) -> PanopticFile:
     """Read a panoptic JSON, or a list of images without annotations.
 
@@ -178,50 +200,52 @@ def _read_table(
         faults.append(Fault(rule, where, what, remedy, image_id, file_name, number))
 
     for entry in entries:
-        given = entry.get('id') if isinstance(entry, dict) else None
         try:
             check_mapping(entry)
-            number, category = read_entry(entry, 'id'), read_entry(entry, 'category_id')
-            crowd = entry['iscrowd'] = read_entry(entry, 'iscrowd') if 'iscrowd' in entry else False
+            read_numbers(entry, 'id', 'category_id')
+            number, category = entry['id'], entry['category_id']
+            crowd = entry['iscrowd'] = read_crowd(entry)
             if 'isthing' in entry:
                 entry['isthing'] = read_entry(entry, 'isthing')
         except InvalidValueError as error:
+            given = entry.get('id') if isinstance(entry, dict) else None
             note('entry-incomplete', str(error), 'write "id" and "category_id" as numbers, "iscrowd" as 0 or 1', given)
             continue
-        own_ids = 'give every segment of an image its own id from 1 up'
         if known is not None and category not in known:
             note(
                 'unknown-category', f'has category {category}, which "categories" does not list', 'add it there', number
             )
         if not 0 < number <= MAX_ID:
             void = 'has the id of void' if number == 0 else f'has an id outside 1 to {MAX_ID}'
-            note('segment-id-invalid', void, own_ids, number)
+            note('segment-id-invalid', void, OWN_IDS, number)
             continue
         if number in table:
             same = table[number]['category_id'] == category and table[number]['iscrowd'] == crowd
-            note('segment-id-twice', TWICE if same else f'{TWICE}, as different things', own_ids, number)
+            note('segment-id-twice', TWICE if same else f'{TWICE}, as different things', OWN_IDS, number)
             continue
-        entry['id'], entry['category_id'] = number, category
-        _read_stated(entry, note)
         table[number] = entry
     return list(table.values())
 
 
-def _read_stated(entry: dict, note: Any) -> None:
-    """Normalise in place what an entry states about its pixels; what is invalid is noted and taken out."""
-    if 'area' in entry and type(entry['area']) is not int:
-        try:
-            entry['area'] = as_number(entry['area'])
-        except InvalidValueError as error:
-            if entry.pop('area') is not None:
-                note('area-drift', f'has an "area" that {error}', 'count it from the PNG', entry['id'])
-    box = entry.get('bbox')
-    if 'bbox' in entry and not (isinstance(box, list) and len(box) == 4 and all(type(edge) is int for edge in box)):
-        try:
-            if not isinstance(box, list) or len(box) != 4:
-                raise InvalidValueError(f'is {brief(box)}, which is not [left, top, width, height]')
-            entry['bbox'] = [as_number(edge) for edge in box]
-        except InvalidValueError as error:
-            del entry['bbox']
-            if box not in (None, []):
-                note('box-drift', f'has a "bbox" that {error}', 'take it from the PNG', entry['id'])
+def stated_area(segment: Segment) -> float | None:
+    """Return the area in pixels that a segment states, or None.
+
+    Raises:
+        InvalidValueError: It is no number.
+    """
+    area = segment.get('area')
+    return area if type(area) is int or area is None else as_number(area)
+
+
+def stated_box(segment: Segment) -> tuple[float, ...] | None:
+    """Return the box (left, top, width, height) in pixels that a segment states, or None.
+
+    Raises:
+        InvalidValueError: It is not four numbers.
+    """
+    box = segment.get('bbox')
+    if box is None or box == []:
+        return None
+    if not isinstance(box, list) or len(box) != 4:
+        raise InvalidValueError(f'is {brief(box)}, which is not [left, top, width, height]')
+    return tuple(as_number(edge) for edge in box)

@@ -29,7 +29,7 @@ def check_polygon(polygon: Any, size: Size) -> None:
         InvalidValueError: It has fewer than three points, half a point, or a coordinate that is not finite or lies
             farther outside the photo than the photo is large.
     """
-    if not isinstance(polygon, Sequence) or isinstance(polygon, str):
+    if not isinstance(polygon, list | tuple):
         raise InvalidValueError(f'has {brief(polygon)} where an outline belongs')
     if len(polygon) < 6 or len(polygon) % 2:
         raise InvalidValueError(
@@ -42,6 +42,8 @@ def check_polygon(polygon: Any, size: Size) -> None:
         raise InvalidValueError(f'has an outline with {brief(wrong)} where a number belongs') from None
     if not finite:
         raise InvalidValueError('has an outline with a number that is not finite')
+    if -min(size) <= min(polygon) and max(polygon) <= 2 * min(size):
+        return  # Near the photo in both directions, as nearly all are.
     for offset, side in ((0, size[1]), (1, size[0])):
         least, most = min(polygon[offset::2]), max(polygon[offset::2])
         if least < -side or most > 2 * side:
@@ -55,7 +57,7 @@ def check_polygon(polygon: Any, size: Size) -> None:
 def check_segmentation(segmentation: Any, size: Size) -> None:
     """Check the ``segmentation`` of an instance JSON without drawing it; see :func:`outline_code`."""
     if isinstance(segmentation, list) and segmentation:
-        if not isinstance(segmentation[0], Sequence) and all(isinstance(part, int | float) for part in segmentation):
+        if not isinstance(segmentation[0], list) and all(isinstance(part, int | float) for part in segmentation):
             raise InvalidValueError('has one flat list of numbers, but its segmentation has to be a list of outlines')
         for polygon in segmentation:
             check_polygon(polygon, size)

@@ -10,6 +10,7 @@ from ..annotations.coco import Category
 from ..annotations.coco_instances import outline_faults, read_instances
 from ..annotations.faults import raise_faults
 from ..errors import UserError
+from ..memory import without_collection
 from .base import SegmentationDataset
 from .categories import checked_metainfo
 
@@ -60,6 +61,7 @@ class InstanceDataset(SegmentationDataset):
             meta['thing_ids'] = tuple(range(len(meta['classes'])))
         return meta
 
+    @without_collection()
     def load_data_list(self) -> list[dict]:
         """Read the JSON; one data info per image, in the order of its ``images``.
 

@@ -11,9 +11,11 @@ from typing import Any
 from mmengine import fileio
 from mmengine.registry import DATASETS
 
-from ..annotations.coco_panoptic import PanopticAnnotation
+from ..annotations.coco_panoptic import PanopticAnnotation, stated_area
 from ..annotations.faults import raise_faults
+from ..annotations.values import InvalidValueError
 from ..errors import MissingFileError, UserError
+from ..memory import without_collection
 from .base import SegmentationDataset
 from .categories import checked_metainfo
 from .panoptic_files import PanopticFiles, with_default_folders
@@ -69,6 +71,7 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
 
     # ---- reading the JSON
 
+    @without_collection()
     def load_data_list(self) -> list[dict]:
         """Read the JSON; one data info per image, in the order of its ``images``.
 
@@ -140,11 +143,15 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
             label = label_of[segment['category_id']]
             entry = {'id': segment['id'], 'label': label, 'isthing': label in things, 'iscrowd': segment['iscrowd']}
             if self.listed_areas:
-                if 'area' not in segment:
+                try:
+                    area = stated_area(segment)
+                except InvalidValueError:
+                    area = None
+                if area is None:
                     raise UserError(
                         f'{self.ann_file}: segment {segment["id"]} of {annotation["file_name"]} has no "area"; write '
                         'it, or set listed_areas=False.'
                     )
-                entry['area'] = int(segment['area'])
+                entry['area'] = int(area)
             table.append(entry)
         return table

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from ...annotations.coco import read_entry
-from ...annotations.coco_panoptic import TWICE
+from ...annotations.coco_panoptic import TWICE, stated_area, stated_box
 from ...annotations.values import InvalidValueError, as_key
 from ...errors import WriteError
 from ...files import write_atomic
@@ -211,8 +211,6 @@ def _fix_entries(item: Item, context: Context, changes: list[str]) -> Iterator[d
             changes.append(f'segment {fault.segment_id} taken out, no pixel can have this id')
         elif fault.rule == 'segment-id-twice' and fault.what == TWICE:
             changes.append(f'second entry of segment {fault.segment_id} taken out')
-        elif fault.rule in ('area-drift', 'box-drift'):
-            changes.append(f'what is no number in segment {fault.segment_id} taken out: it {fault.what}')
     for segment in item.annotation['segments_info']:
         entry: dict[str, Any] = {**segment, 'iscrowd': int(segment['iscrowd'])}
         label = context.classes.label_of.get(entry['category_id'])
@@ -275,12 +273,20 @@ def _fix_numbers(table: list[dict], ids: np.ndarray, changes: list[str]) -> None
         if entry['id'] not in counted:
             continue
         area, box = counted[entry['id']]
-        if 'area' in entry and area_drifts(entry['area'], area):
+        if entry.get('area') is not None and not _is_right(area_drifts, stated_area, entry, area):
             changes.append(f'area of segment {entry["id"]} is {area}, was {entry["area"]}')
             entry['area'] = area
-        if 'bbox' in entry and box_drifts(entry['bbox'], box):
+        if entry.get('bbox') not in (None, []) and not _is_right(box_drifts, stated_box, entry, box):
             changes.append(f'bbox of segment {entry["id"]} is {box}, was {entry["bbox"]}')
             entry['bbox'] = box
+
+
+def _is_right(drifts: Callable[..., bool], read: Callable[..., Any], entry: Any, counted: Any) -> bool:
+    """Return whether an entry states a number, and one that is near what was counted."""
+    try:
+        return not drifts(read(entry), counted)
+    except InvalidValueError:
+        return False
 
 
 def _fix_size(context: Context, item: Item, size: Any, changes: list[str]) -> tuple[int, int] | None:

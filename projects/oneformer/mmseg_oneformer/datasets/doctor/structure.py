@@ -14,14 +14,7 @@ from .tables import Classes
 
 __all__ = ['Item', 'as_finding', 'check_categories', 'compare_categories', 'pair_up', 'read_classes', 'split_faults']
 
-OF_TABLES = (
-    'entry-incomplete',
-    'unknown-category',
-    'segment-id-invalid',
-    'segment-id-twice',
-    'area-drift',
-    'box-drift',
-)
+OF_TABLES = ('entry-incomplete', 'unknown-category', 'segment-id-invalid', 'segment-id-twice')
 """Rules that entries of a segment table can break."""
 
 

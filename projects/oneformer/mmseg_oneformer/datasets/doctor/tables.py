@@ -1,10 +1,12 @@
 """Segment tables: each entry by itself, and the entries of one image together."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ...annotations.coco_panoptic import Segment as Entry
+from ...annotations.coco_panoptic import stated_area, stated_box
+from ...annotations.values import InvalidValueError
 from .rules import Finding
 
 __all__ = ['Classes', 'Segment', 'check_table', 'read_table']
@@ -42,12 +44,19 @@ def read_table(table: Sequence[Entry], classes: Classes) -> list[Segment]:
             name=classes.names[classes.label_of[entry['category_id']]],
             isthing=classes.label_of[entry['category_id']] in classes.things,
             iscrowd=entry['iscrowd'],
-            area=entry.get('area'),
-            box=tuple(entry['bbox']) if 'bbox' in entry else None,
+            area=_stated(stated_area, entry),
+            box=_stated(stated_box, entry),
         )
         for entry in table
         if entry['category_id'] in classes.label_of
     ]
+
+
+def _stated(read: Callable[[Entry], Any], entry: Entry) -> Any:
+    try:
+        return read(entry)
+    except InvalidValueError:
+        return None
 
 
 def check_table(table: Sequence[Entry], segments: Sequence[Segment], classes: Classes) -> Iterator[Finding]:
@@ -65,6 +74,11 @@ def check_table(table: Sequence[Entry], segments: Sequence[Segment], classes: Cl
             says, means = ('thing', 'stuff') if entry['isthing'] else ('stuff', 'thing')
             text = f'segment {segment.id} says {says}, its category {segment.name} is {means}'
             yield Finding('segment-kind', text, segment_id=segment.id)
+        for rule, key, read in (('area-drift', 'area', stated_area), ('box-drift', 'bbox', stated_box)):
+            try:
+                read(entry)
+            except InvalidValueError as error:
+                yield Finding(rule, f'segment {entry["id"]} has "{key}" that {error}', segment_id=entry['id'])
     if not table:
         yield Finding('image-empty', 'it has no segment')
     elif not any(segment.isthing and not segment.iscrowd for segment in segments):
