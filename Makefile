@@ -18,19 +18,21 @@ INSTALL := set -e; start=$$(date +%s); install() { $(BIN)/python -m pip install 
 install: $(STAMP)
 
 $(STAMP): requirements/constraints.txt setup.py
-	$(INSTALL); \
+	@echo "Installing into $(VENV): one to three minutes, 7 GB"
+	@$(INSTALL); \
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
 	$(BIN)/python -c "import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \
 	    'Python 3.11 to 3.13 is needed: rm -r $(VENV), then make PYTHON=python3.12 ...')"; \
 	install --upgrade pip setuptools wheel; \
 	install --constraint requirements/constraints.txt --editable ".[openmmlab]"; \
 	echo $$(($$(date +%s) - start)) > $(STAMP); \
-	echo "Installed. Next: source $(VENV)/bin/activate"
+	echo "Installed; source $(VENV)/bin/activate makes it the Python of a terminal."
 
 install-dev: $(DEV)
 
 $(DEV): $(STAMP)
-	$(INSTALL); \
+	@echo "Installing what development needs"
+	@$(INSTALL); \
 	install --constraint requirements/constraints.txt --editable ".[openmmlab,dev]"; \
 	echo $$(($$(date +%s) - start)) > $(DEV)
 

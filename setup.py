@@ -60,7 +60,7 @@ setup(
     long_description=(ROOT / 'README.md').read_text() if (ROOT / 'README.md').exists() else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.10',
+    python_requires='>=3.11',
     packages=find_packages('projects/oneformer'),
     package_dir={'': 'projects/oneformer'},
     package_data={'mmseg_oneformer': ['py.typed', 'weights/*.safetensors', 'weights/*.json', 'serving/page/*']},

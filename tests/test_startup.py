@@ -55,7 +55,12 @@ def test_classes__are_what_the_modules_register():
         registry: {module: set(names.split()) for module, names in modules.items()}
         for registry, modules in startup.CLASSES.items()
     }
-    assert found == listed
+    registered, named = (
+        {(registry, module, name) for registry, of in table.items() for module, names in of.items() for name in names}
+        for table in (found, listed)
+    )
+    assert registered - named == set(), 'add these (registry, module, class) to CLASSES in startup.py'
+    assert named - registered == set(), 'no module registers these; remove them from CLASSES in startup.py'
 
 
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])

@@ -28,6 +28,7 @@ from mmseg_oneformer.command_line import (
 )
 from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.evaluation.zoo_tables import format_zoo, markdown_zoo
+from mmseg_oneformer.files import check_folder
 from mmseg_oneformer.zoo.weights import cache_root, weights_states
 
 EXPORTS = ('labelme', 'geojson')
@@ -62,7 +63,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_model_arguments(parser)
     add_tasks_argument(parser)
     add_token_argument(parser)
-    parser.add_argument('--batch-size', type=int, default=1, help='photos at a time; more than 1 pads the smaller ones')
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        help='photos at a time; more than 1 pads the smaller ones (default: %(default)s)',
+    )
     parser.add_argument('--out-dir', metavar='FOLDER', help='folder for the predictions')
     parser.add_argument(
         '--export',
@@ -82,9 +88,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     args.inputs += [] if args.camera is None else [args.camera]
-    for value, what in ((args.inputs, 'INPUT'), (args.model, '--model'), (args.out_dir, '--out-dir')):
-        if not value:
-            raise UserError(f'{what} is missing; see tools/infer.py --help, or --list for the names of models.')
+    needed = ((args.inputs, 'INPUT'), (args.model, '--model'), (args.out_dir, '--out-dir'))
+    if missing := [what for value, what in needed if not value]:
+        raise UserError(f'{", ".join(missing)} missing; see tools/infer.py --help, or --list for the names of models.')
+    check_folder(args.out_dir)
     return args
 
 

@@ -24,8 +24,10 @@ from mmseg_oneformer.errors import MissingFileError
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(description='Train, measure and look: one model, three tasks.')
-    parser.add_argument('--iterations', type=int, default=800, help='of the training from scratch')
-    parser.add_argument('--work-dir', default='work_dirs/quickstart')
+    parser.add_argument(
+        '--iterations', type=int, default=800, help='length of the training from scratch (default: %(default)s)'
+    )
+    parser.add_argument('--work-dir', default='work_dirs/quickstart', help='folder for results (default: %(default)s)')
     parser.add_argument('--install-seconds', type=float, help='what the installation took, for the summary')
     return parser.parse_args(argv)
 
@@ -64,6 +66,7 @@ def run(title: str, script: str, *arguments: str | Path) -> float:
             process.wait()
             raise
     if code:
+        print(f'The quick start stopped in this step ({script}); run it again to continue.', file=sys.stderr)
         sys.exit(code)
     return time.perf_counter() - start
 

@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='?',
         const=True,
         metavar='CHECKPOINT',
-        help='go on from this checkpoint, or from the latest one in the work dir',
+        help='continue from this checkpoint, or from the latest one in the work dir',
     )
     parser.add_argument(
         '--fine-tune-from',

@@ -21,7 +21,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     parser.add_argument('--weights', metavar='FILE', help='a checkpoint (default: that of the model)')
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
-    parser.add_argument('--score-thr', type=float, default=0.5, help='minimum score of instances (%(default)s)')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.5, help='minimum score of instances (default: %(default)s)'
+    )
     parser.add_argument(
         '--height', type=int, default=360, help='height of each picture in pixels (default: %(default)s)'
     )

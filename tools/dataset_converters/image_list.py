@@ -1,4 +1,4 @@
-"""Write a JSON that lists photos without annotations, so that tools/test.py --format-only can predict for them.
+r"""Write a JSON that lists photos without annotations, so that tools/test.py --format-only can predict for them.
 
 python tools/dataset_converters/image_list.py data/coco/annotations/image_info_test-dev2017.json \
     --categories data/coco/annotations/panoptic_val2017.json --out data/coco/annotations/panoptic_test-dev2017.json

@@ -5,6 +5,7 @@ in the registries (``startup``). What is named here is imported when it is first
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from . import startup
@@ -24,5 +25,10 @@ _MODULES = {'OneFormerInferencer': 'apis.inferencer', 'evaluate': 'engine.evalua
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+        # With its name and object Python adds "Did you mean".
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}', name=name, obj=sys.modules[__name__])
     return getattr(importlib.import_module(f'{__name__}.{_MODULES[name]}'), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from .errors import UserError, WriteError
 from .progress import open_large
 
 
@@ -73,9 +73,19 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = Path(path)
     there = next(folder for folder in (target, *target.absolute().parents) if folder.exists())
     if there != target and not there.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
     if not os.access(there, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raise a WriteError now if no files can be written into a folder, which need not exist yet."""
+    try:
+        check_writable(Path(path) / 'file')
+    except OSError as error:
+        where = error.filename if str(error.filename) != str(Path(path) / 'file') else path
+        reason = f'{where} is a file' if isinstance(error, NotADirectoryError) else str(error.strerror).lower()
+        raise WriteError(f'Nothing can be written into {path} ({reason}); give another folder.') from error
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:

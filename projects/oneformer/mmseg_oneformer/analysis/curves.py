@@ -31,7 +31,10 @@ def usual_curves(run: Run, parts: bool) -> list[Curve]:
     wanted = (USUAL[0], *(PARTS if parts else ()), *USUAL[1:])
     curves = [curve for key in wanted if key.removeprefix('all.') in known for curve in find_curves(run, key)]
     if not curves:
-        raise UserError(f'{run.name} has logged none of {", ".join(USUAL)}; choose others by --keys.')
+        raise UserError(
+            f'{run.name} has logged none of {", ".join(USUAL)}; '
+            'tools/analysis_tools/analyze_logs.py --keys draws others.'
+        )
     return curves
 
 

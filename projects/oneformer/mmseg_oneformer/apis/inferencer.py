@@ -77,6 +77,8 @@ class OneFormerInferencer:
         dtype: str | None = None,
         compile: bool = False,
     ) -> None:
+        if not isinstance(model, str | os.PathLike | Config):
+            raise UserError(f'{model!r} is not a model; give the name of a model, the path of a config, or a config.')
         self.device = choose_device(device)
         cfg = model_config(model, cfg_options)
         if dtype is not None:
@@ -156,7 +158,7 @@ class OneFormerInferencer:
         Returns:
             A generator of the results, in the order of the inputs; its ``close()`` ends a camera.
         """
-        chosen = InferenceOptions(tasks, token, **options)
+        chosen = InferenceOptions.of_call(tasks=tasks, token=token, **options)
         items = collect_sources(inputs, chosen.channel_order, chosen.allow_urls)
         writers = None
         if chosen.out_dir is not None:
@@ -243,6 +245,12 @@ class OneFormerInferencer:
             PhotoLogits(one.source, one.image, sample, tokens, classes, masks, padded, *model)
             for one, sample, classes, masks in zip(batch, data['data_samples'], class_logits, mask_logits, strict=True)
         ]
+
+    def __repr__(self) -> str:
+        """Return the model, its classes and its device."""
+        return (
+            f'OneFormerInferencer({model_name(self.cfg)}, {len(self.dataset_meta["classes"])} classes, {self.device})'
+        )
 
     @cached_property
     def colors(self) -> list[Color]:

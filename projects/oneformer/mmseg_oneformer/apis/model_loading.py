@@ -29,6 +29,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0].rstrip('.')
+        reason = 'there is no such kind' if 'Expected one of' in reason else reason
         raise UserError(
             f'Device {device} cannot be used ({reason}); choose cpu, or cuda where there is a GPU.'
         ) from error

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
 from ..tasks import TASKS, check_task, check_tasks
 from .sources import Source
 
@@ -60,6 +60,17 @@ class InferenceOptions:
         for value, name in ((self.batch_size, 'batch size'), (self.max_frames, 'max_frames')):
             if value is not None and value < 1:
                 raise UserError(f'A {name} of {value} leaves no image; give 1 or more.')
+
+    @classmethod
+    def of_call(cls, **options: Any) -> Self:
+        """Return the options of a call, or raise a UserError for one that does not exist."""
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise UserError(
+                    f'There is no option {name}{did_you_mean(name, known)}; the options are {", ".join(known)}.'
+                )
+        return cls(**options)
 
     @property
     def thresholds(self) -> dict[str, Any]:

@@ -70,9 +70,9 @@ class PhotoLoader:
             return {'img': array, 'img_shape': shape, 'ori_shape': shape, 'img_path': None}
         try:
             return self._read({'img_path': str(source.path)})
-        except Exception as error:
+        except Exception:
             # The libraries raise assertions and cv2 errors that do not name the file.
             fault = image_fault(str(source.path))
             if fault is None:
                 raise
-            raise UserError(fault) from error
+            raise UserError(fault) from None

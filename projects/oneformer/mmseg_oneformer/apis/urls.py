@@ -36,7 +36,7 @@ def check_photo_url(url: str, allowed: bool = True) -> None:
     if parts.scheme.lower() not in SCHEMES or not parts.hostname:
         raise UserError(f'{url} is rejected, only http and https addresses are read; save the photo as a file.')
     if not allowed:
-        raise UserError(f'{url} is a web address; allow_urls=True (--allow-urls) has it fetched.')
+        raise UserError(f'{url} is a web address; allow it to be fetched with allow_urls=True (--allow-urls).')
 
 
 def fetch_photo(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> np.ndarray:

@@ -113,9 +113,9 @@ class SegmentationDataset(BaseDataset):
         path = info['img_path']
         try:
             sample = self.pipeline(info)
-        except Exception as error:
+        except Exception:
             if fault := image_fault(path):
-                raise UserError(fault) from error
+                raise UserError(fault) from None  # The decoder's own complaint says less.
             raise
         if sample is None:
             raise UserError(image_fault(path) or f'A transform of the pipeline returned nothing for {path}.')

@@ -67,7 +67,10 @@ def _choose_json(folder: Path, split: str) -> Path:
     """Return the panoptic JSON of a split in a folder."""
     found = sorted(path for place in (folder, folder / 'annotations') for path in place.glob('*panoptic*.json'))
     if not found:
-        raise MissingFileError(f'{folder} has no panoptic JSON (*panoptic*.json, there or in its annotations).')
+        raise MissingFileError(
+            f'{folder} has no panoptic JSON (*panoptic*.json, there or in its annotations folder); '
+            'tools/dataset_converters/to_panoptic.py makes one of other annotations (docs/own_data.md).'
+        )
     of_split = [path for path in found if split in path.stem.rpartition('panoptic')[2]]
     chosen = of_split if len(found) > 1 else found
     if len(chosen) != 1:

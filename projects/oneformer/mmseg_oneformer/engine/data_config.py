@@ -32,6 +32,8 @@ MAX_ITERS = 10_000
 """Iterations on own data, unless the config trains for less or the user says otherwise."""
 VALIDATIONS = 10
 """Of a training."""
+LEAST_INTERVAL = 50
+"""Iterations between validations: in a short training they would take most of the time."""
 METRICS = {'panoptic': 'PanopticQuality', 'instance': 'InstanceAP', 'semantic': 'MeanIoU'}
 
 DataPath = str | os.PathLike[str]
@@ -106,8 +108,8 @@ def _files(data: Path, split: str) -> OwnData:
         if command is None:
             raise
         raise UserError(
-            f'{data} has no panoptic annotations yet; convert it with: {command} (classes that cannot be counted go '
-            'behind --stuff; docs/own_data.md).'
+            f'{data} has no panoptic annotations yet; convert it with: {command} (move classes that cannot be counted '
+            'from --things to --stuff; docs/own_data.md).'
         ) from error
 
 
@@ -153,7 +155,7 @@ def _set_length(cfg: Config, max_iters: int) -> None:
         # A warm-up of a single iteration would never reach the full rate.
         end = max(scaled(scheduler.get('end', cfg.train_cfg.max_iters)), begin + 2)
         scheduler.update(begin=begin, end=end)
-    interval = max(1, max_iters // VALIDATIONS)
+    interval = min(max(max_iters // VALIDATIONS, LEAST_INTERVAL), max_iters)
     cfg.train_cfg.update(max_iters=max_iters, val_interval=interval)
     if (cfg.get('default_hooks') or {}).get('checkpoint') is not None:
         cfg.default_hooks.checkpoint.interval = interval

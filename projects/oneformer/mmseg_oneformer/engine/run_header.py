@@ -11,6 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 
+from ..checkpoints.checkpoint import TRAINING_ONLY
 from ..models.fine_tuning import is_fine_tuning
 from .optim import CpuAmpOptimWrapper
 
@@ -32,7 +33,7 @@ def training_facts(runner: Any) -> Facts:
         'model': _model(runner),
         'classes': _classes(getattr(loader.dataset, 'metainfo', {})),
         'training': f'{_photos(loader.dataset)}, {batch} an iteration',
-        'validation': f'{_photos(val.dataloader.dataset)}, every {loop.val_interval} {unit}' if val else 'none',
+        'validation': f'{_photos(val.dataloader.dataset)}, {_validated(loop, unit)}' if val else 'none',
         'schedule': f'{runner.max_iters} iterations ({passes:.3g} passes), {_optimizer(runner)}, seed {runner.seed}',
         'device': f'{_device()}, {_precision(runner)}',
         'work dir': short_path(runner.work_dir),
@@ -46,10 +47,19 @@ def test_facts(runner: Any) -> Facts:
     return {
         'model': _model(runner),
         'classes': _classes(getattr(dataset, 'metainfo', {})),
-        'photos': _photos(dataset),
+        'data': _photos(dataset),
         'device': _device(),
         'log file': f'{short_path(Path(runner.log_dir) / runner.timestamp)}.log',
     }
+
+
+def _validated(loop: Any, unit: str) -> str:
+    last = loop.max_epochs if unit == 'epochs' else loop.max_iters
+    return (
+        f'every {loop.val_interval} {unit}'.replace('every 1 iterations', 'every iteration')
+        if loop.val_interval < last
+        else 'at the end'
+    )
 
 
 def describe_start(runner: Any) -> str:
@@ -79,6 +89,9 @@ def _model(runner: Any) -> str:
     kind = str(backbone.get('type', '')).rpartition('.')[2].removesuffix('Backbone')
     name = f'{kind}-{backbone["depth"]}' if kind and 'depth' in backbone else kind
     parts = [type(model).__name__, *([name] if name else []), f'{_count(total)} parameters']
+    only = sum(part.numel() for key, part in model.named_parameters() if key.startswith(TRAINING_ONLY))
+    if only:
+        parts.append(f'{_count(total - only)} of them at inference')
     if runner._train_loop is not None and trained != total:
         parts.append(f'{_count(trained)} of them trained')
     return ', '.join(parts)
@@ -103,7 +116,10 @@ def _classes(meta: Mapping[str, Any]) -> str:
 
 def _photos(dataset: Any) -> str:
     source = getattr(dataset, 'ann_file', '')
-    return f'{len(dataset)} photos{f" of {short_path(source)}" if source else ""}'
+    every = getattr(dataset, 'hold_out', None)
+    part = '' if every is None else ', held out: every ' if dataset.test_mode else ', without every '
+    suffix = part and f'{part}{every}th'
+    return f'{len(dataset)} photos{f" of {short_path(source)}" if source else ""}{suffix}'
 
 
 def _optimizer(runner: Any) -> str:

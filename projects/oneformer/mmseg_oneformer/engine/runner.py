@@ -1,6 +1,7 @@
 """mmengine's Runner with a console for people."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
@@ -28,6 +29,12 @@ class ConsoleRunner(Runner):
         if self._is_short:
             shorten_console(logger)
         return logger
+
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """Build the visualizer under a name of this run: mmengine keeps it, and the next run needs its own."""
+        if isinstance(visualizer, Mapping):
+            visualizer = {**visualizer, 'name': self._experiment_name}
+        return super().build_visualizer(visualizer)
 
     def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
         """Add the hook here and not in the configs: it is part of this console, whatever hooks a user states."""

@@ -39,7 +39,7 @@ def run_config(
         val: Own data to validate and measure on.
         work_dir: Folder for logs and results (default: the config's, else ``work_dirs/<config name>``).
         options: What overrides the config, by dotted key.
-        seed: Of everything random (default: the config's).
+        seed: Seeds everything random (default: the config's).
         deterministic: Take deterministic algorithms where there are any.
         launcher: Who started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
 

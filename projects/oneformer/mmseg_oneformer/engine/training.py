@@ -1,5 +1,6 @@
 """From a config to a trained model; ``tools/train.py`` is a thin layer above it."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from mmengine.runner import Runner
 from ..out_of_memory import explain_out_of_memory
 from ..zoo.building import explain_mistakes
 from ..zoo.configs import require
+from ..zoo.weights import resolve_weights
 from ..zoo.work_dirs import latest_checkpoint
 from .data_config import DataPath
 from .runs import build_runner, run_config
@@ -38,7 +40,7 @@ class TrainResult:
     best: Path | None
     """The best one by ``default_hooks.checkpoint.save_best`` of the config; None if there was no validation."""
     results: dict[str, float]
-    """The last validation's metrics by name, 0-100; empty if there was none."""
+    """The last validation's metrics by name, 0-100, as far as they have a value; empty if there was none."""
     config: Path
     """The config that was trained, whole: what the inferencer, ``evaluate`` and ``tools/train.py`` take."""
 
@@ -64,8 +66,8 @@ def train(
 
     Args:
         config: A config's file, the name of a model, or a config, which stays as it is.
-        work_dir: Folder for what is written (default: the config's, else ``work_dirs/<config name>``, behind which
-            comes the name of ``data``).
+        work_dir: Folder for what is written (default: the config's, else ``work_dirs/<config name>``, to which
+            the name of ``data`` is added).
         data: Own data in place of the config's: a panoptic JSON with photos and PNGs beside it, or a folder that has
             one, or one for training and one for validation. Classes and metrics follow from them. Training takes as
             long as the config says, at most 10 000 iterations, or ``train_cfg.max_iters`` of ``options``; learning
@@ -76,7 +78,7 @@ def train(
             too.
         resume: Go on from the latest checkpoint of the work dir, if there is one, or from the one that is named.
         amp: Mixed precision: float16 on a GPU, bfloat16 on the CPU.
-        seed: Of everything random (default: the config's).
+        seed: Seeds everything random (default: the config's).
         options: Settings that override the config, by dotted key: ``{'train_dataloader.batch_size': 4}``.
 
     Returns:
@@ -113,6 +115,8 @@ def run_training(
         use_mixed_precision(cfg)
     if auto_scale_lr:
         scale_learning_rate(cfg)
+    if fine_tune_from is not None:
+        resolve_weights(fine_tune_from)  # A misspelt path is told before anything is built.
     use_weights(cfg, fine_tune_from)
     if resume:
         use_checkpoint(cfg, None if resume is True else resume)
@@ -128,6 +132,11 @@ def run_training(
     return _result(runner)
 
 
+def _is_score(name: str, value: Any) -> bool:
+    """Return whether a scalar is a metric of a validation that has a value on its photos, and not a time."""
+    return name.startswith('val/') and not name.endswith('time') and math.isfinite(value)
+
+
 def _result(runner: Runner) -> TrainResult:
     work_dir = Path(runner.work_dir)
     best = [hook.best_ckpt_path for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best]
@@ -137,6 +146,6 @@ def _result(runner: Runner) -> TrainResult:
         work_dir,
         latest_checkpoint(work_dir),
         Path(best[0]) if best and best[0] else None,
-        {name.removeprefix('val/'): float(value) for name, value in scalars.items() if name.startswith('val/')},
+        {name.removeprefix('val/'): float(value) for name, value in scalars.items() if _is_score(name, value)},
         work_dir / Path(runner.cfg.filename or f'{runner.timestamp}.py').name,
     )

@@ -23,7 +23,9 @@ def use_mixed_precision(cfg: Config) -> None:
     """
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CpuAmpOptimWrapper'):
-        raise UserError(f'--amp replaces optim_wrapper.type "OptimWrapper", the config has "{kind}"; leave --amp out.')
+        raise UserError(
+            f'mixed precision replaces optim_wrapper.type "OptimWrapper", but the config has "{kind}"; leave amp out.'
+        )
     if torch.cuda.is_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -55,7 +57,7 @@ def use_weights(cfg: Config, weights: str | os.PathLike[str] | None) -> None:
     """
     if weights is not None:
         if cfg.model.type != 'OneFormer':
-            raise UserError(f'--fine-tune-from is for OneFormer, not for {cfg.model.type}; use load_from.')
+            raise UserError(f'fine-tuning is for OneFormer, not for {cfg.model.type}; use load_from.')
         cfg.model.init_cfg = ConfigDict(type=FINE_TUNING, checkpoint=str(weights))
         cfg.options['fine_tune_from'] = str(weights)
     if is_fine_tuning(cfg.model.get('init_cfg')):

@@ -151,11 +151,14 @@ def _named_mistake(registry: Registry, config: Mapping[str, Any], error: Excepti
     kind = _resolve(registry, name)
     if kind is None:
         known = isinstance(name, str) and name in text
-        return f'there is no {registry.name} "{name}"{did_you_mean(str(name), _names(registry))}' if known else None
+        hint = did_you_mean(str(name), _names(registry)) if known else ''
+        hint = hint or ' (name the module of a class of your own in custom_imports)'
+        return f'there is no {registry.name} "{name}"{hint}' if known else None
     settings = _settings(kind)
     for key in config:
         if key not in settings and key not in BUILDERS_OWN and f"'{key}'" in text:
-            return f'{_called(kind, name)} has no setting "{key}"{did_you_mean(key, settings)}'
+            hint = did_you_mean(key, settings) or f' (it has {", ".join(settings)})'
+            return f'{_called(kind, name)} has no setting "{key}"{hint}'
     for key, setting in settings.items():
         if key not in config and setting.default is setting.empty and f"'{key}'" in text:
             return f'{_called(kind, name)} needs the setting "{key}"'

@@ -34,7 +34,7 @@ def read_options(pairs: Iterable[str], flag: str = '--cfg-options') -> dict[str,
     for pair in pairs:
         key, equals, text = pair.partition('=')
         if not (key and equals):
-            raise UserError(f'{flag} takes KEY=VALUE, and {pair!r} is none; quote a pair that has blanks.')
+            raise UserError(f'{flag} takes KEY=VALUE, not {pair!r}; put a pair with blanks in quotes.')
         try:
             options[key] = read_value(text)
         except UserError as error:

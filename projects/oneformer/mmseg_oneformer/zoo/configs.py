@@ -2,7 +2,7 @@
 
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +98,14 @@ def merge_options(cfg: Config, options: dict[str, Any] | None) -> None:
     Raises:
         UserError: An option does not fit the config, or is such a slip.
     """
-    for key in options or {}:
-        _check_key(cfg, key)
+    if not isinstance(options, Mapping | None):
+        raise UserError(f'options are a dict such as {{"train_cfg.max_iters": 4}}, not {options!r}.')
+    for key, value in (options or {}).items():
+        _check_key(cfg, key, value)
     try:
         cfg.merge_from_dict(options or {})
     except (KeyError, TypeError) as error:  # Of values that are dicts, which are merged too.
-        raise UserError(f'--cfg-options do not fit {cfg.filename or "the config"}: {error.args[0]}') from error
+        raise UserError(f'the options do not fit {cfg.filename or "the config"}: {error.args[0]}') from error
 
 
 def rename_config(cfg: Config, stem: str) -> Config:
@@ -125,26 +127,47 @@ def require(cfg: Config, key: str) -> Any:
     return value
 
 
-def _check_key(cfg: Config, key: str) -> None:
-    """Raise a UserError if a dotted key leads nowhere in ``cfg``, or is new and almost the same as one beside it."""
+def _check_key(cfg: Config, key: str, new: Any) -> None:
+    """Raise a UserError if an option has no effect, or a text for a number.
+
+    It has none if its dotted key leads nowhere in ``cfg``, is new and almost the same as one beside it, or names a
+    variable that the file has used already.
+    """
     value: Any = cfg
     for part in key.split('.'):
         if isinstance(value, list | tuple):
             if not part.isdigit() or int(part) >= len(value):
-                raise UserError(
-                    f'--cfg-options do not fit: "{part}" in {key} is no index of a list of {len(value)}; count from 0.'
-                )
+                raise UserError(f'option {key}: "{part}" is not an index of a list of {len(value)}; count from 0.')
             value = value[int(part)]
         elif not isinstance(value, Mapping | Config):
-            raise UserError(f'--cfg-options do not fit: "{part}" in {key} is below {value!r}; leave it out.')
+            raise UserError(f'option {key}: "{part}" stands below {value!r}, which has no settings; leave it out.')
         elif part in value:
             value = value[part]
         else:
             if (hint := did_you_mean(part, value.keys(), likeness=0.9)) and part not in settings_of(value, key):
                 raise UserError(
-                    f'--cfg-options: the config has no {key}{hint}; a setting that is new goes into its file.'
+                    f'the config has no {key}{hint}; a setting that it really lacks belongs in the config file.'
                 )
             return
+    if isinstance(value, int | float) and not isinstance(value, bool) and isinstance(new, str):
+        raise UserError(f'option {key}: the config has the number {value} there, not text such as {new!r}.')
+    used = [path for path in _paths(cfg, '') if path.rpartition('.')[2] == key and path != key]
+    if used and not isinstance(value, Mapping):
+        raise UserError(
+            f'{key} is a variable of the config file, which has been read already; set {" or ".join(used[:4])}.'
+        )
+
+
+def _paths(value: Any, path: str) -> Iterator[str]:
+    """Yield the dotted keys of all settings of a config that are no dicts."""
+    if isinstance(value, Mapping | Config):
+        for key, part in value.items():
+            yield from _paths(part, f'{path}.{key}'.lstrip('.'))
+    elif isinstance(value, list | tuple) and any(isinstance(part, Mapping) for part in value):
+        for index, part in enumerate(value):
+            yield from _paths(part, f'{path}.{index}')
+    else:
+        yield path
 
 
 def _read_file(path: Path) -> Config:
@@ -160,8 +183,12 @@ def _read_file(path: Path) -> Config:
         else:
             # mmengine's own text of an import that failed lists all of sys.path.
             reason = ' '.join(str(error.__cause__ if isinstance(error, ImportError) else error).split()).rstrip('.')
+        if path.suffix not in ('.py', '.json', '.yaml', '.yml'):
+            raise UserError(
+                f'{path} is neither a config nor a model file; give the name of a model, or a config.'
+            ) from error
         if isinstance(error, FileNotFoundError) and not places:
             remedy = 'a base is missing, docs/configs.md lists the parts to use'
         raise UserError(
-            f'{path} cannot be read as a config ({where}{type(error).__name__}: {reason}); {remedy}.'
+            f'{path} cannot be read as a config ({where}{type(error).__name__}{reason and ": "}{reason}); {remedy}.'
         ) from error

@@ -64,8 +64,10 @@ class Instances:
         return Instances(self.labels[index], self.scores[index], self.boxes[index], self.class_names, given, self.size)
 
     def __repr__(self) -> str:
-        """How many of which class."""
-        return f'Instances({len(self)}: {tally(self.names)})' if len(self) else 'Instances(none)'
+        """How many, how many of them are likely, and of which class these are."""
+        sure = self[self.scores >= 0.5]
+        likely = f'{len(sure)} with a score of 0.5 or more: {tally(sure.names)}' if len(sure) else 'none is likely'
+        return f'Instances({len(self)}, {likely})' if len(self) else 'Instances(none)'
 
 
 class PanopticSegment(NamedTuple):
@@ -91,9 +93,9 @@ class Panoptic(NamedTuple):
         """Pixels (H, W) bool of no segment."""
         return ~np.isin(self.ids, [segment.id for segment in self.segments])
 
-    def mask(self, segment: PanopticSegment) -> np.ndarray:
-        """Mask (H, W) bool of one segment."""
-        return self.ids == segment.id
+    def mask(self, segment: PanopticSegment | int) -> np.ndarray:
+        """Mask (H, W) bool of one segment, or of one id."""
+        return self.ids == (segment.id if isinstance(segment, PanopticSegment) else segment)
 
     @property
     def labels(self) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from mmdet.structures import DetDataSample
 from PIL import Image
 
-from ...errors import UserError
+from ...errors import UserError, did_you_mean
 from ...files import write_atomic
 from ...tasks import PREDICTION_FIELDS, TASKS
 from ...visualization.colors import Color, palette_colors
@@ -117,10 +117,20 @@ class OneFormerResult:
         Raises:
             UserError: Always.
         """
+        if isinstance(index, str):
+            raise UserError(f'A result has attributes, not keys; write result.{index}.')
         raise UserError(
-            'infer(photo) returns the result of the one photo and no list; leave out [0] or the loop, or give a list '
-            'of photos, which returns a list.'
+            'infer(photo) returns the result of one photo, not a list; leave out [0], len() or the loop, or give a '
+            'list of photos, which returns a list.'
         )
+
+    def __len__(self) -> int:
+        """Tell the same to ``len(infer(photo))``."""
+        return len(self[0])
+
+    def __bool__(self) -> bool:
+        """Return True, as for any object: ``__len__`` must not be called for ``if result``."""
+        return True
 
     def __repr__(self) -> str:
         """What a person wants to know first."""
@@ -182,7 +192,7 @@ class OneFormerResult:
         """
         forms = {'labelme': (self.to_labelme, '.json'), 'geojson': (self.to_geojson, '.geojson')}
         if form not in forms:
-            raise UserError(f'unknown form {form!r}: choose from {", ".join(forms)}')
+            raise UserError(f'There is no form {form!r}{did_you_mean(form, forms)}; choose from {", ".join(forms)}.')
         convert, suffix = forms[form]
         for task in self.tasks:
             path = Path(folder) / f'{form}_{task}' / f'{self.source.name}{suffix}'

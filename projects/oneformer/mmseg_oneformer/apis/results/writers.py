@@ -14,7 +14,7 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from ...errors import UserError, WriteError
-from ...files import atomic_path, write_atomic
+from ...files import atomic_path, check_folder, write_atomic
 from ...visualization.samples import draw_predictions
 from ..sources import Source, Video
 from .exports import class_map, coco_categories, coco_image, coco_instances, coco_panoptic
@@ -65,6 +65,7 @@ class PredictionWriter:
         self.panoptic: list[dict[str, Any]] = []
         self.instances: list[dict[str, Any]] = []
         self.tasks: set[str] = set()
+        check_folder(self.folder)
         _check_apart([source.path for source in sources], self.folder)
 
     def __enter__(self) -> 'PredictionWriter':
@@ -136,6 +137,7 @@ class VideoWriter:
         score_thr: float = 0.5,
     ) -> None:
         self.folder, self.meta, self.score_thr = Path(folder), dataset_meta, score_thr
+        check_folder(self.folder)
         _check_apart([video.path for video in videos], self.folder)
         self._video: Video | None = None
         self._files = ExitStack()
