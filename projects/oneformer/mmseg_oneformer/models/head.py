@@ -73,7 +73,7 @@ class OneFormerHead(BaseModule):
         return self.queries_of(learned[:, :, -1:], mask_features, learned[:, :, :-1])
 
     def queries_of(self, token: Tensor, mask_features: Tensor, start: Tensor | None = None) -> Tensor:
-        """Object queries (B, T, N, C) from task tokens (B, T, 1, C); ``start`` (B, T, N-1, C) defaults to their copies."""
+        """Object queries (B, T, N, C) from task tokens (B, T, 1, C); ``start`` (B, T, N-1, C): by default copies."""
         positions = self.query_embed.weight[:-1]
         if start is None:
             start = token.expand(-1, -1, positions.shape[0], -1)

@@ -60,7 +60,7 @@ class BackboneWeights:
         state, left_out = backbone_state(read_source(self.checkpoint), module.state_dict(), self.checkpoint)
         module.load_state_dict(state, strict=False)
         kept = sorted({name.rpartition('.')[0] for name, _ in module.named_parameters() if name not in state})
-        notes = [f'left out: {", ".join(left_out)}'] * bool(left_out) + [f'newly initialised: {", ".join(kept)}'] * bool(kept)
+        notes = [f'left out: {", ".join(left_out)}'] * bool(left_out) + [f'initialised: {", ".join(kept)}'] * bool(kept)
         say(f'{len(state)} tensors of the backbone are from {self.checkpoint}; {"; ".join(notes)}.')
 
 
