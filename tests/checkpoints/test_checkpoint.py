@@ -136,7 +136,7 @@ def test_read_checkpoint__missing_broken_or_no_checkpoint(tmp_path):
     with pytest.raises(ValueError, match='is not a complete safetensors file'):
         read_checkpoint(tmp_path / 'a.safetensors')
     torch.save([1, 2], tmp_path / 'list.pth')
-    with pytest.raises(ValueError, match='holds a list and no state dict'):
+    with pytest.raises(ValueError, match='holds a list, not a state dict'):
         read_checkpoint(tmp_path / 'list.pth')
 
 

@@ -246,7 +246,7 @@ def test_convert__mistakes_are_one_sentence_and_leave_nothing(call_tool, tmp_pat
             'looks like swin of 5 blocks, 24 wide, with 133 classes',
         ),
         (('published.pth', 'a.pth', '--model', more_queries), r'or set model\.head\.num_queries=150'),
-        (('published.pth', 'a.bin', '--model', config), r'ends in \.safetensors or \.pth, not as a\.bin'),
+        (('published.pth', 'a.bin', '--model', config), r'a\.bin cannot be OUT .* ends in \.safetensors or \.pth'),
         (('published.pth', 'a.safetensors', '--model', config, '--to', 'shi'), r'OUT of --to shi ends in \.pth'),
         (('published.pth', 'full', '--model', config, '--to', 'hf'), 'full exists and is not an empty folder'),
         (('published.pth', 'b.pth', '--model', config, '--to', 'hf'), 'no suffix, since it becomes a folder'),
@@ -268,7 +268,7 @@ def test_check_hub_config__what_no_tensor_shows(tmp_path, narrow):
     path.write_text(json.dumps({'backbone_config': {'dilations': [[1, 2], *dilations[1:]]}}))
     assert 'is it another model?' in check_hub_config(tmp_path, cfg)[0]
     path.write_text(json.dumps({'pre_norm': True}))
-    with pytest.raises(ValueError, match='says pre_norm = True, and no published model is built so'):
+    with pytest.raises(ValueError, match='has pre_norm = True, which is unsupported'):
         check_hub_config(tmp_path, cfg)
 
 
@@ -279,7 +279,7 @@ def test_convert__ablation_has_no_place_elsewhere(call_tool, tmp_path, capsys, n
     torch.save({'state_dict': build(config, text=False).state_dict()}, tmp_path / 'a.pth')
     for form, out, owner in (('hf', 'folder', 'transformers'), ('shi', 'b.pth', 'the reference code')):
         assert call_tool(TOOL, 'a.pth', out, '--model', config, '--to', form) == 2
-        assert f'{owner} has no other query initializer than the published one' in error(capsys)
+        assert f'{owner} has only the published query initializer' in error(capsys)
         assert not Path(tmp_path / out).exists()
 
 

@@ -330,7 +330,7 @@ def test_reference__class_head_of_another_shape_is_left_to_the_check_against_the
             lambda state: state.update({'sem_seg_head.static_query.weight': torch.ones(1)}),
             r'1 tensors \(such as sem_seg_',
         ),
-        (lambda state: state.update({'model.other': torch.ones(1)}), 'that no rule knows'),
+        (lambda state: state.update({'model.other': torch.ones(1)}), 'match no rule'),
     ],
 )
 def test_reference__key_that_no_rule_knows(random_state, change, sentence):
@@ -355,7 +355,7 @@ def test_transformers__part_of_a_tensor_is_missing_or_there_twice(random_state):
 def test_ablation__has_no_place_in_the_other_forms():
     model = build_skeleton(read_config('table4_no-task-token').model).state_dict()
     for form, owner in (('shi', 'the reference code'), ('hf', 'transformers')):
-        with pytest.raises(ValueError, match=rf'head\.learned_queries\.weight\) that {owner} has no place for'):
+        with pytest.raises(ValueError, match=rf'head\.learned_queries\.weight\) have no counterpart in {owner}'):
             from_ours(model, form)
 
 

@@ -50,7 +50,7 @@ def test_model_file__has_no_data_to_measure(model_file, call_tool, capsys):
 def test_model_file__types_are_registered_ones(model_file, by_type):
     path, _ = model_file
     rewrite(path, lambda text: text.replace("type='OneFormerHead'", f"type='{by_type}'"))
-    with pytest.raises(ValueError, match=f'is registered as {by_type}'):
+    with pytest.raises(ValueError, match=f'it names {by_type}'):
         OneFormerInferencer(path, device='cpu')
 
 
