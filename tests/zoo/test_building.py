@@ -43,7 +43,7 @@ class WithBugs(nn.Module):
         ({'model.criterion.auxiliary': [{'type': 'ContrastiveLoss', 'lvel': 3}]}, '(did you mean "level"?)'),
         ({'model': {'type': 'OneFormer', '_delete_': True}}, 'OneFormer needs the setting "backbone"'),
         ({'model.backbone': None}, 'the setting "backbone" of OneFormer is None, not dict'),
-        ({'model.head.num_queries': 'x'}, 'the setting "num_queries" of OneFormerHead is \'x\' and no int'),
+        ({'model.head.num_queries': 'x'}, 'the setting "num_queries" of OneFormerHead is \'x\', not int'),
     ],
 )
 def test_build_part__mistakes_in_a_model(options, sentence):
