@@ -184,7 +184,7 @@ def test_load_weights__another_model_is_named(tmp_path, narrow, build, published
     ):
         with pytest.raises(ValueError, match=sentence):
             load_weights(build(narrow('swin', **options), text=False), tmp_path / 'p.pth')
-    with pytest.raises(ValueError, match=r'looks like swin of 5 blocks, 24 wide, with .* but the model is convnext of 5'):
+    with pytest.raises(ValueError, match=r'like swin of 5 blocks, 24 wide, with .* but the model is convnext of 5'):
         load_weights(build(narrow('convnext'), text=False), tmp_path / 'p.pth')
 
 
