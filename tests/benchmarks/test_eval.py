@@ -29,7 +29,7 @@ def test_run__other_numbers_are_an_error(monkeypatch):
         with pytest.raises(ValueError, match='eval-ap: both sides find different numbers'):
             evaluation.run(argparse.Namespace(**SMALL))
     monkeypatch.setattr(evaluation, '_areas_by_mmseg', lambda scene: [scene.classes[0]] * 3)
-    with pytest.raises(ValueError, match='eval-miou: both sides find other numbers'):
+    with pytest.raises(ValueError, match='eval-miou: both sides find different numbers'):
         evaluation.run(argparse.Namespace(**SMALL))
 
 

@@ -178,7 +178,7 @@ def test_convert__reset_classifier(call_tool, tmp_path, capsys, config, narrow, 
     )
     assert call_tool(TOOL, 'published.pth', 'a.pth', '--model', other) == 2
     sentence = error(capsys)
-    assert 'with 133 classes and 150 queries, the model is' in sentence
+    assert 'with 133 classes and 150 queries, but the model is' in sentence
     assert '--reset-classifier' in sentence
     if named:  # the file says which classes it has
         assert call_tool(TOOL, 'published.pth', 'published.pth', '--model', config) == 0
@@ -230,7 +230,7 @@ def test_convert__mistakes_are_one_sentence_and_leave_nothing(call_tool, tmp_pat
         (('half.pth', 'a.pth', '--model', config), 'half.pth is broken'),
         (
             ('unknown.pth', 'a.pth', '--model', config),
-            r'1 tensors \(such as sem_seg_head\.x\) of the reference code that',
+            r'1 tensors \(such as sem_seg_head\.x\) of the reference code match',
         ),
         (('missing.pth', 'a.pth', '--model', config), r'5 tensors are missing \(such as'),
         (

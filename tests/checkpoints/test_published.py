@@ -278,7 +278,7 @@ def test_derived_buffers__other_than_their_formula_are_kept_with_a_warning(rando
     published['criterion.empty_weight'] = published['criterion.empty_weight'] * 0.3
     converted = to_ours(published, 'shi')
     assert len(converted.warnings) == 2
-    assert 'relative_position_index is not what follows' in ' '.join(converted.warnings)
+    assert 'relative_position_index does not follow' in ' '.join(converted.warnings)
     assert torch.equal(
         converted.state['backbone.stages.1.blocks.0.attn.w_msa.relative_position_index'], published[index]
     )
@@ -300,8 +300,8 @@ TABLE = 'backbone.layers.0.blocks.0.attn.relative_position_bias_table'
 @pytest.mark.parametrize(
     ('key', 'shape', 'sentence'),
     [
-        ('backbone.layers.0.downsample.norm.weight', (383,), r'has a shape that cannot be \(\(383,\)\); the file is'),
-        ('backbone.layers.0.downsample.norm.weight', (), 'has a shape that cannot be'),
+        ('backbone.layers.0.downsample.norm.weight', (383,), r'has an impossible shape \(\(383,\)\); the file is'),
+        ('backbone.layers.0.downsample.norm.weight', (), 'has an impossible shape'),
         (TABLE, (), r'two dimensions, not the shape \(\)'),
         (TABLE, (0, 3), 'at least 1 wide, not 0'),
     ],
@@ -345,7 +345,7 @@ def test_transformers__part_of_a_tensor_is_missing_or_there_twice(random_state):
     key = f'{BLOCK}attention.self.key.weight'
     with pytest.raises(ValueError, match=r'parts of 1 tensors .*qkv\.weight\) are missing'):
         to_ours({name: tensor for name, tensor in folder.items() if name != key}, 'hf')
-    with pytest.raises(ValueError, match=r'attention\.self\.\w+\.weight has a shape that cannot be'):
+    with pytest.raises(ValueError, match=r'attention\.self\.\w+\.weight has an impossible shape'):
         to_ours({**folder, key: torch.zeros(3, 5)}, 'hf')
     twice = BLOCK.replace('encoder.encoder', 'encoder.swin.encoder') + 'attention.k_proj.weight'
     with pytest.raises(ValueError, match='under two names'):

@@ -85,7 +85,7 @@ def test_run__is_read_back(plan):
     (run,) = plan(options=('lr=0.1', 'x=[1,2]'))
     write_run(run)
     assert read_run(run.folder) == run
-    with pytest.raises(FileNotFoundError, match='no run of a sweep'):
+    with pytest.raises(FileNotFoundError, match='not a run of a sweep'):
         read_run(run.folder.parent)
 
 

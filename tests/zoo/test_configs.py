@@ -137,7 +137,7 @@ def test_read_config__what_it_raises_becomes_a_sentence(tmp_path, text, sentence
     [
         (
             'train_dataloader.batchsize',
-            r'no train_dataloader.batchsize \(did you mean "batch_size"\?\); a setting',
+            r'no train_dataloader.batchsize \(did you mean "batch_size"\?\); add a new',
         ),
         ('default_hooks.loger.interval', r'no default_hooks.loger.interval \(did you mean "logger"\?\)'),
         ('model.head.num_querie', r'did you mean "num_queries"'),

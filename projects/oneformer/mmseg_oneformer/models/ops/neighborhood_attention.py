@@ -1,4 +1,4 @@
-"""Neighbourhood attention (Hassani et al., NAT and DiNAT): every position looks at the K x K positions around it.
+"""Neighbourhood attention (Hassani et al., NAT and DiNAT): every position attends to the K x K positions around it.
 
 Decisions:
 * With dilation d, a map is d x d interleaved sub-maps that do not attend to each other. A sub-map is cut into tiles of
