@@ -390,7 +390,7 @@ def test_backbone_weights__entry_of_a_wrapper(timm_file, tmp_path, monkeypatch):
     [
         ({'layers': (1, 1, 1, 2)}, r'tensors are missing \(such as timm_model\.layer4\.1\.conv1\.weight\)'),
         ({'out_indices': (1, 2, 3)}, r'tensors are left over \(such as layer4\.0\.conv1\.weight\)'),
-        ({'channels': (8, 16, 24, 40)}, r'timm_model\.layer4\.0\.conv1\.weight is \(32, 24, 3, 3\) in the file and \(40, 24'),
+        ({'channels': (8, 16, 24, 40)}, r'layer4\.0\.conv1\.weight is \(32, 24, 3, 3\) in the file and \(40, 24'),
     ],
 )
 def test_backbone_weights__wrapper_is_filled_strictly(timm_file, changes, sentence):
