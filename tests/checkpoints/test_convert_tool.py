@@ -247,7 +247,7 @@ def test_convert__mistakes_are_one_sentence_and_leave_nothing(call_tool, tmp_pat
         ),
         (('published.pth', 'a.pth', '--model', more_queries), r'or set model\.head\.num_queries=150'),
         (('published.pth', 'a.bin', '--model', config), r'a\.bin cannot be OUT .* ends in \.safetensors or \.pth'),
-        (('published.pth', 'a.safetensors', '--model', config, '--to', 'shi'), r'OUT of --to shi ends in \.pth'),
+        (('published.pth', 'a.safetensors', '--model', config, '--to', 'shi'), r'OUT of --to shi, which ends in \.pth'),
         (('published.pth', 'full', '--model', config, '--to', 'hf'), 'full exists and is not an empty folder'),
         (('published.pth', 'b.pth', '--model', config, '--to', 'hf'), 'no suffix, since it becomes a folder'),
     ):

@@ -141,9 +141,7 @@ def _check_key(cfg: Config, key: str) -> None:
             value = value[part]
         else:
             if (hint := did_you_mean(part, value.keys(), likeness=0.9)) and part not in settings_of(value, key):
-                raise UserError(
-                    f'--cfg-options: the config has no {key}{hint}; add a new setting to its file.'
-                )
+                raise UserError(f'--cfg-options: the config has no {key}{hint}; add a new setting to its file.')
             return
 
 
