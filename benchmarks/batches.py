@@ -13,16 +13,16 @@ from mmseg_oneformer.errors import UserError
 from .models import Setting, class_names
 
 OURS = ('TaskTargets', 'DescribeTargets', 'PackOneFormerInputs')
-"""What makes targets and texts of a segment map."""
+"""Transforms from a segment map to targets and texts."""
 
 
 def training_batch(cfg: Config, setting: Setting, steps: Sequence[str] = OURS) -> dict[str, list[Any]]:
     """Return a batch as the loader would, for the panoptic task, the same each time.
 
     Args:
-        cfg: Of our model: classes and things.
+        cfg: Config of our model: classes and things.
         setting: Size, batch, and the number of segments in each image.
-        steps: Transforms behind the augmentation.
+        steps: Transforms after the augmentation.
 
     Returns:
         ``inputs``, images (3, H, W) uint8, and ``data_samples``.
@@ -55,14 +55,14 @@ def training_batch(cfg: Config, setting: Setting, steps: Sequence[str] = OURS) -
 
 
 def segment_map(size: tuple[int, int], number: int, random: np.random.Generator) -> np.ndarray:
-    """Return a map (H, W) int32 of segments 1..number, each what is nearest to one of as many random cells of 4 x 4.
+    """Return a map (H, W) int32 of segments 1..number: the parts nearest to each of ``number`` random 4 x 4 cells.
 
     Raises:
         UserError: There are fewer cells than segments.
     """
     height, width = -(-size[0] // 4), -(-size[1] // 4)
     if number > height * width:
-        raise UserError(f'--segments is {number}, and {size[0]}x{size[1]} pixels have room for {height * width}.')
+        raise UserError(f'--segments is {number}, but {size[0]}x{size[1]} pixels have room for {height * width}.')
     cells = torch.arange(height * width)
     positions = torch.stack((cells // width, cells % width), 1).float()
     centres = positions[torch.from_numpy(random.permutation(height * width)[:number])]

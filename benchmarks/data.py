@@ -1,11 +1,11 @@
 """The loader: from JPEG and PNG to a packed training sample, against a pipeline that carries a stack of masks.
 
-One thread, no worker: figures are seconds a sample on one core. The peer consists of mmdet's own transforms, with the
-same parameters and the same draws, and reads the same files. First it is checked that both make the same targets of the
-same classes, but for a pixel at their edges, since mmdet rounds sizes and centres in other ways.
+One thread, no worker: figures are seconds per sample on one core. The peer consists of mmdet's own transforms, with the
+same parameters and the same draws, and reads the same files. First the tool checks that both make the same targets of
+the same classes, except for a pixel at their edges, since mmdet rounds sizes and centres differently.
 
 By default two published recipes, ADE20K's crops and COCO's large-scale jittering, are measured on the photos of
-data/coco_mini, and where these are not there, on drawn shapes.
+data/coco_mini or, without these, on drawn shapes.
 """
 
 import argparse
@@ -48,11 +48,11 @@ DIFFERENT = 0.02
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
     parser.add_argument('--data', metavar='CONFIG', help='name or path of a config whose training data to load instead')
-    parser.add_argument('--photos', type=int, default=26, help='at most so many (default: %(default)s)')
+    parser.add_argument('--photos', type=int, default=26, help='maximum number of photos (default: %(default)s)')
 
 
 def run(args: argparse.Namespace) -> list[Row]:
-    """Measure; returns a row 'loader-RECIPE' for each recipe and rows of its steps, in seconds a sample.
+    """Measure; returns a row 'loader-RECIPE' for each recipe and rows of its steps, in seconds per sample.
 
     Raises:
         UserError: There are no panoptic training data, or both sides make different targets.
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> list[Row]:
             cfg = Config.fromfile(find_config(name))
             settings = cfg.train_dataloader.dataset.to_dict()
             if settings.get('sources'):
-                raise UserError(f'{name} mixes data sets; give --data a config of one.')
+                raise UserError(f'{name} mixes data sets; give --data a config with one.')
             if args.data is None:
                 settings = {**_photos(Path(folder), args.photos), 'pipeline': settings['pipeline']}
             rows += _measure(settings, f'loader-{Path(name).stem.split("_")[-1]}', args)
@@ -107,7 +107,7 @@ def _measure(settings: Mapping[str, Any], name: str, args: argparse.Namespace) -
     measured = compare(ours, peer, 'cpu', args.runs, args.warmup)
     rows = [make_row(name, _per_sample(measured, count), peer="mmdet's mask stack", **facts)]
     rate, other = (1 / side.median for side in _per_sample(measured, count) if side is not None)
-    print(f'{name}: {rate:.0f} samples a second on one core, {other:.0f} by the mask stack')
+    print(f'{name}: {rate:.0f} samples per second on one core, {other:.0f} with the mask stack')
     for step, taken in split(staged, {}, 'cpu', args.runs).items():
         rows.append(make_row(f'{name}/{step}', _per_sample(taken, count), **facts))
     return rows
@@ -147,7 +147,7 @@ def _build(settings: Mapping[str, Any]) -> PanopticDataset:
 
 
 def _prepared(dataset: PanopticDataset, place: int) -> dict[str, Any]:
-    """Return what the pipeline of the data set begins with."""
+    """Return the input of the data set's pipeline."""
     metainfo = dataset.metainfo
     facts = {'classes': metainfo['classes'], 'thing_ids': metainfo['thing_ids'], 'tasks': dataset.tasks}
     return {**dataset.get_data_info(place), **facts}
@@ -163,7 +163,7 @@ def _info(dataset: PanopticDataset, place: int) -> dict[str, Any]:
 
 
 def _sizes(steps: list[Any]) -> str:
-    """Return the size of the samples, where the pipeline fixes one."""
+    """Return the size of the samples, if the pipeline fixes one."""
     crops = [step.get('crop', step) for step in steps]
     sizes = [crop['size'] for crop in crops if crop['type'] in ('FixedSizeCrop', 'PadTo', 'RandomPanopticCrop')]
     return 'x'.join(map(str, sizes[-1])) if sizes else 'own'
@@ -182,7 +182,7 @@ def _for_all_targets(settings: Mapping[str, Any]) -> PanopticDataset:
 
 
 def _agreement(dataset: PanopticDataset, theirs: Callable[[int, int], dict], count: int) -> str:
-    """Compare the areas of the classes under the same augmentation, and say what was found.
+    """Compare the areas of the classes under the same augmentation, and return the result as a sentence.
 
     Raises:
         UserError: They are not the same.
@@ -197,7 +197,7 @@ def _agreement(dataset: PanopticDataset, theirs: Callable[[int, int], dict], cou
     if share > DIFFERENT:
         raise UserError(
             f'both sides do not make the same targets: the areas of the classes differ by {100 * share:.1f} %; '
-            'this is a fault of the benchmark, please report it.'
+            'this is a bug in the benchmark, please report it.'
         )
     return f'the areas of the classes differ by {100 * share:.2f} % in {count} photos'
 

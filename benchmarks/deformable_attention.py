@@ -1,10 +1,10 @@
-"""Multi-scale deformable attention alone: our operator, forward and with its gradients, against other forms of it.
+"""Multi-scale deformable attention only: our operator, forward and with its gradients, against other forms of it.
 
-Queries and values are the pixel decoder's: every position of the levels at strides 32, 16 and 8 of an image looks at
-4 points a level around itself, for each of 8 heads. The gradients and results of both sides are compared first.
+Queries and values are the pixel decoder's: every position of the levels at strides 32, 16 and 8 of an image attends to
+4 points per level around itself, for each of 8 heads. The gradients and results of both sides are compared first.
 
---against plain:    one grid_sample a level, as code without an operator of its own has it.
---against compiled: the same by torch.compile.
+--against plain:    one grid_sample per level, as in code without an operator of its own.
+--against compiled: the same with torch.compile.
 --against mmcv:     mmcv's compiled operator, on a GPU and for fp32.
 """
 
@@ -33,8 +33,8 @@ HEADS, DEPTH, POINTS = 8, 32, 4
 SPREAD = 2.0
 """Standard deviation of the points around their query, in pixels of the level."""
 SAME = {'fp32': 1e-3, 'fp16': 1e-2, 'bf16': 5e-2}
-"""Relative difference above which two forms do not compute the same. Locations set it: a point on a pixel's centre has
-a slope to either side, and the forms may round to different ones."""
+"""Relative difference above which two forms do not compute the same. The locations determine it: a point on a pixel's
+centre has a different slope to either side, and rounding may choose either."""
 
 Form = Callable[[Tensor, Shapes, Tensor, Tensor], Tensor]
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns rows 'forward' and 'forward-backward' for every size, batch and peer.
 
     Raises:
-        UserError: A setting makes no sense, a peer is not there, or both sides do not compute the same.
+        UserError: A setting is invalid, a peer is not installed, or both sides do not compute the same.
     """
     if any(side < 32 or side % 32 for side in args.size) or min(args.batch) < 1:
         raise UserError(f'--size {args.size} --batch {args.batch}: give multiples of 32, and 1 or more images.')
@@ -87,18 +87,18 @@ def _peer(name: str, args: argparse.Namespace) -> Form:
     if name == 'mmcv' and (args.dtype != 'fp32' or not args.device.startswith('cuda')):
         raise UserError('--against mmcv is for --device cuda and --dtype fp32; choose plain or compiled.')
     if name == 'mmcv' and compiled_ms_deform_attn() is None:
-        raise UserError('mmcv has no compiled operators; install a build of mmcv that has, or choose another peer.')
+        raise UserError('mmcv has no compiled operators; install a build of mmcv with them, or choose another peer.')
     form: Form = {'mmcv': ms_deform_attn_mmcv}.get(name, _exact_plain)
     return torch.compile(form, dynamic=False) if name == 'compiled' else form
 
 
 def _exact_plain(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """The plain form, which samples values of half precision in fp32."""
+    """The plain form, which samples half-precision values in fp32."""
     return ms_deform_attn_plain(value.to(locations.dtype), shapes, locations, weights).to(value.dtype)
 
 
 def _own(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """Our operator; the CPU's has no half precision either."""
+    """Our operator; on the CPU it has no half precision either."""
     exact = value if value.is_cuda else value.to(locations.dtype)
     return ms_deform_attn_own(exact, shapes, locations, weights).to(value.dtype)
 
@@ -131,7 +131,7 @@ def _measure(peer: Form, name: str, inputs: tuple[Any, ...], size: str, args: ar
 
 
 def _check_equal(ours: Sequence[Tensor], theirs: Sequence[Tensor], peer: str, size: str, dtype: str) -> None:
-    """Print how far both sides agree.
+    """Print how closely both sides agree.
 
     Raises:
         UserError: They do not compute the same.
@@ -140,4 +140,4 @@ def _check_equal(ours: Sequence[Tensor], theirs: Sequence[Tensor], peer: str, si
     apart = [((a - b).float().norm() / b.float().norm()).item() for a, b in zip(ours, theirs, strict=True)]
     print(f'{size} against {peer}: relative difference', ', '.join(f'{p} {d:.0e}' for p, d in zip(parts, apart)))
     if not max(apart) <= SAME[dtype]:
-        raise UserError(f'At {size} our operator and {peer} do not compute the same; ratios would mean nothing.')
+        raise UserError(f'At {size} our operator and {peer} do not compute the same; ratios would be meaningless.')

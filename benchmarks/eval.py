@@ -1,11 +1,11 @@
-"""Evaluation: panoptic quality, AP and mIoU of drawn predictions, against the ways in which they are usually counted.
+"""Evaluation: panoptic quality, AP and mIoU of drawn predictions, against the usual ways of computing them.
 
 eval-pq:    counting pairs of segments, against the protocol's way: each prediction becomes a PNG, is read and sorted.
 eval-ap:    faster-coco-eval, as InstanceAP calls it, against pycocotools, over all images together.
 eval-miou:  counting pairs of classes, against mmseg's IoUMetric.
-eval-three: all of it, one behind the other.
+eval-three: all of them, one after another.
 
-Predictions are annotations that were moved by some pixels. First it is checked that both sides find the same numbers.
+Predictions are annotations that were moved by some pixels. First the tool checks that both sides find the same numbers.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns the rows named above, in seconds for all images.
 
     Raises:
-        UserError: A number is too small, or both sides find other numbers.
+        UserError: A number is too small, or both sides find different numbers.
     """
     if min(args.images, args.segments, *args.size) < 1:
         raise UserError('--images, --segments and --size must be 1 or more.')
@@ -115,7 +115,7 @@ def _check(sides: Mapping[str, tuple[Callable[[], Any], Callable[[], Any], str]]
     }
     for name, equal in same.items():
         if not equal:
-            raise UserError(f'{name}: both sides find other numbers; this is a fault, please report it.')
+            raise UserError(f'{name}: both sides find different numbers; this is a bug, please report it.')
     print('both sides find the same pairs, precisions (within 1e-12) and areas')
 
 
@@ -147,7 +147,7 @@ def _pairs(scene: Scene) -> dict[tuple[int, int], int]:
 
 
 def _pairs_through_png(scene: Scene, path: Path) -> dict[tuple[int, int], int]:
-    """Return the same as the protocol's tool gets it, which knows images as files and ids as they are."""
+    """Return the same as the protocol's tool computes it, which reads images from files and uses ids unchanged."""
     _write_ids(path, scene.prediction)
     truth, prediction = _read_ids(path.with_suffix('.truth.png')), _read_ids(path)
     np.unique(prediction, return_counts=True)  # Its check that every id is listed, and the areas.
@@ -168,7 +168,7 @@ def _read_ids(path: Path) -> np.ndarray:
 
 
 def _average_precision(scenes: list[Scene]) -> tuple[Callable[[], list[float]], Callable[[], list[float]]]:
-    """Return AP, AP50 and AP75 by our metric and by pycocotools, for predictions that were encoded before."""
+    """Return AP, AP50 and AP75 from our metric and from pycocotools, for predictions that were encoded before."""
     images, truth, predictions = [], [], []
     for number, scene in enumerate(scenes):
         height, width = scene.truth.shape
@@ -203,7 +203,7 @@ def _average_precision(scenes: list[Scene]) -> tuple[Callable[[], list[float]], 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the table of classes, which a metric logs, from the terminal."""
+    """Hide the table of classes, which a metric logs."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:

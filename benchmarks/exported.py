@@ -20,11 +20,11 @@ from .rows import Row, make_row
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
-    parser.add_argument('folder', metavar='FOLDER', help='what tools/export.py wrote')
-    parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='that was exported')
-    parser.add_argument('--weights', metavar='FILE', help='that were exported (default: by the name)')
+    parser.add_argument('folder', metavar='FOLDER', help='output of tools/export.py')
+    parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='the exported model')
+    parser.add_argument('--weights', metavar='FILE', help='its exported weights (default: those of the name)')
     parser.add_argument(
-        '--size', type=int, nargs=2, default=(512, 512), metavar=('H', 'W'), help='if the graph takes any (512 512)'
+        '--size', type=int, nargs=2, default=(512, 512), metavar=('H', 'W'), help='for a graph of any size (512 512)'
     )
 
 

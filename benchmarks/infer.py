@@ -1,12 +1,12 @@
 """Inference: network and post-processing of one prediction and of all three, and where the time goes.
 
-The network has random weights, the same on both sides where both are OneFormer. Random weights keep no segments, so
+The network has random weights, the same on both sides if both are OneFormer. Random weights yield no segments, so
 post-processing is timed on logits of the same shapes with --segments planted in them. Every prediction has the size of
-the network's input. First it is checked how far both sides agree.
+the network's input. First the tool checks how closely both sides agree.
 
 --against transformers: Hugging Face's port with our weights and its own post-processing, one pass for each task.
 --against mask2former:  mmdet's Mask2Former with our backbone and our post-processing, one pass for all tasks.
---against fp32:         ours in fp32 and not compiled: what --dtype and --compile bring.
+--against fp32:         ours in fp32 and not compiled: the gain from --dtype and --compile.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from .syncs import count_syncs, describe_syncs
 
 SAME = 0.02
 """Relative difference of fp32 logits above which two networks do not compute the same: an attention mask may flip where
-a logit is nearly 0, and then a query looks at another pixel."""
+a logit is nearly 0, and then a query attends to another pixel."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, batch=1, segments=30)
     parser.add_argument('--against', choices=('transformers', 'mask2former', 'fp32'), help='measure this beside ours')
     parser.add_argument(
-        '--task', choices=TASKS, default='panoptic', help='of the row one-answer (default: %(default)s)'
+        '--task', choices=TASKS, default='panoptic', help='task of the row one-answer (default: %(default)s)'
     )
 
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns rows 'one-answer', 'three-answers' and, without a peer, their parts.
 
     Raises:
-        UserError: A setting makes no sense, or both sides do not compute the same.
+        UserError: A setting is invalid, or both sides do not compute the same.
     """
     chosen = settings(args)
     if args.device == 'cpu':
@@ -124,7 +124,7 @@ def agreement(ours: Side, peer: Side, images: Tensor, planted: Logits, dtype: st
     worst = max(float((mine - their).abs().max() / their.abs().max()) for mine, their in pairs)
     if dtype == 'fp32' and worst > SAME:
         raise UserError(
-            f'our logits differ from those of {peer.name} by {worst:.1e}; a ratio of times would say nothing.'
+            f'our logits differ from those of {peer.name} by {worst:.1e}; a ratio of times would be meaningless.'
         )
     mine, their = ours.predict('semantic', planted), peer.predict('semantic', planted)
     equal = (_classes(mine) == _classes(their)).float().mean()
@@ -142,15 +142,15 @@ def _plant(cfg: Config, setting: Setting, device: str) -> Logits:
     head = cfg.model.head
     queries = head.get('num_queries', 150)
     if setting.segments > queries:
-        raise UserError(f'--segments is {setting.segments} and the model has {queries} queries; plant fewer.')
+        raise UserError(f'--segments is {setting.segments}, but the model has {queries} queries; plant fewer.')
     size = setting.size[0] // 4, setting.size[1] // 4
-    # Classes stand in any order; that as many are things is what counts.
+    # The order of the classes does not matter, only how many of them are things.
     logits = planted_logits(size, queries, head.num_classes, len(cfg.model.thing_ids), setting.segments)
     return Logits(*(part.to(device) for part in logits))
 
 
 def _modules(model: Any, is_compiled: bool) -> dict[str, nn.Module]:
-    """Return the parts to time; what is compiled is one part, since a hook inside would cut it in two."""
+    """Return the parts to time; compiled code is one part, since a hook inside it would break the graph."""
     if is_compiled:
         return {'backbone': model.backbone, 'head': model.head}
     return {

@@ -1,10 +1,10 @@
 """Two calls against each other: alternating runs, median and spread, peak memory.
 
 Decisions:
-* The two sides alternate, and change places from run to run, so that a machine that gets slower or busier treats both
-  alike. A ratio is that of the medians.
-* Peak memory is that of one more call, measured on its own after free memory went back to the system: doing so before
-  every run would make each of them fetch its pages anew.
+* The two sides alternate, and swap their order from run to run, so that a machine that gets slower or busier affects
+  both alike. A ratio is that of the medians.
+* Peak memory is that of one more call, measured on its own after free memory was returned to the system: doing so
+  before every run would make each of them fetch its pages anew.
 """
 
 import ctypes
@@ -31,7 +31,7 @@ class Samples(NamedTuple):
     seconds: tuple[float, ...]
     """Of each run."""
     peak_mb: float | None
-    """Memory of a call at its peak, above what was in use before; None where it cannot be seen."""
+    """Peak memory of a call, above what was in use before; None if it cannot be measured."""
 
     @property
     def median(self) -> float:
@@ -40,7 +40,7 @@ class Samples(NamedTuple):
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Fewest and most seconds."""
+        """Minimum and maximum seconds."""
         return min(self.seconds), max(self.seconds)
 
 
@@ -67,18 +67,18 @@ def compare(
     """Time two calls in turn and measure the memory of each.
 
     Args:
-        ours: Does the work once; what it returns is let go after the clock has stopped.
+        ours: Does the work once; its result is freed after the clock has stopped.
         peer: Does the same work in another way, or None.
-        device: Where they work; a GPU is waited for.
+        device: Device on which they run; a GPU is synchronised.
         runs: Timed runs of each.
         warmup: Runs before them that do not count.
-        clock: Seconds.
+        clock: Returns seconds.
 
     Raises:
         UserError: No run is requested.
     """
     if runs < 1 or warmup < 0:
-        raise UserError(f'{runs} runs after {warmup} for warming up cannot be measured; give at least one run.')
+        raise UserError(f'{runs} runs after {warmup} warm-up runs cannot be measured; give at least one run.')
     device = torch.device(device)
     calls = [ours] if peer is None else [ours, peer]
     seconds: list[list[float]] = [[] for _ in calls]
@@ -95,8 +95,8 @@ def compare(
 def peak_memory(call: Callable[[], object], device: torch.device | str) -> float | None:
     """Return the memory in MB that ``call`` needs at its peak, above what was in use before.
 
-    On a GPU it is what PyTorch's allocator hands out, on the CPU the resident set of the process. None where the
-    system does not count the latter (it takes Linux's /proc/self/clear_refs).
+    On a GPU it is what PyTorch's allocator hands out, on the CPU the resident set of the process. None if the system
+    does not count the latter (it needs Linux's /proc/self/clear_refs).
     """
     device = torch.device(device)
     gc.collect()
@@ -143,7 +143,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _return_free_memory() -> None:
-    """Hand what glibc keeps of freed memory back to the system, or it would hide the next call's need."""
+    """Return the freed memory that glibc keeps to the system; otherwise it would hide what the next call needs."""
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
     if trim is not None:
         trim(0)

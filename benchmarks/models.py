@@ -1,4 +1,4 @@
-"""The model that is measured, and the setting it is measured in."""
+"""The model that is measured, and the setting in which it is measured."""
 
 import argparse
 import logging
@@ -32,7 +32,7 @@ class Setting:
     segments: int
     """Segments in each image."""
     queries: int | None = None
-    """Other than the config's."""
+    """Number of queries, if not the config's."""
 
     def at(self, quantity: str, value: int) -> 'Setting':
         """Return the setting with another size, batch, number of segments or of queries."""
@@ -41,7 +41,7 @@ class Setting:
 
     @property
     def size_text(self) -> str:
-        """Size as rows have it."""
+        """Size in the format of rows."""
         return f'{self.size[0]}x{self.size[1]}' + (f', batch {self.batch}' if self.batch > 1 else '')
 
 
@@ -56,8 +56,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, batch: int, segments: i
     )
     parser.add_argument('--batch', type=int, default=batch, help='images at a time (default: %(default)s)')
     parser.add_argument('--segments', type=int, default=segments, help='in each image (default: %(default)s)')
-    parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='other than fp32: autocast, on both sides')
-    parser.add_argument('--compile', action='store_true', help='torch.compile backbone and head of ours')
+    parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='fp32 (default), or autocast on both sides')
+    parser.add_argument('--compile', action='store_true', help='torch.compile our backbone and head')
     parser.add_argument(
         '--over',
         type=parse_over,
@@ -65,14 +65,14 @@ def add_model_arguments(parser: argparse.ArgumentParser, batch: int, segments: i
         help='measure once for each value of size (one side), queries, segments or batch, and fit an exponent',
     )
     parser.add_argument('--trace', metavar='FILE', help='write a trace of one more run of ours (.json or .json.gz)')
-    parser.add_argument('--syncs', action='store_true', help='list where ours waits for a GPU; counted without one')
+    parser.add_argument('--syncs', action='store_true', help='list where ours waits for a GPU; needs none')
 
 
 def settings(args: argparse.Namespace) -> dict[str, Setting]:
-    """Return the settings to measure by the end of their rows' names: '' alone, or '@queries=50' and so on.
+    """Return the settings to measure by the suffix of their rows' names: only '', or '@queries=50' and so on.
 
     Raises:
-        UserError: A number makes no sense.
+        UserError: A number is invalid.
     """
     if len(args.size) > 2:
         raise UserError(f'--size has {len(args.size)} numbers; give a height and a width, or one side.')
@@ -85,7 +85,7 @@ def settings(args: argparse.Namespace) -> dict[str, Setting]:
     check_dtype(args.dtype, args.device)
     setting = Setting((args.size[0], args.size[-1]), args.batch, args.segments)
     if args.over is not None and (args.trace is not None or args.syncs):
-        raise UserError('--trace and --syncs look at one setting; leave out --over.')
+        raise UserError('--trace and --syncs are for a single setting; leave out --over.')
     if args.over is None:
         return {'': setting}
     quantity, values = args.over
@@ -96,7 +96,7 @@ def read_model(args: argparse.Namespace, setting: Setting) -> Config:
     """Return the config of the model in a setting; it starts from random weights.
 
     Raises:
-        UserError: There is no such model, or it is no OneFormer.
+        UserError: There is no such model, or it is not a OneFormer.
     """
     cfg = read_config(args.model, args.cfg_options)
     if cfg.get('model', {}).get('type') != 'OneFormer':
@@ -113,7 +113,7 @@ def build(model: Mapping[str, Any]) -> Any:
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
         built = revert_sync_batchnorm(MODELS.build(model))
-    logging.disable(logging.WARNING)  # mmengine says of every single parameter how it was initialised.
+    logging.disable(logging.WARNING)  # mmengine logs how every single parameter was initialised.
     try:
         built.init_weights()
     finally:
@@ -122,7 +122,7 @@ def build(model: Mapping[str, Any]) -> Any:
 
 
 def number_format(args: argparse.Namespace) -> str:
-    """Return what rows call the number format."""
+    """Return the number format in the format of rows."""
     return args.dtype + (' compiled' if args.compile else '')
 
 

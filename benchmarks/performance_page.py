@@ -12,20 +12,20 @@ from .rows import Row, megabytes, read_rows, seconds, spread
 from .scaling import scaling_tables
 
 BEGIN, END = '<!-- report of benchmark.py -->', '<!-- end of the report -->'
-"""Lines of a page between which the report stands."""
+"""Lines of a page that enclose the report."""
 
 
 def markdown_report(paths: Sequence[str | os.PathLike[str]]) -> str:
-    """Return what files of ``benchmark.py --out`` say: ratios, parts, growth, and the commands.
+    """Return the content of files from ``benchmark.py --out`` as Markdown: ratios, parts, growth, and the commands.
 
     Raises:
         FileNotFoundError: There is no such file.
-        UserError: A file holds something else.
+        UserError: A file is not of this kind.
     """
     found = [read_rows(path) for path in paths]
     rows = [row for part, _ in found for row in part]
     split = {row.name.partition('/')[0] for row in rows if '/' in row.name}
-    # What was measured alone, for its parts, stands in the table of its parts.
+    # Without a peer, a row with parts is in the table of its parts.
     plain = [row for row in rows if not set('/@') & set(row.name) and (row.peer_s is not None or row.name not in split)]
     sections = []
     if plain:
@@ -39,7 +39,7 @@ def markdown_report(paths: Sequence[str | os.PathLike[str]]) -> str:
 
 
 def write_into(page: str | os.PathLike[str], report: str) -> None:
-    """Put a report between the marks of a page, in place of the one before.
+    """Put a report between the marks of a page, replacing the previous one.
 
     Raises:
         FileNotFoundError: There is no such page.
@@ -69,7 +69,7 @@ def _comparison(row: Row) -> list[str]:
 
 
 def _part_tables(rows: Sequence[Row]) -> list[tuple[list[str], list[list[str]]]]:
-    """Return a table for each thing whose parts were measured: their times and shares.
+    """Return a table for each call whose parts were measured: their times and shares.
 
     The parts were timed in runs of their own, so their sum is not quite the time of the whole.
     """

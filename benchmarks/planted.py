@@ -1,4 +1,4 @@
-"""Logits with segments in them, since random weights keep none: what post-processing is timed on."""
+"""Logits with segments planted in them, to time post-processing: random weights yield none."""
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +7,7 @@ from torch import Tensor
 __all__ = ['planted_logits']
 
 INSIDE, OUTSIDE = 8.0, -12.0
-"""Mask logits of a sure network; between them lie two or three cells at the edge of a mask."""
+"""Mask logits of a confident network; between them are two or three cells at the edge of a mask."""
 
 
 def planted_logits(
@@ -18,18 +18,18 @@ def planted_logits(
     num_segments: int = 30,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Make the logits of one image, as a trained network gives them, with ``num_segments`` sure queries.
+    """Make logits of one image like those of a trained network, with ``num_segments`` confident queries.
 
     A third of the segments are stuff: regions that share the whole image. The rest are things, round blobs with dents,
-    each in front of what was made before, with areas from 0.1 % to 10 % of the image. The other queries say
-    'no object' and have smooth random masks, now and then positive.
+    each in front of the earlier ones, with areas from 0.1 % to 10 % of the image. The other queries predict
+    'no object' and have smooth random masks, which are occasionally positive.
 
     Args:
         size: Height and width of the mask logits, a quarter of the network's input.
         num_queries: N.
         num_classes: K; classes below ``num_things`` are things, the others stuff.
-        num_things: How many classes are things.
-        num_segments: Queries with a class score above 0.9, at random places among the N; N at most.
+        num_things: Number of classes that are things.
+        num_segments: Number of queries with a class score above 0.9, at random places among the N; N at most.
         seed: Of the random numbers.
 
     Returns:
@@ -46,7 +46,7 @@ def planted_logits(
     class_logits[places, torch.cat([stuff, things])] += 15
     if num_segments:
         mask_logits[places] = _regions(num_stuff, num_segments - num_stuff, size, random)
-    # What is not a blob: noise on the scale of the cells.
+    # Besides blobs: noise on the scale of the cells.
     return class_logits, mask_logits + 0.3 * torch.randn(num_queries, *size, generator=random)
 
 
@@ -65,7 +65,7 @@ def _regions(num_stuff: int, num_blobs: int, size: tuple[int, int], random: torc
         radius = (share * size[0] * size[1] / torch.pi) ** 0.5
         row, column = torch.rand(2, generator=random) * torch.tensor(size)
         distance = ((rows - row).square() * aspect + (columns - column).square() / aspect).sqrt()
-        blob = 4 * (radius * (1 + 0.3 * dent) - distance)  # 4 a cell: an edge two or three cells wide
+        blob = 4 * (radius * (1 + 0.3 * dent) - distance)  # 4 per cell: an edge two or three cells wide
         masks = [torch.minimum(mask, -blob) for mask in masks] + [blob]
     return torch.stack(masks).clamp(OUTSIDE, INSIDE)
 

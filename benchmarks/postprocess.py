@@ -1,7 +1,7 @@
-"""Post-processing of one image: planted logits to predictions of the original size, against upsampling all first.
+"""Post-processing of one image: planted logits to predictions of the original size, against upsampling all masks first.
 
 Without --size two settings are measured: 512 x 512 with 150 queries and classes, as on ADE20K, and 1024 x 2048 with 250
-queries and 19 classes, as on Cityscapes. The peer is the plain form of the reference code. First it is checked that
+queries and 19 classes, as on Cityscapes. The peer is the plain form of the reference code. First the tool checks that
 both give the same predictions.
 """
 
@@ -25,11 +25,11 @@ from .rows import Row, make_row
 Predictions = dict[str, Callable[[], Any]]
 
 SAME = 1e-5
-"""Share of the pixels that may differ: rounding decides where two scores are equal."""
+"""Share of the pixels that may differ: where two scores are equal, rounding decides."""
 
 
 class Work(NamedTuple):
-    """What is post-processed."""
+    """The size of one setting."""
 
     size: tuple[int, int]
     queries: int
@@ -44,14 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--queries', type=int, default=150, help='with --size (default: %(default)s)')
     parser.add_argument('--classes', type=int, default=150, help='with --size (default: %(default)s)')
     parser.add_argument('--things', type=int, default=100, help='of the classes (default: %(default)s)')
-    parser.add_argument('--segments', type=int, default=30, help='planted, of each setting (default: %(default)s)')
+    parser.add_argument('--segments', type=int, default=30, help='planted in each setting (default: %(default)s)')
 
 
 def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns rows 'postprocess-semantic', '-instance', '-panoptic' and '-three', all of them.
 
     Raises:
-        UserError: A setting makes no sense, or both sides give different predictions.
+        UserError: A setting is invalid, or both sides give different predictions.
     """
     return [row for work in _works(args) for row in _measure(work, args)]
 
@@ -66,7 +66,7 @@ def _works(args: argparse.Namespace) -> list[Work]:
     if min(args.size) < 4 or height % 4 or width % 4:
         raise UserError(f'--size {height} {width}: mask logits are a quarter of the image; give multiples of 4.')
     if not 0 <= args.things <= args.classes or min(args.queries, args.classes) < 1 or args.segments < 0:
-        raise UserError('Queries and classes begin at 1, things are a part of the classes; correct the numbers.')
+        raise UserError('--queries and --classes must be at least 1, --things at most --classes; correct the numbers.')
     return [Work((height, width), args.queries, args.classes, args.things, min(args.segments, args.queries))]
 
 
@@ -101,7 +101,7 @@ def check_same(ours: Any, plain: Any) -> None:
 
     Args:
         ours: Labels (H, W), instances, or a panoptic map and its segments.
-        plain: The same of the plain form.
+        plain: The same from the plain form.
 
     Raises:
         UserError: They differ by more than rounding explains.
@@ -111,15 +111,15 @@ def check_same(ours: Any, plain: Any) -> None:
     elif isinstance(ours, InstanceData):
         scores = (ours.scores - plain.scores).abs().max() if len(ours) == len(plain) > 0 else 0
         if len(ours) != len(plain) or scores > 1e-5 or not torch.equal(ours.labels, plain.labels):
-            raise UserError('Our instances are not those of the plain form; a ratio of times would say nothing.')
+            raise UserError('Our instances are not those of the plain form; a ratio of times would be meaningless.')
         pairs = list(zip(ours.masks, plain.masks))
     else:
         if ours[1] != plain[1]:
-            raise UserError('Our segments are not those of the plain form; a ratio of times would say nothing.')
+            raise UserError('Our segments are not those of the plain form; a ratio of times would be meaningless.')
         pairs = [(ours[0], plain[0])]
     worst = max((float((mine != their).float().mean()) for mine, their in pairs), default=0)
     if worst > SAME:
-        raise UserError(f'{worst:.1e} of the pixels differ from the plain form; a ratio of times would say nothing.')
+        raise UserError(f'{worst:.1e} of the pixels differ from the plain form; a ratio of times is meaningless.')
 
 
 def _call(predictions: Predictions, tasks: Sequence[str]) -> Callable[[], list[Any]]:

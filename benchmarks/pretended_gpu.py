@@ -1,9 +1,9 @@
-"""A GPU that need not be there: tensors that say they are on one and keep their content on the CPU.
+"""A pretended GPU: tensors that report to be on one and keep their content on the CPU.
 
-What makes the host wait for a GPU follows from the operations alone, so it can be counted on any machine: a value that
-Python reads, a size that depends on values, a copy between host and GPU that is waited for. (On a real GPU
-``torch.cuda.set_sync_debug_mode`` warns of most of these.) For forward passes: autograd wants a driver for the way
-back.
+What makes the host wait for a GPU follows only from the operations, so it can be counted on any machine: a value that
+Python reads, a size that depends on values, a blocking copy between host and GPU. (On a real GPU
+``torch.cuda.set_sync_debug_mode`` warns about most of these.) Only for forward passes: autograd needs a driver for
+backward passes.
 """
 
 import traceback
@@ -37,33 +37,33 @@ READS = {
     aten.unique_consecutive: 'size from values',
     aten.bincount: 'size from values',
 }
-"""Operations that need a result on the host, always."""
+"""Operations that always need a result on the host."""
 INDEXING = (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_)
 MAKERS = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
-"""What turns values of Python into a tensor."""
+"""Functions that turn Python values into a tensor."""
 
 
 class Wait(NamedTuple):
-    """The host waits for the GPU once."""
+    """One wait of the host for the GPU."""
 
     reason: str
     """'value read', 'size from values', 'copy to the host' or 'copy to the GPU'."""
     operation: str
     place: str
-    """File of this package and line, or of the library that is called without it."""
+    """File and line in this package, or in a library that was called from elsewhere."""
 
 
 class PretendedTensor(Tensor):
-    """A tensor that says it is on the GPU."""
+    """A tensor that reports to be on the GPU."""
 
     content: Tensor
     waits: ClassVar[list[Wait] | None] = None
-    """Where waits are noted; None outside of ``counted_waits``."""
+    """Where waits are recorded; None outside ``counted_waits``."""
 
     @staticmethod
     def __new__(cls: type, content: Tensor) -> 'PretendedTensor':
         """Wrap ``content``, which stays on the CPU."""
-        # On 'meta', so that nothing in PyTorch looks for a driver; what it says to Python is in __torch_dispatch__.
+        # On 'meta', so that nothing in PyTorch looks for a driver; __torch_dispatch__ reports the device to Python.
         shape = torch.empty_strided(content.shape, content.stride(), dtype=content.dtype, device='meta')
         made: PretendedTensor = torch.Tensor._make_subclass(  # type: ignore[attr-defined]
             cls, shape, False, dispatch_device=True, device_for_backend_keys=GPU
@@ -75,7 +75,7 @@ class PretendedTensor(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run ``function`` on the content; note whether the host waits."""
+        """Run ``function`` on the content; record whether the host waits."""
         if function is torch.ops.prim.device.default:
             return GPU
         kwargs = dict(kwargs or {})
@@ -108,7 +108,7 @@ def _reasons(packet: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Ite
     if packet in READS:
         yield READS[packet]
     elif packet is aten._to_copy and not _is_gpu(kwargs.get('device', GPU)):
-        yield 'copy to the host'  # Also when told not to wait: somebody will, before there is something to read.
+        yield 'copy to the host'  # Even if non-blocking: someone has to wait before reading it.
     elif packet is aten.copy_ and not isinstance(args[0], PretendedTensor):
         yield 'copy to the host'
     elif packet is aten.copy_ and not isinstance(args[1], PretendedTensor) and args[1].dim():
@@ -124,7 +124,7 @@ def _reasons(packet: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Ite
 
 
 class _Operations(TorchDispatchMode):
-    """Sees operations without a tensor, which make one on a device."""
+    """Intercepts operations without a tensor, which create one on a device."""
 
     def __torch_dispatch__(
         self, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -133,7 +133,7 @@ class _Operations(TorchDispatchMode):
 
 
 class _Calls(TorchFunctionMode):
-    """Sees calls of Python that PyTorch would look for a driver for before any operation."""
+    """Intercepts Python calls for which PyTorch would look for a driver before any operation."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -176,7 +176,7 @@ def _move(function: Any, tensor: Tensor, args: Sequence[Any], kwargs: dict[str, 
 
 
 def _index_on_gpu(part: Any) -> Any:
-    """Return a list in an index as the tensor on the GPU that PyTorch makes of it."""
+    """Return a list in an index as the GPU tensor that PyTorch makes from it."""
     if not isinstance(part, list):
         return part
     note('copy to the GPU', Tensor.__getitem__)
@@ -185,7 +185,7 @@ def _index_on_gpu(part: Any) -> Any:
 
 @contextmanager
 def counted_waits() -> Iterator[list[Wait]]:
-    """Within this context the GPU is pretended, and what waits for it is in the list that comes with it."""
+    """Pretend a GPU within this context, and record all waits for it in the list that is returned."""
     waits: list[Wait] = []
     PretendedTensor.waits = waits
     if not torch.cuda.is_available():
@@ -211,7 +211,7 @@ def move(model: nn.Module) -> None:
 
 
 def note(reason: str, operation: Callable[..., Any]) -> None:
-    """Note that the host waits here."""
+    """Record that the host waits here."""
     if PretendedTensor.waits is not None:
         PretendedTensor.waits.append(Wait(reason, operation.__name__, _place()))
 
@@ -225,7 +225,7 @@ def _content(leaf: Any) -> Any:
 
 
 def _place() -> str:
-    """Return the innermost line of this package or, where there is none, of whoever is not part of PyTorch."""
+    """Return the innermost line of this package or, if there is none, of code outside PyTorch."""
     frames = [frame for frame in traceback.extract_stack() if Path(frame.filename) != Path(__file__)]
     ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents]
     others = [frame for frame in frames if '/torch/' not in frame.filename]

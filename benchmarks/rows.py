@@ -1,4 +1,4 @@
-"""What a benchmark says: rows, for JSON and for a terminal."""
+"""The results of a benchmark: rows, for JSON and for a terminal."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from .measure import Measured
 
 @dataclass(frozen=True)
 class Row:
-    """One thing measured, against a peer or alone."""
+    """One measurement, with or without a peer."""
 
     name: str
     """What was done, such as 'three-answers'; 'three-answers/backbone' is a part of it."""
@@ -26,18 +26,18 @@ class Row:
     ratio: float | None
     """ours_s / peer_s: below 1 is faster."""
     ours_peak_mb: float | None
-    """Memory of a call at its peak, above what was in use before, in 10^6 bytes; None where it cannot be seen."""
+    """Peak memory of a call, above what was in use before, in 10^6 bytes; None if it cannot be measured."""
     peer_peak_mb: float | None
     device: str
     dtype: str
     size: str
     """Height x width of the images, or another measure of the work."""
     ours_spread: tuple[float, float] | None = None
-    """Fewest and most seconds of all runs."""
+    """Minimum and maximum seconds of all runs."""
     peer_spread: tuple[float, float] | None = None
     runs: int = 1
     peer: str | None = None
-    """Whom it was measured against."""
+    """The code it was measured against."""
 
 
 def make_row(name: str, measured: Measured, *, device: object, dtype: str, size: str, peer: str | None = None) -> Row:
@@ -46,10 +46,10 @@ def make_row(name: str, measured: Measured, *, device: object, dtype: str, size:
     Args:
         name: What was done.
         measured: Both sides.
-        device: Where.
+        device: Where it ran.
         dtype: Number format, such as 'fp32'.
-        size: How large the work was.
-        peer: Name of the peer, where there is one.
+        size: Size of the work.
+        peer: Name of the peer, if there is one.
     """
     ours, theirs = measured.ours, measured.peer
     return Row(
@@ -73,7 +73,7 @@ def write_rows(rows: Sequence[Row], path: str | os.PathLike[str], context: Mappi
     """Write rows as a JSON list, whole or not at all.
 
     Args:
-        rows: At least their own fields are in the file.
+        rows: All their fields are written.
         path: The file.
         context: Further entries of every row: the command, the machine, the versions.
     """
@@ -132,7 +132,7 @@ def megabytes(value: float | None) -> str:
 
 
 def spread(value: tuple[float, float] | None) -> str:
-    """Return fewest and most seconds, or '-'."""
+    """Return minimum and maximum seconds, or '-'."""
     return '-' if value is None else f'{seconds(value[0])} to {seconds(value[1])}'
 
 

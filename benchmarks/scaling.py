@@ -14,7 +14,7 @@ def parse_over(text: str) -> tuple[str, list[int]]:
     """Read 'queries=50,100,200' for argparse.
 
     Raises:
-        argparse.ArgumentTypeError: It says something else.
+        argparse.ArgumentTypeError: The text has another form.
     """
     name, _, values = text.partition('=')
     if name not in QUANTITIES or not re.fullmatch(r'[1-9]\d*(,[1-9]\d*)*', values):
@@ -28,7 +28,7 @@ def exponents(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
     """Return the exponent of y over x: fitted to all points, and between the last two.
 
     Args:
-        xs: At least two values, rising.
+        xs: At least two values, ascending.
         ys: As many, above 0.
     """
     log_x, log_y = [math.log(x) for x in xs], [math.log(y) for y in ys]

@@ -1,12 +1,12 @@
-"""A service under load: responses a second, how long they take, what is lost, and how its memory goes.
+"""A service under load: responses per second, latency, lost requests, and memory.
 
 Decisions:
-* Each client sends its next photo when the last has its response (closed loop), on a connection that stays open: more
-  clients mean a longer queue, not an avalanche.
-* Servers are measured in turn, block by block, so that a machine that gets busier treats them alike.
-* A response counts if it is whole: status 200, JSON, and the photo's own size in it. Everything else is lost.
+* Each client sends its next photo when it has received the last response (closed loop), on a connection that stays
+  open: more clients mean a longer queue, not an avalanche.
+* Servers are measured in turn, block by block, so that a machine that gets busier affects them alike.
+* A response counts if it is complete: status 200, JSON, and the photo's own size in it. All others count as lost.
 * Memory is the resident set of the server process after each block. Its growth is the slope of a line through all
-  blocks but the first, in which buffers still find their size.
+  blocks but the first, in which buffers still grow.
 """
 
 import http.client
@@ -34,7 +34,7 @@ SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp'}
 
 
 class Photo(NamedTuple):
-    """What is sent, and by what its response is known."""
+    """A photo to send, and the size by which its response is recognised."""
 
     data: bytes
     size: tuple[int, int]
@@ -42,7 +42,7 @@ class Photo(NamedTuple):
 
 
 class Server(NamedTuple):
-    """A service that runs."""
+    """A running service."""
 
     name: str
     host: str
@@ -51,13 +51,13 @@ class Server(NamedTuple):
 
 
 class Load(NamedTuple):
-    """How one service did."""
+    """The results of one service."""
 
     name: str
     clients: int
     requests: int
     lost: int
-    """Requests without a whole response."""
+    """Requests without a complete response."""
     per_second: float
     """Responses, of all clients together."""
     p50_s: float
@@ -66,9 +66,9 @@ class Load(NamedTuple):
     photos_per_pass: float | None
     """Photos that went through the network together, on average."""
     rss_mb: list[tuple[int, float]]
-    """Requests so far, and the server's resident set in 10^6 bytes after them; empty where it cannot be seen."""
+    """Requests so far, and the server's resident set in 10^6 bytes after them; empty if it cannot be measured."""
     growth_kb: float | None
-    """Kilobytes that the resident set grew with each request; None for fewer than three blocks."""
+    """Growth of the resident set per request in kilobytes; None for fewer than three blocks."""
 
 
 def read_photos(folder: Path, most: int = 50) -> list[Photo]:
@@ -97,7 +97,7 @@ def start_server(name: str, command: Sequence[str]) -> Iterator[Server]:
         command: Starts ``tools/serve.py`` with ``--port 0``.
 
     Raises:
-        UserError: It did not start; it has said why.
+        UserError: It did not start; the message includes its own.
     """
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
@@ -105,7 +105,7 @@ def start_server(name: str, command: Sequence[str]) -> Iterator[Server]:
             words = process.stdout.readline().split()
             if not words:
                 raise UserError(f'The service did not start: {process.stderr.read().strip()[-500:] or "no word"}')
-            # Its log has to be read, or the pipe would be full and the server would wait.
+            # Its log has to be read, or the pipe would fill up and block the server.
             threading.Thread(target=process.stderr.read, daemon=True).start()
             address = urlsplit(next(word for word in words if word.startswith('http://')))
             yield Server(name, str(address.hostname), int(address.port or 0), process.pid)
@@ -119,12 +119,12 @@ def measure(
     """Put servers under load, in turn.
 
     Args:
-        servers: What is measured.
-        photos: Sent in their order, again and again.
-        clients: That send at the same time.
-        requests: To each server, after two of each client that do not count.
+        servers: The servers to measure.
+        photos: Sent in this order, again and again.
+        clients: Number of clients that send at the same time.
+        requests: To each server, after two from each client that do not count.
         query: Of ``/predict``, such as ``?tasks=panoptic``.
-        block: Requests after which the next server has its turn.
+        block: Number of requests after which it is the next server's turn.
     """
     runs = [_Run(server, photos, clients, query) for server in servers]
     for run in runs:
@@ -147,14 +147,14 @@ class _Run:
         self.forget()
 
     def forget(self) -> None:
-        """Begin to count."""
+        """Start counting from zero."""
         self.times: list[float] = []
         self.sent, self.elapsed = 0, 0.0
         self.rss: list[tuple[int, float]] = []
         self.passes = self._passes()
 
     def send(self, count: int) -> None:
-        """Send so many requests and wait for all responses."""
+        """Send ``count`` requests and wait for all responses."""
         start = time.perf_counter()
         chosen = itertools.islice(itertools.cycle(self.photos), self.sent, self.sent + count)
         taken = list(self.pool.map(self._ask, chosen))
@@ -166,7 +166,7 @@ class _Run:
             self.rss.append((self.sent, memory))
 
     def _ask(self, photo: Photo) -> float | None:
-        """Return the seconds that a whole response took, or None."""
+        """Return the seconds that a complete response took, or None."""
         connection = getattr(self.local, 'connection', None)
         if connection is None:
             connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=120)
@@ -186,7 +186,7 @@ class _Run:
         return seconds if whole else None
 
     def result(self) -> Load:
-        """What was counted."""
+        """Return the counts."""
         self.pool.shutdown()
         photos, batches = (after - before for after, before in zip(self._passes(), self.passes))
         cuts = statistics.quantiles(self.times, n=100, method='inclusive') if len(self.times) > 1 else [0.0] * 99
@@ -218,7 +218,7 @@ class _Run:
 
 
 def _resident_mb(pid: int) -> float | None:
-    """Resident set of a process in 10^6 bytes, or None where there is no /proc."""
+    """Resident set of a process in 10^6 bytes, or None without /proc."""
     try:
         text = Path(f'/proc/{pid}/status').read_text()
     except OSError:

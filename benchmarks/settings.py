@@ -1,4 +1,4 @@
-"""What all subcommands share: where and how often to measure, and what is written down about it."""
+"""What all subcommands share: where and how often to measure, and what is recorded about it."""
 
 import argparse
 import platform
@@ -22,7 +22,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def apply_common_arguments(args: argparse.Namespace) -> None:
-    """Set the number of threads, and make sure that the device is there before anything is built.
+    """Set the number of threads, and make sure that the device is available before anything is built.
 
     Raises:
         UserError: There is no such device, or a number is too small.
@@ -41,9 +41,9 @@ def apply_common_arguments(args: argparse.Namespace) -> None:
 
 
 def context(device: str, argv: Sequence[str]) -> dict[str, str]:
-    """Return what has to stand beside figures: the command, the machine, the versions.
+    """Return what has to accompany figures: the command, the machine, the versions.
 
-    The place of the JSON file, which says nothing about a figure and may say something about its owner, is left out.
+    The path of the JSON file, which does not affect a figure but may reveal its owner, is left out.
     """
     described = [
         word
@@ -62,7 +62,7 @@ def context(device: str, argv: Sequence[str]) -> dict[str, str]:
 
 
 def machine(device: str) -> str:
-    """Return the processor and the threads used of it, and the GPU where that is what is measured."""
+    """Return the processor and the number of threads used, and the GPU if that is measured."""
     names = [line.partition(':')[2].strip() for line in _lines(Path('/proc/cpuinfo')) if line.startswith('model name')]
     processor = names[0] if names else platform.processor() or platform.machine()
     text = f'{processor}, {torch.get_num_threads()} threads'

@@ -1,4 +1,4 @@
-"""Inference taken apart into what both sides of a comparison have: a network, and what predicts from its logits."""
+"""Inference split into what both sides of a comparison have: a network, and a function that predicts from logits."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from .stages import Part, no_part
 
 
 class Logits(NamedTuple):
-    """What a network says about one image."""
+    """The output of a network for one image."""
 
     classes: Tensor  # (N, K+1)
     masks: Tensor  # (N, h, w)
@@ -23,7 +23,7 @@ class Side(NamedTuple):
 
     name: str
     network: Callable[[Tensor, Sequence[str]], Sequence[Sequence[Logits]]]
-    """Logits of every image for every task, of images (B, 3, H, W) and T tasks."""
+    """Logits of every image for every task, from images (B, 3, H, W) and T tasks."""
     predict: Callable[[str, Logits], object]
     """The prediction of one task for one image."""
 
@@ -44,9 +44,9 @@ def our_side(model: Any, size: tuple[int, int], name: str = 'ours') -> Side:
 
 
 def predict(side: Side, images: Tensor, planted: Logits, tasks: Sequence[str], part: Part = no_part) -> list[object]:
-    """Predict tasks for images: run the network, then make the predictions of the ``planted`` logits.
+    """Predict tasks for images: run the network, then make predictions from the ``planted`` logits.
 
-    Random weights keep no segment, so what the network returns is not what is used; shapes and types are the same.
+    Random weights yield no segments, so the network's output is not used; shapes and types are the same.
     """
     side.network(images, tasks)
     made = []

@@ -15,11 +15,11 @@ from mmseg_oneformer.files import atomic_path
 from .measure import Measured, Samples
 
 Part = Callable[[str], AbstractContextManager[Any]]
-"""Makes the block that a part of a call runs in, by the part's name."""
+"""Returns the context for a part of a call, from the part's name."""
 
 
 def no_part(name: str) -> AbstractContextManager[None]:
-    """Measure nothing: what a part is in timed runs."""
+    """Measure nothing: the context of a part in timed runs."""
     return nullcontext()
 
 
@@ -35,12 +35,12 @@ def split(
     Args:
         call: Does the work; opens a block ``part(name)`` around each part of it that is not a module.
         modules: Further parts by name, each the time inside its forward passes.
-        device: Where the work is done; a GPU is waited for at both ends of a part, so that parts do not overlap.
-        runs: How often.
-        clock: Seconds.
+        device: Where the work is done; a GPU is synchronised at both ends of a part, so that parts do not overlap.
+        runs: Number of runs.
+        clock: Returns seconds.
 
     Returns:
-        Every part in the order of its first end, then 'rest', which is what is in none.
+        Every part in the order in which they first ended, then 'rest', the time outside all parts.
     """
     device = torch.device(device)
     taken: list[dict[str, float]] = []
@@ -89,7 +89,7 @@ def write_trace(
 
 @contextmanager
 def _around(modules: Mapping[str, nn.Module], part: Part) -> Iterator[None]:
-    """Run the forward pass of each module inside ``part`` of its name."""
+    """Run the forward pass of each module inside a ``part`` with its name."""
     open_blocks: list[AbstractContextManager[Any]] = []
 
     def begin(name: str) -> None:

@@ -1,11 +1,11 @@
-"""How long the tools take before they do anything: fresh processes, as multiples of ``import torch`` in the same run.
+"""How long the tools take to start: fresh processes, as multiples of ``import torch`` in the same run.
 
 python -m benchmarks.startup
 python -m benchmarks.startup --without transformers     # as if the package were not installed
 python -m benchmarks.startup --root OTHER_CHECKOUT      # of another version
 
-All entries run in turn, one process each, as often as ``--runs`` says. Processor time is what other programs on the
-machine disturb least; for elapsed time it has to be idle.
+All entries run in turn, one process each, ``--runs`` times. Other programs on the machine affect processor time least;
+for elapsed time the machine has to be idle.
 """
 
 import argparse
@@ -37,7 +37,7 @@ sys.meta_path.insert(0, Block())
 
 
 def entries(folder: Path) -> dict[str, list[str]]:
-    """Return the command lines, behind Python's own name, that are measured on three photos in ``folder``."""
+    """Return the command lines, after the name of Python, that are measured on three photos in ``folder``."""
     photos = folder / 'photos'
     photos.mkdir()
     for i in range(3):
@@ -76,7 +76,7 @@ def measure(command: list[str], root: Path, environment: dict[str, str]) -> tupl
     """Return the seconds that a process took, elapsed and of processors.
 
     Raises:
-        RuntimeError: It failed; the message is what it said.
+        RuntimeError: It failed; the message is its output.
     """
     begin = time.perf_counter()
     with tempfile.TemporaryFile() as said:

@@ -1,4 +1,4 @@
-"""A training step taken apart into what both sides of a comparison have."""
+"""A training step split into what both sides of a comparison have."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,7 +17,7 @@ class Trainee(NamedTuple):
     """A model to train."""
 
     loss: Callable[[Part], Tensor]
-    """The loss of its batch, preprocessing included."""
+    """The loss of its batch, including preprocessing."""
     optim_wrapper: OptimWrapper
 
 
@@ -33,7 +33,7 @@ def train_step(trainee: Trainee, autocast: Callable[[], AbstractContextManager[A
 
 
 def trainee(model: Any, cfg: Config, setting: Setting, device: str, steps: tuple[str, ...] = OURS) -> Trainee:
-    """Return a detector of mmdet's kind with the optimiser of ``cfg``."""
+    """Return a detector with mmdet's interface and the optimiser of ``cfg``."""
     batch = to_device(training_batch(cfg, setting, steps), device)
 
     def loss(part: Part) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where the host waits for the GPU: a run of ours on tensors that pretend to be on one."""
+"""Where the host waits for the GPU: a run of our code on tensors that pretend to be on one."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from .pretended_gpu import Wait, counted_waits, move
 
 
 def count_syncs(model: Any, call: Callable[[], object]) -> list[Wait]:
-    """Return each wait of ``call``, which uses ``model`` and moves its own inputs to 'cuda'; no way back from there."""
+    """Return each wait of ``call``, which uses ``model`` and moves its own inputs to 'cuda'; ``model`` stays there."""
     move(model.cpu())
     with counted_waits() as waits, torch.no_grad():
         call()

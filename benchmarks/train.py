@@ -1,8 +1,8 @@
 """Training: one step from a loaded batch to updated weights, and where the time goes.
 
-A step is preprocessing, losses, backward pass and optimiser as mmengine's loop does them, on --batch drawn images with
+A step is preprocessing, losses, backward pass and optimiser as in mmengine's loop, on --batch drawn images with
 --segments segments each, under the panoptic task, with the text branch. Weights are random. On a CPU the process keeps
-freed memory, as tools/train.py does there; that is to the good of both sides.
+freed memory, as with tools/train.py; both sides benefit from that.
 
 --against mask2former:  mmdet's Mask2Former with our backbone, on the same images and targets, with the same optimiser.
                         It has neither a task token, nor a query initialiser, nor texts.
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     """Measure; returns the row 'train-step' and, without a peer, its parts.
 
     Raises:
-        UserError: A setting makes no sense.
+        UserError: A setting is invalid.
     """
     chosen = settings(args)
     if args.device == 'cpu':

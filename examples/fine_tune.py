@@ -1,13 +1,13 @@
-"""Fine-tuning on five classes of one's own, from labelme files to pictures.
+"""Fine-tuning on five classes of your own, from labelme files to pictures.
 
 python examples/fine_tune.py                    # two minutes on two CPU cores
 python examples/fine_tune.py --from-scratch     # the same without trained weights, to compare
 python examples/fine_tune.py --iterations 40    # a quick look
 
-Shows the whole way: photos and labelme files (drawn here: coins, pencils and leaves on a wooden desk with a cloth) are
+Shows the whole path: photos and labelme files (drawn here: coins, pencils and leaves on a wooden desk with a cloth) are
 converted to panoptic files, ``train`` starts from the shipped weights, which know none of these classes, and PQ, AP and
-mIoU are measured after the first iteration and after the last. Pictures of photos that were not trained on end up in
-the work dir.
+mIoU are measured after the first iteration and after the last. Predictions for photos that were not trained on are
+drawn in the work dir.
 """
 
 import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
@@ -33,7 +33,7 @@ OPTIONS = {
     **{f'{split}_dataloader.num_workers': 0 for split in ('train', 'val')},
     **{f'{split}_dataloader.persistent_workers': False for split in ('train', 'val')},
 }
-"""So small photos are read quicker than other processes start."""
+"""Such small photos are read faster than worker processes start."""
 SIZE = 96
 METRICS = ('PQ', 'PQ_th', 'PQ_st', 'AP', 'mIoU')
 Point = tuple[float, float]
@@ -49,7 +49,7 @@ def texture(rng: np.random.Generator, color: np.ndarray, cell: tuple[int, int]) 
 
 
 def outline(kind: str, rng: np.random.Generator) -> list[Point]:
-    """Return the corners of a thing somewhere on the desk, turned by any angle."""
+    """Return the corners of a thing somewhere on the desk, rotated by any angle."""
     if kind == 'coin':
         radius, angles = rng.uniform(8, 14), np.linspace(0, 2 * np.pi, 24, endpoint=False)
         shape = radius * np.stack([np.cos(angles), np.sin(angles)], 1)
@@ -79,7 +79,7 @@ def draw_desk(rng: np.random.Generator) -> tuple[Image.Image, list[tuple[str, li
         ('cloth', [(0, float(edge[0])), (SIZE, float(edge[1])), (SIZE, SIZE), (0, SIZE)]),
     ]
     kinds = rng.choice(['coin', 'pencil', 'leaf'], rng.integers(2, 5)).tolist()
-    # As the converter has it: the smaller one lies on the larger one.
+    # As in the converter: smaller ones lie on top of larger ones.
     shapes += sorted(((kind, outline(kind, rng)) for kind in kinds), key=lambda shape: -area(shape[1]))
     photo = Image.new('RGB', (SIZE, SIZE))
     for kind, corners in shapes:
@@ -130,7 +130,7 @@ def prepare_data(data: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare, train, predict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--iterations', type=int, default=300, help='of the training (default: %(default)s)')
+    parser.add_argument('--iterations', type=int, default=300, help='training iterations (default: %(default)s)')
     parser.add_argument('--from-scratch', action='store_true', help='start from random weights instead')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/fine_tune'))
     args = parser.parse_args(argv)

@@ -1,7 +1,7 @@
 """OneFormer's head in a config of mmseg.
 
 python examples/head_in_mmseg.py                  # trains the head from scratch: mIoU before and after
-python examples/head_in_mmseg.py --from-oneformer # starts from a trained OneFormer: mIoU without any training
+python examples/head_in_mmseg.py --from-oneformer # starts from a trained OneFormer: mIoU without further training
 
 Shows: `OneFormerDecodeHead` works in mmseg's `EncoderDecoder` like any of its own heads, with mmseg's data sets,
 transforms, loop and metric: configs/encoder-decoder_oneformer-head_shapes.py, beside this file. Its parts are named as
@@ -29,7 +29,7 @@ ONEFORMER = 'oneformer://oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 
 
 def write_label_maps(root: Path, split: str) -> None:
-    """Turn the panoptic PNGs of drawn pictures into mmseg's label maps: each pixel has its class's number."""
+    """Turn the panoptic PNGs of drawn pictures into mmseg's label maps: each pixel has the number of its class."""
     content = json.loads((root / f'annotations/panoptic_{split}.json').read_bytes())
     numbers = {category['id']: number for number, category in enumerate(content['categories'])}
     out = root / f'labels/{split}'
@@ -45,10 +45,10 @@ def write_label_maps(root: Path, split: str) -> None:
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw, measure, train, measure."""
+    """Draw, evaluate, train, evaluate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--from-oneformer', action='store_true', help='start from trained weights, train nothing')
-    parser.add_argument('--iterations', type=int, default=200, help='of the training (default: %(default)s)')
+    parser.add_argument('--from-oneformer', action='store_true', help='start from trained weights, without training')
+    parser.add_argument('--iterations', type=int, default=200, help='training iterations (default: %(default)s)')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/head_in_mmseg'))
     args = parser.parse_args(argv)
     data = args.work_dir / 'data'

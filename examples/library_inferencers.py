@@ -3,8 +3,8 @@
 python examples/library_inferencers.py                       # on drawn pictures, with the shipped model
 python examples/library_inferencers.py PHOTO FOLDER --model oneformer_swin-t_8xb2-160k_ade20k-512x512
 
-Shows: both take our models by name (or config and weights by path), batches, and write their pictures and predictions
-as for their own models. mmdet's gives boxes, masks and the panoptic PNG, mmseg's the label map.
+Shows: both take our models by name (or config and weights by path), run batches, and write pictures and predictions as
+for their own models. mmdet's gives boxes, masks and the panoptic PNG, mmseg's the label map.
 """
 
 import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
@@ -25,7 +25,7 @@ MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Predict for photos with both, and say what they found."""
+    """Predict for photos with both, and print what they found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('photos', nargs='*', type=Path, help='photos or folders (default: four drawn pictures)')
     parser.add_argument('--model', default=MODEL, help='name of a model (default: %(default)s)')

@@ -5,9 +5,9 @@ python examples/other_backbone.py pvt            # mmdet's Pyramid Vision Transf
 python examples/other_backbone.py regnet         # mmdet's RegNet
 python examples/other_backbone.py timm           # any network of timm: here a MobileNetV4
 
-Shows: a backbone is one entry of the config, and its widths are one more. Any module fits that turns images
-(B, 3, H, W) into four levels (B, C_i, H/s, W/s), s = 4, 8, 16, 32. The script builds it, reads the widths off a forward
-pass, trains the small OneFormer of the quick start with it on 16 drawn pictures, and prints how the loss fell.
+Shows: a backbone is one entry of the config, and its widths are another. Any module that turns images (B, 3, H, W) into
+four levels (B, C_i, H/s, W/s), s = 4, 8, 16, 32, will do. The script builds it, reads the widths off a forward pass,
+trains the small OneFormer of the quick start with it on 16 drawn pictures, and prints how the loss fell.
 """
 
 import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
@@ -30,7 +30,7 @@ from mmseg_oneformer.errors import UserError
 BASE = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 STRIDES = (4, 8, 16, 32)
 
-# As in any config of OpenMMLab: the library's name stands before its class. `mmpretrain.` works alike where installed.
+# As in any config of OpenMMLab, the library's name precedes its class. `mmpretrain.` works likewise, if installed.
 BACKBONES = {
     'mit': {
         'type': 'mmseg.MixVisionTransformer',
@@ -63,13 +63,13 @@ def widths(backbone: dict) -> list[int]:
     """Return the channels of each level, after checking the levels' strides."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         module = MODELS.build(backbone)
-    module.eval()  # On a line of its own: that of mmdet's ResNets returns None.
+    module.eval()  # On a line of its own, since mmdet's ResNets return None.
     levels = module(torch.zeros(1, 3, 64, 64))
     sizes = [tuple(level.shape[2:]) for level in levels]
     if sizes != [(64 // stride, 64 // stride) for stride in STRIDES]:
         raise UserError(
-            f'{backbone["type"]} makes maps of {sizes} of 64 x 64 pixels; four levels (B, C, H/s, W/s) with s = 4, 8, '
-            '16, 32 are needed: choose out_indices, or turn (B, H, W, C) round.'
+            f'{backbone["type"]} gives maps of {sizes} for 64 x 64 pixels; four levels (B, C, H/s, W/s) with s = 4, 8, '
+            '16, 32 are needed: choose out_indices, or permute (B, H, W, C).'
         )
     return [level.shape[1] for level in levels]
 
@@ -79,7 +79,7 @@ def with_backbone(backbone: dict, data: Path, iterations: int) -> Config:
     cfg = Config.fromfile(find_config(BASE))
     cfg.model.backbone = backbone
     cfg.model.head.pixel_decoder.in_channels = widths(backbone)
-    # The rest only makes it short.
+    # The rest only shortens the run.
     cfg.train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
     cfg.train_dataloader.dataset.data_root = f'{data}/'
     cfg.train_cfg.max_iters = iterations
@@ -92,10 +92,10 @@ def with_backbone(backbone: dict, data: Path, iterations: int) -> Config:
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Build, train, and say how the loss fell."""
+    """Build, train, and print how the loss fell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('backbone', choices=list(BACKBONES))
-    parser.add_argument('--iterations', type=int, default=60, help='of the training (default: %(default)s)')
+    parser.add_argument('--iterations', type=int, default=60, help='training iterations (default: %(default)s)')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/other_backbone'))
     args = parser.parse_args(argv)
     write_shapes(args.work_dir / 'shapes', train=16, val=1)

@@ -1,1 +1,1 @@
-"""Other code for the same work, set up to be measured beside ours."""
+"""Other code for the same task, set up to be measured beside ours."""

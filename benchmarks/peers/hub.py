@@ -1,4 +1,4 @@
-"""OneFormer of Hugging Face's transformers, with our weights: network and post-processing are its own."""
+"""OneFormer from Hugging Face's transformers, with our weights: network and post-processing are its own."""
 
 import json
 import tempfile
@@ -29,7 +29,7 @@ from ..steps import Trainee
 
 
 def build_transformers(cfg: Config, ours: Any) -> Any:
-    """Build the port with the weights of ``ours``, text branch included where ours has it.
+    """Build the port with the weights of ``ours``, including the text branch if ours has one.
 
     Raises:
         ImportError: transformers is not installed.
@@ -47,7 +47,7 @@ def build_transformers(cfg: Config, ours: Any) -> Any:
         raise UserError(f'--against transformers cannot measure this model ({reason}); choose another.') from error
     model = transformers.OneFormerForUniversalSegmentation(transformers.OneFormerConfig(**settings))
     converted = from_ours(state, 'hf').state
-    # Its modules may spell a tensor in another way than its files do.
+    # Its modules may spell the name of a tensor differently from its files.
     names = backbone_of(tensors_of_backbone(state))
     model.load_state_dict({key: converted[file_name(key, names)] for key in model.state_dict()})
     return model
@@ -97,7 +97,7 @@ def transformers_side(cfg: Config, ours: Any, size: tuple[int, int]) -> Side:
 
 
 def transformers_trainee(cfg: Config, ours: Any, setting: Setting, device: str) -> Trainee:
-    """Return it as a side of training, with the optimiser of ``cfg``, the same targets and all texts spelt out."""
+    """Return it as a side of training, with the optimiser of ``cfg``, the same targets and the full text lists."""
     model = build_transformers(cfg, ours).to(device).train()
     batch = to_device(training_batch(cfg, setting), device)
     samples = batch['data_samples']

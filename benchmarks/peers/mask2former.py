@@ -15,7 +15,7 @@ from ..steps import Trainee, trainee
 
 
 def mask2former_model(cfg: Config) -> ConfigDict:
-    """Return the config of a Mask2Former with the backbone, the widths, depths and queries of our ``cfg``."""
+    """Return the config of a Mask2Former with the backbone, widths, depths and queries of our ``cfg``."""
     model: Any = Config.fromfile(config_root() / '_base_/models/mask2former_r50.py').model
     ours = cfg.model.head
     pixels, decoder = ours.pixel_decoder, ours.get('decoder') or {}
@@ -59,7 +59,7 @@ def build_mask2former(cfg: Config, ours: Any) -> Any:
 
 
 def mask2former_side(cfg: Config, ours: Any, size: tuple[int, int]) -> Side:
-    """Return it as a side of inference. It knows no tasks: one pass through its network is all that three need."""
+    """Return it as a side of inference. It has no task input: one pass through its network serves all three tasks."""
     model = build_mask2former(cfg, ours).to(next(ours.parameters()).device).eval()
 
     def network(images: Tensor, tasks: Sequence[str]) -> list[list[Logits]]:
@@ -70,6 +70,6 @@ def mask2former_side(cfg: Config, ours: Any, size: tuple[int, int]) -> Side:
 
 
 def mask2former_trainee(cfg: Config, ours: Any, setting: Setting, device: str) -> Trainee:
-    """Return it as a side of training, with the optimiser of ``cfg`` and the targets as the masks it wants."""
+    """Return it as a side of training, with the optimiser of ``cfg`` and the targets as masks, which it expects."""
     model = build_mask2former(cfg, ours).to(device).train()
     return trainee(model, cfg, setting, device, (*OURS, 'TargetMasks'))

@@ -12,11 +12,11 @@ from mmseg_oneformer.datasets.transforms.crop import RandomShortestEdgeCrop
 from mmseg_oneformer.errors import UserError
 
 VOID = 255
-"""Of mmdet's class maps."""
+"""The value of void in mmdet's class maps."""
 
 
 class MaskStackAnnotations(LoadPanopticAnnotations):
-    """mmdet's loader without panopticapi, from which it takes nothing but the formula of the ids."""
+    """mmdet's loader without panopticapi, from which it takes only the formula of the ids."""
 
     def __init__(self) -> None:
         LoadAnnotations.__init__(self, with_bbox=True, with_label=True, with_mask=True, with_seg=True)
@@ -34,14 +34,14 @@ class DiagonalCrop(RandomCrop):
 def mask_stack_pipeline(steps: Sequence[Mapping[str, Any]]) -> Compose:
     """Return mmdet's form of a training pipeline, with the same parameters and the same draws.
 
-    As in mmdet's configs of Mask2Former no step pads, which is left to the model. Nor does one make the masks of stuff,
-    which the model takes from the class map. Photos stay bytes, which is faster than those configs.
+    As in mmdet's Mask2Former configs, no step pads, which is left to the model, or makes the masks of stuff, which the
+    model takes from the class map. Photos stay bytes, which is faster than in those configs.
 
     Args:
         steps: Our pipeline, ``train_dataloader.dataset.pipeline`` of a config.
 
     Raises:
-        UserError: There is a step that mmdet has nothing for.
+        UserError: There is a step without a counterpart in mmdet.
     """
     return Compose([transform for step in steps for transform in _theirs(step)])
 
@@ -51,7 +51,7 @@ def mask_stack_info(info: Mapping[str, Any], segment_map: np.ndarray) -> dict[st
 
     Args:
         info: That of ``PanopticDataset``.
-        segment_map: (H, W), 0 = void, k = entry k of ``info['segments_info']``: what the boxes are taken from.
+        segment_map: (H, W), 0 = void, k = entry k of ``info['segments_info']``; the boxes are taken from it.
     """
     instances, segments = [], []
     for number, segment in enumerate(info['segments_info'], start=1):
@@ -102,7 +102,7 @@ def _theirs(step: Mapping[str, Any]) -> list[Any]:
         'PackOneFormerInputs': lambda: {'type': 'mmdet.PackDetInputs'},
     }
     if name not in configs:
-        raise UserError(f'the mask-stack pipeline has nothing for {name}; give --data a config of the usual steps.')
+        raise UserError(f'the mask-stack pipeline does not support {name}; give --data a config with the usual steps.')
     return [TRANSFORMS.build(configs[name]())]
 
 

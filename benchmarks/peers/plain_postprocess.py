@@ -1,7 +1,7 @@
-"""The plain form of post-processing: all masks are brought to the original size first (reference code, inference).
+"""The plain form of post-processing: all masks are resized to the original size first (reference code, inference).
 
-What :mod:`mmseg_oneformer.models.postprocess` is compared with, by tests and by the clock. Arguments and results are
-those of the functions there.
+Tests and benchmarks compare :mod:`mmseg_oneformer.models.postprocess` with it. Arguments and results are those of the
+functions there.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def plain_panoptic_segments(
     object_mask_thr: float,
     overlap_thr: float,
 ) -> tuple[Tensor, list[dict[str, Any]]]:
-    """Return the map (H, W) of ids and the segments, one query after the other."""
+    """Return the map (H, W) of ids and the segments, one query after another."""
     num_classes = class_logits.shape[1] - 1
     scores, labels = class_logits.softmax(-1).max(-1)
     masks = plain_resize(mask_logits, size).sigmoid_()

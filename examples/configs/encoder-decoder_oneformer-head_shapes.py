@@ -1,8 +1,8 @@
 """OneFormer's head in a config of mmseg: `EncoderDecoder` with mmseg's data sets, transforms, loop and metric.
 
-Needs:   label maps in data_root, such as examples/head_in_mmseg.py makes of drawn pictures.
+Needs:   label maps in data_root, such as examples/head_in_mmseg.py makes from drawn pictures.
 Command: python examples/head_in_mmseg.py, or mmseg's own tools/train.py with this file.
-Of OneFormer there are two things in it: `custom_imports`, and `decode_head`.
+Only two settings are specific to OneFormer: `custom_imports` and `decode_head`.
 """
 
 custom_imports = dict(imports=['mmseg_oneformer'], allow_failed_imports=False)

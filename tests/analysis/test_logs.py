@@ -92,7 +92,7 @@ def test_smooth__keeps_lines_and_means():
     assert smooth(np.array([0, 0, 9.0, 0, 0]), 3).tolist() == [0, 3, 3, 3, 0]
     assert smooth(np.array([0, 6.0, 0]), 99).tolist() == [0, 2, 0]
     assert smooth(line, 1).tolist() == line.tolist()
-    with pytest.raises(ValueError, match='the mean of 0 points'):
+    with pytest.raises(ValueError, match='a mean over 0 points'):
         smooth(line, 0)
 
 
@@ -153,7 +153,7 @@ def test_tool__draws_and_prints(call_tool, run, tmp_path, capsys):
     [
         (('plot_curve', 'run', '--keys', 'mAP', '--out', 'x.png'), "run has logged no 'mAP'; it has lr, loss"),
         (('plot_curve', 'run', '--keys', 'loss', '--legend', 'a', 'b', '--out', 'x.png'), '2 names for 1 curves: loss'),
-        (('plot_curve', 'run', '--smooth', '0', '--out', 'x.png'), 'the mean of 0 points'),
+        (('plot_curve', 'run', '--smooth', '0', '--out', 'x.png'), 'a mean over 0 points'),
         (('plot_curve', 'absent', '--out', 'x.png'), 'There is no log at absent'),
         (('cal_train_time', 'absent'), 'There is no log at absent'),
     ],

@@ -112,7 +112,7 @@ def test_tables__without_photos(call_tool, capsys):
     assert call_tool(TABLES, '--table', '3', '--ours', '--columns', 'flops', '--flops') == 0
     lines = lines_of(capsys)
     assert lines[1:5] == ['FLOPs G', '-------', '891', '736']
-    assert 'there are none; name folders of photos with --photos' in lines[-1]
+    assert 'none are given; name folders of photos with --photos' in lines[-1]
 
 
 def test_get_flops__parts_and_sizes(call_tool, capsys):

@@ -49,5 +49,5 @@ def test_run__no_photos_asked_for():
 
 
 def test_mask_stack_pipeline__unknown_step():
-    with pytest.raises(ValueError, match=r'has nothing for mmdet\.MixUp'):
+    with pytest.raises(ValueError, match=r'does not support mmdet\.MixUp'):
         mask_stack_pipeline([dict(type='mmdet.MixUp')])

@@ -22,14 +22,14 @@ def test_run__other_numbers_are_an_error(monkeypatch):
     right = evaluation._pairs
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, '_pairs', lambda scene: {**right(scene), (0, 0): -1})
-        with pytest.raises(ValueError, match='eval-pq: both sides find other numbers'):
+        with pytest.raises(ValueError, match='eval-pq: both sides find different numbers'):
             evaluation.run(argparse.Namespace(**SMALL))
     with monkeypatch.context() as patch:
         patch.setattr(evaluation.COCOeval, 'summarize', lambda self: setattr(self, 'stats', [0.123] * 12))
-        with pytest.raises(ValueError, match='eval-ap: both sides find other numbers'):
+        with pytest.raises(ValueError, match='eval-ap: both sides find different numbers'):
             evaluation.run(argparse.Namespace(**SMALL))
     monkeypatch.setattr(evaluation, '_areas_by_mmseg', lambda scene: [scene.classes[0]] * 3)
-    with pytest.raises(ValueError, match='eval-miou: both sides find other numbers'):
+    with pytest.raises(ValueError, match='eval-miou: both sides find different numbers'):
         evaluation.run(argparse.Namespace(**SMALL))
 
 

@@ -44,7 +44,7 @@ def test_register_backbone__least_entry(register):
     register(BackboneNames(family='vit', block='blocks.{i}.ls1.gamma'))
     state = whole('blocks.0.ls1.gamma', 'blocks.1.ls1.gamma', 'norm.weight')
     assert str(architecture_of(state)) == 'vit of 2 blocks with 3 classes and 5 queries'
-    with pytest.raises(ValueError, match=r'3 tensors .* the reference code has no place for; it has no such backbone'):
+    with pytest.raises(ValueError, match=r'3 tensors .* in the reference code; it does not support this backbone'):
         from_ours(state, 'shi')
 
 
@@ -80,7 +80,7 @@ def test_register_backbone__special_case_of_a_shipped_family(register):
 @pytest.mark.parametrize(
     ('names', 'sentence'),
     [
-        (BackboneNames(family='swin', block='blocks.{i}.weight'), 'entry for the backbones swin already'),
+        (BackboneNames(family='swin', block='blocks.{i}.weight'), 'family swin already has an entry'),
         (BackboneNames(family='vit', block='blocks.{n}.weight'), r'has the unknown field \{n\}; there are i, j, k, wb'),
         (BackboneNames(family='vit', block='a.{i}', reference=['{wbb}']), r'has the unknown field \{wbb\}'),
     ],

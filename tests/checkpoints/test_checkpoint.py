@@ -75,7 +75,7 @@ def test_safetensors__is_read_by_the_libraries_loader(tmp_path):
 def test_save_safetensors__what_cannot_be_stored_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match='a overflows float16'):
         save_safetensors({'a': torch.tensor([1e6])}, tmp_path / 'a.safetensors', {}, half=True)
-    with pytest.raises(ValueError, match='has to be JSON'):
+    with pytest.raises(ValueError, match='must be JSON'):
         save_safetensors({'a': torch.zeros(1)}, tmp_path / 'a.safetensors', {'classes': {1, 2}})
     assert not list(tmp_path.iterdir())
 
@@ -136,7 +136,7 @@ def test_read_checkpoint__missing_broken_or_no_checkpoint(tmp_path):
     with pytest.raises(ValueError, match='is not a complete safetensors file'):
         read_checkpoint(tmp_path / 'a.safetensors')
     torch.save([1, 2], tmp_path / 'list.pth')
-    with pytest.raises(ValueError, match='holds a list and no state dict'):
+    with pytest.raises(ValueError, match='holds a list, not a state dict'):
         read_checkpoint(tmp_path / 'list.pth')
 
 

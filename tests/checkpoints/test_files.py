@@ -178,13 +178,13 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def test_load_weights__another_model_is_named(tmp_path, narrow, build, published):
     torch.save({'model': published}, tmp_path / 'p.pth')
     for options, sentence in (
-        ({'model.head.num_classes': 7}, r'with 133 classes and 150 queries, the model is .* with 7 classes'),
+        ({'model.head.num_classes': 7}, r'with 133 classes and 150 queries, but the model is .* with 7 classes'),
         ({'model.head.num_classes': 7}, r'--fine-tune-from .*p\.pth, or .* with --reset-classifier'),
         ({'model.head.num_queries': 90}, r'150 queries.* set model\.head\.num_queries=150'),
     ):
         with pytest.raises(ValueError, match=sentence):
             load_weights(build(narrow('swin', **options), text=False), tmp_path / 'p.pth')
-    with pytest.raises(ValueError, match=r'looks like swin of 5 blocks, 24 wide, with .* the model is convnext of 5'):
+    with pytest.raises(ValueError, match=r'like swin of 5 blocks, 24 wide, with .* but the model is convnext of 5'):
         load_weights(build(narrow('convnext'), text=False), tmp_path / 'p.pth')
 
 

@@ -43,7 +43,7 @@ def test_own_backbone__starts_converts_and_is_recognised(tmp_path, randomize):
     )
     assert run.returncode == 0, run.stderr
     assert '29 tensors of the backbone are from classifier.pth' in run.stdout + run.stderr
-    assert 'looks like plain-vit-xs with 7 classes and 20 queries, the model is plain-vit-xs with 4' in run.stdout
+    assert 'looks like plain-vit-xs with 7 classes and 20 queries, but the model is plain-vit-xs with 4' in run.stdout
     # Here no code has imported its file.
-    with pytest.raises(ValueError, match=r'backbone\.\S+\) of the reference code that no rule knows'):
+    with pytest.raises(ValueError, match=r'backbone\.\S+\) of the reference code match no rule'):
         read_checkpoint(tmp_path / 'published.pth')

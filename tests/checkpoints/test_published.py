@@ -278,7 +278,7 @@ def test_derived_buffers__other_than_their_formula_are_kept_with_a_warning(rando
     published['criterion.empty_weight'] = published['criterion.empty_weight'] * 0.3
     converted = to_ours(published, 'shi')
     assert len(converted.warnings) == 2
-    assert 'relative_position_index is not what follows' in ' '.join(converted.warnings)
+    assert 'relative_position_index does not follow' in ' '.join(converted.warnings)
     assert torch.equal(
         converted.state['backbone.stages.1.blocks.0.attn.w_msa.relative_position_index'], published[index]
     )
@@ -300,8 +300,8 @@ TABLE = 'backbone.layers.0.blocks.0.attn.relative_position_bias_table'
 @pytest.mark.parametrize(
     ('key', 'shape', 'sentence'),
     [
-        ('backbone.layers.0.downsample.norm.weight', (383,), r'has a shape that cannot be \(\(383,\)\); the file is'),
-        ('backbone.layers.0.downsample.norm.weight', (), 'has a shape that cannot be'),
+        ('backbone.layers.0.downsample.norm.weight', (383,), r'has an impossible shape \(\(383,\)\); the file is'),
+        ('backbone.layers.0.downsample.norm.weight', (), 'has an impossible shape'),
         (TABLE, (), r'two dimensions, not the shape \(\)'),
         (TABLE, (0, 3), 'at least 1 wide, not 0'),
     ],
@@ -330,7 +330,7 @@ def test_reference__class_head_of_another_shape_is_left_to_the_check_against_the
             lambda state: state.update({'sem_seg_head.static_query.weight': torch.ones(1)}),
             r'1 tensors \(such as sem_seg_',
         ),
-        (lambda state: state.update({'model.other': torch.ones(1)}), 'that no rule knows'),
+        (lambda state: state.update({'model.other': torch.ones(1)}), 'match no rule'),
     ],
 )
 def test_reference__key_that_no_rule_knows(random_state, change, sentence):
@@ -345,7 +345,7 @@ def test_transformers__part_of_a_tensor_is_missing_or_there_twice(random_state):
     key = f'{BLOCK}attention.self.key.weight'
     with pytest.raises(ValueError, match=r'parts of 1 tensors .*qkv\.weight\) are missing'):
         to_ours({name: tensor for name, tensor in folder.items() if name != key}, 'hf')
-    with pytest.raises(ValueError, match=r'attention\.self\.\w+\.weight has a shape that cannot be'):
+    with pytest.raises(ValueError, match=r'attention\.self\.\w+\.weight has an impossible shape'):
         to_ours({**folder, key: torch.zeros(3, 5)}, 'hf')
     twice = BLOCK.replace('encoder.encoder', 'encoder.swin.encoder') + 'attention.k_proj.weight'
     with pytest.raises(ValueError, match='under two names'):
@@ -355,7 +355,7 @@ def test_transformers__part_of_a_tensor_is_missing_or_there_twice(random_state):
 def test_ablation__has_no_place_in_the_other_forms():
     model = build_skeleton(read_config('table4_no-task-token').model).state_dict()
     for form, owner in (('shi', 'the reference code'), ('hf', 'transformers')):
-        with pytest.raises(ValueError, match=rf'head\.learned_queries\.weight\) that {owner} has no place for'):
+        with pytest.raises(ValueError, match=rf'head\.learned_queries\.weight\) have no counterpart in {owner}'):
             from_ours(model, form)
 
 

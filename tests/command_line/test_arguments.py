@@ -54,7 +54,7 @@ def test_tools__help_and_misspelt_flags_need_nothing_slow(path):
         (['infer.py', 'a.jpg', '--model', 'x', '--dtype', 'int8'], 'argument --dtype: invalid choice'),
         (
             ['infer.py', 'a.jpg', '--cfg-options', 'a', '=', '3'],
-            "error: --cfg-options takes KEY=VALUE, and 'a' is none",
+            "error: --cfg-options takes KEY=VALUE, not 'a'; quote",
         ),
         (['demo.py', '--model', 'x', '--max-megabytes', 'nan'], 'error: --max-megabytes is nan; give more than 0.'),
         (['serve.py', '--model', 'x', '--max-batch', '0'], 'error: --max-batch is 0; give 1 or more.'),

@@ -199,7 +199,7 @@ def test_read_photo__rejects_what_is_none(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / 'heights.tif')
     (tmp_path / 'cut.png').write_bytes(photo_files(tmp_path)[0].read_bytes()[:50])
     for name, reason in (('heights.tif', 'no known range'), ('cut.png', '')):
-        with pytest.raises(ValueError, match=f'{name} is no photo that can be read: .*{reason}'):
+        with pytest.raises(ValueError, match=f'{name} cannot be read as a photo: .*{reason}'):
             read_photo(tmp_path / name)
     with pytest.raises(ValueError, match=r'missing\.png does not exist'):
         read_photo(tmp_path / 'missing.png')

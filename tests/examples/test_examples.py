@@ -55,7 +55,7 @@ def test_other_backbone__says_what_does_not_fit():
     spec = importlib.util.spec_from_file_location('other_backbone', EXAMPLES / 'other_backbone.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    with pytest.raises(ValueError, match=r'TIMMBackbone makes maps of \[\(32, 32\).* choose out_indices'):
+    with pytest.raises(ValueError, match=r'TIMMBackbone gives maps of \[\(32, 32\).* choose out_indices'):
         module.widths({**module.BACKBONES['timm'], 'out_indices': (0, 1, 2, 3)})
 
 

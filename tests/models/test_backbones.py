@@ -136,7 +136,7 @@ def test_resnet__is_mmdets_to_the_last_bit(settings, training):
 def test_resnet__mistakes_are_sentences():
     with pytest.raises(UserError, match='no ResNet of depth 19; choose from 18, 34'):
         MODELS.build({'type': 'ResNetBackbone', 'depth': 19})
-    with pytest.raises(UserError, match=r'norm_cfg\.type of ResNetBackbone is one of BN, SyncBN, not GN'):
+    with pytest.raises(UserError, match=r'norm_cfg\.type of ResNetBackbone must be one of BN, SyncBN, not GN'):
         MODELS.build({'type': 'ResNetBackbone', 'depth': 18, 'norm_cfg': {'type': 'GN'}})
 
 
@@ -188,7 +188,7 @@ def test_backbones__drop_path_grows_with_depth(config):
 
 
 def test_dinat__dilations_are_stated_for_every_block():
-    with pytest.raises(ValueError, match=r'dilations has \[2, 1, 2, 1\] entries a level and depths is \[2, 1, 3, 1\]'):
+    with pytest.raises(ValueError, match=r'has \[2, 1, 2, 1\] entries per level, but depths is \[2, 1, 3, 1\]'):
         build(DINAT, dilations=[[1, 4], [2], [1, 2], [1]])
 
 

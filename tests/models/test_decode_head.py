@@ -125,10 +125,10 @@ def test_targets__one_for_each_class():
     targets = head.targets(labels)
     assert [found.tolist() for found in targets.labels] == [[1, 3], []]
     assert targets.index_map.tolist() == [[[1, 1, -1], [0, 1, 0]], [[-1, -1, -1]] * 2]
-    with pytest.raises(ValueError, match=re.escape('has the value 4 and the head 4 classes; set num_classes')):
+    with pytest.raises(ValueError, match=re.escape('has the value 4, but the head has 4 classes; set num_classes')):
         head.targets(labels.clamp(max=4))
 
 
 def test_one_class__is_rejected():
-    with pytest.raises(ValueError, match='num_classes=1; name the background too'):
+    with pytest.raises(ValueError, match='num_classes=1; count the background'):
         OneFormerDecodeHead(1, {})

@@ -90,8 +90,8 @@ def test_fine_tune__as_many_classes(build, save, told):
     for names, kept in ((None, True), (list(NAMES), True), (others, False)):
         initial = copied_and_initial(build(2), source, save(source, classes=names))
         assert initial == (set() if kept else CLASS_HEAD)
-        assert ('its class head among them' in told[-1]) == kept
-        assert ('(it does not name its classes)' in told[-1]) == (names is None)
+        assert ('including its class head' in told[-1]) == kept
+        assert ('(the file does not name its classes)' in told[-1]) == (names is None)
         assert (f'reset the class head (class "{NAMES[0]} of clay" there is "{NAMES[0]}" here)' in told[-1]) != kept
 
 
@@ -110,7 +110,7 @@ def test_fine_tune__weights_for_inference_start_the_text_branch_afresh(build, sa
     source, model = build(1, inference=True), build(2)
     initial = copied_and_initial(model, source, save(source))
     assert initial == {key for key in model.state_dict() if key.startswith(TRAINING_ONLY)}
-    assert 'started the text branch afresh (' in told[-1]
+    assert 'initialised a new text branch (' in told[-1]
 
 
 def test_fine_tune__ablation_without_contrastive_loss_and_with_classifier(build, save, told):

@@ -204,14 +204,14 @@ def change(whole, how):
     [
         ('missing', r'1 tensors are missing \(such as levels\.2\.blocks\.1\.attn\.qkv\.bias\)'),
         ('left over', r'1 tensors are left over \(such as levels\.4\.blocks\.0\.norm1\.weight\)'),
-        ('shape', r'levels\.0\.blocks\.0\.attn\.rpb is \(1, 13, 13\) there and \(1, 5, 5\) in the backbone'),
+        ('shape', r'levels\.0\.blocks\.0\.attn\.rpb is \(1, 13, 13\) in the file and \(1, 5, 5\) in the backbone'),
     ],
 )
 def test_backbone_weights__are_strict(dinat_file, tmp_path, how, message):
     torch.save(change(dinat_file[1], how), tmp_path / 'other.pth')
     backbone = build('dinat')
     before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
-    with pytest.raises(ValueError, match=r'other\.pth are not of this backbone: ' + message) as error:
+    with pytest.raises(ValueError, match=r'other\.pth do not belong to this backbone: ' + message) as error:
         BackboneWeights(str(tmp_path / 'other.pth'))(backbone)
     assert '\n' not in str(error.value)
     assert all(torch.equal(tensor, before[key]) for key, tensor in backbone.state_dict().items())
@@ -221,7 +221,7 @@ def test_backbone_weights__are_strict(dinat_file, tmp_path, how, message):
     ('source', 'message'),
     [
         ('swin_large', 'no backbone weights called swin_large; give a path, .* one of .*swin_tiny_patch4_window7_224'),
-        ('swin_tiny_patch4_window7_224', 'is Swin-T, ImageNet-1k, 224 pixels, and the backbone is a DiNAT'),
+        ('swin_tiny_patch4_window7_224', 'is Swin-T, ImageNet-1k, 224 pixels, but the backbone is a DiNAT'),
         ('timm://no_such_network', 'timm has no weights called no_such_network'),
         ('torchvision://resnet51', 'torchvision has no weights called resnet51'),
     ],
@@ -295,7 +295,7 @@ def test_backbone_weights__by_the_name_timm_has_for_them(monkeypatch, classifier
         raise OSError('no route')
 
     monkeypatch.setattr(timm, 'create_model', offline)
-    with pytest.raises(ConnectionError, match=r'timm cannot get convnext_large.*no route.*a file.s path'):
+    with pytest.raises(ConnectionError, match=r'timm cannot download convnext_large.*no route.*a file.s path'):
         BackboneWeights('timm://convnext_large.fb_in22k_ft_in1k_384')(backbone)
 
 
@@ -390,7 +390,7 @@ def test_backbone_weights__entry_of_a_wrapper(timm_file, tmp_path, monkeypatch):
     [
         ({'layers': (1, 1, 1, 2)}, r'tensors are missing \(such as timm_model\.layer4\.1\.conv1\.weight\)'),
         ({'out_indices': (1, 2, 3)}, r'tensors are left over \(such as layer4\.0\.conv1\.weight\)'),
-        ({'channels': (8, 16, 24, 40)}, r'timm_model\.layer4\.0\.conv1\.weight is \(32, 24, 3, 3\) there and \(40, 24'),
+        ({'channels': (8, 16, 24, 40)}, r'layer4\.0\.conv1\.weight is \(32, 24, 3, 3\) in the file and \(40, 24'),
     ],
 )
 def test_backbone_weights__wrapper_is_filled_strictly(timm_file, changes, sentence):
@@ -436,7 +436,7 @@ def test_backbone_weights__published_names_and_sizes_fill_every_backbone(name, s
     }
     assert len(theirs) > 150
     state, left_out = backbone_state(theirs, own.state_dict(), section)
-    assert left_out == ['what follows from the size of the windows'] * name.startswith('swin')
+    assert left_out == ['tensors that follow from the size of the windows'] * name.startswith('swin')
     filled = {key for key, _ in own.named_parameters() if not re.match(r'norm\d\.', key)}
     assert filled <= state.keys()
 

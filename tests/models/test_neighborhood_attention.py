@@ -169,7 +169,7 @@ def test_neighborhood_attention__half_types(dtype):
 @pytest.mark.parametrize(
     ('size', 'kernel_size', 'dilation', 'message'),
     [
-        ((8, 5), 3, 2, r'8 x 5 has no room for 3 neighbours 2 apart; pad it to 6 a side'),
+        ((8, 5), 3, 2, r'8 x 5 is too small for 3 neighbours 2 apart; pad it to 6 a side'),
         ((8, 8), 4, 1, 'kernel_size is 4'),
     ],
 )

@@ -152,7 +152,7 @@ def test_lock__outlives_the_sweep_that_was_killed(plan, launch, environment, sto
         (run.folder / 'go').touch()
 
     assert run_here([run], launch, [''], report) == {run: FINISHED}
-    assert reports == ['another process has it; waiting for that', 'starts', FINISHED]
+    assert reports == ['another process is running it; waiting', 'starts', FINISHED]
     assert steps_of(run) == [1, 2, 3, 4]
 
 

@@ -85,7 +85,7 @@ def test_run__is_read_back(plan):
     (run,) = plan(options=('lr=0.1', 'x=[1,2]'))
     write_run(run)
     assert read_run(run.folder) == run
-    with pytest.raises(FileNotFoundError, match='no run of a sweep'):
+    with pytest.raises(FileNotFoundError, match='not a run of a sweep'):
         read_run(run.folder.parent)
 
 
@@ -94,6 +94,6 @@ def test_run__of_a_changed_config_is_rejected(plan, config):
     write_run(run)
     write_run(run)
     config.write_text(config.read_text() + 'extra = 1\n')
-    with pytest.raises(ValueError, match=r'was changed since the run in .* began'):
+    with pytest.raises(ValueError, match=r'has changed since the run in .* began'):
         plan()
     assert plan(seeds=(1,))[0].folder != run.folder

@@ -75,9 +75,9 @@ def test_sweep__dry_run_and_status_touch_nothing(sweep, tmp_path, capsys):
     ('args', 'sentence'),
     [
         (('--options', 'x'), 'takes KEY=VALUE, not "x"'),
-        (('--jobs', 0), '--jobs has to be at least 1'),
+        (('--jobs', 0), '--jobs must be at least 1'),
         (('--launcher', 'sbatch', '--jobs', 2), 'the cluster decides'),
-        (('--execute', 'nowhere'), 'nowhere is no run of a sweep'),
+        (('--execute', 'nowhere'), 'nowhere is not a run of a sweep'),
     ],
 )
 def test_sweep__mistake_is_one_sentence(sweep, capsys, args, sentence):
@@ -138,7 +138,7 @@ def test_sbatch__rejects_are_sentences(sweep, cluster, tmp_path, capsys, monkeyp
     assert sweep('--launcher', 'sbatch', '--work-dir', 'w') == 0
     monkeypatch.setenv('PATH', str(tmp_path))
     assert sweep('--launcher', 'sbatch', '--work-dir', 'w') == 2
-    assert 'squeue is not here' in capsys.readouterr().err
+    assert 'squeue was not found' in capsys.readouterr().err
     assert sweep('--status', '--work-dir', 'w') == 0
     assert 'Runs in the queue of a cluster are shown as waiting' in capsys.readouterr().out
 

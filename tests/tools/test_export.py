@@ -177,7 +177,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
     assert result.stdout.startswith('panoptic: ') and len(result.stdout) > 15
     assert list(tmp_path.iterdir()) == []  # onnxruntime would keep what it reports to its makers.
     rejected = predict('README.md')
-    assert rejected.returncode == 2 and 'README.md is no photo that can be read' in rejected.stderr, rejected.stderr
+    assert rejected.returncode == 2 and 'README.md cannot be read as a photo' in rejected.stderr, rejected.stderr
     assert rejected.stderr.startswith('error: ') and rejected.stderr.count('\n') == 1
 
 
@@ -191,7 +191,7 @@ def test_onnx__a_damaged_graph_is_rejected(exported, tmp_path):
     with pytest.raises(ValueError, match=r'model\.onnx cannot be loaded .*; export the model again'):
         OneFormer(folder)
     (folder / 'model.json').unlink()
-    with pytest.raises(FileNotFoundError, match='no whole export'):
+    with pytest.raises(FileNotFoundError, match='not a complete export'):
         OneFormer(folder)
 
 

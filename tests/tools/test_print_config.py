@@ -7,5 +7,5 @@ def test_print_config__overrides_and_copy(call_tool, toy_config, tmp_path, capsy
 
 def test_print_config__unknown_format(call_tool, toy_config, tmp_path, capsys):
     assert call_tool('analysis_tools/print_config.py', toy_config, '--save-path', 'all.txt') == 2
-    assert '--save-path has to end in .py' in capsys.readouterr().err
+    assert 'it must end in .py' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

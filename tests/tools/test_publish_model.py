@@ -114,7 +114,7 @@ def test_publish__averaged_weights_or_those_of_the_last_step(call_tool, trained,
     key = 'head.query_embed.weight'
     for choice, expected in (((), 'averaged'), (('--ema', 'averaged'), 'averaged'), (('--ema', 'last'), 'last')):
         assert call_tool(TOOL, MODEL, 'ema.pth', 'out.safetensors', *choice) == 0
-        assert f'published are: {expected}' in capsys.readouterr().out
+        assert f'published: {expected}' in capsys.readouterr().out
         published = read_checkpoint(tmp_path / 'out.safetensors')
         assert published['meta']['ema'] == expected
         wanted = averaged[key] if expected == 'averaged' else averaged[key] + 1
@@ -125,7 +125,7 @@ def test_publish__averaged_weights_or_those_of_the_last_step(call_tool, trained,
 
 def test_publish__mistakes(call_tool, trained, tmp_path, capsys):
     assert call_tool(TOOL, MODEL, 'iter_5.pth', 'small.pth') == 2
-    assert 'OUT is a folder or ends in .safetensors' in capsys.readouterr().err
+    assert 'it must be a folder or end in .safetensors' in capsys.readouterr().err
     torch.save({'state_dict': trained.state_dict()}, tmp_path / 'bare.pth')
     assert call_tool(TOOL, MODEL, 'bare.pth', 'small.safetensors') == 2
     assert 'does not name its classes' in capsys.readouterr().err

@@ -42,8 +42,8 @@ class WithBugs(nn.Module):
         ({'model.criterion.auxiliary': [{'type': 'Foo'}]}, 'there is no model "Foo"'),
         ({'model.criterion.auxiliary': [{'type': 'ContrastiveLoss', 'lvel': 3}]}, '(did you mean "level"?)'),
         ({'model': {'type': 'OneFormer', '_delete_': True}}, 'OneFormer needs the setting "backbone"'),
-        ({'model.backbone': None}, 'the setting "backbone" of OneFormer is None and no dict'),
-        ({'model.head.num_queries': 'x'}, 'the setting "num_queries" of OneFormerHead is \'x\' and no int'),
+        ({'model.backbone': None}, 'the setting "backbone" of OneFormer is None, not dict'),
+        ({'model.head.num_queries': 'x'}, 'the setting "num_queries" of OneFormerHead is \'x\', not int'),
     ],
 )
 def test_build_part__mistakes_in_a_model(options, sentence):
@@ -90,7 +90,7 @@ def test_build_part__a_bug_stays_one(error, kind):
         ({'train_dataloader.dataset.pipeline.0.foo': 1}, 'dataset.pipeline.0: LoadImageFromFile has no setting "foo"'),
         ({'val_evaluator.0.foo': 1}, 'val_evaluator.0: PanopticQuality has no setting "foo"'),
         ({'val_cfg': None}, 'the config has no "val_cfg", which validation needs'),
-        ({'visualizer': 3}, 'the setting "visualizer" of the config is 3 and no dict; correct it.'),
+        ({'visualizer': 3}, 'the setting "visualizer" of the config is 3, not a dict; correct it.'),
     ],
 )
 def test_explain_mistakes__names_the_part(options, sentence):

@@ -43,15 +43,15 @@ def test_read_value__what_mmengine_fails_at(text, value):
     [
         ('custom_hooks=[dict(type=EMAHook)', r'a "\]" is missing at its end'),
         ('a=[1,2', r'a "\]" is missing'),
-        ('a=1]', r'there is a "\]" too many; quote text that has brackets'),
+        ('a=1]', r'there is one "\]" too many; quote text that has brackets'),
         ('a=(1,2]', 'too many'),
         ('a="x', 'is missing at its end'),
-        ('a=dict(1)', r'is no dict of settings; write dict\(key=1'),
-        ('a=dict(**x)', 'is no dict of settings'),
-        ("a=dict(x=open('y'))", 'is no dict of settings'),
-        ('a={1}', 'is no dict of settings'),
-        ('a', r"takes KEY=VALUE, and 'a' is none"),
-        ('=3', "takes KEY=VALUE, and '=3' is none"),
+        ('a=dict(1)', r'is not a dict of settings; write dict\(key=1'),
+        ('a=dict(**x)', 'is not a dict of settings'),
+        ("a=dict(x=open('y'))", 'is not a dict of settings'),
+        ('a={1}', 'is not a dict of settings'),
+        ('a', r"takes KEY=VALUE, not 'a'"),
+        ('=3', "takes KEY=VALUE, not '=3'"),
     ],
 )
 def test_read_options__mistakes(pair, sentence):

@@ -50,7 +50,7 @@ def test_model_file__has_no_data_to_measure(model_file, call_tool, capsys):
 def test_model_file__types_are_registered_ones(model_file, by_type):
     path, _ = model_file
     rewrite(path, lambda text: text.replace("type='OneFormerHead'", f"type='{by_type}'"))
-    with pytest.raises(ValueError, match=f'is registered as {by_type}'):
+    with pytest.raises(ValueError, match=f'it names {by_type}'):
         OneFormerInferencer(path, device='cpu')
 
 
@@ -134,7 +134,7 @@ def test_model_file__code_is_rejected(model_file, line):
 def test_model_file__weights_alone_need_a_config(model_file, tmp_path):
     path, _ = model_file
     rewrite(path, lambda text: None)
-    with pytest.raises(ValueError, match='weights alone'):
+    with pytest.raises(ValueError, match='holds only weights'):
         OneFormerInferencer(path, device='cpu')
     (tmp_path / 'broken.safetensors').write_bytes(b'x' * 30)
     with pytest.raises(ValueError, match='not a complete safetensors file'):

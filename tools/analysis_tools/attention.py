@@ -88,19 +88,19 @@ def choose(photo: PhotoLogits, args: argparse.Namespace) -> list[Chosen]:
     assert prediction.panoptic is not None
     found = segment_queries(photo, prediction, args.token)
     if not found:
-        raise UserError('The model found no segment in this photo; choose queries by --queries or --at.')
+        raise UserError('The model found no segment in this photo; choose queries with --queries or --at.')
     chosen = [describe(photo, args.token, query, None) for query in found.values()]
     return sorted(chosen, key=lambda one: -int(one.mask.sum()))
 
 
 @torch.inference_mode()
 def describe(photo: PhotoLogits, token: str, query: int, place: tuple[int, int] | None) -> Chosen:
-    """Return what is drawn of a query; its place is the roomiest of its mask, unless given."""
+    """Return what is drawn of a query; its place, unless given, is where its mask has the most room."""
     score, label = photo.class_logits[token][query].softmax(-1)[:-1].max(-1)
     (logits,) = resize_masks(photo.mask_logits[token][query : query + 1].float(), photo.size).cpu().numpy()
     mask = logits >= 0
     if place is None:
-        # A query without a mask has its place where it comes nearest to one.
+        # A query with an empty mask has its place at its largest logit.
         x, y, _ = widest_place(mask, 1.0) if mask.any() else (*np.unravel_index(logits.argmax(), logits.shape)[::-1], 0)
         place = (min(int(x), mask.shape[1] - 1), min(int(y), mask.shape[0] - 1))
     return Chosen(query, mask, int(label), float(score), place)
@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             Image.fromarray(page).save(temporary)
         print(path)
     if len(chosen) > MOST:
-        print(f'{MOST} of {len(chosen)} segments are drawn; the others by --at or --queries.')
+        print(f'{MOST} of {len(chosen)} segments are drawn; choose others with --at or --queries.')
 
 
 if __name__ == '__main__':

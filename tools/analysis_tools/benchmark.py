@@ -18,9 +18,9 @@ from pathlib import Path
 
 from mmseg_oneformer.command_line import Parser, cli_errors, loading
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ stands beside the package, not in it
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ is beside the package, not in it
 
-with loading(__name__, None):  # Each subcommand brings its own flags.
+with loading(__name__, None):  # Each subcommand has its own flags.
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
     from benchmarks import data, deformable_attention, eval as eval_, exported, infer, postprocess, train

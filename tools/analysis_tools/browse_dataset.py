@@ -17,7 +17,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        UserError: A number makes no sense.
+        UserError: A number is invalid.
     """
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of a model')
@@ -62,7 +62,7 @@ LINE = 24
 
 
 def datasets_by_task(cfg: Config) -> dict[str, SegmentationDataset | MixedDataset]:
-    """The training data of ``cfg`` three times, each with one task alone, whether it is supported or not.
+    """The training data of ``cfg`` three times, each with a single task, whether it is supported or not.
 
     Raises:
         UserError: If the data set has no pipeline that draws tasks.
@@ -77,7 +77,7 @@ def datasets_by_task(cfg: Config) -> dict[str, SegmentationDataset | MixedDatase
 
 
 def with_task(data: Mapping[str, Any], task: str) -> dict[str, Any]:
-    """The config of a data set, its sources included, with ``task`` in the place of ``SampleTask``."""
+    """The config of a data set, including its sources, with ``task`` in place of ``SampleTask``."""
     changed = dict(data)
     if 'pipeline' in data:
         given = partial(set_task, task=task)
@@ -93,7 +93,7 @@ def set_task(results: dict, task: str) -> dict:
 
 
 def draw_targets(image: np.ndarray, sample: DetDataSample, meta: Mapping[str, Any]) -> np.ndarray:
-    """The targets over ``image`` (h, w, 3) uint8 RGB; what is not a target stays as it is."""
+    """The targets over ``image`` (h, w, 3) uint8 RGB; other pixels stay as they are."""
     labels = sample.gt_instances.labels.tolist()
     masks = target_masks(sample.gt_targets.index_map, len(labels)).numpy()
     colors = class_colors(len(meta['classes']), meta.get('palette'))
@@ -105,7 +105,7 @@ def draw_targets(image: np.ndarray, sample: DetDataSample, meta: Mapping[str, An
 
 
 def text_lines(sample: DetDataSample) -> list[str]:
-    """The prompt of the task token, and the text list shortened by counts, which a sample may not have."""
+    """The prompt of the task token, and the text list with counts in place of repeats, if the sample has one."""
     lines = [f'token: "the task is {sample.task}"']
     if 'texts' in sample:
         lines += [f'{count} x "{text}"' for text, count in zip(sample.texts, sample.text_counts)]
@@ -132,7 +132,7 @@ def draw_page(samples: Mapping[str, Mapping[str, Any]], meta: Mapping[str, Any])
     """Input and targets of one image under each task, side by side.
 
     Args:
-        samples: What the pipeline gave, by task: the same augmentation, three tasks.
+        samples: What the pipeline returned, by task: the same augmentation, three tasks.
         meta: Of the data set.
     """
     image = np.ascontiguousarray(next(iter(samples.values()))['inputs'].numpy()[::-1].transpose(1, 2, 0))
@@ -156,14 +156,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = Path(args.output_dir)
     out.mkdir(parents=True, exist_ok=True)
     count = min(args.num, len(first))
-    # The samples of a mix stand one source behind the other: take some of each.
+    # The samples of a mix are listed source by source: take some of each.
     step = len(first) / count if isinstance(first, MixedDataset) else 1
     drawn: set[str] = set()
     for number in tqdm(range(count), desc='drawing', unit='sample'):
         key = args.pass_number, int(number * step)
         samples = {task: built[task][key] for task in first.tasks_of(key)}
         stem = Path(next(iter(samples.values()))['data_samples'].img_path).stem
-        stem = f'{stem}_{key[1]}' if stem in drawn else stem  # Two sources may have photos of one name.
+        stem = f'{stem}_{key[1]}' if stem in drawn else stem  # Two sources may have photos of the same name.
         drawn.add(stem)
         with atomic_path(out / f'{stem}.png') as path:
             Image.fromarray(draw_page(samples, first.metainfo)).save(path)

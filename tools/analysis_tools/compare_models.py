@@ -76,7 +76,7 @@ def load_models(args: argparse.Namespace) -> list[OneFormerInferencer]:
     first, second = (model.dataset_meta['classes'] for model in models)
     if first != second:
         raise UserError(
-            f'{args.models[0]} has {len(first)} classes and {args.models[1]} {len(second)}, or they have other names; '
+            f'{args.models[0]} has {len(first)} classes and {args.models[1]} {len(second)}, or their names differ; '
             'give two models of the same classes.'
         )
     return models
@@ -85,7 +85,7 @@ def load_models(args: argparse.Namespace) -> list[OneFormerInferencer]:
 def predicted(
     models: Sequence[OneFormerInferencer], args: argparse.Namespace
 ) -> Iterator[tuple[list[OneFormerResult], BaseDataElement | None]]:
-    """Yield both models' predictions about each photo, and the annotation if there is one.
+    """Yield both models' predictions for each photo, and the annotation if there is one.
 
     Raises:
         UserError: ``--num`` is not a number of photos.

@@ -83,10 +83,10 @@ def count_by_model(cfg: Config, args: argparse.Namespace, metrics: list[dict[str
 
 
 def count_saved(cfg: Config, args: argparse.Namespace, metrics: list[dict[str, Any]]) -> None:
-    """Read the predictions to the test data from disk and count."""
+    """Read the predictions for the test data from disk and count."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     data = cfg.test_dataloader.dataset
-    # The photo is not looked at: nothing but annotations is loaded at its size.
+    # The photo is not used: only annotations are loaded, at its size.
     steps = [step for step in data.pipeline if step['type'].rpartition('.')[2].startswith(('Load', 'Pack'))]
     dataset = build_part(DATASETS, {**data, 'pipeline': steps})
     predictions = SavedPredictions(args.predictions, dataset.metainfo['classes'])

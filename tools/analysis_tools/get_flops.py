@@ -1,4 +1,4 @@
-"""Count the parameters and the multiply-adds of a model for one task, from shapes alone.
+"""Count the parameters and the multiply-adds of a model for one task, from shapes only.
 
 python tools/analysis_tools/get_flops.py NAME_OR_CONFIG                              # at the size of the training crop
 python tools/analysis_tools/get_flops.py NAME_OR_CONFIG --size 512 1024
@@ -50,7 +50,7 @@ def images_of(args: argparse.Namespace, cfg: Config) -> Counter[Size]:
     """Return how many images there are of each size.
 
     Raises:
-        UserError: No size can be found, or a nonsensical one was given.
+        UserError: No size can be found, or an invalid one was given.
     """
     if args.photos:
         return Counter(image.size for image in photo_inputs(args.photos, cfg).elements())

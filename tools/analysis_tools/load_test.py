@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        UserError: A number makes no sense.
+        UserError: A number is invalid.
     """
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='as for tools/serve.py')
@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--into', metavar='PAGE', help='insert the table between the marks of this page')
     args = parser.parse_args(argv)
     if min(args.clients, args.requests, *args.max_batch) < 1:
-        raise UserError('--clients, --requests and --max-batch are 1 or more; correct them.')
+        raise UserError('--clients, --requests and --max-batch must be 1 or more; correct them.')
     return args
 
 
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     photos = read_photos(args.photos)
     given = ['--weights', args.weights] if args.weights else []
     command = [sys.executable, str(SERVE), '--model', args.model, *given, '--device', args.device, '--port', '0']
-    # As many as there are clients always fit; what is lost then is lost by a fault.
+    # One request of each client always fits, so a lost request is due to a fault.
     command += ['--max-waiting', str(2 * args.clients)]
     with ExitStack() as stack:
         servers = [
@@ -132,7 +132,7 @@ def _cells(load: Load) -> list[str]:
 
 
 def _described(argv: Sequence[str]) -> list[str]:
-    """Return the command without the places of its results, which say nothing about a figure."""
+    """Return the command without the files of its results, which do not affect a figure."""
     places = ('--out', '--into')
     return [
         word

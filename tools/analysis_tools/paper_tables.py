@@ -27,7 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='+',
         type=Path,
         metavar='FOLDER',
-        help=f'where results*.json are, at any depth (default: {RESULTS}, if it is there)',
+        help=f'folders with results*.json, at any depth (default: {RESULTS}, if it exists)',
     )
     parser.add_argument(
         '--flops', action='store_true', help='also count operations (Tables 1 to 3; one or two minutes)'

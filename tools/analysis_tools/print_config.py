@@ -15,7 +15,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        UserError: A file of another kind is to be written.
+        UserError: The file to write has an unsupported suffix.
     """
     parser = Parser(description='Print a config after inheritance and overrides.')
     parser.add_argument('config', help='config file, or the name of a model')
@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_options_argument(parser, 'overrides')
     args = parser.parse_args(argv)
     if args.save_path is not None and args.save_path.suffix not in ('.py', '.json', '.yml', '.yaml'):
-        raise UserError(f'--save-path has to end in .py, .json or .yml, not as {args.save_path}.')
+        raise UserError(f'--save-path is {args.save_path}; it must end in .py, .json or .yml.')
     return args
 
 

@@ -72,7 +72,7 @@ def load_chosen(model: nn.Module, path: str, ema: str | None) -> tuple[dict[str,
     checkpoint = read_checkpoint(path)
     swapped = checkpoint.get('ema_state_dict')
     if swapped is None and ema is not None:
-        raise UserError(f'{path} holds one set of weights only, it was trained without EMAHook; leave out --ema.')
+        raise UserError(f'{path} holds only one set of weights: it was trained without EMAHook; leave out --ema.')
     meta = load_weights(model, path)
     if swapped is not None and ema == 'last':
         own = model.state_dict()
@@ -114,8 +114,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Publish."""
     args = parse_args(argv)
     out, config = Path(args.out), find_config(args.config)
-    if out.suffix not in ('', '.safetensors') and not out.is_dir():  # by the suffix the readers tell the forms apart
-        raise UserError(f'OUT is a folder or ends in .safetensors, and not as {args.out}.')
+    if out.suffix not in ('', '.safetensors') and not out.is_dir():  # readers recognise a form by its suffix
+        raise UserError(f'OUT is {args.out}; it must be a folder or end in .safetensors.')
     cfg = read_config(args.config) if args.keep_text_branch else for_inference(read_config(args.config))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = build_part(MODELS, cfg.model)
@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     if ema:
         description['ema'] = ema
-        print(f'The checkpoint holds averaged weights and those of the last step; published are: {ema}.')
+        print(f'The checkpoint holds averaged weights and those of the last step; published: {ema}.')
     published = write_published(out, config.stem, model.state_dict(), description, args.half)
     trained = {key: parameter.numel() for key, parameter in model.named_parameters() if parameter.requires_grad}
     parameters = sum(size for key, size in trained.items() if not key.startswith(TRAINING_ONLY))

@@ -1,1 +1,1 @@
-"""The paper beside what was built and measured: parameters, operations, results."""
+"""Analysis of trained models and runs: the paper's tables beside our numbers, logs, attention, comparison."""

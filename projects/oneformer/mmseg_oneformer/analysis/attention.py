@@ -1,12 +1,12 @@
-"""Where a OneFormer looks: its attention weights, computed again from what its modules were given.
+"""Where a OneFormer attends: its attention weights, recomputed from the inputs of its modules.
 
 Decisions:
 
-* Hooks look at the modules from outside, for one call; the network runs as always, with its fused kernels, which keep
-  no weights. What a hook has seen is enough to compute them for the few queries of interest.
-* The same inputs give the module's own output again through :meth:`CrossAttention.output` and
-  :meth:`DeformableAttention.output`; the tests compare them.
-* One photo and one token at a time: pictures are looked at one by one.
+* Hooks record the inputs of the modules for one call; the network runs as usual, with its fused kernels, which keep no
+  weights. The inputs are enough to compute the weights for the few queries of interest.
+* :meth:`CrossAttention.output` and :meth:`DeformableAttention.output` compute the module's output from the same inputs;
+  the tests compare it with the module's own.
+* One photo and one token at a time: pictures are viewed one by one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,9 +39,9 @@ class CrossAttention:
     value: Tensor
     """(1, S, C)."""
     blocked: Tensor
-    """(1, N, S) bool, True where a query must not look."""
+    """(1, N, S) bool, True where a query must not attend."""
     shape: Shape
-    """Of the level that is looked at, S = h * w."""
+    """Of the attended level, S = h * w."""
 
     @torch.inference_mode()
     def weights(self, queries: Sequence[int]) -> Tensor:
@@ -49,12 +49,12 @@ class CrossAttention:
         return self._weights(queries).unflatten(2, self.shape)
 
     def allowed(self, queries: Sequence[int]) -> Tensor:
-        """Where n queries may look, (n, h, w) bool: the mask of the layer before."""
+        """Where n queries may attend, (n, h, w) bool: the mask predicted before this layer."""
         return ~self.blocked[0, list(queries)].unflatten(1, self.shape)
 
     @torch.inference_mode()
     def output(self) -> Tensor:
-        """What the module returns, (1, N, C), by these weights."""
+        """Return the module's output (1, N, C), computed with these weights."""
         value = self._project(2, self.value)[0]
         mixed = self._weights(range(self.query.shape[1])) @ value
         return self.module.out_proj(mixed.transpose(0, 1).flatten(1))[None]
@@ -76,7 +76,7 @@ class DeformableAttention:
 
     module: MSDeformAttn
     query: Tensor
-    """(1, S, C), all levels one after the other."""
+    """(1, S, C), all levels one after another."""
     value: Tensor
     """(1, S, C)."""
     reference: Tensor
@@ -92,13 +92,13 @@ class DeformableAttention:
 
     @torch.inference_mode()
     def points(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return where n positions look.
+        """Return where n positions attend.
 
         Args:
             tokens: n of the S positions.
 
         Returns:
-            Locations (n, heads, levels, points, 2), (x, y) in 0..1 and beyond the picture where it is left, and weights
+            Locations (n, heads, levels, points, 2), (x, y) in 0..1, or beyond it outside the image, and weights
             (n, heads, levels, points) with the sum 1 over levels and points.
         """
         module, query = self.module, self.query[0, list(tokens)]
@@ -111,7 +111,7 @@ class DeformableAttention:
 
     @torch.inference_mode()
     def output(self) -> Tensor:
-        """What the module returns, (1, S, C), by these points."""
+        """Return the module's output (1, S, C), computed with these points."""
         locations, weights = self.points(range(self.query.shape[1]))
         value = self.module.value_proj(self.value).unflatten(2, (self.module.num_heads, -1))
         return self.module.output_proj(ms_deform_attn_plain(value, self.shapes, locations[None], weights[None]))
@@ -127,7 +127,7 @@ class RecordedAttention:
 
 @contextmanager
 def watched(model: OneFormer) -> Iterator[RecordedAttention]:
-    """Watch one pass of a model over one photo under one token.
+    """Record one pass of a model over one photo under one token.
 
     Example:
         >>> with watched(infer.model) as recorded:
@@ -142,7 +142,7 @@ def watched(model: OneFormer) -> Iterator[RecordedAttention]:
 
     def note_decoder(module: Attention, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         if inputs[0].shape[0] != 1:
-            raise UserError('Attention is looked at one photo at a time; give a batch of one.')
+            raise UserError('Attention is recorded for one photo at a time; give a batch of one.')
         recorded.decoder.append(CrossAttention(module, *inputs, levels[len(recorded.decoder) % len(levels)]))
 
     def note_pixel_decoder(module: MSDeformAttn, inputs: tuple[Tensor, Tensor, Tensor, list[Shape]]) -> None:
@@ -170,7 +170,7 @@ def _removed(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
 def segment_queries(photo: PhotoLogits, prediction: OneFormerResult, token: str) -> dict[int, int]:
     """Return the query of each panoptic segment, by the segment's id.
 
-    A segment is won by one query; of the parts of a stuff class the one with the largest share is taken.
+    A segment is won by one query; for a stuff class of several parts, the query with the largest share is taken.
 
     Args:
         photo: The network's output.

@@ -11,10 +11,10 @@ from ..visualization.curves import PanelCurve, draw_curves, panel_of
 from .logs import Curve, Run, available_keys, find_curves, smooth
 
 USUAL = ('loss', 'PQ', 'AP', 'mIoU')
-"""What is looked at first."""
+"""The curves drawn by default."""
 
 PARTS = ('all.loss_cls', 'all.loss_mask', 'all.loss_dice', 'loss_contrastive')
-"""What the loss is the sum of; the terms of the decoder's layers together."""
+"""The terms of the loss; those of all decoder layers are summed."""
 
 
 def usual_curves(run: Run, parts: bool) -> list[Curve]:
@@ -22,7 +22,7 @@ def usual_curves(run: Run, parts: bool) -> list[Curve]:
 
     Args:
         run: A run.
-        parts: With the terms of the loss.
+        parts: Include the terms of the loss.
 
     Raises:
         UserError: The run has logged none of them.
@@ -43,7 +43,7 @@ def in_panels(curves: Sequence[tuple[str, Curve]], window: int) -> list[PanelCur
 
     Args:
         curves: Names for the legend, and curves.
-        window: Points of the training that are averaged; measured quality never is.
+        window: Number of training points that are averaged; validation scores are never smoothed.
     """
     return [
         (
@@ -58,7 +58,7 @@ def in_panels(curves: Sequence[tuple[str, Curve]], window: int) -> list[PanelCur
 
 
 def figure_size(drawn: Sequence[PanelCurve]) -> tuple[float, float]:
-    """Return width and height in inches: as much for each panel."""
+    """Return width and height in inches; each panel has the same height."""
     return 9.5, 1.2 + 2.8 * len({panel for _, panel, *_ in drawn})
 
 
@@ -66,9 +66,9 @@ def save_curves(path: str | os.PathLike[str], curves: Sequence[tuple[str, Curve]
     """Write curves as a picture.
 
     Args:
-        path: Where to; its suffix says the format, such as .png, .svg or .pdf.
+        path: Output file; its suffix sets the format, such as .png, .svg or .pdf.
         curves: Names for the legend, and curves.
-        title: Above all.
+        title: Title of the figure.
         window: As for :func:`in_panels`.
     """
     drawn = in_panels(curves, window)

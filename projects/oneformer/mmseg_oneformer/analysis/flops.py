@@ -1,6 +1,6 @@
-"""Operations of one task's prediction: as our code makes it, and what the reference code does beyond that.
+"""Operations of one task's prediction: those of our code, and the additional ones of the reference code.
 
-Ours are those of the network; post-processing is not counted. Inference has no text branch.
+Ours are those of the network; post-processing is not counted. There is no text branch at inference.
 """
 
 import copy
@@ -30,7 +30,7 @@ Size = tuple[int, int]
 
 
 class Input(NamedTuple):
-    """What the network gets: its size, and that of the photo on disk if it is known."""
+    """The network's input: its size, and that of the photo on disk if it is known."""
 
     size: Size
     photo: Size | None = None
@@ -51,7 +51,7 @@ def crop_size(cfg: Config) -> Size:
 
 
 def photo_inputs(folders: Sequence[Path], cfg: Config) -> Counter[Input]:
-    """Return the sizes at which the test pipeline of ``cfg`` gives the photos of ``folders`` to the network.
+    """Return the sizes at which the photos of ``folders`` leave the test pipeline of ``cfg`` and enter the network.
 
     Only the sizes of the photos are read.
 
@@ -79,7 +79,7 @@ def photo_inputs(folders: Sequence[Path], cfg: Config) -> Counter[Input]:
 def count_operations(model: nn.Module, size: Size) -> Operations:
     """Count the operations of one image.
 
-    Nothing is computed for OneFormer. Other models run for real, since mmdet's Mask2Former looks at values.
+    Nothing is computed for OneFormer. Other models are actually run, since mmdet's Mask2Former depends on values.
 
     Args:
         model: From ``one_task_skeleton``.
@@ -98,10 +98,10 @@ def count_operations(model: nn.Module, size: Size) -> Operations:
 
 
 def reference_masks(model: OneFormer, size: Size) -> float:
-    """Return what usual counters see of the reference code's way to the attention masks, beyond ours.
+    """Return what usual counters see of the reference code's attention masks, beyond ours.
 
-    It makes the masks of all queries at 1/4 of the image before every layer and resizes those. We resize the mask
-    features once to each level and make the masks there, which gives the same masks.
+    The reference code computes the masks of all queries at 1/4 of the image before every layer and resizes them. We
+    resize the mask features once to each level and compute the masks there, which gives the same masks.
 
     Args:
         model: From ``one_task_skeleton``.
@@ -128,7 +128,7 @@ def reference_masks(model: OneFormer, size: Size) -> float:
 def reference_postprocessing(model: OneFormer, size: Size, photo: Size) -> float:
     """Return what usual counters see of the reference code's post-processing.
 
-    All masks go to the image's size and then to the photo's, and there become scores of all classes at once.
+    All masks are resized to the image's size and then to the photo's, where they become scores of all classes at once.
 
     Args:
         model: From ``one_task_skeleton``.
@@ -150,9 +150,9 @@ class Flops:
     Attributes:
         seen: What usual counters see of our code.
         all: Every operation of our code.
-        masks: What usual counters see beyond ``seen`` in the reference code, which makes large attention masks; None
-            for a model that it does not have.
-        postprocessing: What they see of its post-processing; None where the size of the photo is not known.
+        masks: What usual counters see beyond ``seen`` in the reference code, which computes large attention masks; None
+            for a model that the reference code does not have.
+        postprocessing: What they see of its post-processing; None if the size of the photo is not known.
     """
 
     seen: float

@@ -1,7 +1,7 @@
 """What a training run has logged: curves by name, and where its time went.
 
-mmengine writes a line of JSON a logging step to ``<work dir>/<time stamp>/vis_data/scalars.json``; a run that was
-resumed has several such files, which are one run here.
+mmengine writes one line of JSON per logging step to ``<work dir>/<time stamp>/vis_data/scalars.json``; a run that was
+resumed has several such files, which count as one run here.
 """
 
 import fnmatch
@@ -34,7 +34,7 @@ class Curve(NamedTuple):
         key: Its name.
         steps: (n,) iterations, int64.
         values: (n,) float64.
-        measured: It is of a validation and not of the training.
+        measured: It is from validation, not from training.
     """
 
     key: str
@@ -54,7 +54,7 @@ class Run(NamedTuple):
 def read_run(path: str | os.PathLike[str]) -> Run:
     """Read a log, or all logs below a work dir as one run.
 
-    What was logged after the checkpoint from which a run went on is replaced by what the continued run logged.
+    What was logged after the checkpoint from which a run was resumed is replaced by what the resumed run logged.
 
     Raises:
         FileNotFoundError: There is no log.
@@ -75,7 +75,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
 
 
 def is_training(step: Step) -> bool:
-    """Return whether a logging step is of the training and not of a validation."""
+    """Return whether a logging step is from training, not from validation."""
     return 'lr' in step or 'loss' in step
 
 
@@ -93,7 +93,7 @@ def _read_lines(path: Path) -> list[Step]:
             int(step['step'])
         except (ValueError, TypeError, KeyError):
             if number == len(lines) and number > 1:
-                break  # the run was killed while it wrote
+                break  # the run was killed while writing
             raise UserError(f'{path}, line {number} is not a logging step of mmengine; give a scalars.json.') from None
         if is_training(step):
             iteration = step['step']
@@ -146,9 +146,9 @@ def _curve(run: Run, key: str) -> Curve:
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Return the mean of each value (n,) and its neighbours, ``window`` of them together.
+    """Return the moving average of values (n,) over ``window`` points.
 
-    At the ends as many on either side as there are on the shorter one, so that a straight line stays one.
+    Near the ends the window shrinks on both sides alike, so that a straight line stays one.
 
     Args:
         values: (n,).
@@ -158,7 +158,7 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
         UserError: The window is not positive.
     """
     if window < 1:
-        raise UserError(f'the mean of {window} points is nothing; give 1 or more.')
+        raise UserError(f'a mean over {window} points is undefined; give 1 or more.')
     halves = [min(window // 2, k, len(values) - 1 - k) for k in range(len(values))]
     return np.array([values[k - half : k + half + 1].mean() for k, half in enumerate(halves)])
 
@@ -168,13 +168,13 @@ class TrainTime(NamedTuple):
 
     Attributes:
         iterations: The last iteration that was logged.
-        mean: Seconds an iteration.
-        median: Likewise, of the logging steps.
+        mean: Seconds per iteration.
+        median: Likewise, over the logging steps.
         deviation: Standard deviation between logging steps.
         slowest: Iteration and seconds of the slowest logging step.
         fastest: Likewise.
-        waiting: Share of the time spent waiting for data, 0 to 1; nan where it is not logged.
-        memory: Largest memory of the GPU in MiB, None where there was none.
+        waiting: Share of the time spent waiting for data, 0 to 1; nan if it is not logged.
+        memory: Peak memory of the GPU in MiB, None without a GPU.
     """
 
     iterations: int
@@ -202,7 +202,7 @@ def train_time(run: Run, include_outliers: bool = False) -> TrainTime:
     if not chosen:
         raise UserError(
             f'{run.name} has logged {len(timed)} times of iterations; log more often (default_hooks.logger.interval), '
-            'or count the first too by --include-outliers.'
+            'or count the first one too with --include-outliers.'
         )
     times = [float(step['time']) for step in chosen]
     waiting = [float(step['data_time']) for step in chosen if 'data_time' in step]

@@ -3,10 +3,10 @@
 The unit is the paper's: a multiply-add is one operation, and so is one element of an element-wise operator. Two counts
 are kept apart:
 
-* what usual counters see: convolutions, linear layers, products of matrices (those of attention too), and, at the rates
-  of fvcore, norms and resizing. Operators with kernels of their own (the sampling of deformable attention, and
-  neighbourhood attention) and everything element-wise count nothing there.
-* all: softmax, activations, sums and those operators as well. Moving elements is free.
+* what usual counters see: convolutions, linear layers, matrix products (including those of attention), and, at the
+  rates of fvcore, norms and resizing. Operators with kernels of their own (the sampling of deformable attention, and
+  neighbourhood attention) and everything element-wise do not count.
+* all: also softmax, activations, sums and those operators. Moving elements is free.
 """
 
 from collections import defaultdict
@@ -23,14 +23,14 @@ from torch.utils.flop_counter import flop_registry
 from ..models.backbones import dinat
 
 SOFTMAX = 5
-"""Operations an element: largest, difference, exponential, sum, quotient."""
+"""Operations per element: maximum, difference, exponential, sum, quotient."""
 
-USUAL_RATES = {  # of fvcore, for each element of the input, which a norm's output equals
+USUAL_RATES = {  # of fvcore, per element of the input, of which a norm's output has as many
     'native_layer_norm': 5,
     'native_group_norm': 5,
     'native_batch_norm': 2,
     '_native_batch_norm_legit_no_training': 2,
-    'upsample_bilinear2d': 4,  # and of these two for each element of the output
+    'upsample_bilinear2d': 4,  # for this and the next, per element of the output
     'upsample_nearest2d': 1,
 }
 OTHER_RATES = {
@@ -39,7 +39,7 @@ OTHER_RATES = {
     'max_pool2d_with_indices': 9,
     **dict.fromkeys(('rsub', 'floor_divide', 'cumsum', 'masked_fill_'), 1),
 }
-"""For each element of the output; of pooling, the 3 x 3 of ResNet's stem."""
+"""Per element of the output; for pooling, the 3 x 3 window of ResNet's stem."""
 
 # fmt: off
 FREE = frozenset((
@@ -49,10 +49,10 @@ FREE = frozenset((
     'zeros_like',
 ))
 # fmt: on
-"""Operators that only make or move elements."""
+"""Operators that only create or move elements."""
 
 REST = 'rest'
-"""The part for what happens outside of any module that is followed."""
+"""The part for operations outside all modules that are followed."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Operations:
 
     Attributes:
         usual: What usual counters see, by part of the model.
-        other: What only the full count has, by part of the model.
-        unknown: Operators that neither count knows, with the elements of their output.
+        other: What only the full count includes, by part of the model.
+        unknown: Operators that neither count covers, with the number of elements of their output.
     """
 
     usual: Mapping[str, float]
@@ -115,7 +115,7 @@ class OperationCounter(TorchDispatchMode):
             self.other[part] += logits * SOFTMAX
         elif func.overloadpacket in flop_registry:  # counts two for a multiply-add
             self.usual[part] += flop_registry[func.overloadpacket](*args, **kwargs, out_val=out) / 2
-        elif name == 'ms_deform_attn':  # two for a coordinate; for an element four corners, its weight, the sum
+        elif name == 'ms_deform_attn':  # two per coordinate; per element four corners, the weight, the sum
             value, _, locations, weights = args
             self.other[part] += 2 * locations.numel() + 6 * weights.numel() * value.shape[-1]
         elif name in USUAL_RATES:
@@ -134,10 +134,10 @@ class OperationCounter(TorchDispatchMode):
     def neighborhood_attention(
         self, query: Tensor, key: Tensor, value: Tensor, rpb: Tensor, kernel_size: int, dilation: int = 1
     ) -> Tensor:
-        """Count neighbourhood attention in place of computing it: every query has exactly kernel_size² keys.
+        """Count neighbourhood attention instead of computing it: every query has exactly kernel_size² keys.
 
-        Our form works in tiles and masks what is too much in them; that is not part of the operator. Its arguments and
-        result are those of the operator.
+        Our implementation works in tiles and masks surplus keys in them, which is not part of the operator. Arguments
+        and result are those of the operator.
         """
         logits = query.numel() / query.shape[-1] * kernel_size**2
         self.other[self.parts[-1]] += logits * (query.shape[-1] + value.shape[-1] + 1 + SOFTMAX)  # 1: bias
@@ -145,7 +145,7 @@ class OperationCounter(TorchDispatchMode):
 
     @contextmanager
     def following(self, model: nn.Module) -> Iterator[None]:
-        """Keep the parts of ``model`` apart: its children and, but for the backbone, their children."""
+        """Count the parts of ``model`` separately: its children and, except for the backbone, their children."""
         handles = []
         for name, child in model.named_children():
             inner = [] if name == 'backbone' else [(f'{name}.{key}', part) for key, part in child.named_children()]

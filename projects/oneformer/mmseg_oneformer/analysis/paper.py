@@ -32,7 +32,7 @@ class Row:
 
     Attributes:
         published: What the paper gives, by column.
-        config: The config that stands for the row; None for none.
+        config: The config that stands for the row, or None.
         token: The task whose token made all predictions of the row; None for each prediction from its own.
     """
 
@@ -48,7 +48,7 @@ class Table:
     Attributes:
         images: Photos of the validation set.
         photo: Height and width of all photos of the data set in pixels; None if they differ.
-        flops_at_test_size: FLOPs are a mean over photos at test size; else they are those of a training crop.
+        flops_at_test_size: FLOPs are a mean over photos at test size; otherwise those of a training crop.
     """
 
     number: str
@@ -68,7 +68,7 @@ def load_paper(path: Path | None = None) -> list[Table]:
         path: The file (default: the one that is shipped with the configs).
 
     Raises:
-        UserError: A table or row has a key that means nothing, or none at all.
+        UserError: A table or row has an unknown key, column or token.
     """
     path = path or config_root() / 'oneformer/paper.yml'
     return [_table(entry, path) for entry in mmengine.load(path)['tables']]

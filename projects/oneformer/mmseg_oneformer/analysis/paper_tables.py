@@ -17,15 +17,15 @@ from .results_cells import Cell, Result, describe, fill
 TITLES = {'params': 'params M', 'flops': 'FLOPs G', 'mIoU_ms': 'mIoU ms', 'extra_data': 'extra data'}
 FLOPS_TITLES = ('seen', '%', '+masks', '%', '+post', '%', 'all')
 FLOPS_LEGEND = (
-    'FLOPs: G multiply-adds for one task; %: difference to the paper. seen: what usual counters see of our code. '
-    '+masks: and of the masks at 1/4 before every layer, which only the reference code makes. +post: and of its '
-    "post-processing at the photos' size, where that is known. all: every operation of our network."
+    'FLOPs: G multiply-adds for one task; %: difference from the paper. seen: what usual counters see of our code. '
+    '+masks: plus the masks at 1/4 before every layer, which only the reference code computes. +post: plus its '
+    "post-processing at the photos' size, if that is known. all: every operation of our network."
 )
 
 
 @dataclass
 class FilledRow:
-    """A row with what we know about its config."""
+    """A row with our numbers for its config."""
 
     row: Row
     parameters: int | None = None
@@ -35,7 +35,7 @@ class FilledRow:
 
 @dataclass
 class FilledTable:
-    """A table with what we know about its configs, and where our numbers come from."""
+    """A table with our numbers for its configs, and where they come from."""
 
     table: Table
     rows: list[FilledRow]
@@ -66,7 +66,7 @@ def flops_of(config: str, photos: tuple[Path, ...], photo: Size | None) -> Flops
 def fill_table(
     table: Table, results: Mapping[str, Sequence[Result]], flops: bool = False, photos: Sequence[Path] = ()
 ) -> FilledTable:
-    """Add what we know.
+    """Add our numbers to a table.
 
     Args:
         table: As declared.
@@ -93,9 +93,9 @@ def fill_table(
     if flops and 'flops' in table.columns and at_test_size:
         where = ' and '.join(map(str, photos))
         filled.remarks.append(
-            f'FLOPs: the paper has the mean of 100 validation photos, ours is the mean over those of {where}.'
+            f'FLOPs: the paper has the mean over 100 validation photos, ours is the mean over those of {where}.'
             if photos
-            else 'FLOPs are means over photos here, and there are none; name folders of photos with --photos.'
+            else 'FLOPs are means over photos here, but none are given; name folders of photos with --photos.'
         )
     return filled
 
@@ -123,7 +123,7 @@ def flops_cells(flops: Flops | None, published: Any) -> list[str]:
 
 
 def layout(filled: FilledTable) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells: ours follow the paper's column, where there is anything of ours in it."""
+    """Return header and cells: our column follows the paper's, if we have any number for it."""
     header: list[str] = []
     columns: list[list[str]] = []
     for name in filled.table.columns:
@@ -143,7 +143,7 @@ def layout(filled: FilledTable) -> tuple[list[str], list[list[str]]]:
 
 
 def format_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown: the first column to the left, all others to the right."""
+    """Return a table in Markdown: the first column aligned left, all others right."""
     lines = [header, ['---', *['---:'] * (len(header) - 1)], *rows]
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 

@@ -1,12 +1,12 @@
-"""Results that lie on disk, as cells of the paper's tables.
+"""Results on disk as cells of the paper's tables.
 
 Decisions:
 * A ``results.json`` belongs to a row by its ``model``, the stem of the config. One that was trained or tested with
-  options that override the config belongs to none: it is another experiment. So does one over other images than the
-  table's, such as a part of them, and one from the middle of a training run.
-* Several views of a photo (``--tta``) fill the column of multi-scale mIoU and no other.
-* What is averaged are training runs, told apart by their seed, or by their weights where the seed is not known. Of
-  several results of one run the longest trained, then the newest, counts.
+  options that override the config belongs to no row: it is another experiment. The same holds for one over other images
+  than the table's, such as a part of them, and for one from the middle of a training run.
+* Results from several views of a photo (``--tta``) fill the column of multi-scale mIoU and no other.
+* The mean is over training runs, distinguished by their seed, or by their weights if the seed is not known. Of several
+  results of one run, the one trained longest counts, then the newest.
 """
 
 import json
@@ -21,7 +21,7 @@ from ..evaluation.results import OWN, own_token_metrics
 from .paper import METRICS, MULTI_SCALE
 
 HARMLESS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory')
-"""Last parts of the options that say where the data are and how they are loaded, and so change no number."""
+"""Last parts of the options that state where the data are and how they are loaded, and so change no result."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Result:
 
     @property
     def run(self) -> str:
-        """What tells training runs apart."""
+        """What distinguishes training runs."""
         return f'seed {self.seed}' if self.seed is not None else f'weights {self.weights[:8]}'
 
     @property
@@ -95,10 +95,10 @@ class Cell:
 
 
 def read_result(path: Path) -> Result | None:
-    """Read a file; None if it is some other program's.
+    """Read a file; None if it is another program's.
 
     Raises:
-        UserError: It is no JSON.
+        UserError: It is not JSON.
     """
     try:
         content: Any = json.loads(path.read_text())
@@ -119,7 +119,7 @@ def read_result(path: Path) -> Result | None:
 
 
 def find_results(folders: Iterable[Path]) -> dict[str, list[Result]]:
-    """Return every ``results*.json`` below ``folders`` by model, those that count most last.
+    """Return every ``results*.json`` below ``folders`` by model; of one run the last one counts.
 
     Raises:
         FileNotFoundError: A folder does not exist.
@@ -128,7 +128,7 @@ def find_results(folders: Iterable[Path]) -> dict[str, list[Result]]:
     found: dict[str, list[Result]] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise MissingFileError(f'There is no folder {folder}; --results names where results.json files are.')
+            raise MissingFileError(f'There is no folder {folder}; name folders with results.json files by --results.')
         for path in sorted(folder.rglob('results*.json')):
             result = read_result(path)
             if result is not None:

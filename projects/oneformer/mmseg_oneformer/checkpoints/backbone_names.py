@@ -1,10 +1,10 @@
-"""What the tensors of a backbone are called, here and elsewhere: an entry for each family, made by its backbone's file.
+"""Names of a backbone's tensors, here and elsewhere: an entry for each family, registered by its backbone's file.
 
-Whatever reads, converts, recognises or initialises weights knows families from here alone. A file outside of the
-package registers its entry in the same way. A backbone without an entry trains, saves and loads all the same; it only
-has no other names than its own.
+Whatever reads, converts, recognises or initialises weights knows families only from here. A file outside the package
+registers its entry in the same way. A backbone without an entry trains, saves and loads all the same, but only under
+its own names.
 
-Names are relative to the backbone and may hold fields (``conversion.keys.FIELDS``).
+Names are relative to the backbone and may contain fields (``conversion.keys.FIELDS``).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from ..errors import UserError
 from .conversion.keys import KeyMap, Names, compile_name, keys_like, under
 
 PREFIX = 'backbone.'
-"""Of a backbone's names in a whole model of ours."""
+"""Prefix of a backbone's names in a whole model of ours."""
 
 State = Mapping[str, Tensor]
 
@@ -27,7 +27,7 @@ HUB_STAGES = ['stage1', 'stage2', 'stage3', 'stage4']
 """What transformers calls the levels of a backbone."""
 
 HUB_LEVEL_NORMS = under('', '', [(f'norm{i}.{{wb}}', f'hidden_states_norms.{HUB_STAGES[i]}.{{wb}}') for i in range(4)])
-"""Lines of ``HubNames.names`` for a backbone with a norm behind each level."""
+"""Lines of ``HubNames.names`` for a backbone with a norm after each level."""
 
 
 class BackboneFile(NamedTuple):
@@ -37,7 +37,7 @@ class BackboneFile(NamedTuple):
     what: str
     """Size, data and pixels, for messages."""
     timm: str | None = None
-    """Name of the same weights in timm, which takes them from another place."""
+    """Name of the same weights in timm, which downloads them from another address."""
 
 
 class Derived(NamedTuple):
@@ -56,11 +56,11 @@ class HubNames:
 
     names: Sequence[Names] = ()
     config: Callable[[State, Mapping[str, Any]], dict[str, Any] | None] = lambda state, backbone: None
-    """From a backbone's tensors and its config to ``backbone_config``; None where that cannot be expressed."""
+    """From a backbone's tensors and its config to ``backbone_config``; None if that cannot be expressed."""
     in_memory: Sequence[tuple[str, str]] = ()
-    """How its modules spell a part of a name, and how files do, where they differ."""
+    """Parts of names as its modules spell them and as files do, where they differ."""
     unread_norm: tuple[str, str] | None = None
-    """A norm there that OneFormer does not read, and a norm of ours that is as wide."""
+    """A norm there that OneFormer does not read, and a norm of ours with the same width."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,11 +69,11 @@ class BackboneNames:
 
     family: str
     block: str
-    """A tensor that each block has and no other family: tells whose a state dict is, and its depth."""
+    """A tensor that each block of this family has, and no other family: it shows a state dict's family and depth."""
     width: str = ''
     """A tensor whose first dimension is the backbone's width, such as the weight of a norm."""
     sizes: Mapping[tuple[int, int], str] = field(default_factory=dict)
-    """(blocks, width) -> how names of models call this size."""
+    """(blocks, width) -> this size in names of models."""
     settings: Callable[[State], dict[str, int]] = lambda state: {}
     """Arguments of the backbone that tensors show and the name of a model does not."""
 
@@ -82,12 +82,12 @@ class BackboneNames:
     hub: HubNames = HubNames()
     derived: Sequence[Derived] = ()
     no_decay: Sequence[str] = ()
-    """Parameters without weight decay, where the class is a library's; one's own class has ``no_weight_decay()``."""
+    """Parameters without weight decay, for a library's class; a class of your own has ``no_weight_decay()``."""
 
     classifiers: Sequence[Sequence[Names]] = ()
-    """Spellings of classifiers' files, a table each, besides our names and ``reference``."""
+    """Other names in classifiers' files, one table for each spelling, besides our names and ``reference``."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Tensors of such a file that the backbone has no use for, by regular expression, and what they are."""
+    """Tensors of such a file that the backbone does not use, by regular expression, and what they are."""
     start_new: Sequence[str] = ()
     """Parameters of the backbone that no classifier has."""
     files: Mapping[str, BackboneFile] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class BackboneNames:
 
     @cached_property
     def tables(self) -> list[KeyMap]:
-        """The spellings that a classifier's file may have."""
+        """The tables of names that a classifier's file may use."""
         return [KeyMap(under('', '', names)) for names in (self.reference, *self.classifiers)]
 
     @property
@@ -119,14 +119,14 @@ _ENTRIES: dict[str, BackboneNames] = {}
 
 
 def register_backbone(names: BackboneNames) -> None:
-    """Make a family known.
+    """Register a family.
 
     Raises:
-        UserError: There is an entry of this family, or a name in it has an unknown field.
+        UserError: The family already has an entry, or a name has an unknown field.
     """
     if names.family in _ENTRIES:
-        raise UserError(f'There is an entry for the backbones {names.family} already; give yours another family.')
-    startup.import_backbones()  # First, so that a stranger's entry is the later one.
+        raise UserError(f'The backbone family {names.family} already has an entry; give yours another name.')
+    startup.import_backbones()  # First, so that an entry from outside the package comes later.
     # Compiled here, so that a mistake in a name is found where it was made.
     _ = compile_name(names.block), names.tables, KeyMap(under('', '', names.hub.names))
     _ENTRIES[names.family] = names
@@ -139,7 +139,7 @@ def known_backbones() -> list[BackboneNames]:
 
 
 def backbone_of(keys: Iterable[str]) -> BackboneNames:
-    """Return the entry of the family that a backbone with these keys is of, or ``UNKNOWN``."""
+    """Return the entry of the family that a backbone with these keys belongs to, or ``UNKNOWN``."""
     keys = list(keys)
     return next((names for names in known_backbones() if names.count_blocks(keys)), UNKNOWN)
 

@@ -2,7 +2,7 @@
 
 Decisions:
 * Reading never runs code of the file: ``.safetensors``, or pickles with ``weights_only=True`` (``safe.load``).
-* Every form comes back as ``{'state_dict': ..., 'meta': ...}`` under our names (``conversion``); the reader is
+* Every form is returned as ``{'state_dict': ..., 'meta': ...}`` under our names (``conversion``); the reader is
   registered with mmengine (``startup.AFTER``), so ``load_from``, mmdet's ``init_detector`` and
   mmseg's ``init_model`` take published files as they are.
 * Loading is strict. The one exception is the text branch, which a model for inference does not have; it is dropped.
@@ -27,13 +27,13 @@ from .files import check_finite, read_file, unwrap, write_safetensors
 from .recognition import describe_misfit
 
 TRAINING_ONLY = ('text_mapper.', 'criterion.')
-"""First parts of the state dict's keys that only training needs: text branch, and the losses that read it."""
+"""Prefixes of the state dict's keys that only training needs: the text branch, and the losses that read it."""
 
 
 def read_checkpoint(path: str | os.PathLike[str], map_location: Any = 'cpu') -> dict[str, Any]:
     """Read weights in any public form, without running anything that is in the file.
 
-    A OneFormer of the reference code or of transformers comes back under our names, whatever the file is called; other
+    A OneFormer of the reference code or of transformers is returned under our names, whatever the file is called; other
     models keep theirs.
 
     Args:
@@ -42,7 +42,7 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = 'cpu') -> 
 
     Returns:
         The checkpoint; 'state_dict' and 'meta' are always there. ``meta['converted_from']`` is 'shi' (the reference
-        code) or 'hf' (transformers) where names were converted.
+        code) or 'hf' (transformers) if names were converted.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -60,10 +60,10 @@ def _under_our_names(checkpoint: dict[str, Any], source: str | os.PathLike[str])
 
 
 def convert(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> Conversion:
-    """Bring the state dict of ``read_file`` to our names, with a warning for each thing that is odd about it.
+    """Convert the state dict of ``read_file`` to our names, with a warning for each irregularity.
 
     Raises:
-        UserError: It is no OneFormer, or not a whole one.
+        UserError: It is not a complete OneFormer.
     """
     state = checkpoint['state_dict']
     form = form_of(state)
@@ -84,7 +84,7 @@ def convert(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> Conv
 
 
 def describe_conversion(meta: Mapping[str, Any], conversion: Conversion) -> dict[str, Any]:
-    """Return the meta of converted weights: where they are from, and buffers that cannot be computed."""
+    """Return the meta of converted weights: where they come from, and buffers that cannot be computed."""
     added: dict[str, Any] = {'converted_from': conversion.form}
     if conversion.buffers:
         added[BUFFERS] = conversion.buffers
@@ -97,8 +97,8 @@ def save_safetensors(
     """Write weights and their description to a ``.safetensors`` file.
 
     Args:
-        state_dict: Weights of a model; shared tensors are written as often as they are named.
-        path: Where to; written whole or not at all.
+        state_dict: Weights of a model; a shared tensor is written under each of its names.
+        path: Output file; written whole or not at all.
         meta: JSON values: 'dataset_meta' (classes, thing_ids, palette) is what the inference functions need; the
             config's name, seed, iteration and versions belong here too.
         half: Store floating-point tensors as float16. They are cast back to the model's type on loading.
@@ -109,7 +109,7 @@ def save_safetensors(
     try:
         text = json.dumps(meta)
     except TypeError as error:
-        raise UserError(f'The description of the weights has to be JSON: {error}.') from error
+        raise UserError(f'The description of the weights must be JSON: {error}.') from error
     tensors = {}
     for key, tensor in state_dict.items():
         stored = tensor.detach().cpu()
@@ -122,11 +122,11 @@ def save_safetensors(
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Load weights into ``model``; anything that does not fit is an error and leaves the model as it was.
+    """Load weights into ``model``; anything that does not fit is an error and leaves the model unchanged.
 
     Args:
         model: A model, on any device; parameters keep their device and type.
-        path: Weights in any form that ``read_checkpoint`` knows.
+        path: Weights in any form that ``read_checkpoint`` accepts.
 
     Returns:
         The checkpoint's meta (empty if it has none).
@@ -151,9 +151,9 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, An
 
 
 def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Raise a ValueError unless both state dicts have the same keys and shapes.
+    """Raise a UserError unless both state dicts have the same keys and shapes.
 
-    The sentence says what the file is, where it is another OneFormer, and which models fit it.
+    If the file is another OneFormer, the message says which one, and which models fit it.
     """
     missing = [key for key in own if key not in state]
     left_over = [key for key in state if key not in own]
@@ -175,7 +175,7 @@ def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str 
     ]
     if complaints:
         raise UserError(
-            f'{path} is not a checkpoint of this model: {", ".join(complaints)}; give config and weights of one '
+            f'{path} is not a checkpoint of this model: {", ".join(complaints)}; give config and weights of the same '
             'model (the config of a run with --cfg-options is the one in its work dir).'
         )
 
@@ -194,12 +194,12 @@ def for_inference(cfg: Config) -> Config:
         for source in ('init_cfg', 'pretrained'):
             backbone.pop(source, None)
         if str(backbone.get('type')).endswith('TIMMBackbone'):
-            backbone.pretrained = False  # Left out, it downloads.
+            backbone.pretrained = False  # Without it, weights are downloaded.
     return cfg
 
 
 def _as_checkpoint(content: Any, url: str) -> dict[str, Any]:
-    """Return a download of the libraries as ``read_checkpoint`` would."""
+    """Return what the libraries have downloaded as ``read_checkpoint`` would."""
     checkpoint = unwrap(content, url)
     check_finite(checkpoint['state_dict'], url)
     drop_active_configs(checkpoint, url)
@@ -209,8 +209,8 @@ def _as_checkpoint(content: Any, url: str) -> dict[str, Any]:
 def register_reader(library: Any) -> None:
     """Make every loader of the libraries read files and downloads as :func:`read_checkpoint` does.
 
-    mmengine knows neither ``.safetensors`` nor an allow-list (so its own checkpoints cannot be resumed under
-    torch >= 2.6), and the fork falls back to a load that runs code.
+    mmengine supports neither ``.safetensors`` nor an allow-list (so its own checkpoints cannot be resumed under
+    torch >= 2.6), and its ``onedl`` fork falls back to a load that runs code.
 
     Args:
         library: ``mmengine.runner.checkpoint``.

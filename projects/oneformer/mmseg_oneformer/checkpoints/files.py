@@ -1,4 +1,4 @@
-"""Files of weights: what is in one of any public form, without its wrappers; and safetensors to be written."""
+"""Files of weights: reading any public form, without its wrappers, and writing safetensors."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from ..zoo.weights import missing_checkpoint
 from .conversion.convert import AVERAGING, form_of
 
 WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'model_state', 'ema_state_dict', 'model_ema', 'ema', 'params')
-"""Where a checkpoint keeps its state dict; the first that is there counts."""
+"""Keys under which a checkpoint may keep its state dict; the first one present counts."""
 
 PREFIXES = ('module.', '_orig_mod.', 'ema_model.', 'model_ema.', 'ema.', 'model.')
 """What wrappers of the model (DDP, compile, averaging) put before every key."""
@@ -27,7 +27,7 @@ HUB_FILES = ('model.safetensors', 'model.safetensors.index.json', 'pytorch_model
 """Names of the weights in a folder of transformers, the best first."""
 
 SHARDS = ('.safetensors', '.bin')
-"""What the parts that an index names end in."""
+"""Suffixes of the parts that an index names."""
 
 
 def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu', finite: bool = True) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu', finite: b
         finite: Reject weights with a NaN or an infinity, which make every prediction void.
 
     Returns:
-        The checkpoint; 'state_dict' and 'meta' are always there, other entries only where the file is a checkpoint of
+        The checkpoint; 'state_dict' and 'meta' are always there, other entries only if the file is a checkpoint of
         mmengine's.
 
     Raises:
@@ -90,7 +90,7 @@ def unwrap(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
 def _bare(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:
     """Do what ``unwrap`` does, but leave the names of the tensors as they are."""
     if not isinstance(content, Mapping):
-        raise UserError(f'{source} holds a {type(content).__name__} and no state dict; give a checkpoint.')
+        raise UserError(f'{source} holds a {type(content).__name__}, not a state dict; give a checkpoint.')
     found = next((name for name in WRAPPERS if _is_state(content.get(name))), None)
     if found == 'state_dict':
         meta = content.get('meta')
@@ -112,7 +112,7 @@ def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if prefix is None:
             break
         stripped = {key.removeprefix(prefix): stripped[key] for key in keys}
-    if any(key.startswith('pixel_level_module.') for key in stripped):  # transformers' body without its losses
+    if any(key.startswith('pixel_level_module.') for key in stripped):  # transformers' base model without its losses
         stripped = {f'model.{key}': value for key, value in stripped.items()}
     return dict(state) if form_of(stripped) is None else stripped
 
@@ -120,10 +120,10 @@ def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def write_safetensors(
     path: str | os.PathLike[str], state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors to a ``.safetensors`` file, whole or not at all; shared ones as often as they are named.
+    """Write tensors to a ``.safetensors`` file, whole or not at all; a shared one is written under each of its names.
 
     Raises:
-        OSError: The disk is full, or another fault of writing.
+        OSError: The disk is full, or writing fails for another reason.
     """
     with atomic_path(path) as temporary:
         temporary.touch()
@@ -136,7 +136,7 @@ def write_safetensors(
 
 
 def separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors on the CPU, each alone in its storage: a part of another one would take all of it along."""
+    """Return the tensors on the CPU, each with its own storage: a view would be saved with all of its base tensor."""
     owners: set[int] = set()
     alone = {}
     for key, tensor in state.items():
@@ -158,7 +158,7 @@ def _is_state(value: Any) -> bool:
 
 
 def _read_content(path: Path, map_location: Any) -> Any:
-    """Return what is in one file of weights, wrappers and all."""
+    """Return the content of one file of weights, including wrappers."""
     if not path.is_file():
         raise missing_checkpoint(path)
     if is_safetensors(path) or (path.suffix == '.safetensors' and not is_pickled(path)):
@@ -168,7 +168,7 @@ def _read_content(path: Path, map_location: Any) -> Any:
 
 def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
     try:
-        # The file is opened on the CPU: map_location may be a function or a dict, which safetensors does not know.
+        # Opened on the CPU: map_location may be a function or a dict, which safetensors does not support.
         with safe_open(path, framework='pt') as file:
             meta = json.loads((file.metadata() or {}).get('meta', '{}'))
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
@@ -182,7 +182,7 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
 
 
 def _read_shards(path: Path, map_location: Any) -> dict[str, Tensor]:
-    """Read the files that an index of transformers names; all of them lie beside it."""
+    """Read the files that an index of transformers names; all are beside it."""
     if not path.is_file():
         raise missing_checkpoint(path)
     try:
@@ -197,7 +197,7 @@ def _read_shards(path: Path, map_location: Any) -> dict[str, Tensor]:
             raise UserError(f'{path} names {name!r}, which is not a file of weights beside it; get it again.')
     state: dict[str, Tensor] = {}
     for name in sorted(names):
-        # Prefixes are those of all files together: one alone may lack the names that tell.
+        # Prefixes are removed from all files together: a single one may lack the names that show them.
         state |= _bare(_read_content(path.parent / name, map_location), path.parent / name)['state_dict']
     return state
 

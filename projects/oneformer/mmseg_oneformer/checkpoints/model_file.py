@@ -1,4 +1,4 @@
-"""Writing one ``.safetensors`` file that is a whole model; ``zoo.model_file`` reads it and says what it may hold."""
+"""Writing a whole model as one ``.safetensors`` file; ``zoo.model_file`` reads it and states what it may hold."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ __all__ = ['write_model_file']
 
 
 def write_model_file(path: str | os.PathLike[str], cfg: Config, model: nn.Module, dataset_meta: dict[str, Any]) -> None:
-    """Write a model that :class:`OneFormerInferencer` and all tools take alone, by the path of the file.
+    """Write a model as a single file, whose path is all that :class:`OneFormerInferencer` and the tools need.
 
     Args:
         path: Ends in ``.safetensors``; written whole or not at all.

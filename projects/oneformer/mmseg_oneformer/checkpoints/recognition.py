@@ -1,4 +1,4 @@
-"""What a state dict looks like: backbone, classes, queries. For sentences that tell a user which model a file is."""
+"""Which model a state dict is, by backbone, classes and queries: for messages that tell a user what a file holds."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Architecture(NamedTuple):
 
 
 def architecture_of(state: Mapping[str, Tensor]) -> Architecture | None:
-    """Describe a state dict with our names, or return None if it is no OneFormer or not a whole one."""
+    """Describe a state dict with our names, or return None if it is not a complete OneFormer."""
     own = tensors_of_backbone(state)
     if not own:
         return None
@@ -48,13 +48,13 @@ def architecture_of(state: Mapping[str, Tensor]) -> Architecture | None:
 
 
 def fitting_models(architecture: Architecture) -> list[str]:
-    """Return the names of the registered models that look so."""
+    """Return the names of the registered models with this architecture."""
     found = []
     for name in list_models():
         if not re.match(rf'oneformer_{re.escape(architecture.backbone)}[-_]', name):
             continue
         model = read_config(name).get('model') or {}
-        head, backbone = model.get('head') or {}, model.get('backbone') or {}  # one's own config may be of another kind
+        head, backbone = model.get('head') or {}, model.get('backbone') or {}  # a user's config may be of another kind
         sizes = (head.get('num_classes'), head.get('num_queries'))
         settings = {argument: backbone.get(argument) for argument in architecture.settings}
         if settings == architecture.settings and sizes == (architecture.num_classes, architecture.num_queries):
@@ -68,12 +68,14 @@ def describe_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path
     if mine is None or its is None or mine == its:
         return None
     models = fitting_models(its)
-    hints = [f'registered models that fit: {", ".join(models)}' if models else 'no registered model is like it']
+    hints = [f'registered models that fit: {", ".join(models)}' if models else 'no registered model fits']
     if mine._replace(num_classes=its.num_classes) == its:
         hints.append(
-            f'to train it on for other classes: tools/train.py CONFIG --fine-tune-from {path}, or '
+            f'to fine-tune it for other classes: tools/train.py CONFIG --fine-tune-from {path}, or '
             'tools/model_converters/convert.py with --reset-classifier'
         )
     elif mine._replace(num_queries=its.num_queries, num_classes=its.num_classes) == its:
         hints.append(f'or set model.head.num_queries={its.num_queries}')
-    return f'{path} is not a checkpoint of this model: it looks like {its}, the model is {mine}; {"; ".join(hints)}.'
+    return (
+        f'{path} is not a checkpoint of this model: it looks like {its}, but the model is {mine}; {"; ".join(hints)}.'
+    )

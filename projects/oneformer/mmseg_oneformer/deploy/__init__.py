@@ -1,1 +1,1 @@
-"""Models outside of Python training code: one graph for all tasks, checked against PyTorch."""
+"""Models without the training code: one graph for all tasks, checked against PyTorch."""

@@ -1,6 +1,6 @@
-"""DiNAT's neighbourhood attention in a form that can be traced with free sizes.
+"""DiNAT's neighbourhood attention in a form that can be traced with dynamic sizes.
 
-The operator of training cuts a map into tiles by loops over its sizes. Here all tiles have 8 x 8 queries and equally
+The operator for training cuts a map into tiles with loops over its sizes. Here all tiles have 8 x 8 queries and equally
 many keys, and their positions are computed in the graph.
 """
 
@@ -23,7 +23,7 @@ TILE = 8
 
 @contextmanager
 def traceable_dinat() -> Iterator[None]:
-    """Let our DiNAT compute in this form inside of the block; predictions are the same."""
+    """Let our DiNAT compute in this form inside the ``with`` block; predictions are the same."""
     with patch.object(NeighborhoodAttention, 'forward', attend_to_neighbours):
         yield
 
@@ -32,7 +32,7 @@ class Axis(NamedTuple):
     """The tiles along an axis of L positions: n of them, t queries and l keys each."""
 
     queries: Tensor  # int64 (n * t,), positions; L where there is none
-    keys: Tensor  # int64 (n * l,), positions; L, zeros, where a map is smaller than a neighbourhood
+    keys: Tensor  # int64 (n * l,), positions; L, which holds zeros, if a map is smaller than a neighbourhood
     offsets: Tensor  # int64 (n, t, l), key - query + K - 1 in steps of the dilation
     neighbours: Tensor  # bool (n, t, l)
     places: Tensor  # int64 (L,), where each position is among the queries
@@ -54,7 +54,7 @@ def attend_to_neighbours(self: Any, x: Tensor) -> Tensor:
 
 
 def axis(length: int, kernel_size: int, dilation: int, device: torch.device) -> Axis:
-    """Cut an axis of ``length`` positions into tiles, each inside of one dilation group."""
+    """Cut an axis of ``length`` positions into tiles, each inside one dilation group."""
 
     def first_neighbour(step: Tensor) -> Tensor:
         return torch.minimum((step - kernel_size // 2).clamp(min=0), size - kernel_size)
@@ -62,7 +62,7 @@ def axis(length: int, kernel_size: int, dilation: int, device: torch.device) -> 
     count = (length + dilation * TILE - 1) // (dilation * TILE)
     group = torch.arange(dilation, device=device)[:, None, None]  # (groups, tiles, positions) from here on
     position = torch.arange(length, device=device)
-    end = position[-1:] + 1  # L as a tensor: a look at sizes would tie the graph to them.
+    end = position[-1:] + 1  # L as a tensor: reading sizes would tie the graph to them.
     size = (end.clamp(min=kernel_size * dilation) - group + dilation - 1) // dilation
     begin = torch.arange(count, device=device)[None, :, None] * TILE
     query = begin + torch.arange(TILE, device=device)

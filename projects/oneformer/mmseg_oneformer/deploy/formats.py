@@ -1,6 +1,6 @@
 """Folders of an exported model: a graph, ``model.json`` and the Python file that predicts with both.
 
-Every file appears whole or not at all, and ``model.json`` last: a folder that has one is complete.
+Every file is written whole or not at all, and ``model.json`` last: a folder that has one is complete.
 """
 
 import importlib.util
@@ -31,19 +31,19 @@ AXES = (
     ('batch', 'tasks', '', ''),
     ('batch', 'tasks', '', 'height/4', 'width/4'),
 )
-"""Names of the axes of the graph's inputs and outputs where they are free."""
+"""Names of the axes of the graph's inputs and outputs, where they are dynamic."""
 
 LARGEST_ONNX = 2**31
-"""Bytes: an ONNX file is one protobuf message, which has to be smaller."""
+"""Bytes: an ONNX file is one protobuf message, which must be smaller."""
 
 
 def _write_onnx(program: ExportedProgram, path: Path) -> None:
     weights = sum(tensor.nbytes for tensor in program.state_dict.values())
     if weights > 0.99 * LARGEST_ONNX:  # Leaves room for the graph.
         raise UserError(
-            f'The weights take {weights / 2**30:.1f} GiB, and an ONNX file holds less than 2; use --format torch.'
+            f'The weights take {weights / 2**30:.1f} GiB, but an ONNX file holds less than 2; use --format torch.'
         )
-    logging.getLogger('onnxscript').setLevel(logging.ERROR)  # It warns of each constant that it leaves as it is.
+    logging.getLogger('onnxscript').setLevel(logging.ERROR)  # It warns about each constant that it leaves as it is.
     exported = torch.onnx.export(
         program,
         dynamo=True,
@@ -53,7 +53,7 @@ def _write_onnx(program: ExportedProgram, path: Path) -> None:
     )
     assert exported is not None
     proto = exported.model_proto
-    # What the exporter believes about shapes inside: it gives one name to sizes that differ, and onnxruntime warns.
+    # The exporter's assumptions about shapes inside: it gives one name to different sizes, and onnxruntime warns.
     del proto.graph.value_info[:]
     for value, names in zip((*proto.graph.input, *proto.graph.output), AXES, strict=True):
         for axis, name in zip(value.type.tensor_type.shape.dim, names):
@@ -64,7 +64,7 @@ def _write_onnx(program: ExportedProgram, path: Path) -> None:
 
 def _write_program(program: ExportedProgram, path: Path) -> None:
     program.example_inputs = None  # Noise, and megabytes of it.
-    archive = io.BytesIO()  # PyTorch would name the archive's folders by the path, and crash on a full disk.
+    archive = io.BytesIO()  # PyTorch would name the archive's folders after the path, and crash on a full disk.
     torch.export.save(program, archive)
     path.write_bytes(archive.getbuffer())
 
@@ -78,11 +78,11 @@ FORMATS: dict[str, Callable[[ExportedProgram, Path], None]] = {
     'torch': _write_program,
     'aotinductor': _write_compiled,
 }
-"""What a graph can be written as: for onnxruntime; for ``torch.export.load``; compiled, for one kind of device."""
+"""Forms in which a graph can be written: for onnxruntime; for ``torch.export.load``; compiled, for one device type."""
 
 
 def check_format(name: str, device: torch.device, verified: bool = False) -> None:
-    """Raise a ValueError that says what to install if a format cannot be written, or ``verified``, here."""
+    """Raise a UserError that states what to install if a format cannot be written, or ``verified``, here."""
     if name == 'onnx':
         for package in ('onnx', 'onnxscript', *(['onnxruntime'] if verified else [])):
             if importlib.util.find_spec(package) is None:
@@ -109,18 +109,18 @@ def write_folder(
     size: tuple[int, int] | None = None,
     report: Callable[[str], None] = lambda step: None,
 ) -> None:
-    """Write the graph, ``oneformer_numpy.py`` and ``model.json`` into a folder, which is made if missing.
+    """Write the graph, ``oneformer_numpy.py`` and ``model.json`` into a folder, which is created if missing.
 
     Args:
         name: One of ``FORMATS``.
-        model: A ``OneFormer`` in evaluation mode; the device that a compiled graph is for is its own.
-        meta: Of :func:`deployment_meta`.
-        folder: Where to.
+        model: A ``OneFormer`` in evaluation mode; a compiled graph is for its device.
+        meta: From :func:`deployment_meta`.
+        folder: Output folder.
         size: As for :func:`trace`.
-        report: Called with what is done next; each step may take minutes.
+        report: Called with a name of each step before it starts; a step may take minutes.
 
     Raises:
-        UserError: If the backbone cannot be traced, or the folder not be written.
+        UserError: If the backbone cannot be traced, or the folder cannot be written.
     """
     report('tracing the network')
     program = trace(OneFormerGraph(model).eval(), size)
@@ -143,10 +143,10 @@ def write_folder(
 def deployment_meta(
     cfg: Config, model: BaseModel, dataset_meta: dict[str, Any], size: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    """Return what the graph does not say: names, sizes, thresholds.
+    """Return what the graph does not contain: names, sizes, thresholds.
 
     Args:
-        cfg: Of the model; its test pipeline has to resize by ``ShortestEdge``.
+        cfg: Config of the model; its test pipeline must resize by ``ShortestEdge``.
         model: The model.
         dataset_meta: ``classes`` and ``thing_ids``.
         size: Height and width, if the graph has only one.
@@ -156,7 +156,7 @@ def deployment_meta(
     """
     steps = [step for step in cfg.test_dataloader.dataset.pipeline if step.type == 'ShortestEdge']
     if len(steps) != 1:
-        raise UserError('The test pipeline has to resize by one ShortestEdge, for its sizes go with the graph.')
+        raise UserError('The test pipeline must resize by one ShortestEdge, whose sizes go with the graph.')
     return {
         'model': Path(cfg.filename).stem if cfg.filename else '',
         'classes': list(dataset_meta['classes']),

@@ -20,24 +20,24 @@ LEAST_SIDE = 64
 """Pixels: the last level of a smaller image would be one position, which PyTorch traces as a constant."""
 
 EXAMPLE_SIZE = (416, 800)
-"""Height and width that a graph of any size is traced with.
+"""Height and width at which a graph for any size is traced.
 
-No level of a Swin has a single window along a side of it, or as many along both: AOTInductor would simplify indices by
-that, and read beyond its arrays at other sizes.
+No level of a Swin then has a single window along a side, or equally many along both: AOTInductor would simplify indices
+accordingly, and read beyond its arrays at other sizes.
 """
 
 
 class OneFormerGraph(nn.Module):
     """What is exported: normalisation, network, and a table of the three task tokens to choose from.
 
-    The token of a task depends on the weights alone, so its text is not in the graph: a number is enough.
+    The token of a task depends only on the weights, so its text is not in the graph: a number is enough.
 
     Args:
         model: A ``OneFormer`` in evaluation mode.
 
     Raises:
-        UserError: If the model has no task token, or its photos are prepared in another way than every published
-            model's.
+        UserError: If the model has no task token, or its photos are not preprocessed like those of the published
+            models.
     """
 
     mean: Tensor
@@ -49,13 +49,13 @@ class OneFormerGraph(nn.Module):
         head, preprocessor = model.head, model.data_preprocessor
         if head.task_token is None:
             raise UserError(
-                'This model has no task token to choose predictions by; export one with use_task_token=True.'
+                'This model has no task token to choose predictions with; export one with use_task_token=True.'
             )
         known = preprocessor._enable_normalize and preprocessor._channel_conversion
         if not known or preprocessor.pad_size_divisor != DIVISOR:
             raise UserError(
-                f'The data_preprocessor has to have mean, std, bgr_to_rgb=True and pad_size_divisor={DIVISOR}, for '
-                'they go into the graph; change the config.'
+                f'The data_preprocessor must have mean, std, bgr_to_rgb=True and pad_size_divisor={DIVISOR}, which '
+                'become part of the graph; change the config.'
             )
         self.backbone, self.neck, self.head = traceable_backbone(model.backbone), model.neck, head
         with torch.no_grad():
@@ -86,34 +86,34 @@ class OneFormerGraph(nn.Module):
 
 
 def example_inputs(size: tuple[int, int], batch: int = 2, tasks: int = 2) -> tuple[Tensor, Tensor]:
-    """Return a noise image batch (B, 3, H, W) in 0..255 and task numbers, to trace or time a graph with."""
+    """Return a batch of noise images (B, 3, H, W) in 0..255 and task numbers, to trace or time a graph with."""
     generator = torch.Generator().manual_seed(0)
     return torch.rand(batch, 3, *size, generator=generator) * 255, torch.arange(tasks)
 
 
 def trace(graph: OneFormerGraph, size: tuple[int, int] | None = None) -> ExportedProgram:
-    """Trace the graph; the number of tasks, 1 to 3, is free.
+    """Trace the graph; the number of tasks, 1 to 3, is dynamic.
 
     Args:
         graph: In evaluation mode.
-        size: Height and width of all images, and one image a call; by default size and batch are free.
+        size: Height and width of all images, with one image per call; by default size and batch are dynamic.
 
     Raises:
-        UserError: If the size is none, or the backbone cannot be traced.
+        UserError: If the size is invalid, or the backbone cannot be traced.
     """
     if size is not None and any(side % DIVISOR or side < LEAST_SIDE for side in size):
-        raise UserError(f'Height and width are multiples of {DIVISOR} from {LEAST_SIDE} on, not {size}.')
+        raise UserError(f'Height and width must be multiples of {DIVISOR} from {LEAST_SIDE} on, not {size}.')
     sides = {2: DIVISOR * Dim('height_32nds', min=2), 3: DIVISOR * Dim('width_32nds', min=2)}
     free = {} if size else {0: Dim('batch', min=1), **sides}
     inputs = (part.to(graph.mean.device) for part in example_inputs(size or EXAMPLE_SIZE, batch=1 if size else 2))
     try:
-        # Oblivious: whether a map is contiguous is not checked, for that ties the graph to sizes that agree in it.
+        # Oblivious: whether a map is contiguous is not checked, since that would tie the graph to sizes of one outcome.
         oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
         with traceable_dinat(), torch.no_grad(), oblivious:
             program = torch.export.export(
                 graph, tuple(inputs), dynamic_shapes=(free, {0: Dim('tasks', min=1, max=3)}), strict=False
             )
-    except Exception as error:  # A tracer meets the whole of Python: there is no list of what it raises.
+    except Exception as error:  # A tracer runs all kinds of code: there is no list of what it raises.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
         what, remedy = (
             ('at this size', 'use Swin, ResNet or ConvNeXt')
@@ -123,5 +123,5 @@ def trace(graph: OneFormerGraph, size: tuple[int, int] | None = None) -> Exporte
         raise UserError(f'{type(graph.backbone).__name__} cannot be exported {what} ({reason}); {remedy}.') from error
     for part in program.graph_module.modules():
         for node in part.graph.nodes if isinstance(part, GraphModule) else ():
-            node.meta.pop('stack_trace', None)  # All formats would write it: paths of this machine.
+            node.meta.pop('stack_trace', None)  # All formats would store it, and with it paths of this machine.
     return program

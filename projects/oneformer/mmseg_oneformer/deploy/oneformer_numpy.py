@@ -1,7 +1,7 @@
-"""Predictions of an exported OneFormer by numpy, Pillow and onnxruntime alone: no torch, no OpenMMLab.
+"""Predictions of an exported OneFormer with numpy, Pillow and onnxruntime only: no torch, no OpenMMLab.
 
-This file is complete: ``tools/export.py`` puts a copy of it beside the graph, and the folder runs wherever it is put.
-(Graphs of the formats *torch* and *aotinductor* are run by torch, which is imported for them only.)
+This file is self-contained: ``tools/export.py`` puts a copy of it beside the graph, and the folder runs anywhere.
+(Graphs of the formats *torch* and *aotinductor* are run by torch, which is imported only for them.)
 
     python folder/oneformer_numpy.py photo.jpg semantic instance panoptic      # prints what is in the photo
 
@@ -9,9 +9,9 @@ This file is complete: ``tools/export.py`` puts a copy of it beside the graph, a
     model = OneFormer('folder')
     predictions = model(read_photo('photo.jpg'), tasks=('panoptic',))   # or any (H, W, 3) uint8 RGB
 
-The predictions equal those of the PyTorch model up to the rounding of the network's own output. Photos go tile by tile,
-so that memory does not grow with pixels times queries; in most tiles all classes and queries but a few are out of
-reach and not computed.
+The predictions equal those of the PyTorch model up to the rounding of the network's own output. Photos are processed
+tile by tile, so that memory does not grow with pixels times queries; in most tiles only a few classes and queries are
+in reach, and all others are not computed.
 """
 
 import argparse
@@ -74,14 +74,14 @@ class OneFormer:
         providers: Of onnxruntime, such as ``['CUDAExecutionProvider']``; by default the CPU.
 
     Raises:
-        FileNotFoundError: If the folder is not a whole one.
+        FileNotFoundError: If the folder is incomplete.
         ValueError: If its graph cannot be loaded.
     """
 
     def __init__(self, folder: str | Path, providers: list[str] | None = None) -> None:
         described = Path(folder) / 'model.json'
         if not described.is_file():
-            raise FileNotFoundError(f'{folder} is no whole export, for it has no model.json; export the model again.')
+            raise FileNotFoundError(f'{folder} is not a complete export: it has no model.json; export the model again.')
         self.meta = json.loads(described.read_text(encoding='utf-8'))
         graph = str(Path(folder) / GRAPHS[self.meta['format']])
         load = _load_onnx if self.meta['format'] == 'onnx' else _load_torch
@@ -89,19 +89,19 @@ class OneFormer:
             self.run = load(graph, self.meta, providers)
         except ImportError:
             raise
-        except Exception as error:  # Each library has its own.
+        except Exception as error:  # Each library raises its own.
             raise ValueError(f'{graph} cannot be loaded ({error}); export the model again.') from error
 
     def __call__(self, rgb: np.ndarray, tasks: str | tuple[str, ...] = TASKS) -> dict[str, Any]:
-        """Predict for a photo (H, W, 3) uint8 RGB; 'semantic', 'instance' and 'panoptic' as the three functions below.
+        """Predict for a photo (H, W, 3) uint8 RGB; return predictions by task, as the three functions below do.
 
         Raises:
-            ValueError: If it is no such photo, or there is no such task.
+            ValueError: If it is not such a photo, or there is no such task.
         """
         tasks = (tasks,) if isinstance(tasks, str) else tasks
         unknown = sorted(set(tasks) - set(TASKS))
         if unknown or not tasks:
-            raise ValueError(f'tasks are some of {", ".join(TASKS)}, not {", ".join(unknown) or "none"}.')
+            raise ValueError(f'tasks must be some of {", ".join(TASKS)}, not {", ".join(unknown) or "none"}.')
         pixels, size = preprocess(rgb, self.meta)
         class_logits, mask_logits = self.run(pixels, np.array([TASKS.index(task) for task in tasks], np.int64))
         return {
@@ -115,7 +115,7 @@ Runner = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def _load_onnx(graph: str, meta: dict[str, Any], providers: list[str] | None) -> Runner:
-    # Its newer wheels keep a number of this machine in ~/.cache and report each use to Microsoft, unless they are told
+    # Its newer wheels store an identifier of this machine in ~/.cache and report each use to Microsoft, unless told
     # otherwise before they are imported.
     os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
     import onnxruntime
@@ -142,7 +142,7 @@ def _load_torch(graph: str, meta: dict[str, Any], providers: list[str] | None) -
 
 
 def read_photo(path: str | Path) -> np.ndarray:
-    """Read a photo as (H, W, 3) uint8 RGB, turned as its EXIF orientation says; alpha is dropped, 16 bits become 8.
+    """Read a photo as (H, W, 3) uint8 RGB, rotated by its EXIF orientation; alpha is dropped, 16 bits become 8.
 
     Raises:
         ValueError: If it cannot be read, or its values have no known range (32 bits, floating point).
@@ -153,19 +153,19 @@ def read_photo(path: str | Path) -> np.ndarray:
         with Image.open(path) as file:
             sixteen_bits = file.mode.startswith('I;16') or (file.mode, file.format) == ('I', 'PNG')
             image = ImageOps.exif_transpose(file)
-            if sixteen_bits:  # Pillow would cut at 255.
+            if sixteen_bits:  # Pillow would clip at 255.
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             if image.mode in ('I', 'F'):
                 raise ValueError(f'values of the mode {image.mode} have no known range')
             return np.asarray(image.convert('RGB'))
     except FileNotFoundError:
         raise ValueError(f'{path} does not exist; give the path of a photo.') from None
-    except Exception as error:  # Plugins raise whatever broken files make them raise.
-        raise ValueError(f'{path} is no photo that can be read: {error}.') from error
+    except Exception as error:  # Plugins raise anything for broken files.
+        raise ValueError(f'{path} cannot be read as a photo: {error}.') from error
 
 
 def preprocess(rgb: np.ndarray, meta: dict[str, Any]) -> tuple[np.ndarray, Size]:
-    """Resize a photo and pad it; the graph itself subtracts the mean and divides by the deviation.
+    """Resize a photo and pad it; the graph itself subtracts the mean and divides by the standard deviation.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -176,14 +176,14 @@ def preprocess(rgb: np.ndarray, meta: dict[str, Any]) -> tuple[np.ndarray, Size]
         (1, 3, H', W') float32 RGB in 0..255, padded with the mean, and the sizes.
 
     Raises:
-        ValueError: If it is no such photo.
+        ValueError: If it is not such a photo.
     """
     from PIL import Image
 
     if not isinstance(rgb, np.ndarray):
-        raise ValueError(f'The photo has to be an array, not a {type(rgb).__name__}; read_photo makes one of a file.')
+        raise ValueError(f'The photo must be an array, not a {type(rgb).__name__}; read_photo makes one from a file.')
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
-        raise ValueError(f'The photo has to be (H, W, 3) uint8 RGB, not {rgb.shape} {rgb.dtype}.')
+        raise ValueError(f'The photo must be (H, W, 3) uint8 RGB, not {rgb.shape} {rgb.dtype}.')
     original = (rgb.shape[0], rgb.shape[1])
     height, width = shortest_edge(original, meta['shortest_edge'], meta['max_size'])
     fixed, divisor, least = meta['fixed_size'], meta['divisor'], meta['least_side']
@@ -197,7 +197,7 @@ def preprocess(rgb: np.ndarray, meta: dict[str, Any]) -> tuple[np.ndarray, Size]
 
 
 def shortest_edge(size: tuple[int, int], edge: int, max_size: int) -> tuple[int, int]:
-    """New (height, width): the shorter side is ``edge``, unless the longer one would then pass ``max_size``."""
+    """New (height, width): the shorter side is ``edge``, unless the longer one would then exceed ``max_size``."""
     height, width = size
     scale = edge / min(height, width)
     new_height, new_width = (edge, scale * width) if height < width else (scale * height, edge)
@@ -222,7 +222,7 @@ def semantic(class_logits: np.ndarray, mask_logits: np.ndarray, size: Size) -> n
     labels = np.empty(size.original, np.int64)
     for tile in tiles(mask_logits, size):
         low, high = (sigmoid(bound) for bound in tile.bounds())
-        possible = np.flatnonzero(~((high @ probs) * (1 + SLACK) < (low @ probs).max()))  # All, where logits are NaN.
+        possible = np.flatnonzero(~((high @ probs) * (1 + SLACK) < (low @ probs).max()))  # All, if logits are NaN.
         if len(possible) > 1:
             scores = np.tensordot(probs[:, possible], sigmoid(tile.logits()), (0, 0))
             labels[tile.place] = possible[scores.argmax(0)]
@@ -271,7 +271,7 @@ def panoptic(
     """Let the confident queries compete for the pixels.
 
     Returns:
-        Ids (H, W) int32, class + 1000 * k and K for void, and ``dict(id, category_id, isthing, score)`` a segment.
+        Ids (H, W) int32, class + 1000 * k and K for void, and a ``dict(id, category_id, isthing, score)`` per segment.
     """
     probs = softmax(class_logits)
     num_classes = probs.shape[1] - 1
@@ -298,7 +298,7 @@ def panoptic(
 
 
 def compete(scores: np.ndarray, mask_logits: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the query with the largest class score times mask probability in each pixel, the first of equals.
+    """Find the query with the largest class score times mask probability in each pixel, on a tie the first.
 
     Args:
         scores: (n,) of the queries that take part.
@@ -306,8 +306,8 @@ def compete(scores: np.ndarray, mask_logits: np.ndarray, size: Size) -> tuple[np
         size: The sizes of the photo.
 
     Returns:
-        The winner (H, W) int32; whether the pixel is inside the winner's own mask (H, W) bool; and for each query the
-        pixels (n, 3) that it wins, that are its own (probability >= 0.5), and both.
+        The winner (H, W) int32; whether the pixel is inside the winner's own mask (H, W) bool; and the number of pixels
+        (n, 3) that each query wins, that are in its own mask (probability >= 0.5), and that are both.
     """
     winner, inside = np.empty(size.original, np.int32), np.empty(size.original, bool)
     areas = np.zeros((len(scores), 3), np.int64)
@@ -328,7 +328,7 @@ def compete(scores: np.ndarray, mask_logits: np.ndarray, size: Size) -> tuple[np
 
 
 class Tile(NamedTuple):
-    """A square of the photo and the mask logits that it is made of."""
+    """A square of the photo and the mask logits that it is made from."""
 
     place: tuple[slice, slice]
     """Rows and columns of the photo."""
@@ -340,7 +340,7 @@ class Tile(NamedTuple):
     """(width, t)."""
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest logit that each query can have here, (N,) each: resizing only averages."""
+        """Smallest and largest logit that each query can have here, (N,) each: resizing only averages."""
         low, high = self.cells.min((1, 2)), self.cells.max((1, 2))
         slack = SLACK * np.maximum(high, -low)
         return low - slack, high + slack
@@ -368,7 +368,7 @@ def _strips(matrix: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
 
 
 def reach(matrix: np.ndarray, used: np.ndarray) -> slice:
-    """Return the pixels that ``used`` (cells,) bool have a part in, from the first to the last."""
+    """Return the pixels that ``used`` (cells,) bool contribute to, from the first to the last."""
     pixels = np.flatnonzero(matrix[:, used].any(1))
     return slice(int(pixels[0]), int(pixels[-1]) + 1) if len(pixels) else slice(0, 0)
 
@@ -409,13 +409,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)), without overflow, and exact where it is small: queries compete there too."""
+    """1 / (1 + exp(-x)), without overflow, and exact for small results: queries compete there too."""
     exponentials = np.exp(-np.abs(logits))
     return np.where(logits >= 0, np.float32(1), exponentials) / (1 + exponentials)
 
 
 def describe(answers: dict[str, Any], meta: dict[str, Any]) -> str:
-    """What is in a photo, a line for each task."""
+    """Return what is in a photo, one line per task."""
     names, lines = meta['classes'], []
     for task, prediction in answers.items():
         if task == 'semantic':

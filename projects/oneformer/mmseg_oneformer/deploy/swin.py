@@ -1,7 +1,7 @@
-"""mmdet's Swin as ours, which a graph of any size can be traced of.
+"""Turning mmdet's Swin into ours, which can be traced to a graph for any size.
 
 mmdet counts images by dividing numbers of windows, which ties a graph to one batch size and takes minutes to trace.
-Models of before 0.2 have it.
+Models from before 0.2 use it.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ __all__ = ['traceable_backbone']
 
 
 def traceable_backbone(backbone: Any) -> nn.Module:
-    """Return our Swin with the weights of mmdet's, which computes the same; every other backbone as it is."""
+    """Return our Swin, which computes the same, with the weights of mmdet's; any other backbone as it is."""
     if f'{type(backbone).__module__}.{type(backbone).__name__}' != 'mmdet.models.backbones.swin.SwinTransformer':
         return backbone
     stages = [stage.blocks for stage in backbone.stages]

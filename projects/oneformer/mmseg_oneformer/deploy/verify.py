@@ -1,4 +1,4 @@
-"""Does an exported model predict as PyTorch does?"""
+"""Comparison of an exported model's predictions with PyTorch's."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -20,13 +20,13 @@ CLOSE = 0.01
 """Logits that differ by no more than this are close."""
 
 LEAST_CLOSE, LEAST_EQUAL = 0.95, 0.999
-"""What has to be close of the logits, and equal of the labels.
+"""The share of the logits that has to be close, and the share of the labels that has to be equal.
 
-Not all: a decoder layer looks where the last mask has a logit above 0, so rounding of a logit near 0 moves its gaze.
+Not all: a decoder layer attends where the last mask has a logit above 0, so rounding of a logit near 0 changes that.
 """
 
 PALE = 0.3
-"""Instances with a lower score are left out of the comparison of labels, where no prediction is meant."""
+"""Instances with a lower score, which hardly count as predictions, are left out of the comparison of labels."""
 
 
 class Comparison(NamedTuple):
@@ -34,28 +34,28 @@ class Comparison(NamedTuple):
 
     task: str
     max_difference: float
-    """Of class and mask logits, the largest absolute one."""
+    """The largest absolute difference of class and mask logits."""
     close: float
-    """Share of the logits that differ by ``CLOSE`` at most, of class or of mask logits, whichever is less."""
+    """Share of the class logits or of the mask logits that differ by ``CLOSE`` at most, whichever is smaller."""
     equal: float
     """Share of pixels with the same class: semantic and panoptic maps, and the best instance over each pixel."""
 
     @property
     def agrees(self) -> bool:
-        """Whether both models would be called the same."""
+        """Whether both models count as the same."""
         return self.close >= LEAST_CLOSE and self.equal >= LEAST_EQUAL
 
 
 def compare_with_torch(
     run: Runner, meta: Mapping[str, Any], infer: OneFormerInferencer, photos: Iterable[np.ndarray]
 ) -> list[Comparison]:
-    """Predict for photos by an exported model and by PyTorch, each from photo to labels with its own code.
+    """Predict for photos with an exported model and with PyTorch, each from photo to labels with its own code.
 
-    Where the export has one fixed size, PyTorch gets that size too.
+    If the export has a fixed size, PyTorch gets that size too.
 
     Args:
         run: The exported network.
-        meta: Of :func:`deployment_meta`.
+        meta: From :func:`deployment_meta`.
         infer: The same model.
         photos: (H, W, 3) uint8 BGR.
     """
@@ -69,7 +69,7 @@ def compare_with_torch(
             ours = class_logits[0, t], mask_logits[0, t]
             theirs = expected.class_logits[task].cpu().numpy(), expected.mask_logits[task].cpu().numpy()
             if ours[1].shape != theirs[1].shape:
-                raise UserError(f'The export sees {size.padded} pixels and PyTorch at {expected.size.padded}.')
+                raise UserError(f'The export runs at {size.padded} pixels, but PyTorch at {expected.size.padded}.')
             differences = [np.abs(a - b) for a, b in zip(ours, theirs)]
             labels = _labels(postprocess(task, *ours, size, dict(meta)))
             seen[task].append(
@@ -121,7 +121,7 @@ def format_comparisons(comparisons: Iterable[Comparison]) -> str:
 def _expected(
     infer: OneFormerInferencer, photo: np.ndarray, pixels: np.ndarray, size: Size, fixed: bool
 ) -> PhotoLogits:
-    """Return PyTorch's logits: of its own pipeline, or of the same pixels where it has no such size."""
+    """Return PyTorch's logits: from its own pipeline, or from the same pixels if the export has a fixed size."""
     prepared = infer.prepare(photo)
     if not fixed:
         return infer.logits([prepared])[0]
@@ -133,7 +133,7 @@ def _expected(
 
 
 def _labels(prediction: Any) -> np.ndarray:
-    """Return a class a pixel of any prediction of ``oneformer_numpy``."""
+    """Return one class per pixel from any prediction of ``oneformer_numpy``."""
     if isinstance(prediction, Instances):
         return _painted(prediction.labels, prediction.scores, prediction.masks)
     return prediction[0] % 1000 if isinstance(prediction, tuple) else prediction

@@ -1,1 +1,1 @@
-"""What the inferencers of mmdet and mmseg need to work with our models as they are."""
+"""What mmdet's and mmseg's own inferencers need to work with our models."""

@@ -1,10 +1,10 @@
-"""Patches for the inference classes of mmengine and mmdet, so that they work with our models as they are.
+"""Patches for the inference classes of mmengine and mmdet, so that they work with our models.
 
 Decisions:
 * A patch is applied when its module has been imported (``startup.AFTER``), so it makes no difference whether the
-  library or this package comes first.
-* A patch changes nothing for other models: each does only what the library would have failed at. One exception: weights
-  that are given alone build a OneFormer or nothing, since the library would run whatever the config in them names.
+  library or this package is imported first.
+* A patch changes nothing for other models: each handles only what the library fails at. One exception: weights given
+  without a config build a OneFormer or nothing, since the library would run whatever the config in them names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,9 @@ from .named_models import PREFIX, is_our_name, read_named_config
 
 
 def patch_base_inferencer(module: Any) -> None:
-    """Let ``DetInferencer`` and ``MMSegInferencer`` take our models by name, and weights alone that can run nothing.
+    """Let ``DetInferencer`` and ``MMSegInferencer`` take our models by name, and safely take weights without a config.
 
-    They run the config text that is in weights alone, and build whatever it names, ``os.system`` too.
+    By themselves, they run the config text stored in such weights, and build whatever it names, even ``os.system``.
     """
     inferencer = module.BaseInferencer
     look_up, init_model = inferencer._load_model_from_metafile, inferencer._init_model
@@ -32,7 +32,7 @@ def patch_base_inferencer(module: Any) -> None:
     def load_model_from_metafile(self: Any, model: str) -> tuple[Any, str]:
         if not is_our_name(model):
             return look_up(self, model)
-        # An address and not a file: nothing is downloaded where the caller gives the weights.
+        # An address, not a file: nothing is downloaded if the caller gives the weights.
         return read_named_config(model), f'{PREFIX}{model}'
 
     def _init_model(self: Any, cfg: Any, weights: str | None, *args: Any, **kwargs: Any) -> Any:
@@ -44,13 +44,13 @@ def patch_base_inferencer(module: Any) -> None:
 
 
 def read_stored_config(weights: str) -> Config:
-    """Return the config that lies in weights, for the inferencers of mmdet and mmseg: what inference needs of it.
+    """Return what inference needs of the config stored in weights, for the inferencers of mmdet and mmseg.
 
     Args:
         weights: File or address of a checkpoint of mmengine's Runner, or of a whole model.
 
     Raises:
-        UserError: If there is none, or it is more than settings of a OneFormer.
+        UserError: If there is none, or it is more than the settings of a OneFormer.
     """
     checkpoint = CheckpointLoader.load_checkpoint(weights, 'cpu')
     hub = checkpoint.get('message_hub')
@@ -58,16 +58,16 @@ def read_stored_config(weights: str) -> Config:
     found = (info.get(key) for info in infos if isinstance(info, dict) for key in ('cfg', KEY))
     text = next((text for text in found if isinstance(text, str)), None)
     if text is None:
-        raise UserError(f'{weights} holds no config; give the name or the config of its model, and it as weights.')
+        raise UserError(f'{weights} holds no config; give the name or config of its model, and the file as weights.')
     cfg = checked_config(text, weights)
-    # Of the data set mmdet wants its colours only, and those of the checkpoint do.
+    # mmdet needs only the colours of the data set, and the checkpoint has those.
     cfg.test_dataloader.dataset.update(type='mmdet.BaseDetDataset', ann_file='')
     cfg.visualizer = {'type': 'OneFormerVisualizer', 'name': 'visualizer'}
     return cfg
 
 
 def patch_det_inferencer(module: Any) -> None:
-    """Let mmdet's ``DetInferencer`` predict panoptic without panopticapi, and return instances as run-length codes."""
+    """Let mmdet's ``DetInferencer`` make panoptic predictions without panopticapi, and return run-length codes."""
     if module.id2rgb is None:
         module.id2rgb, module.VOID = ids_to_rgb, 0
     encode, to_dict = module.encode_mask_results, module.DetInferencer.pred2dict
@@ -77,7 +77,7 @@ def patch_det_inferencer(module: Any) -> None:
 
     def pred2dict(self: Any, data_sample: Any, *args: Any, **kwargs: Any) -> dict:
         found = data_sample.get('pred_instances')
-        # Where all boxes are zero, mmdet makes them from the masks, which it takes to be a tensor.
+        # If all boxes are zero, mmdet computes them from the masks, which it expects to be a tensor.
         if found is not None and isinstance(found.get('masks'), list) and not found.bboxes.any():
             found.masks = dense_masks(found.masks, data_sample.ori_shape[:2])
         return to_dict(self, data_sample, *args, **kwargs)
@@ -105,7 +105,7 @@ def patch_det_visualizer(module: Any) -> None:
 
 
 def ids_to_rgb(ids: np.ndarray) -> np.ndarray:
-    """Return ids (H, W) as a picture (H, W, 3) uint8 with id = R + 256 G + 65536 B, as in COCO's PNGs."""
+    """Return ids (H, W) as an image (H, W, 3) uint8 with id = R + 256 G + 65536 B, as in COCO's PNGs."""
     return np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], axis=-1).astype(np.uint8)
 
 

@@ -10,7 +10,7 @@ from ..zoo.configs import read_config
 from ..zoo.weights import resolve_weights
 
 PREFIX = 'oneformer://'
-"""Before a model's name it stands for the model's weights, as ``'torchvision://resnet50'`` does for torchvision's."""
+"""Before a model's name, it denotes the model's weights, as ``'torchvision://resnet50'`` does torchvision's."""
 
 
 def is_our_name(name: str) -> bool:
@@ -30,7 +30,7 @@ def read_named_config(name: str) -> Config:
 def load_from_oneformer(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Read the weights of ``'oneformer://NAME'``: shipped, cached, or downloaded; a loader of mmengine.
 
-    Published files do not say what their classes are called; the config does, and ``meta['dataset_meta']`` gets it.
+    Published files do not name their classes; the config does, and its names become ``meta['dataset_meta']``.
 
     Args:
         filename: The prefix and the name of a model.

@@ -1,8 +1,8 @@
-"""Activation checkpointing: memory for time, with the same losses and gradients.
+"""Activation checkpointing: less memory for more time, with the same losses and gradients.
 
 A part of the network with ``with_cp=True`` (OpenMMLab's name) keeps only the inputs of its layers for the backward
-pass, which runs each layer once more before it goes through it (Chen et al., 2016). Dropout draws the same numbers
-again. PyTorch's non-reentrant form is used everywhere: it knows DDP, autocast and ``torch.compile``.
+pass, which runs each layer again to recompute the rest (Chen et al., 2016). Dropout draws the same numbers again.
+PyTorch's non-reentrant form is used everywhere: it supports DDP, autocast and ``torch.compile``.
 """
 
 from collections.abc import Callable
@@ -19,28 +19,28 @@ Output = TypeVar('Output')
 
 
 def run_layer(with_cp: bool, layer: Callable[..., Output], *inputs: object) -> Output:
-    """Return ``layer(*inputs)``; with ``with_cp``, while gradients are recorded, only ``inputs`` are kept for them."""
+    """Return ``layer(*inputs)``; with ``with_cp``, keep only ``inputs`` for the backward pass, if there will be one."""
     if not (with_cp and torch.is_grad_enabled()):
         return layer(*inputs)
-    if torch.compiler.is_compiling():  # a compiled graph takes no contexts; what it recomputes moves no statistics
+    if torch.compiler.is_compiling():  # a compiled graph accepts no contexts; recomputing in it updates no statistics
         return checkpoint(layer, *inputs, use_reentrant=False)
     return checkpoint(layer, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), KeptStatistics()))
 
 
 class KeptStatistics(AbstractContextManager[None]):
-    """Batch norms that run in here leave their running statistics alone.
+    """Keeps batch norms from updating their running statistics.
 
-    For the second run of a layer: the first has moved them already. Entered once for each backward pass through the
-    layer, of which a graph that is retained has several.
+    For the second run of a layer: the first has updated them already. Entered once for each backward pass through the
+    layer; a retained graph can have several.
     """
 
     def __enter__(self) -> None:
-        """Begin to watch all batch norms."""
+        """Start watching all batch norms."""
         self.held: dict[nn.modules.batchnorm._BatchNorm, float | None] = {}
         self.handle = nn.modules.module.register_module_forward_pre_hook(self._hold)
 
     def __exit__(self, *error: object) -> None:
-        """Let them move their statistics again."""
+        """Let them update their statistics again."""
         self.handle.remove()
         for module, momentum in self.held.items():
             module.momentum = momentum
@@ -54,8 +54,8 @@ class KeptStatistics(AbstractContextManager[None]):
 
 
 def patch_backbone(module: Any) -> None:
-    """Let the backbone in a module of mmdet use this form with ``with_cp=True``.
+    """Make the backbone in a module of mmdet use this form with ``with_cp=True``.
 
-    mmdet leaves it to PyTorch which form it is, which warns at each start and will raise one day.
+    mmdet leaves the choice of form to PyTorch, which warns at each start and will raise an error one day.
     """
     module.cp = SimpleNamespace(checkpoint=partial(run_layer, True))

@@ -1,4 +1,4 @@
-"""From what a file holds to what a config's model needs."""
+"""Fit the weights in a file to the model of a config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from .skeleton import build_skeleton
 
 @dataclass
 class Fitted:
-    """Weights that are exactly those of a model."""
+    """Weights that match a model exactly."""
 
     state: dict[str, Tensor]
     model: list[str]
@@ -26,17 +26,17 @@ class Fitted:
 def fit_to_model(
     state: Mapping[str, Tensor], cfg: Config, path: object, reset_classifier: bool = False, with_text: bool = True
 ) -> Fitted:
-    """Choose from ``state`` what the model of ``cfg`` has.
+    """Select the tensors of ``state`` that the model of ``cfg`` has.
 
     Args:
-        state: Our names.
-        cfg: With a OneFormer.
-        path: Where the weights are from, for messages.
+        state: Weights under our names.
+        cfg: Config of a OneFormer.
+        path: Where the weights come from, for messages.
         reset_classifier: Start a new class head.
         with_text: Keep the text branch, if there is one on both sides.
 
     Raises:
-        UserError: The weights are another model's.
+        UserError: The weights belong to another model.
     """
     own = build_skeleton(cfg.model).state_dict()
     result = Fitted(dict(state), [])

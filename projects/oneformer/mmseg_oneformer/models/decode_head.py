@@ -18,18 +18,19 @@ from .postprocess import ImageSize, PostProcessor, complete_test_cfg
 
 @MODELS.register_module(name='OneFormerDecodeHead')
 def build_decode_head(**config: Any) -> 'OneFormerDecodeHead':
-    """Build a :class:`OneFormerDecodeHead` as configs state it, with the faster linear layers."""
+    """Build a :class:`OneFormerDecodeHead` from a config, with the faster linear layers."""
     return use_fast_linear(OneFormerDecodeHead(**config))
 
 
 class OneFormerDecodeHead(BaseModule):
-    """Everything of OneFormer behind the backbone, under the semantic token.
+    """All of OneFormer after the backbone, under the semantic token.
 
-    ``EncoderDecoder`` gives it four levels at strides 4, 8, 16, 32 and ``SegDataSample``; data sets, pipelines, tests
-    in windows and metrics stay mmseg's. Each class in an image is one target. There is no text branch: mmseg's
-    pipelines make no texts, and without it the losses are those of the paper's Table 5, "without contrastive loss".
+    ``EncoderDecoder`` gives it four levels at strides 4, 8, 16, 32 and ``SegDataSample``; data sets, pipelines,
+    sliding-window inference and metrics stay mmseg's. Each class in an image is one target. There is no text branch:
+    mmseg's pipelines make no texts, and without it the losses are those of the paper's Table 5, "without contrastive
+    loss".
 
-    The parts have the names that they have in ``OneFormer``, so a trained head is a start: ``head=dict(...,
+    The parts are named as in ``OneFormer``, so training can start from a trained head: ``head=dict(...,
     init_cfg=dict(type='Pretrained', checkpoint='oneformer://NAME', prefix='head.'))``.
 
     Args:
@@ -56,7 +57,7 @@ class OneFormerDecodeHead(BaseModule):
         super().__init__(init_cfg)
         if num_classes < 2:
             raise UserError(
-                f'OneFormerDecodeHead chooses among classes and got num_classes={num_classes}; name the background too.'
+                f'OneFormerDecodeHead needs two or more classes, got num_classes={num_classes}; count the background.'
             )
         self.num_classes = self.out_channels = num_classes
         self.ignore_index = ignore_index
@@ -71,7 +72,7 @@ class OneFormerDecodeHead(BaseModule):
         return self.head(features, [('semantic',)] * len(features[0]), every_layer)
 
     def loss(self, features: Sequence[Tensor], batch_data_samples: Sequence[Any], train_cfg: Any) -> dict[str, Tensor]:
-        """Return the losses by name, as ``EncoderDecoder`` wants them; each sample has ``gt_sem_seg``."""
+        """Return the losses by name, as ``EncoderDecoder`` expects them; each sample has ``gt_sem_seg``."""
         labels = torch.cat([sample.gt_sem_seg.data for sample in batch_data_samples])
         return self.criterion(self(features, every_layer=True), self.targets(labels))
 
@@ -79,7 +80,7 @@ class OneFormerDecodeHead(BaseModule):
         """Return one target for each class in each image.
 
         Args:
-            labels: Class maps (B, H, W) integer, ``ignore_index`` where nothing is known.
+            labels: Class maps (B, H, W) integer, ``ignore_index`` where there is no annotation.
 
         Raises:
             UserError: If a map has a value that is neither a class nor ``ignore_index``.
@@ -91,8 +92,8 @@ class OneFormerDecodeHead(BaseModule):
             outside = classes[(classes < 0) | (classes >= self.num_classes)].tolist()
             if outside:
                 raise UserError(
-                    f'A label map has the value {outside[0]} and the head {self.num_classes} classes; set num_classes, '
-                    'or reduce_zero_label in the data set.'
+                    f'A label map has the value {outside[0]}, but the head has {self.num_classes} classes; set '
+                    'num_classes, or reduce_zero_label in the data set.'
                 )
             for number, label in enumerate(classes.tolist()):
                 target[single == label] = number
@@ -100,7 +101,7 @@ class OneFormerDecodeHead(BaseModule):
         return Targets(index_map, present, ['semantic'] * len(present))
 
     def predict(self, features: Sequence[Tensor], batch_img_metas: Sequence[dict], test_cfg: Any) -> Tensor:
-        """Return the score of each class in each pixel, (B, K, H, W), at least 0; they are no logits.
+        """Return the score of each class in each pixel, (B, K, H, W), at least 0; these are not logits.
 
         Args:
             features: Four levels of the backbone.
@@ -113,13 +114,13 @@ class OneFormerDecodeHead(BaseModule):
         return torch.stack([self.post_process.class_scores(classes, masks, size) for classes, masks in images])
 
 
-build_decode_head.__wrapped__ = OneFormerDecodeHead  # type: ignore[attr-defined]  # Its settings, for inspect.signature.
+build_decode_head.__wrapped__ = OneFormerDecodeHead  # type: ignore[attr-defined]  # for inspect.signature
 
 
 def _input_size(meta: dict) -> tuple[int, int]:
-    """Return the height and width of the network's input, as mmseg's own heads find them.
+    """Return the height and width of the network's input, found as mmseg's own heads do.
 
-    A test in windows puts the window's size (a ``torch.Size``) in the place of ``img_shape``.
+    Sliding-window inference puts the window's size (a ``torch.Size``) in place of ``img_shape``.
     """
     shape = meta['img_shape']
     height, width = shape[:2] if isinstance(shape, torch.Size) else meta.get('pad_shape', shape)[:2]

@@ -1,4 +1,4 @@
-"""What the network needs of its backbone: four levels of features, at strides 4, 8, 16, 32, of known widths."""
+"""What the network needs from its backbone: four levels of features, at strides 4, 8, 16, 32, of known widths."""
 
 import copy
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from ..errors import UserError
 STRIDES = (4, 8, 16, 32)
 
 SIDE = 128
-"""Pixels of the image that a backbone is tried on."""
+"""Width and height, in pixels, of the image that a backbone is checked with."""
 
 
 def check_levels(backbone: nn.Module, neck: nn.Module | None, channels: Sequence[int]) -> None:
     """Raise an error unless a backbone, with its neck, gives the levels that the pixel decoder takes.
 
-    It runs on shapes alone, in a copy without numbers, so that nothing is computed and no state of it changes.
+    The check runs a copy on the meta device, so that nothing is computed and no state of the backbone changes.
 
     Args:
         backbone: Maps images (B, 3, H, W) to levels.
-        neck: Maps these to levels (B, C_i, H/s, W/s), if they are not yet.
+        neck: Maps these to levels (B, C_i, H/s, W/s), unless the backbone already gives them.
         channels: C_i, the pixel decoder's ``in_channels``.
 
     Raises:
-        UserError: The levels are others, or the backbone cannot take an image of this size.
+        UserError: The levels differ, or the backbone cannot take an image of this size.
     """
     try:
         levels = [
@@ -42,8 +42,8 @@ def check_levels(backbone: nn.Module, neck: nn.Module | None, channels: Sequence
     expected = [(width, SIDE // stride, SIDE // stride) for width, stride in zip(channels, STRIDES)]
     if levels != expected:
         raise UserError(
-            f'The backbone gives {_describe(levels)}, the head takes {_describe(expected)}; set '
-            'head.pixel_decoder.in_channels to the widths, and for other strides out_indices of the backbone or '
+            f'The backbone gives {_describe(levels)}, but the head takes {_describe(expected)}; set '
+            'head.pixel_decoder.in_channels to the widths and, to change the strides, out_indices of the backbone or '
             "model.neck, such as dict(type='mmseg.Feature2Pyramid', ...)."
         )
 
@@ -51,13 +51,13 @@ def check_levels(backbone: nn.Module, neck: nn.Module | None, channels: Sequence
 def _levels_of_shapes(network: nn.Module) -> Sequence[Tensor]:
     """Run a copy of ``network`` whose tensors are on the meta device."""
     tensors = [*network.parameters(), *network.buffers()]
-    # What a deep copy finds here it does not copy: it has no second set of weights.
+    # deepcopy takes each tensor's copy from here, so that the weights are never duplicated.
     on_meta: dict[int, Any] = {id(tensor): _on_meta(tensor) for tensor in tensors}
     shapes = copy.deepcopy(network, on_meta)
-    shapes.eval()  # not in one line: the ResNet of mmdet returns nothing
+    shapes.eval()  # on a line of its own, since mmdet's ResNet returns None
     for module in shapes.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            vars(module)['forward'] = _same  # a batch norm on this device imports torch's compiler
+            vars(module)['forward'] = _same  # a batch norm on the meta device imports torch's compiler
     with torch.no_grad(), torch.device('meta'):
         return shapes(torch.zeros(1, 3, SIDE, SIDE))
 

@@ -1,7 +1,7 @@
 """Training that starts from another model's checkpoint, for the same or for other classes.
 
-A config says so by ``model = dict(init_cfg=dict(type='FineTuneFrom', checkpoint=...))``, ``tools/train.py`` by
-``--fine-tune-from``. Whatever does not depend on the classes has to fit and is kept.
+A config requests it with ``model = dict(init_cfg=dict(type='FineTuneFrom', checkpoint=...))``, the command line with
+``tools/train.py --fine-tune-from``. Whatever does not depend on the classes has to fit and is kept.
 """
 
 import os
@@ -20,7 +20,7 @@ FINE_TUNING = 'FineTuneFrom'
 """``init_cfg.type`` of a model that starts from a checkpoint. Its other keys are the arguments of ``fine_tune``."""
 
 CLASS_HEADS = ('head.decoder.class_embed.', 'criterion.query_classifier.')
-"""What has a row for each class."""
+"""Prefixes of the weights that have a row for each class."""
 
 
 def is_fine_tuning(init_cfg: Any) -> bool:
@@ -31,20 +31,20 @@ def is_fine_tuning(init_cfg: Any) -> bool:
 def fine_tune(
     model: nn.Module, checkpoint: str | os.PathLike[str], classes: Sequence[str] | None = None
 ) -> tuple[list[str], list[str]]:
-    """Copy a checkpoint into an initialised model, all but a class head for other classes; a log says what was done.
+    """Copy a checkpoint into an initialised model, except a class head for other classes, and log what was done.
 
     Args:
         model: The model to train; what is not copied stays as it was initialised.
-        checkpoint: Path, https address, or name of a model; in any form that ``read_checkpoint`` knows.
-        classes: Names of the model's classes. The class head is kept if there are as many classes in the checkpoint and
-            no names say that they are other ones: those in the file, or else those of the named model.
+        checkpoint: Path, https address, or name of a model; in any form that ``read_checkpoint`` accepts.
+        classes: Names of the model's classes. The class head is kept if the checkpoint has the same number of classes
+            and their names, in the file or else those of the named model, do not contradict these.
 
     Returns:
         Keys of the model that were copied, and keys that were not.
 
     Raises:
         FileNotFoundError: There is no such file.
-        UserError: Anything else than class head and text branch differs; the model is as it was.
+        UserError: Anything but the class head and the text branch differs; the model is left unchanged.
     """
     path = resolve_weights(checkpoint)
     content = read_checkpoint(path)
@@ -68,7 +68,7 @@ def fine_tune(
 
 
 def _classes_of_model(checkpoint: str | os.PathLike[str]) -> Sequence[str] | None:
-    """Return the classes of a model whose weights are given by name, since a published file does not have them."""
+    """Return the classes of a model whose weights are given by name, since published files do not name them."""
     if str(checkpoint) not in list_models():
         return None
     return metainfo_of(read_config(checkpoint).test_dataloader.dataset).get('classes')
@@ -91,15 +91,15 @@ def _other_classes(
 
 
 def _log(path: object, copied: list[str], initial: list[str], unused: int, reason: str | None, has_names: bool) -> None:
-    """Say what was kept and what was reset."""
+    """Log what was kept and what was reset."""
     parts = [f'kept {len(copied)} tensors of {path}']
     if reason is not None:
         parts.append(f'reset the class head ({reason})')
     elif copied:
-        parts.append(f'its class head among them{"" if has_names else " (it does not name its classes)"}')
+        parts.append(f'including its class head{"" if has_names else " (the file does not name its classes)"}')
     text = [key for key in initial if key.startswith(TRAINING_ONLY) and not key.startswith(CLASS_HEADS)]
     if text:
-        parts.append(f'started the text branch afresh ({len(text)} tensors that are not in the file)')
+        parts.append(f'initialised a new text branch ({len(text)} tensors that are not in the file)')
     if unused:
         parts.append(f'left out {unused} tensors of a text branch that this model does not have')
     say(f'Fine-tuning: {"; ".join(parts)}.')

@@ -1,4 +1,4 @@
-"""Everything behind the backbone: features in, class logits and masks of every task out."""
+"""Everything after the backbone: features in, class logits and masks of every task out."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ class OneFormerHead(BaseModule):
     """Pixel decoder, task token, query initialiser and masked decoder (paper, Figure 2).
 
     Only what follows the task token depends on the task. Queries therefore carry a task axis, and everything computed
-    from the image alone is computed once for all tasks.
+    only from the image is computed once for all tasks.
 
     Args:
         num_classes: K.
@@ -73,7 +73,7 @@ class OneFormerHead(BaseModule):
         return self.queries_of(learned[:, :, -1:], mask_features, learned[:, :, :-1])
 
     def queries_of(self, token: Tensor, mask_features: Tensor, start: Tensor | None = None) -> Tensor:
-        """Object queries (B, T, N, C) of task tokens (B, T, 1, C); ``start`` (B, T, N-1, C), by default copies."""
+        """Object queries (B, T, N, C) from task tokens (B, T, 1, C); ``start`` (B, T, N-1, C): by default copies."""
         positions = self.query_embed.weight[:-1]
         if start is None:
             start = token.expand(-1, -1, positions.shape[0], -1)

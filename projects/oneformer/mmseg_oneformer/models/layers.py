@@ -48,7 +48,7 @@ class Attention(nn.Module):
             query: (B, Lq, C).
             key: (B, Lk, C).
             value: (B, Lk, C), or (1, Lk, C) when it is the same for all images.
-            blocked: bool (B, Lq, Lk), True where a query must not look; shared by the heads.
+            blocked: bool (B, Lq, Lk), True where a query must not attend; shared by the heads.
 
         Returns:
             (B, Lq, C).
@@ -59,7 +59,7 @@ class Attention(nn.Module):
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
         if self.training and self.dropout:
-            assert blocked is None, 'no layer drops weights and blocks positions'
+            assert blocked is None, 'no layer both drops weights and blocks positions'
             out = attention(q, k, v, self.dropout)
         else:
             mask = None if blocked is None else ~blocked[:, None]
@@ -68,9 +68,9 @@ class Attention(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: leaves out a whole branch, for each image of a batch with the same probability.
+    """Stochastic depth: drops a whole branch, independently for each image of a batch.
 
-    mmcv's and timm's do the same, and take longer to import than PyTorch.
+    mmcv's and timm's do the same, but take longer to import than PyTorch.
     """
 
     def __init__(self, drop_prob: float) -> None:
@@ -78,7 +78,7 @@ class DropPath(nn.Module):
         self.drop_prob = drop_prob
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` (B, ...), in training for some images 0 and for the others so large that the mean stays."""
+        """Return ``x`` (B, ...); in training, 0 for some images, and scaled up for the others to keep the mean."""
         if not (self.training and self.drop_prob):
             return x
         share = 1 - self.drop_prob
@@ -102,7 +102,7 @@ class FeedForward(nn.Module):
 
 
 def sine_position_encoding(size: Sequence[int], channels: int, like: Tensor) -> Tensor:
-    """Fixed position encoding of a map (DETR): the first half of the channels tells y, the second x.
+    """Fixed position encoding of a map (DETR): the first half of the channels encodes y, the second x.
 
     Coordinates run from 1 to n, are divided by n + 1e-6 and scaled to 2 pi; even channels are sines, odd ones cosines,
     wavelengths grow geometrically to 10 000.

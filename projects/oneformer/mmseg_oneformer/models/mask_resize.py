@@ -1,4 +1,4 @@
-"""Mask logits from stride 4 of the padded input to the size of the photo, as the reference code does it."""
+"""Resizing of mask logits from stride 4 of the padded input to the size of the photo, as in the reference code."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,11 +17,11 @@ class ImageSize(NamedTuple):
     image: tuple[int, int]
     """The resized image inside the padded one, at its top left."""
     original: tuple[int, int]
-    """The image as it was given, the size of all predictions."""
+    """The image as it was given; predictions have this size."""
 
     @classmethod
     def of(cls, sample: BaseDataElement, padded: Sequence[int], rescale: bool = True) -> 'ImageSize':
-        """Return the sizes of a data sample in a batch of ``padded`` (height, width).
+        """Return the sizes of a data sample in a batch that was padded to ``padded`` (height, width).
 
         Without ``rescale`` predictions have the size of the network's input instead of the photo's.
         """
@@ -44,7 +44,7 @@ def resize_masks(mask_logits: Tensor, size: ImageSize) -> Tensor:
 
 
 def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (N, h, w) bilinearly; to the same size it is exactly the identity and skipped."""
+    """Resize (N, h, w) bilinearly; at the same size that is exactly the identity, and skipped."""
     if tuple(masks.shape[-2:]) == tuple(size):
         return masks
     return F.interpolate(masks[None], size=size, mode='bilinear', align_corners=False)[0]
@@ -53,7 +53,7 @@ def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
 def resize_matrix(low: int, padded: int, image: int, original: int) -> Tensor:
     """Return the matrix (original, low) that does both resizes of :func:`resize_masks` along one axis, on the CPU.
 
-    Its columns are what the library makes of the unit vectors, so no formula is repeated here.
+    Its columns are the unit vectors as PyTorch resizes them, so no formula is repeated here.
     """
     units = F.interpolate(torch.eye(low)[None], size=padded, mode='linear', align_corners=False)[..., :image]
     return F.interpolate(units, size=original, mode='linear', align_corners=False)[0].T

@@ -1,4 +1,4 @@
-"""Masked-attention decoder (Mask2Former): each layer looks only where the previous layer's mask was."""
+"""Masked-attention decoder (Mask2Former): each layer attends only to the inside of the previously predicted masks."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -52,7 +52,7 @@ class MaskedDecoder(BaseModule):
     """Object queries become classes and masks.
 
     The mask features are resized once to each level's size, and attention masks are made there: bilinear resizing is
-    linear, so this equals resizing full masks (up to rounding) at a sixteenth of the cost and less.
+    linear, so this equals resizing full masks (up to rounding) at a sixteenth of the cost or less.
 
     Args:
         num_classes: K, without "no object".
@@ -132,7 +132,9 @@ class MaskedDecoder(BaseModule):
 
 @torch.no_grad()
 def blocked_positions(mask_embed: Tensor, features: Tensor) -> Tensor:
-    """Where the next layer must not look: probability below 0.5, that is logit < 0; rows blocked everywhere are opened.
+    """Where the next layer must not attend: mask probability below 0.5, that is logit < 0.
+
+    A query that would be blocked everywhere attends to everything.
 
     Args:
         mask_embed: (B, T, N, C).

@@ -4,7 +4,7 @@ images                  (B, 3, H, W)
 backbone, neck     -> four levels (B, C_i, H/s, W/s), s = 4, 8, 16, 32
 head.pixel_decoder -> mask features (B, C, H/4, W/4) and memory: three levels (B, C, H/s, W/s), s = 32, 16, 8
 head.task_token    -> one vector for each of T tasks (B, T, C); all that follows depends on the task
-head.query_initializer -> object queries (B, T, N, C): copies of the token that looked at the image, and the token
+head.query_initializer -> object queries (B, T, N, C): copies of the token that attended to the image, and the token
 head.decoder       -> after each of L layers class logits (L, B, T, N, K+1) and mask embeddings (L, B, T, N, C);
 times the mask features they are mask logits (B, T, N, H/4, W/4)
 inference, T <= 3: post_process turns the logits of one image and task into a map of classes, instances or segments
@@ -36,7 +36,7 @@ from .text_mapper import TextList
 
 @MODELS.register_module(name='OneFormer')
 def build_oneformer(**config: Any) -> 'OneFormer':
-    """Build a :class:`OneFormer` as configs state it, with the faster linear layers."""
+    """Build a :class:`OneFormer` from a config, with the faster linear layers."""
     return use_fast_linear(OneFormer(**config))
 
 
@@ -44,21 +44,21 @@ class OneFormer(BaseModel):
     """One transformer for semantic, instance and panoptic segmentation (Jain et al., CVPR 2023).
 
     Args:
-        backbone: any config whose module returns four levels at strides 4, 8, 16, 32, if need be through the neck.
+        backbone: any config whose module returns four levels at strides 4, 8, 16, 32, through the neck if it has one.
         head: ``OneFormerHead`` config.
         thing_ids: the classes (0..K-1) that are things; all others are stuff.
-        neck: config of what stands between backbone and head, such as mmseg's ``Feature2Pyramid``.
+        neck: config of the module between backbone and head, such as mmseg's ``Feature2Pyramid``.
         text_mapper, criterion: configs for training, widths and counts filled in from the head; absent from inference
-            models (``for_inference``). The text mapper is built for a criterion that reads texts only.
-        test_cfg: ``tasks`` to predict; ``token``: None for each task from its own token (the paper's rule), or a task
-            whose token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of post-processing;
-            ``mask_format``: instances as 'dense' masks, as 'rle', or 'auto', which is 'rle' above 4 megapixels;
+            models (``for_inference``). The text mapper is built only for a criterion that reads texts.
+        test_cfg: ``tasks`` to predict; ``token``: None to predict each task from its own token (the paper's rule), or a
+            task whose token is used for all; ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` of
+            post-processing; ``mask_format``: instances as 'dense' masks, 'rle', or 'auto': 'rle' above 4 megapixels;
             ``dtype`` of the network at inference, 'fp32', 'bf16' or, on GPUs, 'fp16'.
         init_cfg: ``dict(type='FineTuneFrom', checkpoint=...)`` to start from another model (``fine_tune``).
         train_cfg, pretrained: accepted because mmseg's ``init_model`` sets them; unused.
 
     Raises:
-        UserError: The backbone gives other levels than the head takes.
+        UserError: The backbone's levels are not those that the head takes.
     """
 
     init_cfg: dict | None  # BaseModule sets it
@@ -108,7 +108,7 @@ class OneFormer(BaseModel):
     def forward(
         self, inputs: Tensor, data_samples: Sequence[DetDataSample] | None = None, mode: str = 'tensor'
     ) -> dict[str, Tensor] | list[DetDataSample] | tuple[Tensor, Tensor]:
-        """Return what OpenMMLab's ``mode`` asks for: the 'loss', what to 'predict', or the logits ('tensor').
+        """Return what OpenMMLab's ``mode`` requests: losses ('loss'), predictions ('predict') or logits ('tensor').
 
         Raises:
             UserError: There is no such mode.
@@ -116,12 +116,12 @@ class OneFormer(BaseModel):
         if mode == 'tensor':
             return self.predict_logits(inputs, check_tasks(self.test_cfg.tasks))
         if mode not in ('loss', 'predict') or data_samples is None:
-            raise UserError(f'mode is "loss" or "predict", with data samples, or "tensor", not "{mode}".')
+            raise UserError(f'mode must be "loss" or "predict", with data samples, or "tensor", not "{mode}".')
         return self.loss(inputs, data_samples) if mode == 'loss' else self.predict(inputs, data_samples)
 
     def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
         """Return the four levels of normalised images (B, 3, H, W)."""
-        if batch_inputs.device.type == 'cpu':  # convolutions are faster in this layout: ResNet-50 takes a fifth less
+        if batch_inputs.device.type == 'cpu':  # convolutions are faster in this layout: a fifth less time for ResNet-50
             batch_inputs = batch_inputs.contiguous(memory_format=torch.channels_last)
         features = self.backbone(batch_inputs)
         return features if self.neck is None else self.neck(features)
@@ -144,9 +144,9 @@ class OneFormer(BaseModel):
         return self.criterion(predictions, targets, text_queries)
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum of the losses, and what is logged on the CPU: one wait for the GPU, where mmengine has one for each loss.
+        """Return the sum of the losses, and the values to log, on the CPU: one wait for the GPU, not one for each loss.
 
-        It comes before the backward pass, where the matching has waited just now; behind it the GPU would run dry.
+        The wait comes before the backward pass, since the matching has just waited; after it, the GPU would run idle.
         """
         loss, logged = super().parse_losses(losses)
         values = torch.stack([value.detach() for value in logged.values()]).cpu()
@@ -161,7 +161,7 @@ class OneFormer(BaseModel):
         token: str | None = None,
         mask_format: str | None = None,
     ) -> list[DetDataSample]:
-        """Add predictions to the data samples, each from its own token.
+        """Add predictions to the data samples, each task from its own token.
 
         Args:
             batch_inputs: normalised images (B, 3, H, W).
@@ -195,7 +195,7 @@ class OneFormer(BaseModel):
         rescale: bool,
         mask_format: str | None = None,
     ) -> None:
-        """Write predictions into ``samples[i]`` as ``token_of_task[i]`` says, one network pass for all."""
+        """Write predictions under the tokens of ``token_of_task[i]`` into ``samples[i]``, one network pass for all."""
         tokens = check_tasks(token for wanted in token_of_task for token in wanted.values())
         class_logits, mask_logits = self.predict_logits(batch_inputs, tokens)
         post_process = self.post_process.with_options(mask_format=mask_format)
@@ -209,7 +209,7 @@ class OneFormer(BaseModel):
     def predict_logits(self, batch_inputs: Tensor, tokens: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Class logits (B, T, N, K+1) and mask logits (B, T, N, H/4, W/4) under T tokens, from one backbone pass.
 
-        They are fp32 whatever ``test_cfg.dtype`` the network computes in: so is post-processing.
+        They are fp32, as post-processing is, whatever ``test_cfg.dtype`` the network computes in.
         """
         with network_precision(batch_inputs.device, check_dtype(self.test_cfg.dtype, batch_inputs.device)):
             features = self.extract_feat(batch_inputs)
@@ -220,13 +220,13 @@ class OneFormer(BaseModel):
         return class_logits.float(), mask_logits.float()
 
     def compile_network(self) -> None:
-        """Compile the network in place (``torch.compile``): the first images of a size and task list are slow."""
+        """Compile the network in place (``torch.compile``): the first images of each size and task list are slow."""
         for part in (self.backbone, self.neck, self.head):
             if part is not None:
                 part.compile()
 
 
-build_oneformer.__wrapped__ = OneFormer  # type: ignore[attr-defined]  # Its settings, for inspect.signature.
+build_oneformer.__wrapped__ = OneFormer  # type: ignore[attr-defined]  # for inspect.signature
 
 
 def collect_targets(samples: Sequence[DetDataSample], size: tuple[int, int]) -> Targets:

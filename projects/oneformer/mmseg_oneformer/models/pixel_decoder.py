@@ -42,7 +42,7 @@ class OneFormerPixelDecoder(BaseModule):
 
     Args:
         in_channels: widths of the backbone's levels at strides 4, 8, 16, 32.
-        channels: C of everything that comes out; a multiple of 32 (group norm) and of ``num_heads``.
+        channels: C of all outputs; a multiple of 32 (group norm) and of ``num_heads``.
         num_layers: deformable layers.
         with_cp: activation checkpointing of each layer and of the step to stride 4.
     """
@@ -124,7 +124,7 @@ class OneFormerPixelDecoder(BaseModule):
         return run_layer(self.with_cp, self.to_stride4, stride4, memory[-1]), memory
 
     def to_stride4(self, stride4: Tensor, stride8: Tensor) -> Tensor:
-        """Mask features (B, C, H/4, W/4) of the backbone's first level and the refined level at stride 8."""
+        """Mask features (B, C, H/4, W/4) from the backbone's first level and the refined level at stride 8."""
         lateral = self.lateral(stride4)
         up = F.interpolate(stride8, size=lateral.shape[-2:], mode='bilinear', align_corners=False)
         return self.mask_features(self.output(lateral + up))

@@ -16,7 +16,7 @@ def check_dtype(name: str, device: torch.device | str) -> str:
     """Return ``name`` if it is a number format that ``device`` computes in.
 
     Raises:
-        UserError: It is none, or it is for GPUs only.
+        UserError: There is no such format, or it is for GPUs only.
     """
     if name not in DTYPES:
         raise UserError(f'There is no number format {name}; choose one of {", ".join(DTYPES)}.')
@@ -35,13 +35,13 @@ def network_precision(device: torch.device, dtype: str) -> AbstractContextManage
 
 def no_autocast(like: Tensor) -> AbstractContextManager[Any]:
     """Return the context in which nothing on the device of ``like`` is cast to half precision."""
-    if like.is_meta:  # which autocast does not know
+    if like.is_meta:  # a device that autocast does not support
         return nullcontext()
     return torch.autocast(like.device.type, enabled=False)
 
 
 def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
-    """Return ``dtype``, or fp32 where that is more exact."""
+    """Return ``dtype``, or fp32 if that is more precise."""
     return torch.promote_types(dtype, torch.float32)
 
 

@@ -26,7 +26,7 @@ class QueryInitializerLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, query_pos: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Update x (B, T, N, C) by looking at ``key`` (B, S, C) and ``value`` (B or 1, S, C)."""
+        """Update x (B, T, N, C) by attention to ``key`` (B, S, C) and ``value`` (B or 1, S, C)."""
         q = (x + query_pos).flatten(0, 1)
         x = self.norm1(x + self.dropout(self.self_attn(q, q, x.flatten(0, 1)).view_as(x)))
         q = (x + query_pos).flatten(1, 2)
@@ -36,15 +36,15 @@ class QueryInitializerLayer(nn.Module):
 
 @MODELS.register_module()
 class QueryInitializer(BaseModule):
-    """Copies of the task token look at the image once, before the main decoder.
+    """Copies of the task token attend to the image once, before the main decoder.
 
-    As in the reference code the cross-attention *values* are the position encoding and image content enters through the
-    keys only; ``values='features'`` is the paper's reading. Published weights need the default.
+    As in the reference code, the cross-attention *values* are the position encoding, and image content enters through
+    the keys only; ``values='features'`` follows the paper. Published weights need the default.
 
     Args:
         channels: C.
         values: what the queries gather, ``'position'`` or ``'features'``.
-        start: what the first N-1 queries are before they look, the ``'task'`` token or ``'zeros'`` (paper, Table 4).
+        start: what the first N-1 queries start from, the ``'task'`` token or ``'zeros'`` (paper, Table 4).
         with_cp: activation checkpointing of each layer.
     """
 

@@ -14,12 +14,12 @@ SAME_OBJECT = 0.5
 
 
 class MergedQueries:
-    """The queries of a leading view, each averaged with those of other views that show the same.
+    """The queries of a leading view, each averaged with those of other views that show the same object.
 
-    Masks are compared on the grid of the leading view's mask logits. In each view a query is matched with at most one
-    of the leading view, so that the sum of IoU times agreement of the classes (the probability that both name the same
-    one) is largest. Mask logits are averaged over the views that have a match; so are class probabilities, but a view
-    without one counts as certain of 'no object', which lowers the score of what few views see.
+    Masks are compared on the grid of the leading view's mask logits. Each query of another view is matched with at most
+    one of the leading view, such that the sum of IoU times class agreement (the probability that both predict the same
+    class) is largest. Mask logits are averaged over the views that have a match; class probabilities over all views,
+    where a view without a match counts as certain of 'no object', which lowers the score of objects in few views.
 
     Args:
         class_logits: (N, K+1) of the leading view.
@@ -51,7 +51,7 @@ class MergedQueries:
             class_logits: (M, K+1).
             mask_logits: (M, h', w').
             size: The sizes of the view, of the same photo.
-            is_mirrored: Whether left and right were exchanged.
+            is_mirrored: Whether left and right are swapped.
         """
         with no_autocast(mask_logits):
             probs, masks = (
@@ -68,7 +68,7 @@ class MergedQueries:
         self._prob_sum += votes
 
     def _on_leading_grid(self, mask_logits: Tensor, size: ImageSize, is_mirrored: bool) -> Tensor:
-        """Return the masks of another view as logits (M, h, w) where the leading view has its own."""
+        """Return the masks of another view as logits (M, h, w) on the grid of the leading view's."""
         matrices = []
         for axis, low in enumerate(self._leading_masks.shape[1:]):
             length = self.size.image[axis]
@@ -84,7 +84,7 @@ class MergedQueries:
         return rows @ mask_logits @ columns.T
 
     def _match(self, probs: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the pairs of queries that show the same: indices of the leading view and of the other."""
+        """Return the pairs of queries that show the same object: indices of the leading view and of the other."""
         mine, other = (self._leading_masks > 0).flatten(1).float(), (masks > 0).flatten(1).float()
         shared = mine @ other.T
         iou = shared / (mine.sum(1)[:, None] + other.sum(1) - shared).clamp(min=1)

@@ -1,4 +1,4 @@
-"""Models without numbers: names, shapes and types of all tensors, built in a moment and without memory."""
+"""Models without values: names, shapes and types of all tensors, built in a moment and without memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,28 +29,28 @@ def build_skeleton(model: ConfigDict | dict) -> nn.Module:
     Args:
         model: ``model`` of a config.
     """
-    # The mode that is entered last sees a call first; the device's own has to come after ours.
+    # The mode entered last handles a call first; the device's own mode has to handle it after ours.
     with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'), _RealSchedules():
         return build_part(MODELS, model)
 
 
 def one_task_skeleton(cfg: Config) -> nn.Module:
-    """Build the model of ``cfg`` as it predicts one task: without the text branch, without values, for evaluation."""
+    """Build the model of ``cfg`` for inference of one task, in evaluation mode, without text branch and values."""
     cfg = for_inference(cfg)
     cfg.model.test_cfg = ConfigDict((cfg.model.get('test_cfg') or {}) | {'tasks': ('panoptic',)})
     return build_skeleton(cfg.model).eval()
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return the number of trainable numbers; frozen batch norms, buffers in the reference code, do not count."""
+    """Return the number of trainable parameters; frozen batch norms, buffers in the reference code, do not count."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 @contextmanager
 def pretending() -> Iterator[None]:
-    """Give every tensor made inside a shape, a dtype and the CPU as its device, and no memory.
+    """Give every tensor made in this context a shape, a dtype and the CPU as its device, but no memory.
 
-    The meta device would not do, as autocast does not know it.
+    The meta device would not do, as autocast does not support it.
     """
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         yield

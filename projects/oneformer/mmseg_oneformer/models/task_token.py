@@ -19,13 +19,14 @@ from .precision import at_least_fp32, no_autocast
 class TaskToken(BaseModule):
     """Maps the 77 raw token ids of "the task is ..." to a vector.
 
-    The ids enter as plain numbers up to 49 407, which overflow fp16 and lose their meaning in bf16: the mapping stays
-    in fp32 under any autocast. Only three prompts exist, so it is computed for those three and looked up.
+    The ids enter as plain numbers up to 49 407: their products overflow fp16, and bf16 rounds them to other ids. The
+    mapping therefore stays in fp32 under any autocast. Only three prompts exist, so it is computed for these and looked
+    up.
 
     Args:
         channels: C.
         kind: ``'mlp'``, two layers normalised by the decoder's own layer norm, is the reference code (published weights
-            need it); ``'linear'``, one layer with a norm of its own, is the paper's text.
+            need it); ``'linear'``, one layer with a norm of its own, follows the paper.
     """
 
     ids: Tensor

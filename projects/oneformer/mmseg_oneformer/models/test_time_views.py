@@ -1,13 +1,13 @@
-"""Predictions from several sizes and mirror images of a photo (``tools/test.py --tta``).
+"""Test-time augmentation: predictions from several sizes and mirror images of a photo (``tools/test.py --tta``).
 
 Decisions:
-* Every view is made from the photo as it is on disk; the reference code resizes the already resized one again.
+* Every view is made from the photo as it is on disk; the reference code resizes the resized photo again.
 * Semantic: the mean of the views' score maps at the size of the photo, as in the paper.
-* Instance and panoptic, for which paper and reference have nothing: the queries of the view nearest to the usual test
-  size are matched with those of each other view by masks and classes. Matched queries become one, with the mean of the
-  mask logits and of the class probabilities; a view without a match votes for 'no object'. What comes out is
-  post-processed as always, so one view alone gives the plain prediction.
-* One view at a time is in memory, besides the sum of the scores (K, H, W) and one set of queries a task.
+* Instance and panoptic, for which paper and reference code define nothing: the queries of the view nearest to the usual
+  test size are matched with those of each other view by masks and classes. Matched queries become one, with the mean of
+  the mask logits and of the class probabilities; a view without a match votes for 'no object'. The result is
+  post-processed as usual, so a single view gives the plain prediction.
+* One view at a time is in memory, besides the sum of the scores (K, H, W) and one set of queries per task.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,15 +37,15 @@ class TestTimeViews(BaseModel):
     Args:
         module: Config of a ``OneFormer``.
         sides: Lengths of the shorter side, in pixels.
-        max_size: What the longer side must not pass, in pixels.
-        flip: Also take the mirror image of each.
+        max_size: Limit of the longer side, in pixels.
+        flip: Add the mirror image of each size.
         test_side: The usual length at test time; the view nearest to it leads where queries are matched.
 
     Raises:
         UserError: There are no sides, or the model has no task token.
     """
 
-    __test__ = False  # no test class, whatever pytest makes of the name
+    __test__ = False  # not a class of tests, although pytest would think so from its name
 
     def __init__(self, module: dict, sides: Sequence[int], max_size: int, test_side: int, flip: bool = True) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class TestTimeViews(BaseModel):
         Raises:
             UserError: Always.
         """
-        raise UserError(f'several views are for tests only, not for mode {mode!r}; train without tta.')
+        raise UserError(f'several views are for testing only, not for mode {mode!r}; train without tta.')
 
     def _predict_photo(self, photo: Tensor, sample: DetDataSample) -> None:
         """Add the predictions to one data sample."""
@@ -95,7 +95,7 @@ class TestTimeViews(BaseModel):
                 else:
                     merged[task].add(*logits, size, is_mirrored)
         if scores is not None:
-            sample.pred_sem_seg = semantic_prediction(scores.argmax(0))  # of the sum, which is that of the mean
+            sample.pred_sem_seg = semantic_prediction(scores.argmax(0))  # the same for the sum as for the mean
         for task, queries in merged.items():
             self.module.post_process.write(sample, task, queries.class_logits, queries.mask_logits, queries.size)
 
@@ -120,7 +120,7 @@ class TestTimeViews(BaseModel):
 def _add_scores(
     scores: Tensor | None, class_logits: Tensor, mask_logits: Tensor, size: ImageSize, is_mirrored: bool
 ) -> Tensor:
-    """Add the semantic scores of a view to ``scores`` (K, H, W) in place, or make them of the first view."""
+    """Add the semantic scores of a view to ``scores`` (K, H, W) in place; None for the first view."""
     if scores is None:
         scores = mask_logits.new_zeros((class_logits.shape[1] - 1, *size.original), dtype=torch.float32)
     for rows, strip in semantic_scores(class_logits, mask_logits, size):

@@ -15,14 +15,14 @@ from .layers import MLP
 
 
 class TextList(NamedTuple):
-    """The texts of one image: each of ``texts`` ``counts`` times, then ``filler`` until the list is full."""
+    """The texts of one image: each of ``texts`` as often as ``counts`` states, then ``filler`` up to the length."""
 
     texts: Sequence[str]
     counts: Sequence[int]
     filler: str
 
     def expand(self, length: int) -> list[str]:
-        """Return the list as the paper writes it; a list that is too long is cut."""
+        """Return the full list of the paper; a list that is too long is truncated."""
         repeated = [text for text, count in zip(self.texts, self.counts, strict=True) for _ in range(count)]
         return (repeated + [self.filler] * length)[:length]
 
@@ -38,13 +38,13 @@ def tokenize(text: str) -> tuple[int, ...]:
 
 @MODELS.register_module()
 class TextMapper(BaseModule):
-    """CLIP's text encoder, trained from scratch, a projector, and learned context vectors behind the texts.
+    """CLIP's text encoder, trained from scratch, a projector, and learned context vectors after the texts.
 
     Only the batch's unique strings are encoded, cut to the longest: with a causal mask and the result read at the end
     token this equals encoding every slot at full length, at about a fortieth of the work.
 
     Args:
-        num_queries: N; N - num_context texts an image are used.
+        num_queries: N; N - num_context texts per image are used.
         channels: C.
         num_context: N_ctx learned vectors that follow the texts (paper, Table 4).
         width: of the encoder, a multiple of 64 (its heads are 64 wide).

@@ -1,1 +1,1 @@
-"""Bytes from strangers, read without running what is in them."""
+"""Untrusted files, read without running what is in them."""

@@ -1,8 +1,8 @@
 """Pickled checkpoints without running what is in them.
 
-``torch.load(weights_only=True)`` alone rejects mmengine's own checkpoints (their logs are ``HistoryBuffer`` objects of
-numpy arrays). The allow-list here is what a Runner writes and nothing else; ``getattr``, which such a pickle calls, is
-replaced by a stand-in that knows four names.
+``torch.load(weights_only=True)`` by itself rejects mmengine's own checkpoints (their logs are ``HistoryBuffer`` objects
+of numpy arrays). The allow-list here has what a Runner writes and nothing else; ``getattr``, which such a pickle calls,
+is replaced by a stand-in that accepts four names.
 """
 
 import importlib
@@ -33,12 +33,12 @@ MAX_RATIO = 2
 
 @contextmanager
 def checkpoint_types() -> Iterator[None]:
-    """Allow what a checkpoint of mmengine's Runner is made of besides tensors and plain values, and nothing else."""
+    """Allow what a checkpoint of mmengine's Runner holds besides tensors and plain values, and nothing else."""
     statistics = ('min', 'max', 'mean', 'current')
 
     def restricted_getattr(owner: Any, name: str) -> Any:
-        # HistoryBuffer pickles its statistics as getattr(HistoryBuffer, 'mean'). The real getattr would open a way
-        # from any allowed object to everything.
+        # HistoryBuffer pickles its statistics as getattr(HistoryBuffer, 'mean'). The real getattr would lead from any
+        # allowed object to everything.
         if owner is not HistoryBuffer or name not in statistics:
             raise pickle.UnpicklingError(f'getattr of {name!r} is rejected')
         return getattr(HistoryBuffer, name)
@@ -46,7 +46,7 @@ def checkpoint_types() -> Iterator[None]:
     numpy_core = importlib.import_module('numpy._core.multiarray' if np.__version__ >= '2' else 'numpy.core.multiarray')
     allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype, (restricted_getattr, 'builtins.getattr')]
     allowed += [type(np.dtype(kind)) for kind in ('f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', '?')]
-    for module in ('numpy._core.multiarray', 'numpy.core.multiarray'):  # The names numpy 2 and numpy 1 write.
+    for module in ('numpy._core.multiarray', 'numpy.core.multiarray'):  # The names that numpy 2 and numpy 1 write.
         allowed += [(numpy_core._reconstruct, f'{module}._reconstruct'), (numpy_core.scalar, f'{module}.scalar')]
     with torch.serialization.safe_globals(allowed):
         yield
@@ -56,7 +56,7 @@ def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
     """Return what ``torch.save`` wrote to ``path``, or the arrays of a plain ``.pkl``; nothing in the file is run.
 
     Raises:
-        UserError: The file is broken or holds types that a checkpoint has no need of.
+        UserError: The file is broken or holds types that a checkpoint does not need.
     """
     start = _start_of(path)
     packed = start.startswith(ZIP) and zipfile.is_zipfile(path)
@@ -73,7 +73,7 @@ def safe_load(path: Path, map_location: Any = 'cpu') -> Any:
             raise UserError(f'{path} is broken or not a checkpoint; get it again.') from error
         raise UserError(
             f'{path} is rejected, since a checkpoint must not run code and this one holds more than tensors and plain '
-            f'values ({_shorten(rejected.group())}); convert it to .safetensors where you trust it.'
+            f'values ({_shorten(rejected.group())}); if you trust it, convert it to .safetensors.'
         ) from error
     except Exception as error:  # torch's readers raise whatever damaged bytes make them raise.
         reason = _shorten(str(error)) or type(error).__name__
@@ -109,13 +109,13 @@ def _check_packed(path: Path) -> None:
 
 
 def drop_active_configs(checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Remove config texts that are more than literals: mmengine *executes* such a text when it resumes or infers."""
+    """Remove config texts that are more than literals: mmengine *executes* them when it resumes or runs inference."""
     hub = checkpoint.get('message_hub')
     infos = [checkpoint.get('meta'), hub.get('runtime_info') if isinstance(hub, dict) else None]
     for info in (info for info in infos if isinstance(info, dict)):
         for key in ('config', 'cfg'):
             text = info.get(key)
-            # A name alone, as published files have it, does nothing when it is run.
+            # A plain name, as in published files, does nothing when it is run.
             if isinstance(text, str) and not re.fullmatch(r'[\w.-]+', text) and not is_plain_config(text):
                 warnings.warn(f'The config text in {path} is code, not plain settings; it is ignored.', stacklevel=3)
                 del info[key]

@@ -1,10 +1,10 @@
-"""Plain pickles of arrays, as detectron2 passes weights on (``.pkl``), read without running them.
+"""Plain pickles of arrays, as detectron2 distributes weights (``.pkl``), read without running them.
 
 Decisions:
 * Nothing that the file names is called. Each of the few names such a file needs is replaced by a stand-in from this
   module that takes data only; every other name is rejected.
-* Arrays are not rebuilt by numpy's own routine, which trusts what the file says about a type.
-* Values come back as tensors. The files were written by Python 2 or 3, numpy 1 or 2, and some hold torch's tensors.
+* Arrays are not rebuilt by numpy's own routine, which trusts what the file states about a type.
+* Arrays are returned as tensors. Files may be written by Python 2 or 3, numpy 1 or 2, and some hold torch's tensors.
 """
 
 import io
@@ -50,7 +50,7 @@ class _DType:
 
 
 class _Array:
-    """An array before (by ``_reconstruct``) and after (by its state) it has its numbers."""
+    """An array, empty when created by ``_reconstruct``, filled by its state."""
 
     def __init__(self) -> None:
         self.value = np.empty(0)
@@ -62,7 +62,7 @@ class _Array:
 
 def _new_array(kind: type, shape: tuple, dtype: Any) -> _Array:
     if kind is not _Array:
-        raise pickle.UnpicklingError('an array of another kind than ndarray is rejected')
+        raise pickle.UnpicklingError('an array that is not an ndarray is rejected')
     return _Array()
 
 
@@ -98,9 +98,9 @@ def _storage(content: Any) -> Any:
 
 def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
     if not isinstance(storage, torch.storage.TypedStorage):
-        raise pickle.UnpicklingError('a tensor without numbers is rejected')
+        raise pickle.UnpicklingError('a tensor without a storage is rejected')
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # torch has deprecated what such a file is made of.
+        warnings.simplefilter('ignore')  # torch has deprecated the storages in such a file.
         return torch.tensor([], dtype=storage.dtype).set_(storage._untyped_storage, offset, size, stride)
 
 
@@ -135,7 +135,7 @@ def load_arrays(path: Path) -> Any:
     """Return what was pickled to ``path``: dicts, lists and plain values, every array as a tensor.
 
     Raises:
-        UserError: The file is broken, or names something that arrays have no need of.
+        UserError: The file is broken, or names something that arrays do not need.
     """
     with path.open('rb') as file:
         try:
@@ -145,7 +145,7 @@ def load_arrays(path: Path) -> Any:
                 f'{path} is rejected or broken: {str(error).rstrip(".")}; a file of weights holds arrays and plain '
                 'values only, get it from its authors again.'
             ) from error
-        except Exception as error:  # Damaged bytes fail in any way, those of an array when it is made a tensor.
+        except Exception as error:  # Damaged bytes can raise anything, those of an array when it becomes a tensor.
             raise UserError(f'{path} is broken ({type(error).__name__}); get it again.') from error
 
 

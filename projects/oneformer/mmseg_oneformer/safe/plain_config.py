@@ -1,4 +1,4 @@
-"""Configs as text: settings that are read and never run."""
+"""Configs as text: settings that are parsed and never run."""
 
 import ast
 import sys
@@ -12,12 +12,12 @@ PLAIN_CALLS = ('dict', 'set', 'tuple')
 
 
 def is_plain_config(text: str) -> bool:
-    """Return whether a config's text is assignments of literals and ``dict(...)`` only, so that running it is safe.
+    """Return whether a config's text consists only of assignments of literals and ``dict(...)``, which are safe to run.
 
-    mmengine imports what ``custom_imports`` names; only what is imported already may be named there.
+    mmengine imports what ``custom_imports`` names; only modules that are already imported may be named there.
 
     mmengine fills in templates, ``{{$NAME:default}}``, before it runs a text. It takes the regular expressions for that
-    from the text itself, and with them a string can be made to end early: what is run is not what is read here.
+    from the text itself, which can make a string end early: what is run would not be what is parsed here.
     """
     if '{{' in text:
         return False
@@ -28,9 +28,9 @@ def is_plain_config(text: str) -> bool:
     try:
         tree = ast.parse(text)
         nodes = list(ast.walk(tree))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # The last two of what is nested too deep.
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # The last two if it is nested too deep.
         return False
-    # Names are read as what is called only, and what is called cannot have been given another meaning before.
+    # Names are read only to be called, and a name that is called cannot have been assigned before.
     called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
     for node in nodes:
         if isinstance(node, ast.Name):
@@ -44,7 +44,7 @@ def is_plain_config(text: str) -> bool:
 
 
 def _imports_nothing(statement: ast.stmt) -> bool:
-    """Whether an assignment has one name, and what it names to import has been imported."""
+    """Whether an assignment has one target, and imports only what has been imported."""
     if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1):
         return False
     (target,) = statement.targets
@@ -61,7 +61,7 @@ def _imports_nothing(statement: ast.stmt) -> bool:
 
 
 def parse_plain_config(text: str) -> dict[str, Any]:
-    """Return the settings of a config's text, which is read and not run.
+    """Return the settings of a config's text, which is parsed and not run.
 
     Raises:
         UserError: It is more than assignments of literals and ``dict(...)``.
@@ -84,7 +84,7 @@ def literal(node: ast.expr) -> Any:
         ValueError: It is more than that.
     """
     if isinstance(node, ast.Call):
-        # mmengine writes dict({'a.b': 1}) where a key is not a name.
+        # mmengine writes dict({'a.b': 1}) if a key is not a name.
         plain = len(node.args) <= 1 and all(isinstance(part, ast.Dict) for part in node.args)
         if not plain or any(word.arg is None for word in node.keywords) or ast.unparse(node.func) != 'dict':
             raise UserError(f'{ast.unparse(node)[:40]} is not a plain setting')

@@ -1,7 +1,7 @@
-"""Configs x seeds x options: planned, run here or through sbatch, resumed, and summed up as mean and spread.
+"""Configs x seeds x options: planned, run here or with sbatch, resumed, and summarised as mean and spread.
 
-A run lives in a folder of its own, ``work_dir/<model>/<options>/seed<k>``, and all that is known of it is read from
-there: no process has to survive for a sweep to go on.
+A run has a folder of its own, ``work_dir/<model>/<options>/seed<k>``, and everything about it is read from there: no
+process has to survive for a sweep to continue.
 """
 
 from .cluster import queued_jobs, submit

@@ -1,4 +1,4 @@
-"""Runs through sbatch: a job a run, on one node."""
+"""Runs submitted with sbatch: one job per run, on one node."""
 
 import os
 import shlex
@@ -34,10 +34,10 @@ def script_of(run: Run, launch: Launch) -> str:
 
 
 def submit(run: Run, launch: Launch) -> str:
-    """Submit a run and return the id of its job, which is kept in the run's folder.
+    """Submit a run and return the id of its job, which is stored in the run's folder.
 
     Raises:
-        UserError: sbatch is not there, or rejected the job.
+        UserError: sbatch is not installed, or rejected the job.
     """
     write_run(run)
     script = run.folder / 'job.sh'
@@ -48,10 +48,10 @@ def submit(run: Run, launch: Launch) -> str:
 
 
 def queued_jobs() -> set[str]:
-    """Return the ids of the user's jobs that wait or run.
+    """Return the ids of the user's jobs that are waiting or running.
 
     Raises:
-        UserError: squeue is not there, or fails: then dead jobs cannot be told from waiting ones.
+        UserError: squeue is not installed, or fails: without it, dead jobs cannot be told from waiting ones.
     """
     return set(_ask(['squeue', '--noheader', '--format=%A', f'--user={os.getuid()}']).split())
 
@@ -66,7 +66,7 @@ def _ask(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise UserError(f'{command[0]} is not here; --launcher sbatch works on a SLURM cluster only.') from error
+        raise UserError(f'{command[0]} was not found; --launcher sbatch works only on a SLURM cluster.') from error
     if done.returncode:
         raise UserError(f'{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}.')
     return done.stdout

@@ -1,9 +1,9 @@
-"""One run: train, going on where it stopped, then test. Its folder says how far it is.
+"""One run: train, resuming where it stopped, then test. Its folder records its progress.
 
 Decisions:
-* ``results.json`` is the proof that a run is finished; ``state.json`` says that training is done, or what failed.
+* ``results.json`` proves that a run is finished; ``state.json`` states that training is done, or what failed.
 * A run is locked with ``flock`` on a file in its folder, and the processes that train and test inherit the lock. So it
-  holds as long as one of them lives, even if the sweep that started them was killed, and never longer.
+  holds exactly as long as one of them lives, even if the sweep that started them was killed.
 """
 
 import fcntl
@@ -35,13 +35,13 @@ class Launch(NamedTuple):
     tools: Path
     """Folder of train.py, test.py, dist_train.sh and dist_test.sh."""
     gpus: int = 0
-    """GPUs a run; with two or more, as many processes."""
+    """GPUs per run; with two or more, as many processes."""
     amp: bool = False
     """Mixed precision."""
     python: str = sys.executable
 
     def command(self, script: str, *arguments: str | Path) -> list[str]:
-        """Return the command line of a tool: alone, or one process a GPU."""
+        """Return the command line of a tool: in a single process, or in one process per GPU."""
         if self.gpus < 2:
             return [self.python, str(self.tools / f'{script}.py'), *map(str, arguments)]
         shell = str(self.tools / f'dist_{script}.sh')
@@ -55,22 +55,22 @@ class Launch(NamedTuple):
         return self.command('train', run.config, *flags, *_options(run))
 
     def test(self, run: Run, checkpoint: str | Path) -> list[str]:
-        """Return the command that measures a checkpoint of ``run``."""
+        """Return the command that evaluates a checkpoint of ``run``."""
         folders = ['--work-dir', str(run.folder / 'test'), '--out', str(run.folder / 'results.json')]
         return self.command('test', run.config, checkpoint, *folders, *_options(run))
 
 
 def execute(run: Run, launch: Launch, environment: Mapping[str, str], stop: threading.Event) -> str:
-    """Bring a run as far as it goes and return its state.
+    """Execute a run as far as possible and return its state.
 
     Args:
-        run: The run; a finished one is left alone.
+        run: The run; a finished one is left unchanged.
         launch: How to start it.
         environment: Environment variables of its processes.
-        stop: When set, the processes are ended and the run is left to be resumed.
+        stop: When set, the processes are ended, and the run can be resumed later.
 
     Returns:
-        'finished', 'failed', 'waiting' (stopped), or 'running': another process has it.
+        'finished', 'failed', 'waiting' (stopped), or 'running' (in another process).
 
     Raises:
         UserError: The folder holds a run of another version of the config.
@@ -100,7 +100,7 @@ def execute(run: Run, launch: Launch, environment: Mapping[str, str], stop: thre
 
 
 def state_of(run: Run) -> str:
-    """Return the state of a run, from its folder alone."""
+    """Return the state of a run, read only from its folder."""
     if (run.folder / 'results.json').is_file():
         return FINISHED
     if is_locked(run.folder):
@@ -109,14 +109,14 @@ def state_of(run: Run) -> str:
 
 
 def forgive(run: Run) -> None:
-    """Let a failed run be tried again."""
+    """Allow a failed run to be tried again."""
     state = read_state(run.folder)
     trained = 'checkpoint' in state and Path(state['checkpoint']).is_file()
     write_state(run.folder, {'checkpoint': state['checkpoint']} if trained else {})
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """Return what ``state.json`` says: the 'checkpoint' of a finished training; 'step' and 'error' of a failure."""
+    """Return the content of ``state.json``: the 'checkpoint' after training; 'step' and 'error' after a failure."""
     path = folder / 'state.json'
     return json.loads(path.read_text()) if path.is_file() else {}
 
@@ -145,7 +145,7 @@ def run_lock(folder: Path) -> Iterator[int | None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether a living process has the run."""
+    """Return whether a living process executes the run."""
     try:
         handle = os.open(folder / 'lock', os.O_RDWR)
     except FileNotFoundError:
@@ -173,7 +173,7 @@ def call(command: list[str], log: Path, environment: Mapping[str, str], lock: in
             stderr=subprocess.STDOUT,
             env=dict(environment),
             pass_fds=(lock,),
-            start_new_session=True,  # Ctrl-C reaches the sweep only, which ends its processes in order.
+            start_new_session=True,  # Ctrl-C reaches only the sweep, which ends its processes in order.
         )
         try:
             while not stop.is_set():
@@ -197,7 +197,7 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def _fail(run: Run, step: str, code: int) -> str:
-    """Note why a run failed."""
+    """Record why a run failed."""
     error = last_error(run.folder / f'{step}.log')
     if code < 0:
         error = f'killed by {signal.Signals(-code).name}' + (f' after: {error}' if error else '')
@@ -208,7 +208,7 @@ def _fail(run: Run, step: str, code: int) -> str:
 
 
 def last_error(log: Path) -> str:
-    """Return the line of a log that says what went wrong: the last one that looks like it, or else the last one."""
+    """Return the line of a log that states what went wrong: the last one that looks like an error, or else the last."""
     lines = [line.strip() for line in log.read_text(errors='replace').splitlines() if line.strip()]
     named = [line for line in lines if re.match(r'error: |[\w.]*(Error|Exception|Interrupt)\b', line)]
     return (named or lines or [''])[-1]

@@ -1,4 +1,4 @@
-"""Runs on this machine, a number of them at a time."""
+"""Runs on this machine, several at a time."""
 
 import os
 import socket
@@ -15,22 +15,22 @@ from .plan import Run
 
 
 def deal_devices(jobs: int | None, gpus: int | None) -> tuple[list[str], int]:
-    """Return the GPUs of each job that runs at the same time, and how many they are.
+    """Return the GPUs of each job that runs at the same time, and their number.
 
     Args:
-        jobs: How many at a time; None for one on the CPU, and for as many as the GPUs allow.
-        gpus: GPUs a run; None for one where there are any.
+        jobs: How many at a time; None for one on the CPU, or as many as the GPUs allow.
+        gpus: GPUs per run; None for one if there are any.
 
     Returns:
-        A ``CUDA_VISIBLE_DEVICES`` for each job, empty on the CPU, and the number of GPUs a run has.
+        A ``CUDA_VISIBLE_DEVICES`` for each job, empty on the CPU, and the number of GPUs per run.
 
     Raises:
-        UserError: There are not so many GPUs.
+        UserError: There are not enough GPUs.
     """
     there = torch.cuda.device_count()
     gpus = (1 if there else 0) if gpus is None else gpus
     if gpus < 0 or (jobs is not None and jobs < 1):
-        raise UserError(f'--jobs has to be at least 1 and --gpus at least 0, not {jobs} and {gpus}.')
+        raise UserError(f'--jobs must be at least 1 and --gpus at least 0, not {jobs} and {gpus}.')
     if not gpus:
         return [''] * (jobs or 1), 0
     if gpus > there or (jobs or 1) * gpus > there:
@@ -60,14 +60,14 @@ def run_here(
 ) -> dict[Run, str]:
     """Execute runs on this machine and return their states.
 
-    A run that another process has is waited for, behind all others. A failure does not stop the others. Interrupted
-    (KeyboardInterrupt), the processes of all runs are ended first.
+    A run that another process executes is waited for, after all others. A failure does not stop the others. On an
+    interrupt (KeyboardInterrupt), the processes of all runs are ended first.
 
     Args:
-        runs: What to do, in order.
+        runs: The runs, in order.
         launch: How to start a run.
         devices: ``CUDA_VISIBLE_DEVICES`` of each job that runs at the same time.
-        report: Called with a run and what happens to it: it starts, is found to be run elsewhere, ends in a state.
+        report: Called with a run and what happens to it: it starts, is running elsewhere, or ends in a state.
         watch: Called twice a second until all have ended.
     """
     pending, states, stop = deque(runs), dict.fromkeys(runs, ''), threading.Event()
@@ -84,7 +84,7 @@ def run_here(
                 report(run, states[run])
             elif states[run] != RUNNING:
                 states[run] = RUNNING
-                report(run, 'another process has it; waiting for that')
+                report(run, 'another process is running it; waiting')
             if states[run] == RUNNING:
                 pending.append(run)
                 stop.wait(1.0)
@@ -92,7 +92,7 @@ def run_here(
     with ThreadPoolExecutor(len(devices)) as pool:
         try:
             futures = [pool.submit(work, device) for device in devices]
-            # With a timeout, since a wait for ever does not hear Ctrl-C on every system.
+            # With a timeout, since on some systems Ctrl-C does not interrupt a wait without one.
             while wait(futures, timeout=0.5, return_when=FIRST_EXCEPTION).not_done:
                 watch()
                 for future in futures:

@@ -1,4 +1,4 @@
-"""Which runs a sweep consists of, and where each of them lives."""
+"""Which runs a sweep consists of, and the folder of each."""
 
 import hashlib
 import itertools
@@ -16,10 +16,10 @@ from ..zoo.cfg_options import read_options
 from ..zoo.configs import find_config, read_config
 
 NO_OPTIONS = 'default'
-"""Folder of runs of a config as it is."""
+"""Folder of runs of an unchanged config."""
 
 LONGEST_NAME = 120
-"""Characters of a folder's name; file systems take 255 bytes."""
+"""Maximum length of a folder's name in characters; file systems allow 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Run:
     seed: int
     folder: Path
     max_iters: int | None
-    """Length of training; None where the config does not count iterations."""
+    """Length of training; None if the config does not count iterations."""
     fingerprint: str
-    """SHA-256 of the config with its options: results of another version of a file are not these results."""
+    """SHA-256 of the config with its options: results of another version of the config do not count."""
 
     @property
     def label(self) -> str:
-        """Folder without the work dir, for people."""
+        """Folder without the work dir, for display."""
         return '/'.join(self.folder.parts[-3:])
 
 
@@ -56,8 +56,8 @@ def plan_runs(configs: Sequence[str], seeds: Sequence[int], options: Sequence[st
         work_dir: Folder of the sweep.
 
     Raises:
-        UserError: An unknown config, two of one name, options that are none or contradict each other, or a run that
-            was begun with another version of its config.
+        UserError: An unknown config, two with the same name, options that are invalid or contradict each other, or a
+            run that was started with another version of its config.
     """
     paths: dict[str, str] = {}
     for config in dict.fromkeys(configs):
@@ -89,7 +89,7 @@ def combine_options(options: Sequence[str]) -> list[tuple[str, ...]]:
     """Return every combination of alternatives; one empty combination without options.
 
     Raises:
-        UserError: Something is not ``KEY=VALUE``, or a key stands in two groups.
+        UserError: Something is not ``KEY=VALUE``, or a key is in two groups.
 
     Example:
         >>> combine_options(['lr=1', 'lr=2', 'a=3 b=4'])
@@ -105,8 +105,8 @@ def combine_options(options: Sequence[str]) -> list[tuple[str, ...]]:
         for other in groups:
             if keys & other and keys != other:
                 raise UserError(
-                    f'--options sets {min(keys & other)} together with different keys; an alternative names the same '
-                    'keys each time.'
+                    f'--options sets {min(keys & other)} together with different keys; alternatives must set the same '
+                    'keys.'
                 )
         alternatives = groups.setdefault(keys, [])
         if settings not in alternatives:
@@ -115,7 +115,7 @@ def combine_options(options: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def folder_name(settings: Sequence[str]) -> str:
-    """Return a folder's name for a combination of options, readable and its own."""
+    """Return a folder's name for a combination of options, readable and unique."""
     text = ','.join(settings)
     name = re.sub(r'[^\w.=,+-]', '_', text) or NO_OPTIONS
     if name in (text, NO_OPTIONS) and len(name) <= LONGEST_NAME:
@@ -124,7 +124,7 @@ def folder_name(settings: Sequence[str]) -> str:
 
 
 def write_run(run: Run) -> None:
-    """Write what a run is into its folder.
+    """Write the description of a run into its folder.
 
     Raises:
         UserError: The folder holds a run of another version of the config.
@@ -138,22 +138,22 @@ def write_run(run: Run) -> None:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Return the run that lives in ``folder``.
+    """Return the run in ``folder``.
 
     Raises:
-        FileNotFoundError: None does.
+        FileNotFoundError: There is none.
     """
     path = Path(folder) / 'run.json'
     if not path.is_file():
-        raise MissingFileError(f'{folder} is no run of a sweep: it has no run.json; give the folder of a run.')
+        raise MissingFileError(f'{folder} is not a run of a sweep: it has no run.json; give the folder of a run.')
     content = json.loads(path.read_text())
     return Run(**content | {'options': tuple(content['options']), 'folder': Path(folder)})
 
 
 def _check_same(planned: Run, found: Run) -> None:
-    """Raise a ValueError if the run in a folder was begun with another version of its config."""
+    """Raise a UserError if the run in a folder was started with another version of its config."""
     if planned.fingerprint != found.fingerprint:
         raise UserError(
-            f'{planned.config} was changed since the run in {planned.folder} began; remove that folder, or choose '
+            f'{planned.config} has changed since the run in {planned.folder} began; remove that folder, or choose '
             'another --work-dir.'
         )

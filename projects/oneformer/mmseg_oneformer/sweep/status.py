@@ -1,4 +1,4 @@
-"""A sweep at a glance: what each run does, and what the finished ones give."""
+"""A sweep at a glance: the state of each run, and the results of the finished ones."""
 
 import json
 import math
@@ -24,7 +24,7 @@ class Progress(NamedTuple):
 
 
 def format_status(runs: Sequence[Run], jobs: Collection[str] = ()) -> str:
-    """Return a table with a line for each run, the errors of the failed ones below it.
+    """Return a table with a line for each run, and the errors of the failed ones below it.
 
     Args:
         runs: All runs of the sweep.
@@ -100,7 +100,7 @@ def format_summary(runs: Sequence[Run]) -> str:
 
 
 def format_spread(values: Sequence[float], digits: int = 1) -> str:
-    """Return 'mean ± sample standard deviation', the mean alone for one value, '-' for none."""
+    """Return 'mean ± sample standard deviation', only the mean for one value, '-' for none."""
     if len(values) < 2:
         return format_number(values[0] if values else None, digits)
     return f'{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}'

@@ -1,4 +1,4 @@
-"""Attention over a photo: heat where a query looks, dots where a position samples."""
+"""Attention over a photo: heat where a query attends, dots where a position samples."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from .text import font
 Array = np.ndarray
 
 LEVEL_COLORS: tuple[Color, ...] = ((255, 99, 72), (255, 209, 60), (72, 219, 251))
-"""Of the levels that points are on, the coarsest first."""
+"""Colours of the levels in which points are sampled, the coarsest first."""
 
 
 def cells_of(grid_shape: tuple[int, int], size: tuple[int, int], covered: tuple[float, float]) -> tuple[Array, Array]:
@@ -34,7 +34,7 @@ def cells_of(grid_shape: tuple[int, int], size: tuple[int, int], covered: tuple[
 
 
 def draw_heat(image: Array, weights: Array, allowed: Array, covered: tuple[float, float]) -> Array:
-    """Draw where a query looks: bright cells, and a line around those that it may look at.
+    """Draw where a query attends: bright cells, and a line around those to which it may attend.
 
     Args:
         image: The photo, (H, W, 3) uint8 RGB.
@@ -49,7 +49,7 @@ def draw_heat(image: Array, weights: Array, allowed: Array, covered: tuple[float
     unit = min(picture.shape[:2]) / SHORT_SIDE
     cells = cells_of((weights.shape[0], weights.shape[1]), picture.shape[:2], covered)
     seen, peak = weights[cells], float(weights.max())
-    strength = (seen / max(peak, 1e-12))[..., None] ** 0.5  # else all but the brightest would be black
+    strength = (seen / max(peak, 1e-12))[..., None] ** 0.5  # otherwise all but the brightest would be black
     heat = colormaps['inferno'](0.25 + 0.75 * strength[..., 0])[..., :3] * 255
     grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) * 0.55
     canvas = (grey * (1 - 0.7 * strength) + heat * 0.7 * strength).clip(0, 255).astype(np.uint8)
@@ -62,7 +62,7 @@ def draw_heat(image: Array, weights: Array, allowed: Array, covered: tuple[float
 def draw_points(
     image: Array, position: tuple[float, float], locations: Array, weights: Array, names: Sequence[str]
 ) -> Array:
-    """Draw where a position samples: dots in the colour of their level, their area the weight, and a cross.
+    """Draw where a position samples: a cross there, and dots in the colour of their level with the weight as area.
 
     Args:
         image: The photo, (H, W, 3) uint8 RGB.
@@ -82,7 +82,7 @@ def draw_points(
     for index in np.argsort(-weights, axis=None):  # the small ones on top
         head, level, point = np.unravel_index(index, weights.shape)
         x, y = (round(16 * float(value) * scale) for value in locations[head, level, point])
-        # Half a head's weight in one dot is a disc of 35 pixels; one that means nothing stays visible.
+        # Half a head's weight in one dot is a disc of 35 pixels; one of no weight stays visible.
         radius = unit * max(2.0, 50 * float(weights[head, level, point]) ** 0.5)
         if 0 <= x < 16 * picture.shape[1] and 0 <= y < 16 * picture.shape[0]:
             color = LEVEL_COLORS[int(level) % len(LEVEL_COLORS)]

@@ -1,4 +1,4 @@
-"""Numbered boxes on a picture: look here."""
+"""Numbered boxes on a picture, around places of interest."""
 
 from collections.abc import Sequence
 
@@ -21,10 +21,10 @@ def draw_boxes(picture: np.ndarray, boxes: Sequence[Box], size: tuple[int, int])
     Args:
         picture: (H', W', 3) uint8 RGB.
         boxes: Left, top, right, bottom in pixels of the photo, right and bottom one past the last.
-        size: Height and width of the photo, which the picture may be an enlargement of.
+        size: Height and width of the photo, of which the picture may be an enlargement.
 
     Returns:
-        The picture, a copy.
+        A copy of the picture, with the boxes.
     """
     unit = min(picture.shape[:2]) / SHORT_SIDE
     scale = np.array([picture.shape[1] / size[1], picture.shape[0] / size[0]] * 2)

@@ -19,7 +19,7 @@ _PLASTIC = 0.7548776662466927
 
 
 def class_colors(num_classes: int, palette: Sequence[Sequence[int]] | None = None) -> list[Color]:
-    """Return a colour for each class: those of ``palette``, else well spread hues in three tones.
+    """Return a colour for each class: those of ``palette``, or well spread hues in three tones.
 
     Raises:
         UserError: If the palette is too short.
@@ -33,18 +33,18 @@ def class_colors(num_classes: int, palette: Sequence[Sequence[int]] | None = Non
 
 
 def palette_colors(dataset_meta: Mapping[str, Any]) -> list[Color]:
-    """Return the colours of a data set's ``classes``: its ``palette``, else :func:`class_colors` of their number.
+    """Return the colours of a data set's ``classes``: its ``palette``, or else :func:`class_colors` of their number.
 
-    mmdet's metas may name a palette ('random') where they have none.
+    mmdet's metas may name a palette ('random') instead of having one.
     """
     palette = dataset_meta.get('palette')
     return class_colors(len(dataset_meta['classes']), None if isinstance(palette, str) else palette)
 
 
 def instance_color(color: Color, index: int) -> Color:
-    """Return the shade of a class colour for its ``index``-th instance: another tone, the hue stays near.
+    """Return the shade of a class colour for its ``index``-th instance: another tone, with a similar hue.
 
-    Instance 0 has the class colour itself. Greys, which have no hue of their own, get tones only.
+    Instance 0 has the class colour itself. Greys, which have no hue, differ only in tone.
     """
     if index == 0:
         return color
@@ -64,15 +64,15 @@ def shades(
 ) -> list[Color]:
     """Return the colour of each segment of a photo: stuff has its class's, the things of a class have shades of it.
 
-    Shades go from left to right and not by score or query, so that an object has one colour in all predictions about a
-    photo.
+    Shades are assigned from left to right, not by score or query, so that an object has the same colour in all
+    predictions for a photo.
 
     Args:
         labels: (n,) class indices.
         masks: n masks (H, W) bool.
         things: Which of the n are things.
         colors: Of the classes.
-        unsure: Which of the n get the shades that the others leave over.
+        unsure: Which of the n get the shades that the others leave.
     """
     found, count = [colors[label] for label in labels], dict.fromkeys(labels, 0)
     for k in sorted(range(len(labels)), key=lambda k: (k in unsure, _center(masks[k]))):

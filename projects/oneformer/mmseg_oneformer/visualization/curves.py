@@ -1,4 +1,4 @@
-"""Logged numbers as curves: losses, measured quality and the rest each in a panel of their own."""
+"""Logged numbers as curves: losses, validation scores and other numbers, each in a panel of their own."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,8 +26,8 @@ def draw_curves(figure: Figure, curves: Sequence[PanelCurve], title: str) -> Non
 
     Args:
         figure: An empty figure of matplotlib.
-        curves: What to draw; where values and smoothed values differ, the values themselves are drawn faintly.
-        title: Above all.
+        curves: What to draw; if values and smoothed values differ, the values themselves are drawn faintly.
+        title: Title of the figure.
     """
     panels = [label for label in LABELS if any(panel == label for _, panel, *_ in curves)]
     all_axes: Any = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]

@@ -14,13 +14,13 @@ Array = np.ndarray
 MISSED: Color = (38, 132, 222)
 FALSE: Color = (224, 66, 48)
 CONFUSED: Color = (158, 72, 204)
-"""A missed segment, a false one, and one place that is both: found, as another class."""
+"""A missed segment, a false one, and one that is both: found, but as another class."""
 
 
 def draw_errors(
     image: Array, gt_map: Array, pred_map: Array, segments: Sequence[Mapping[str, Any]], classes: Sequence[str]
 ) -> Array:
-    """Draw missed segments, false ones and those of a wrong class; what is right stays grey.
+    """Draw missed segments, false ones and those of a wrong class; the rest of the photo stays grey.
 
     Args:
         image: The photo, (H, W, 3) uint8 RGB.
@@ -40,7 +40,7 @@ def draw_errors(
             continue
         name, mask = classes[segment['class']], pred_map == segment['predicted']['id']
         nearest = segment['nearest']
-        # Above one half there is one partner only, so the missed segment is this one's alone.
+        # Above one half there is only one partner, so the missed segment belongs to no other.
         if nearest is not None and nearest['id'] in missed and segment['iou'] > 0.5:
             del missed[nearest['id']]
             drawn.append(Segment(mask, f'{name}, not {classes[nearest["class"]]}', CONFUSED, True))

@@ -31,7 +31,7 @@ def save_matrix(
     normalize: str = 'truth',
     color_theme: str = 'Blues',
 ) -> None:
-    """Draw a confusion matrix; up to 30 classes its cells have numbers.
+    """Draw a confusion matrix; with up to 30 classes its cells have numbers.
 
     Args:
         path: Picture to write, such as a PNG.
@@ -47,9 +47,9 @@ def save_matrix(
     if normalize not in NORMALIZE:
         raise UserError(f'normalize is {normalize!r}; choose one of {", ".join(NORMALIZE)}.')
     if color_theme not in colormaps:
-        raise UserError(f'matplotlib has no colour map {color_theme!r}; take Blues, viridis or plasma, for example.')
+        raise UserError(f'matplotlib has no colour map {color_theme!r}; use Blues, viridis or plasma, for example.')
     values, count = normalized(matrix, normalize), len(names)
-    shown = np.log10(1 + values) if normalize == 'none' else values  # counts reach over many magnitudes
+    shown = np.log10(1 + values) if normalize == 'none' else values  # counts span many orders of magnitude
     side = 2.6 + max(4.5, 0.42 * count if count <= 30 else 0.19 * count)
     figure = Figure(figsize=(side + 0.8, side), layout='constrained')
     axes = figure.add_subplot()
@@ -62,7 +62,7 @@ def save_matrix(
     axes.set_xlabel('predicted')
     axes.set_ylabel('annotated')
     axes.set_title(title, fontsize=11)
-    axes.axhline(count - 1.5, color='0.5', linewidth=0.8)  # void and "no segment" are no classes
+    axes.axhline(count - 1.5, color='0.5', linewidth=0.8)  # void and "no segment" are not classes
     axes.axvline(count - 1.5, color='0.5', linewidth=0.8)
     units = {'truth': '% of the annotated', 'prediction': '% of the predicted', 'none': 'log10 of 1 + count'}
     figure.colorbar(image, ax=axes, shrink=0.6, label=units[normalize])

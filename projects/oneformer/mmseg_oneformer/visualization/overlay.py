@@ -1,7 +1,7 @@
-"""A prediction drawn over its photo: colours, edges and names, in the manner of a printed map.
+"""A prediction drawn over its photo: colours, edges and names, as on a printed map.
 
 All pictures are (H, W, 3) uint8 **RGB**. Functions take arrays and class names, so they draw predictions, ground truth
-and other people's results alike. Small photos are enlarged first: a name needs pixels.
+and results of other models alike. Small photos are enlarged first, so that names fit.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -123,7 +123,7 @@ def draw_segments(image: Array, segments: Sequence[Segment]) -> Array:
     ordered = sorted(segments, key=lambda segment: -int(segment.mask.sum()))
     masks = [_enlarge_mask(segment.mask, picture.shape[:2], scale) for segment in ordered]
 
-    # Muted photo below, so that colours speak and content stays visible.
+    # The photo below is muted, so that colours stand out and content stays visible.
     canvas = cv2.addWeighted(picture, 0.85, cv2.cvtColor(_grey(picture), cv2.COLOR_GRAY2RGB), 0.15, 0)
     topmost = _topmost(masks, picture.shape[:2])
     for index, segment in enumerate(ordered):
@@ -141,7 +141,7 @@ def draw_segments(image: Array, segments: Sequence[Segment]) -> Array:
 
 
 def enlarge(image: Array) -> tuple[Array, float]:
-    """Return an (H, W, 3) photo brought to a short side of at least :data:`SHORT_SIDE`, and the factor (>= 1).
+    """Return an (H, W, 3) photo enlarged to a short side of at least :data:`SHORT_SIDE`, and the factor (>= 1).
 
     Very long photos are enlarged less, so that no side exceeds eight times :data:`SHORT_SIDE`.
     """
@@ -170,7 +170,7 @@ def _enlarge_mask(mask: Array, size: tuple[int, int], scale: float) -> Array:
         return mask
     soft = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     if scale > 2:
-        # Linear interpolation of a staircase is a staircase; one blur of its step makes it a line.
+        # Linear interpolation keeps the steps of an edge; a blur as wide as a step makes it straight.
         soft = cv2.GaussianBlur(soft, (0, 0), 0.6 * min(scale, 10.0))
     return soft >= 0.5
 
@@ -185,9 +185,9 @@ def _draw_edge(canvas: Array, mask: Array, segment: Segment, unit: float) -> Non
 
 
 def _topmost(masks: Sequence[Array], size: tuple[int, int]) -> Array:
-    """Return for each pixel (H, W) the index of the last mask that covers it, -1 where none does.
+    """Return for each pixel (H, W) the index of the last mask that covers it, -1 if none does.
 
-    One map, where a visible part a mask would double the memory that a crowded photo takes.
+    One map, since a copy of the visible part of each mask would double the memory for a crowded photo.
     """
     topmost = np.full(size, -1, np.int32)
     for index, mask in enumerate(masks):

@@ -20,7 +20,7 @@ def panel(pictures: Mapping[str, Array], columns: int | None = None, height: int
     """Put titled pictures side by side, in their order.
 
     Args:
-        pictures: RGB uint8 pictures (H, W, 3) by title; all are brought to one height.
+        pictures: RGB uint8 pictures (H, W, 3) by title; all are resized to one height.
         columns: Pictures in a row; all by default.
         height: Height of each picture in pixels; that of the tallest by default.
 
@@ -113,7 +113,7 @@ def _page(rows: Sequence[Sequence[Array]], titles: Sequence[Sequence[str]], side
 
 
 def _to_height(image: Array, height: int) -> Array:
-    """Resize a picture to a height, keeping its proportions; a very wide one stays lower, else it fills the memory."""
+    """Resize a picture to a height, keeping its proportions; a very wide one stays lower, to limit memory."""
     scale = height / image.shape[0]
     if scale > 1:
         scale = max(1.0, min(scale, LONGEST * height / image.shape[1]))

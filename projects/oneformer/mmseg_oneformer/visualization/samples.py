@@ -14,9 +14,9 @@ Array = np.ndarray
 
 
 def display_names(classes: Sequence[str]) -> tuple[str, ...]:
-    """Names short enough for pictures: the first of a comma list, trimmed ("column, pillar" of ADE20K: "column").
+    """Names short enough for pictures: the first of a comma-separated list (ADE20K's "column, pillar": "column").
 
-    Texts, tables and files keep the full names. So do pictures where short names would not tell two classes apart.
+    Texts, tables and files keep the full names. So do pictures if two classes would have the same short name.
     """
     short = tuple(name.split(',')[0].strip() for name in classes)
     return short if len(set(short)) == len(short) else tuple(classes)
@@ -28,9 +28,9 @@ def draw_predictions(
     """Draw every prediction that a data sample has.
 
     Args:
-        image: The photo, (H, W, 3) uint8 RGB, of the size of the predictions.
+        image: The photo, (H, W, 3) uint8 RGB, with the size of the predictions.
         sample: With any of ``pred_sem_seg``, ``pred_instances`` and ``pred_panoptic_seg``.
-        dataset_meta: Has ``classes`` and maybe ``palette``.
+        dataset_meta: Has ``classes`` and optionally ``palette``.
         score_thr: Instances below are not drawn.
 
     Returns:
@@ -73,7 +73,7 @@ def draw_sample(
 
     Args:
         image: As for :func:`draw_predictions`.
-        sample: Likewise, maybe with an annotation.
+        sample: Likewise, optionally with an annotation.
         dataset_meta: Likewise.
         score_thr: Likewise.
         height: Height of each picture in pixels.
@@ -99,7 +99,7 @@ def draw_tokens(
     Args:
         image: The photo, (H, W, 3) uint8 RGB.
         samples: The data sample under each token, as from ``OneFormer.predict_tokens``.
-        dataset_meta: Has ``classes`` and maybe ``palette``.
+        dataset_meta: Has ``classes`` and optionally ``palette``.
         score_thr: Instances below are not drawn.
         height: Height of each picture in pixels.
 

@@ -17,25 +17,25 @@ Box = tuple[float, float, float, float]
 @lru_cache(maxsize=64)
 def font(height: int) -> ImageFont.FreeTypeFont:
     """Return the bold sans font that comes with matplotlib, so that pictures are the same on every machine."""
-    import matplotlib  # for its font alone
+    import matplotlib  # only for its font
 
     path = Path(matplotlib.get_data_path()) / 'fonts/ttf/DejaVuSans-Bold.ttf'
     return ImageFont.truetype(str(path), height)
 
 
 def widest_place(mask: Array, aspect: float, enough: float = float('inf')) -> tuple[float, float, float]:
-    """Find the point of a mask with most room around it for something ``aspect`` times as wide as high.
+    """Find the point of a mask with the most room around it for a text ``aspect`` times as wide as high.
 
-    The mask is squeezed along its width first, so that the largest inner circle becomes a lying ellipse. Of the points
-    with ``enough`` room the one nearest to the middle is taken.
+    The mask is squeezed along its width first, so that the largest inner circle stands for a horizontal ellipse. Of the
+    points with ``enough`` room the one nearest to the middle is taken.
 
     Args:
         mask: (H, W) bool.
         aspect: Width over height of the text.
-        enough: Half a height in pixels.
+        enough: Half the height, in pixels, that is enough.
 
     Returns:
-        x, y and half the height in pixels that fits there; 0 for an empty mask.
+        x, y and half the height, in pixels, that fits there; 0 for an empty mask.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
@@ -66,7 +66,7 @@ class TextLayer:
         """Write ``text`` at the roomiest place of ``mask`` (H, W) bool.
 
         Args:
-            text: What is written.
+            text: The text to write.
             mask: Where to write, roughly.
             color: Of the letters.
 

@@ -23,13 +23,13 @@ HEIGHT = 384
 class OneFormerVisualizer(SegLocalVisualizer):
     """Draws photo, annotation and all predictions of a data sample side by side.
 
-    A subclass of mmseg's visualizer since ``MMSegInferencer`` insists on one; of it only the back ends and the window
-    are used. ``mmdet.DetVisualizationHook`` and ``mmseg.SegVisualizationHook`` work with it.
+    A subclass of mmseg's visualizer, since ``MMSegInferencer`` requires one; only its back ends and its window are
+    used. ``mmdet.DetVisualizationHook`` and ``mmseg.SegVisualizationHook`` work with it.
 
     Args:
         name: Of the instance, for ``get_instance``.
         dataset_meta: ``classes`` and ``palette``; the loops set it from the data set.
-        vis_backends: Where numbers and pictures go: configs, or names, which a command line can say.
+        vis_backends: Where numbers and pictures go: configs, or names, as a command line can give them.
         **kwargs: As for ``mmengine.Visualizer``.
     """
 
@@ -41,13 +41,13 @@ class OneFormerVisualizer(SegLocalVisualizer):
         **kwargs: Any,
     ) -> None:
         backends = [{'type': backend} if isinstance(backend, str) else backend for backend in vis_backends]
-        # Not handed to mmseg's class, which would look up a data set of its own in place of a missing palette.
+        # Not passed to mmseg's class, which would look up one of its own data sets for a missing palette.
         super().__init__(name, vis_backends=backends, **kwargs)
         self.dataset_meta = dataset_meta
 
     @master_only
     def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
-        """Hand a picture to all back ends; MLflow, to which its name is that of a file, gets one for each step."""
+        """Pass a picture to all back ends; MLflow, which takes its name for that of a file, gets one for each step."""
         for backend in self._vis_backends.values():
             by_file = isinstance(backend, MLflowVisBackend)
             backend.add_image(f'{name}_{step}.png' if by_file else name, image, step)
@@ -77,10 +77,10 @@ class OneFormerVisualizer(SegLocalVisualizer):
             draw_pred: Draw the predictions.
             show: Open a window.
             wait_time: Seconds the window stays; 0 means until a key is pressed.
-            out_file: Write the picture here, else to the back ends.
+            out_file: Write the picture here, otherwise to the back ends.
             pred_score_thr: Instances below are not drawn.
             step: The iteration.
-            **_: Arguments that only mmdet or only mmseg knows.
+            **_: Arguments that only mmdet or only mmseg has.
 
         Raises:
             UserError: If the visualizer does not know the classes.
@@ -102,4 +102,4 @@ class OneFormerVisualizer(SegLocalVisualizer):
             self.add_image(name, picture, step)
         else:
             with atomic_path(out_file) as path:
-                Image.fromarray(picture).save(path, quality=95)  # Of JPEG; other formats have none.
+                Image.fromarray(picture).save(path, quality=95)  # For JPEG; other formats ignore it.

@@ -1,10 +1,10 @@
-"""Building the parts of a config; a mistake in the config becomes a sentence, and a bug stays what it is.
+"""Building the parts of a config; a mistake in the config becomes a UserError, and a bug keeps its traceback.
 
 Decisions:
-* Python and the registries raise the same errors for a misspelt config and for a bug of the code. Only after one was
-  raised the config is compared with the signatures of what it names. Where it differs, and the error names the
-  difference, the error is the config's; any other one goes on its way.
-* What a class of the libraries says about its own settings, which it rejects in many ways, is the config's too.
+* Python and the registries raise the same errors for a misspelt config and for a bug in the code. Only after an error
+  is the config compared with the signatures of what it names. If it differs, and the error names the difference, the
+  config is at fault; any other error is raised unchanged.
+* Errors of the libraries' classes about their own settings, which take many forms, count as mistakes in the config too.
 """
 
 import inspect
@@ -28,21 +28,21 @@ ERRORS = (AssertionError, AttributeError, KeyError, TypeError, ValueError)
 """What a constructor raises for settings that it does not expect."""
 
 PLAIN: dict[Any, Any] = {bool: bool, dict: dict, float: int | float, int: int, str: str, NoneType: NoneType}
-"""Types of signatures that are compared, with those of the values that fit."""
+"""Types of signatures that are compared, with the types of values that fit."""
 
 LOOPS = {
     'training': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
     'validation': ('val_dataloader', 'val_cfg', 'val_evaluator'),
     'testing': ('test_dataloader', 'test_cfg', 'test_evaluator'),
 }
-"""Settings of a config that a Runner takes all or none of."""
+"""Settings of a config of which a Runner takes all or none."""
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 DICTS = (*LOADERS, 'visualizer', 'default_hooks', 'env_cfg', 'randomness')
 """Settings of a config that are dicts or None."""
 
 LOADER = ('batch_size', 'num_workers', 'prefetch_factor', 'persistent_workers', 'multiprocessing_context', 'pin_memory')
-"""Settings of torch's DataLoader, which is not imported for them."""
+"""Settings of torch's DataLoader, listed so that it need not be imported."""
 
 BUILDERS_OWN = {'type', '_scope_', 'priority', 'convert_to_iter_based', 'constructor', 'paramwise_cfg'}
 """Settings that the libraries take out of a part before they build it."""
@@ -71,8 +71,8 @@ def build_part(registry: Registry, config: Mapping[str, Any]) -> Any:
     """Build a part of a model, a data set or a pipeline, as ``registry.build`` does.
 
     Raises:
-        UserError: Its ``type`` is unknown, the config gives it a setting that it does not have or of a wrong type, or
-            lacks one that it needs; or it is a class of the libraries and rejects them.
+        UserError: Its ``type`` is unknown; or a setting is unknown, of a wrong type, or missing; or it is a class of
+            the libraries and rejects its settings.
     """
     try:
         return registry.build(config)
@@ -87,7 +87,7 @@ def build_part(registry: Registry, config: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def explain_mistakes(cfg: Config) -> Iterator[None]:
-    """Surround what builds the parts of ``cfg`` by itself, such as mmengine's Runner.
+    """Wrap code that itself builds the parts of ``cfg``, such as mmengine's Runner.
 
     Raises:
         UserError: It failed, and the config is wrong as for :func:`build_part`, or lacks a part of a loop; or a package
@@ -98,13 +98,13 @@ def explain_mistakes(cfg: Config) -> Iterator[None]:
     except UserError:
         raise
     except ImportError as error:
-        if error.name is not None:  # Python's own, and no library's sentence about a package that it needs.
+        if error.name is not None:  # Python's own error, not a library's message about a package that it needs.
             raise
         raise MissingPackageError(f'{_text(error).rstrip(".")}.') from error
     except ERRORS as error:
         for key in DICTS:
             if not isinstance(value := cfg.get(key), Mapping | None):
-                raise UserError(f'the setting "{key}" of the config is {value!r} and no dict; correct it.') from error
+                raise UserError(f'the setting "{key}" of the config is {value!r}, not a dict; correct it.') from error
         for name, keys in LOOPS.items():
             missing = [key for key in keys if cfg.get(key) is None]
             if 0 < len(missing) < len(keys):
@@ -166,7 +166,7 @@ def _named_mistake(registry: Registry, config: Mapping[str, Any], error: Excepti
 
 
 def _wrong_type(registry: Registry, config: Mapping[str, Any], error: Exception) -> str | None:
-    """Return which setting of a part is of another type than its signature says, as far as that says one of PLAIN."""
+    """Return which setting of a part is not of the type in its signature, as far as that type is in ``PLAIN``."""
     kind = _resolve(registry, config.get('type'))
     for key, setting in ({} if kind is None else _settings(kind)).items():
         union = get_origin(setting.annotation) in (Union, UnionType)
@@ -174,7 +174,7 @@ def _wrong_type(registry: Registry, config: Mapping[str, Any], error: Exception)
         fitting = tuple(PLAIN.get(one, object) for one in types)
         if key in config and not isinstance(config[key], fitting):
             names = ' or '.join('None' if one is NoneType else one.__name__ for one in types)
-            return f'the setting "{key}" of {_called(kind, config["type"])} is {config[key]!r} and no {names}'
+            return f'the setting "{key}" of {_called(kind, config["type"])} is {config[key]!r}, not {names}'
     return None
 
 
@@ -213,7 +213,7 @@ def _resolve(registry: Registry, name: Any) -> Any:
 
 
 def _names(registry: Registry) -> Iterator[str]:
-    """Yield every name that a ``type`` may be: those of the current scope, and of all with the name of theirs."""
+    """Yield every name that a ``type`` may be: those of the current scope, and those of all with a scope's prefix."""
     with registry.switch_scope_and_registry(None) as scoped:
         yield from scoped.module_dict
     yield from (*registry.module_dict, *MODULE_OF.get(registry.name, ()))

@@ -1,10 +1,10 @@
-"""``KEY=VALUE`` of a command line, as ``--cfg-options`` takes them.
+"""``KEY=VALUE`` arguments of a command line, as in ``--cfg-options``.
 
 Decisions:
 * The forms of mmengine's ``DictAction``: numbers, true and false, None, words, lists ``a,b`` or ``[a,b]`` and tuples
-  ``(a,b)``. Beyond them what it fails at: ``dict(key=value)`` and ``{'key': value}``, blanks, and quoted text, which
+  ``(a,b)``. In addition what it fails at: ``dict(key=value)`` and ``{'key': value}``, spaces, and quoted text, which
   stays text.
-* Only the standard library is imported, so that a misspelt option is told at once.
+* Only the standard library is imported, so that a misspelt option is reported at once.
 """
 
 import ast
@@ -24,7 +24,7 @@ def read_options(pairs: Iterable[str], flag: str = '--cfg-options') -> dict[str,
     """Return ``KEY=VALUE`` words as a dict.
 
     Raises:
-        UserError: One of them is no such pair, or its value cannot be read.
+        UserError: One of them is not such a pair, or its value cannot be read.
 
     Example:
         >>> read_options(['a.b=1', 'c=[1,x]', 'd=[dict(type=EMAHook)]'])
@@ -63,17 +63,17 @@ def read_value(text: str) -> Any:
 
 
 def _split(text: str) -> list[str]:
-    """Return the parts between the commas that stand in no brackets and no quotes."""
+    """Return the parts between the commas outside brackets and quotes."""
     parts, open_brackets, quote = [''], [], ''
     for character in text:
         if quote:
             quote = '' if character == quote else quote
         elif character in ('"', "'") and not parts[-1].strip(' [({=:'):
-            quote = character  # At the beginning of a value only: it may be an apostrophe elsewhere.
+            quote = character  # Only at the beginning of a value: elsewhere it may be an apostrophe.
         elif character in PAIRS:
             open_brackets.append(PAIRS[character])
         elif character in PAIRS.values() and (not open_brackets or open_brackets.pop() != character):
-            raise UserError(f'there is a "{character}" too many; quote text that has brackets')
+            raise UserError(f'there is one "{character}" too many; quote text that has brackets')
         if character == ',' and not quote and not open_brackets:
             parts.append('')
         else:
@@ -98,14 +98,14 @@ def _read_dict(text: str) -> Any:
         if isinstance(node, ast.Dict | ast.Call):
             return literal(_Quoted().visit(node))
         raise ValueError('It is a set, or more than a dict.')
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # The last two of what is nested too deep.
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # The last two if it is nested too deep.
         raise UserError(
-            "it is no dict of settings; write dict(key=1,other='a/b c'), with quotes around what is no name"
+            "it is not a dict of settings; write dict(key=1,other='a/b c'), with quotes around what is not a name"
         ) from error
 
 
 class _Quoted(ast.NodeTransformer):
-    """Lets names stand for themselves, so that they need no quotes; only what is called stays a name."""
+    """Turns names into text, so that they need no quotes; only a name that is called stays a name."""
 
     def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 (the library's name)
         return ast.Constant(_read_word(ast.unparse(node)))

@@ -19,7 +19,7 @@ def config_root() -> Path:
     """Return the folder of the configs: inside the package when installed from a wheel, else that of the checkout.
 
     Raises:
-        FileNotFoundError: Neither is there.
+        FileNotFoundError: Neither exists.
     """
     candidates = [PACKAGE / 'configs']
     if len(PACKAGE.parents) > 2:
@@ -46,7 +46,7 @@ def _configs() -> dict[str, list[Path]]:
 
 
 def list_models() -> list[str]:
-    """Return the names of the OneFormers there is a config for, sorted; ablations are found by name but not listed."""
+    """Return the sorted names of the OneFormers with a config; ablations can be found by name but are not listed."""
     root = config_root() / 'oneformer'
     return sorted(
         name
@@ -78,7 +78,7 @@ def find_config(name: str | os.PathLike[str]) -> Path:
 
 
 def read_config(name: str | os.PathLike[str], options: dict[str, Any] | None = None) -> Config:
-    """Read a config by path or by model name, or out of a model's file, and merge ``options`` into it.
+    """Read a config by path or by model name, or from a model's file, and merge ``options`` into it.
 
     Raises:
         UserError: There is no such config, it is broken, or an option does not fit.
@@ -92,11 +92,11 @@ def read_config(name: str | os.PathLike[str], options: dict[str, Any] | None = N
 def merge_options(cfg: Config, options: dict[str, Any] | None) -> None:
     """Merge ``options``, values by dotted key, into ``cfg``.
 
-    A new key is taken for what it is, unless it is very like one that stands beside it: that is a slip of the pen,
-    which would have no effect.
+    A new key is accepted, unless it is almost the same as an existing one: that is taken for a typing error, which
+    would otherwise have no effect.
 
     Raises:
-        UserError: An option does not fit the config, or is such a slip.
+        UserError: An option does not fit the config, or is such an error.
     """
     if not isinstance(options, Mapping | None):
         raise UserError(f'options are a dict such as {{"train_cfg.max_iters": 4}}, not {options!r}.')
@@ -109,7 +109,7 @@ def merge_options(cfg: Config, options: dict[str, Any] | None) -> None:
 
 
 def rename_config(cfg: Config, stem: str) -> Config:
-    """Return a config under another name, by which a runner calls the copy that it writes into the work dir."""
+    """Return a config under another name, which a runner gives to the copy that it writes into the work dir."""
     return Config(cfg.to_dict(), cfg_text=cfg.text or stem, filename=f'{stem}.py')
 
 
@@ -171,7 +171,7 @@ def _paths(value: Any, path: str) -> Iterator[str]:
 
 
 def _read_file(path: Path) -> Config:
-    """Read a file, which is Python and may do whatever it likes."""
+    """Read a file, which is Python code and may fail in any way."""
     try:
         return Config.fromfile(path)
     except Exception as error:
@@ -181,7 +181,7 @@ def _read_file(path: Path) -> Config:
         if isinstance(error, SyntaxError):
             where, reason = f'line {error.lineno} of it or of one of its bases: ', error.msg
         else:
-            # mmengine's own text of an import that failed lists all of sys.path.
+            # mmengine's own message about a failed import lists all of sys.path.
             reason = ' '.join(str(error.__cause__ if isinstance(error, ImportError) else error).split()).rstrip('.')
         if path.suffix not in ('.py', '.json', '.yaml', '.yml'):
             raise UserError(

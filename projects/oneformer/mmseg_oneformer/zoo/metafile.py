@@ -1,7 +1,7 @@
-"""The zoo: what ``configs/oneformer/metafile.yml`` says about the models.
+"""The zoo: what ``configs/oneformer/metafile.yml`` states about the models.
 
-The metafile is the only place of the published numbers and addresses; ``tools/infer.py --list`` and ``docs/zoo.md`` are
-made from it (``evaluation.zoo_tables``).
+The metafile is the only source of the published numbers and addresses; ``tools/infer.py --list`` and ``docs/zoo.md``
+are generated from it (``evaluation.zoo_tables``).
 """
 
 import posixpath
@@ -36,7 +36,7 @@ class ZooModel(NamedTuple):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where the published file can be had, the authors' own place first; empty if nowhere."""
+        """Addresses of the published file, the authors' own first; empty if there is none."""
         if self.weights is None or '://' not in self.weights:
             return ()
         mirror = HUB.format(repository=self.hub, file=self.file_name) if self.hub else None

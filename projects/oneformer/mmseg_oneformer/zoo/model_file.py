@@ -1,11 +1,11 @@
 """One ``.safetensors`` file that is a whole model: weights, config and class names.
 
 Decisions:
-* The config is text of plain literals. It is parsed and never run, and mmengine, which runs such texts, does not know
-  the name it is stored under.
-* mmengine's registries import any dotted name that a ``type`` may be, ``subprocess.run`` too. From a file only types
-  that are registered are taken; of the libraries' only parts of networks and steps of pipelines, since some whole
-  detectors (those that learn from a teacher) run a config file whose path they are given.
+* The config is text of plain literals. It is parsed and never run; it is stored under a name where mmengine, which runs
+  such texts, does not look.
+* mmengine's registries import any dotted name given as a ``type``, even ``subprocess.run``. A file may name only types
+  that are registered; of the libraries' only parts of networks and steps of pipelines, since some whole detectors
+  (those that learn from a teacher) run a config file whose path they are given.
 * Only what inference needs is stored: the model without initialisation, and the steps from a photo to the network.
 """
 
@@ -29,7 +29,7 @@ from ..startup import MODULE_OF
 __all__ = ['checked_config', 'is_model_file', 'read_model_config', 'without_sources']
 
 KEY = 'config_text'
-"""Where the config is in the description of the weights."""
+"""Key of the config in the description of the weights."""
 
 LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg')
 PARTS = re.compile(
@@ -37,13 +37,13 @@ PARTS = re.compile(
     r'models\.(backbones\.(?!vpd|timm_backbone)|layers\.|data_preprocessors?\.|utils\.)|'
     r'datasets\.transforms\.(transforms|formatting)$)'
 )
-"""Modules of the libraries whose classes open no file that a config names; some of mmseg's losses do, a pickle too."""
+"""Modules of the libraries whose classes open no file that a config names; some of mmseg's losses do, even pickles."""
 
 OURS = {'BN', 'SyncBN', *MODULE_OF['model'], *MODULE_OF['transform']}
-"""Names that a file may use without a look at the libraries: our parts, and the norms of our ResNet."""
+"""Names that a file may use without a check of the libraries: our parts, and the norms of our ResNet."""
 
 SOURCES = ('init_cfg', 'pretrained', 'backend_args', 'file_client_args', '_scope_')
-"""Settings that a file cannot have. One storage of mmengine imports from a folder that it is told."""
+"""Settings that a file cannot have. One of mmengine's storage backends imports from a folder that it is given."""
 
 
 def is_model_file(path: str | os.PathLike[str]) -> bool:
@@ -55,7 +55,7 @@ def read_model_config(path: str | os.PathLike[str]) -> Config:
     """Return the config that a file of :func:`~..checkpoints.model_file.write_model_file` holds.
 
     Raises:
-        UserError: If the file is broken, holds weights alone, or a config that is more than settings.
+        UserError: If the file is broken, holds only weights, or a config that is more than settings.
     """
     try:
         with safe_open(path, framework='pt') as file:
@@ -63,12 +63,12 @@ def read_model_config(path: str | os.PathLike[str]) -> Config:
     except (SafetensorError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f'{path} is not a complete safetensors file ({error}); download or write it again.') from error
     if not isinstance(text, str):
-        raise UserError(f'{path} holds weights alone; give the name or the config of its model, and it as weights.')
+        raise UserError(f'{path} holds only weights; give the name or config of its model, and the file as weights.')
     return checked_config(text, path)
 
 
 def checked_config(text: str, path: str | os.PathLike[str]) -> Config:
-    """Return what inference needs of a config's text, which was found in the file ``path``.
+    """Return what inference needs from a config's text, which was found in the file ``path``.
 
     Raises:
         UserError: If it is more than settings.
@@ -87,7 +87,7 @@ def checked_config(text: str, path: str | os.PathLike[str]) -> Config:
         if not steps or not all(isinstance(part, dict) and 'type' in part for part in (parts['model'], *steps)):
             raise UserError('it has no model or no pipeline')
         strange = sorted({str(kind) for kind in _types(parts)} - OURS)
-        if strange:  # The libraries' parts are known when they have been imported, which takes seconds.
+        if strange:  # The libraries' parts are known once they have been imported, which takes seconds.
             for module in ('mmcv.cnn', 'mmcv.transforms', 'mmdet.registry', 'mmseg.registry'):
                 importlib.import_module(module)
             known = {name for registry in (MODELS, TRANSFORMS) for name in _registered(registry)}
@@ -95,16 +95,16 @@ def checked_config(text: str, path: str | os.PathLike[str]) -> Config:
         if parts['default_scope'] not in LIBRARIES:  # mmengine imports it.
             raise UserError(f'its default_scope is {parts["default_scope"]!r}')
         if strange:
-            raise UserError(f'nothing that a file may name is registered as {", ".join(strange)}')
+            raise UserError(f'it names {", ".join(strange)}, which a file may not name')
         return Config(parts, text, filename=str(path))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(
-            f'The config in {path} is rejected: {error}; give the name or the config of its model, and it as weights.'
+            f'The config in {path} is rejected: {error}; give the name or config of its model, and the file as weights.'
         ) from error
 
 
 def without_sources(value: Any) -> Any:
-    """Return the config without what names files, addresses and storages to read from, or packages to import."""
+    """Return the config without settings that name files, addresses or storages to read, or packages to import."""
     if isinstance(value, dict):
         return {key: without_sources(part) for key, part in value.items() if key not in SOURCES}
     if isinstance(value, list | tuple):
@@ -124,7 +124,7 @@ def _types(value: Any) -> Iterator[Any]:
 
 
 def _registered(registry: Registry) -> Iterator[str]:
-    """Yield every name that a file may use in a registry and those below it, with and without the library's."""
+    """Yield every name that a file may use in a registry and those below it, with and without the library's prefix."""
     registry.import_from_location()
     for name, kind in registry.module_dict.items():
         module = getattr(kind, '__module__', '')

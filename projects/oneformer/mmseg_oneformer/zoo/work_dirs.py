@@ -1,18 +1,18 @@
-"""What a training has left in its work dir."""
+"""What a training run has left in its work dir."""
 
 from pathlib import Path
 
 from mmengine.logging import print_log
 
 WORK_DIRS = Path('work_dirs')
-"""Folder of the work dirs, each with the name of its config, unless a run says otherwise."""
+"""Folder of the work dirs, each with the name of its config, unless a run sets another."""
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
     """Return the checkpoint to resume from, or None if the folder has none.
 
-    ``last_checkpoint`` is followed where it can be; a folder that was moved, or a file that was deleted, falls back to
-    the checkpoint of the highest iteration.
+    ``last_checkpoint`` is followed if possible; if the folder was moved or the file deleted, it is the checkpoint with
+    the highest iteration.
     """
     work_dir = Path(work_dir)
     pointer = work_dir / 'last_checkpoint'
@@ -22,7 +22,7 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
             if named and path.is_file():
                 return path
         print_log(
-            f'{pointer} names {named or "nothing"}, which is not there; looking for other checkpoints.', 'current'
+            f'{pointer} names {named or "nothing"}, which does not exist; looking for other checkpoints.', 'current'
         )
     numbered = [(path.stem.rpartition('_')[2], path) for path in work_dir.glob('*_*.pth')]
     found = [(int(number), path) for number, path in numbered if number.isdigit() and not path.name.startswith('best')]

@@ -1,10 +1,10 @@
-"""How the predictions of two models about one photo differ, and how good each is where the truth is known.
+"""How two models' predictions for one photo differ, and how good each is if the ground truth is known.
 
 Decisions:
-* A pixel of the panoptic or instance predictions is equal where both have *the same object*, not only the same class:
-  the objects of two predictions are paired by class and an IoU above 0.5, as panoptic quality pairs them.
-* Outlines never agree to the pixel, so boxes are drawn around what is left when thin strips are taken away. The shares
-  count every pixel.
+* Two panoptic or instance predictions agree on a pixel if both have *the same object* there, not only the same class:
+  the objects of two predictions are paired by class and an IoU above 0.5, as for panoptic quality.
+* Outlines never agree exactly, so boxes are drawn around what is left after thin strips are removed. The shares count
+  every pixel.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ Mask = tuple[int, Array]
 """Class index and mask (H, W) bool of an instance."""
 
 THINNEST, SMALLEST = 0.02, 0.002
-"""A region with a box is nowhere thinner than this share of the short side or 5 pixels; and its share of the pixels."""
+"""Minimum thickness of a region with a box, as a share of the short side (at least 5 pixels), and of its area."""
 MOST_REGIONS = 8
-"""Of a difference."""
+"""Maximum number of regions in a difference."""
 QUALITIES = {'semantic': 'accuracy', 'panoptic': 'PQ'}
-"""Tasks that have a number for a single photo, and its name. AP is one of a whole data set."""
+"""Tasks with a score for a single photo, and its name. AP is defined only for a whole data set."""
 
 
 class DifferingRegion(NamedTuple):
@@ -41,7 +41,7 @@ class DifferingRegion(NamedTuple):
     share: float
     """Of the photo's pixels, in 0..1."""
     first: str
-    """The class that most of its pixels have in the first prediction; 'nothing' where there is none."""
+    """The class that most of its pixels have in the first prediction; 'nothing' if there is none."""
     second: str
 
 
@@ -55,7 +55,7 @@ class Difference(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Of the pixels that differ, in 0..1."""
+        """Share of the pixels that differ, in 0..1."""
         return float(self.mask.mean())
 
 
@@ -65,10 +65,10 @@ class Compared:
 
     task: str
     share: float
-    """Of the pixels that differ, in 0..1."""
+    """Share of the pixels that differ, in 0..1."""
     regions: tuple[DifferingRegion, ...]
     qualities: tuple[float | None, float | None] | None
-    """Of both models, 0-100; None without truth."""
+    """Of both models, 0-100; None without ground truth."""
 
 
 def compare_photo(
@@ -80,8 +80,8 @@ def compare_photo(
     """Compare two models' predictions for one photo.
 
     Args:
-        predictions: Of the two.
-        tasks: Those to compare; both have predictions of them.
+        predictions: Of the two models.
+        tasks: Those to compare; both models have predictions of them.
         truth: A data sample with a panoptic annotation.
         score_thr: Instances below count as not found.
 
@@ -99,7 +99,7 @@ def compare_photo(
 
 
 def differences(first: OneFormerResult, second: OneFormerResult, task: str, score_thr: float = 0.5) -> Difference:
-    """Compare the predictions of two models of one task for one photo.
+    """Compare two models' predictions of one task for one photo.
 
     Args:
         first: The first model's predictions.
@@ -138,7 +138,7 @@ def panoptic_differs(first: Panoptic, second: Panoptic) -> Array:
 
 
 def _numbered(prediction: Panoptic) -> tuple[Array, Array]:
-    """Return a map (H, W) of segments counted from 1, 0 for void, and their classes (n + 1,), the first -1."""
+    """Return a map (H, W) of segments numbered from 1, 0 for void, and their classes (n + 1,), the first -1."""
     numbers = np.zeros(prediction.ids.shape, np.int64)
     for number, segment in enumerate(prediction.segments, start=1):
         numbers[prediction.mask(segment)] = number
@@ -146,9 +146,9 @@ def _numbered(prediction: Panoptic) -> tuple[Array, Array]:
 
 
 def instances_differ(first: Sequence[Mask], second: Sequence[Mask], size: tuple[int, int]) -> Array:
-    """Return the pixels (H, W) bool that an instance has and its partner, if there is one, has not.
+    """Return the pixels (H, W) bool that an instance or its partner has, but not both.
 
-    Instances may overlap, so that several could be partners: the best of the one side chooses first.
+    Instances may overlap, so that there may be several candidates: the best instance of the first side chooses first.
     """
     differs, free = np.zeros(size, bool), list(second)
     for label, mask in first:
@@ -163,7 +163,7 @@ def instances_differ(first: Sequence[Mask], second: Sequence[Mask], size: tuple[
 
 
 def best_labels(masks: Sequence[Mask], size: tuple[int, int]) -> Array:
-    """Return the class (H, W) of the first instance that covers a pixel, -1 where none does."""
+    """Return the class (H, W) of the first instance that covers a pixel, -1 if none does."""
     labels = np.full(size, -1, np.int32)
     for label, mask in reversed(masks):
         labels[mask] = label
@@ -171,7 +171,7 @@ def best_labels(masks: Sequence[Mask], size: tuple[int, int]) -> Array:
 
 
 def find_regions(mask: Array, labels: tuple[Array, Array], classes: Sequence[str]) -> list[DifferingRegion]:
-    """Return the regions of a mask (H, W) bool that are worth a box, the largest first.
+    """Return the regions of a mask (H, W) bool that are large enough for a box, the largest first.
 
     Args:
         mask: Where two predictions differ.
@@ -196,11 +196,11 @@ def _iou(one: Array, other: Array) -> float:
 
 
 def quality(prediction: OneFormerResult, task: str, truth: PanopticTruth) -> float | None:
-    """Return the quality of one prediction, 0-100; None where the task has none, or nothing is annotated.
+    """Return the quality of one prediction, 0-100; None if the task has none, or nothing is annotated.
 
     Args:
-        prediction: Has that of the task.
-        task: 'semantic': the share of the annotated pixels that have their class; 'panoptic': PQ over the segments of
+        prediction: Includes that of the task.
+        task: 'semantic': the share of the annotated pixels with the right class; 'panoptic': PQ over the segments of
             this photo, whatever their classes.
         truth: Annotation of the photo.
     """

@@ -25,7 +25,7 @@ from ...visualization.samples import display_names
 from .measure import Compared, describe_quality, truth_labels
 
 HEIGHT = 400
-"""Of each picture on a page, in pixels."""
+"""Height of each picture on a page, in pixels."""
 STYLE = (
     BASE
     + """
@@ -39,7 +39,7 @@ td:nth-child(n+3), th:nth-child(n+3) { text-align: left; }
 
 
 class Gallery:
-    """Takes photo after photo and keeps the pictures of the most different ones, as JPEGs in memory.
+    """Takes one photo after another and keeps the pictures of the most different ones, as JPEGs in memory.
 
     Args:
         names: Of the two models.
@@ -53,12 +53,12 @@ class Gallery:
         self._kept: list[tuple[float, int, dict[str, bytes]]] = []  # a heap, the least different on top
 
     def add(self, name: str, compared: Sequence[Compared], draw: Callable[[Compared], np.ndarray]) -> None:
-        """Note a photo; ``draw`` is called for each task if the photo is among the most different so far."""
+        """Add a photo; ``draw`` is called for each task if the photo is among the most different so far."""
         number, share = len(self._photos), float(np.mean([one.share for one in compared]))
         self._photos.append({'photo': name, 'share': share} | {one.task: _plain(one) for one in compared})
         self._compared.append(compared)
         if len(self._kept) < self.most or share > self._kept[0][0]:
-            # Of equals the earlier stays: its negative number is the larger.
+            # On a tie the earlier one stays: its negative number is larger.
             heapq.heappush(self._kept, (share, -number, {one.task: _jpeg(draw(one)) for one in compared}))
             if len(self._kept) > self.most:
                 heapq.heappop(self._kept)
@@ -111,7 +111,7 @@ def _jpeg(picture: np.ndarray) -> bytes:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of what is known, None where nothing is."""
+    """Return the mean of the known values, or None if there are none."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
@@ -128,7 +128,7 @@ def draw_compared(
     Args:
         predictions: Of the two models.
         names: Of the two models.
-        compared: What was found.
+        compared: The differences.
         truth: A data sample with a panoptic annotation.
         score_thr: Instances below are not drawn.
 
@@ -149,7 +149,7 @@ def draw_compared(
 
 
 def draw_annotation(photo: np.ndarray, truth: PanopticTruth, task: str, meta: Mapping[str, Any]) -> np.ndarray:
-    """Draw what a task should predict, (H', W', 3) uint8 RGB, from a panoptic annotation."""
+    """Draw the ground truth of a task, (H', W', 3) uint8 RGB, from a panoptic annotation."""
     classes, palette = display_names(meta['classes']), palette_colors(meta)
     if task == 'semantic':
         return draw_semantic(photo, truth_labels(truth), classes, palette)
@@ -170,7 +170,7 @@ def comparison_page(
     Args:
         names: Of the two models.
         summary: ``num_photos``, and ``tasks`` with ``share`` and ``qualities`` of each.
-        shown: For each photo its name, the files of its pictures by task, and what was found.
+        shown: For each photo its name, the files of its pictures by task, and the differences.
     """
     first, second = (escape(name) for name in names)
     rows = ''.join(_summary_row(task, one) for task, one in summary['tasks'].items())
@@ -194,7 +194,7 @@ def _summary_row(task: str, one: Mapping[str, Any]) -> str:
 
 
 def _card(name: str, pictures: Mapping[str, str], compared: Sequence[Compared], models: tuple[str, str]) -> str:
-    """Return the HTML of one photo; the names of the models are escaped already."""
+    """Return the HTML of one photo; the names of the models are already escaped."""
     sheets = ''.join(_sheet(pictures[one.task], one, models) for one in compared)
     return f'<article>\n<h2>{escape(name)}</h2>\n{sheets}</article>\n'
 

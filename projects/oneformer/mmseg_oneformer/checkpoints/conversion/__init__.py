@@ -1,1 +1,1 @@
-"""Names and orders of tensors: the reference code's, those of transformers, and ours, in both directions."""
+"""Conversion between our names and orders of tensors and those of the reference code or transformers, both ways."""

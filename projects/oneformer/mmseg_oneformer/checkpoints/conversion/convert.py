@@ -1,4 +1,4 @@
-"""State dicts from and to the forms in which OneFormer was published; nothing is lost without being named."""
+"""State dicts from and to the forms in which OneFormer was published; nothing is dropped without being listed."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,9 +31,9 @@ NO_OBJECT_WEIGHT = 0.1
 
 class _Form(NamedTuple):
     rules: Sequence[Rule]
-    """All but the backbone's, which are its family's."""
+    """All but those of the backbone, which its family has."""
     backbone: str
-    """What the backbone's names stand below."""
+    """Prefix of the backbone's names."""
     dropped: Mapping[str, str]
 
 
@@ -55,14 +55,14 @@ class Conversion:
     dropped: dict[str, str] = field(default_factory=dict)
     """Key of the input -> why it was left out."""
     filled: dict[str, str] = field(default_factory=dict)
-    """Key of the output that the input has not -> where its value is from."""
+    """Key of the output that is not in the input -> where its value comes from."""
     warnings: list[str] = field(default_factory=list)
     buffers: dict[str, Any] = field(default_factory=dict)
     """Derived buffers that differ from their formula, for the meta's ``BUFFERS``."""
 
 
 def form_of(keys: Iterable[str]) -> str | None:
-    """Return the form ('mm', 'shi' or 'hf') whose OneFormer has these keys, or None if they are of something else."""
+    """Return the form ('mm', 'shi' or 'hf') whose OneFormer has these keys, or None if they are not a OneFormer's."""
     keys = list(keys)
     for form, mark in (('shi', 'sem_seg_head.'), ('hf', 'model.pixel_level_module.'), ('mm', 'head.pixel_decoder.')):
         if any(key.startswith(mark) for key in keys):
@@ -78,7 +78,7 @@ def to_ours(state: Mapping[str, Tensor], form: str) -> Conversion:
         form: 'shi' or 'hf'.
 
     Raises:
-        UserError: Keys that no rule knows, or a part of a tensor that is missing.
+        UserError: A key matches no rule, or a part of a tensor is missing.
     """
     backbone = backbone_in(state, form)
     dropped = {**_FORMS[form].dropped, **dict.fromkeys(AVERAGING, 'counts steps of averaging')}
@@ -89,13 +89,11 @@ def to_ours(state: Mapping[str, Tensor], form: str) -> Conversion:
     result.dropped = {key: dropped[key] for key in found.unknown if key in dropped}
     unknown = [key for key in found.unknown if key not in dropped]
     if unknown:
-        raise UserError(f'{_some(unknown)} of {FORMS[form]} that no rule knows; this is another model than OneFormer.')
+        raise UserError(f'{_some(unknown)} of {FORMS[form]} match no rule; this model is not a OneFormer.')
     if found.twice:
-        raise UserError(
-            f'{_some(found.twice)} are there under two names; the file mixes two checkpoints, get it again.'
-        )
+        raise UserError(f'{_some(found.twice)} appear under two names; the file mixes two checkpoints, get it again.')
     if found.incomplete:
-        raise UserError(f'parts of {_some(found.incomplete)} are missing; the file is not whole, get it again.')
+        raise UserError(f'parts of {_some(found.incomplete)} are missing; the file is incomplete, get it again.')
     _check_class_weights(state, result)
     _fill(result, backbone)
     return result
@@ -104,7 +102,7 @@ def to_ours(state: Mapping[str, Tensor], form: str) -> Conversion:
 def backbone_in(keys: Iterable[str], form: str) -> BackboneNames:
     """Return the family of the backbone in a file of another form.
 
-    A file is read by the rules of its own family, as one name may be two tensors of two families.
+    A file is read by the rules of its own family, since a name may stand for different tensors in two families.
     """
     keys = [key for key in keys if key.startswith(_FORMS[form].backbone)]
     for backbone in known_backbones():
@@ -127,7 +125,7 @@ def _lookup(form: str, backbone: BackboneNames) -> Callable[[str], Match | None]
 
 
 def _unread_norm(backbone: BackboneNames) -> list[str]:
-    """Return weight and bias of a norm that transformers has besides."""
+    """Return weight and bias of an additional norm in transformers."""
     if backbone.hub.unread_norm is None:
         return []
     return [f'{hub.BACKBONE}{backbone.hub.unread_norm[0]}.{name}' for name in ('weight', 'bias')]
@@ -145,7 +143,7 @@ def from_ours(
         buffers: Derived buffers to write instead of those of their formula, from the meta's ``BUFFERS``.
 
     Raises:
-        UserError: Tensors that the other side has no place for.
+        UserError: The other code has no counterpart for some tensors.
     """
     result = Conversion('mm', {})
     backbone = backbone_of(tensors_of_backbone(state))
@@ -168,8 +166,8 @@ def from_ours(
             result.used[key] = match.theirs[0]
     if unknown:
         only_backbone = all(key.startswith(PREFIX) for key in unknown)
-        reason = 'has no such backbone, write mm instead' if only_backbone else 'cannot run this ablation'
-        raise UserError(f'{_some(unknown)} that {FORMS[form]} has no place for; it {reason}.')
+        reason = 'does not support this backbone, write mm instead' if only_backbone else 'cannot run this ablation'
+        raise UserError(f'{_some(unknown)} have no counterpart in {FORMS[form]}; it {reason}.')
     _add_theirs(state, result, form, backbone, buffers or {})
     return result
 
@@ -181,7 +179,7 @@ def _add_theirs(
     backbone: BackboneNames,
     buffers: Mapping[str, Any],
 ) -> None:
-    """Add what their files have besides: class weights, and for transformers a norm and a temperature."""
+    """Add what only their files have: class weights, and for transformers a norm and a temperature."""
     added = {}
     if 'head.decoder.class_embed.weight' in state:
         stored = buffers.get('criterion.empty_weight')
@@ -206,22 +204,22 @@ def class_weights(num_classes: int) -> Tensor:
 
 
 def _check_class_weights(state: Mapping[str, Tensor], result: Conversion) -> None:
-    """Warn where the class weights are not what follows from the number of classes, and keep them for the way back."""
+    """Warn if the class weights do not follow from the number of classes, and keep them for converting back."""
     stored = state.get('criterion.empty_weight')
     head = result.state.get('head.decoder.class_embed.weight')
     if stored is None or head is None or head.dim() != 2 or not len(head):  # The model's shapes are checked later.
         return
-    expected = class_weights(len(head) - 1).to(stored.dtype)  # 0.1 is another number in half precision
+    expected = class_weights(len(head) - 1).to(stored.dtype)  # half precision rounds 0.1
     if not torch.equal(stored.cpu(), expected):
         result.buffers['criterion.empty_weight'] = stored.tolist()
         result.warnings.append(
-            'criterion.empty_weight is not 1 for each class and 0.1 for "no object": train on with '
-            'model.criterion.no_object_weight set to its last value.'
+            'criterion.empty_weight is not 1 for each class and 0.1 for "no object": to train further, set '
+            'model.criterion.no_object_weight to its last value.'
         )
 
 
 def _fill(result: Conversion, backbone: BackboneNames) -> None:
-    """Check or add what follows from a formula, and drop a temperature that belongs to no text branch."""
+    """Check or add derived tensors, and drop a temperature without a text branch."""
     ours = result.state
     for name, (derived, source) in _derived(ours, backbone).items():
         expected = derived.formula(ours[source])
@@ -229,7 +227,7 @@ def _fill(result: Conversion, backbone: BackboneNames) -> None:
             ours[name] = expected
             result.filled[name] = derived.reason
         elif not torch.equal(ours[name].cpu(), expected):
-            result.warnings.append(f'{name} is not what follows from {derived.reason}; it is kept as it is.')
+            result.warnings.append(f'{name} does not follow from {derived.reason}; it is kept as it is.')
     for key in [key for key in ours if key.endswith('running_mean')]:
         name = key.replace('running_mean', COUNTER)
         if name not in ours:
@@ -243,7 +241,7 @@ def _fill(result: Conversion, backbone: BackboneNames) -> None:
 
 
 def _derived(keys: Iterable[str], backbone: BackboneNames) -> dict[str, tuple[Derived, str]]:
-    """Return our names of what follows from other tensors, by which formula, and from which key."""
+    """Return our names of derived tensors, with the formula of each and the key that it is computed from."""
     keys, found = list(keys), {}
     for derived in backbone.derived:
         table = KeyMap(under(PREFIX, PREFIX, [(derived.name, derived.source)]))

@@ -1,7 +1,7 @@
 """The names of Hugging Face's ``transformers`` ('hf') beside ours, as its files spell them.
 
-Files on the hub, files of ``save_pretrained`` (4.x and 5.x alike) and ours have the same names; only the modules of
-5.x in memory spell Swin differently, which is read too. Published files have no text branch.
+Files on the hub, files from ``save_pretrained`` (4.x and 5.x alike) and those that we write have the same names; only
+the modules of 5.x in memory spell Swin's differently, and these are read too. Published files have no text branch.
 """
 
 from ..backbone_names import BackboneNames
@@ -11,7 +11,7 @@ _PIXELS = 'model.pixel_level_module.'
 _DECODER = 'model.transformer_module.decoder.'
 
 BACKBONE = 'model.pixel_level_module.encoder.'
-"""What its backbones' names stand below."""
+"""Prefix of its backbones' names."""
 
 HEAD = [
     *under(
@@ -87,11 +87,11 @@ TEXT_BRANCH = [
 RULES = [*HEAD, *TEXT_BRANCH]
 
 DROPPED = {'criterion.empty_weight': 'follows from the number of classes'}
-"""Tensors of their files that our model has no place for, and why."""
+"""Tensors of their files that our model does not have, and why they are dropped."""
 
 
 def file_name(key: str, backbone: BackboneNames) -> str:
-    """Return the name a file has for a tensor that modules of transformers 5.x may call ``key``."""
+    """Return the name in files for a tensor that modules of transformers 5.x may call ``key``."""
     if not key.startswith(BACKBONE):
         return key
     name = key.removeprefix(BACKBONE)

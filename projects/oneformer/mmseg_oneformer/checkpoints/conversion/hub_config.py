@@ -1,4 +1,4 @@
-"""The JSON files beside the weights in a folder of ``transformers``: what the network is and how photos enter it."""
+"""The JSON files beside the weights in a folder of ``transformers``: the network, and the preprocessing of photos."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,20 +13,20 @@ from ..backbone_names import backbone_of, tensors_of_backbone
 from .keys import keys_like
 
 UNKNOWN_KINDS = {'pre_norm': True, 'use_task_norm': False, 'enforce_input_proj': True}
-"""Settings of transformers that change the network, and the values that ours has no counterpart for."""
+"""Settings of transformers that change the network, and their values without a counterpart in ours."""
 
 CLASS_INFO = 'class_info.json'
 
 
 def model_config(state: Mapping[str, Tensor], cfg: Config, classes: Sequence[str]) -> dict[str, Any]:
-    """Return ``config.json``: sizes are read off our state dict, what no tensor shows comes from our config.
+    """Return ``config.json``: sizes are read off our state dict; what no tensor shows comes from our config.
 
-    With a text branch it says ``is_training``: transformers has the branch only then, and switches dropout in its pixel
-    decoder on by this setting whatever ``eval()`` says.
+    With a text branch it sets ``is_training``: transformers builds the branch only then. The setting also switches on
+    dropout in its pixel decoder, even after ``eval()``.
 
     Args:
-        state: Our names.
-        cfg: Of the model.
+        state: Weights under our names.
+        cfg: Config of the model.
         classes: K names.
 
     Raises:
@@ -37,7 +37,7 @@ def model_config(state: Mapping[str, Tensor], cfg: Config, classes: Sequence[str
     initializer = head.get('query_initializer') or {}
     if len(heads) != 1:
         raise UserError(
-            f'transformers has one number of attention heads, the config {sorted(heads)}; write mm instead.'
+            f'transformers has one number of attention heads, but the config has {sorted(heads)}; write mm instead.'
         )
     names = {str(label): name.strip() for label, name in enumerate(classes)}
     has_text = any(key.startswith('text_mapper.') for key in state)
@@ -75,18 +75,18 @@ def model_config(state: Mapping[str, Tensor], cfg: Config, classes: Sequence[str
 
 
 def backbone_config(state: Mapping[str, Tensor], backbone: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``backbone_config``; the family is told by the names in ``state``."""
+    """Return ``backbone_config``; the names in ``state`` show the family."""
     own = tensors_of_backbone(state)
     config = backbone_of(own).hub.config(own, backbone)
     if config is None:
-        raise UserError('transformers has no such backbone for OneFormer; write mm instead.')
+        raise UserError('transformers does not support this backbone in OneFormer; write mm instead.')
     return config
 
 
 def preprocessor_config(cfg: Config, num_classes: int, num_texts: int) -> dict[str, Any]:
     """Return ``preprocessor_config.json``: sizes and colours of our test pipeline.
 
-    What stays different: transformers truncates sizes where we round, and does not pad to a multiple of 32.
+    Differences remain: transformers truncates sizes where we round, and does not pad to a multiple of 32.
     """
     steps = [step for step in cfg.test_dataloader.dataset.pipeline if step['type'] == 'ShortestEdge']
     size = {'shortest_edge': steps[0]['size'], 'longest_edge': steps[0]['max_size']} if steps else None
@@ -118,10 +118,10 @@ def class_info(classes: Sequence[str], thing_ids: Sequence[int]) -> dict[str, An
 
 
 def check_hub_config(folder: Path, cfg: Config) -> list[str]:
-    """Compare a folder's ``config.json`` with our config, in what no tensor shows; return warnings.
+    """Compare a folder's ``config.json`` with our config, as far as no tensor shows the settings; return warnings.
 
     Raises:
-        UserError: The folder's network is built in a way ours cannot be.
+        UserError: The folder's network has a structure that ours cannot have.
     """
     path = folder / 'config.json'
     if not path.is_file():
@@ -132,11 +132,11 @@ def check_hub_config(folder: Path, cfg: Config) -> list[str]:
         raise UserError(f'{path} is not JSON; get it again.') from error
     for name, value in UNKNOWN_KINDS.items():
         if theirs.get(name) == value:
-            raise UserError(f'{path} says {name} = {value}, and no published model is built so; convert another one.')
+            raise UserError(f'{path} has {name} = {value}, which is unsupported; convert another model.')
     backbone = cfg.model.backbone
     dilations = (theirs.get('backbone_config') or {}).get('dilations')
     if dilations and [list(stage) for stage in backbone.get('dilations', ())] != [list(stage) for stage in dilations]:
-        return [f'the dilations in {path} are {dilations}, those of the config are others; is it another model?']
+        return [f'the dilations in {path} are {dilations}, but the config has others; is it another model?']
     return []
 
 
@@ -145,8 +145,8 @@ def _text_branch(state: Mapping[str, Tensor]) -> dict[str, int]:
     context = state.get('text_mapper.context.weight')
     if context is not None and context.shape[1] != width:
         raise UserError(
-            f'transformers has context vectors as wide as its text encoder, here they are {context.shape[1]} and '
-            f'{width} wide; leave the text branch out (--no-text).'
+            f'transformers needs context vectors as wide as its text encoder, but here they are {context.shape[1]} and '
+            f'{width} wide; leave out the text branch (--no-text).'
         )
     return {
         'text_encoder_width': width,
@@ -159,7 +159,7 @@ def _text_branch(state: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def _losses(cfg: Config) -> dict[str, Any]:
-    """Settings of the losses, for training on with transformers."""
+    """Settings of the losses, for further training with transformers."""
     names = {
         **{name: name for name in ('class_weight', 'mask_weight', 'dice_weight', 'contrastive_weight')},
         'no_object_weight': 'no_object_weight',

@@ -19,11 +19,11 @@ FIELDS = {
     'bn': 'weight|bias|running_mean|running_var|num_batches_tracked',
     'any': '.+',
 }
-"""What a ``{field}`` of a name may stand for: indices, the tensors of one module, all names below one."""
+"""What a ``{field}`` in a name may stand for: indices, the tensors of one module, all names below one."""
 
 
 class Order(NamedTuple):
-    """Two orders of the same numbers."""
+    """Conversion between two orders of the same values."""
 
     to_ours: Callable[[Tensor], Tensor]
     to_theirs: Callable[[Tensor], Tensor]
@@ -41,7 +41,7 @@ class Rule(NamedTuple):
 
 
 class Match(NamedTuple):
-    """A name that a rule knows."""
+    """A name that matches a rule."""
 
     ours: str
     theirs: tuple[str, ...]
@@ -66,7 +66,7 @@ def under(ours: str, theirs: str, names: Iterable[Names]) -> list[Rule]:
 
 
 class KeyMap:
-    """A table of rules, looked up by either side's full name; of two rules that fit, the first counts."""
+    """A table of rules, looked up by either side's full name; the first rule that matches counts."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         rules = list(rules)
@@ -74,11 +74,11 @@ class KeyMap:
         self._theirs = [(compile_name(name), rule, part) for rule in rules for part, name in enumerate(rule.theirs)]
 
     def of_ours(self, key: str) -> Match | None:
-        """Return the names that belong to our ``key``, or None if no rule knows it."""
+        """Return the names that belong to our ``key``, or None if it matches no rule."""
         return _find(self._ours, key)
 
     def of_theirs(self, key: str) -> Match | None:
-        """Return the names that belong to their ``key``, or None if no rule knows it."""
+        """Return the names that belong to their ``key``, or None if it matches no rule."""
         return _find(self._theirs, key)
 
 
@@ -90,20 +90,20 @@ class Renamed(NamedTuple):
     """Their key -> ours."""
     unknown: list[str]
     twice: list[str]
-    """Keys that stand for a tensor which another key stood for."""
+    """Keys of tensors that were already found under another key."""
     incomplete: list[str]
     """Our keys of which parts are missing."""
 
 
 def rename(state: Mapping[str, Tensor], find: Callable[[str], Match | None]) -> Renamed:
-    """Bring tensors to our names.
+    """Convert tensors to our names and orders.
 
     Args:
-        state: Under their names.
-        find: From a name of theirs to the match of a table.
+        state: Tensors under their names.
+        find: From a name of theirs to its match in a table.
 
     Raises:
-        UserError: The shapes of parts do not go together, or a shape cannot be reordered.
+        UserError: The shapes of parts do not match, or a shape cannot be reordered.
     """
     parts: dict[str, dict[int, Tensor]] = {}
     renamed: dict[str, Tensor] = {}
@@ -132,7 +132,7 @@ def _joined(key: str, pieces: list[Tensor], order: Order | None) -> Tensor:
         return tensor if order is None else order.to_ours(tensor)
     except (RuntimeError, IndexError) as error:
         shapes = ', '.join(str(tuple(piece.shape)) for piece in pieces)
-        raise UserError(f'{key} has a shape that cannot be ({shapes}); the file is broken, get it again.') from error
+        raise UserError(f'{key} has an impossible shape ({shapes}); the file is broken, get it again.') from error
 
 
 def compile_name(name: str) -> re.Pattern[str]:
@@ -151,7 +151,7 @@ def compile_name(name: str) -> re.Pattern[str]:
 
 
 def keys_like(keys: Iterable[str], name: str) -> list[str]:
-    """Return those of the keys that ``name`` stands for."""
+    """Return the keys that match ``name``."""
     pattern = compile_name(name)
     return [key for key in keys if pattern.fullmatch(key)]
 

@@ -1,4 +1,4 @@
-"""Converted weights on disk: ours, the reference code's, or a folder of transformers; whole or not at all."""
+"""Converted weights on disk: ours, the reference code's, or a folder of transformers; written whole or not at all."""
 
 import json
 import os
@@ -19,25 +19,25 @@ from ..files import separate, write_safetensors
 from .hub_config import CLASS_INFO, class_info, model_config, preprocessor_config
 
 SUFFIXES = {'mm': ('.safetensors', '.pth'), 'shi': ('.pth',), 'hf': ('',)}
-"""What the output of each form ends in; '' is a folder."""
+"""Suffixes of the output of each form; '' is a folder."""
 
 HEAD_VERSION = {'version': 2}
 
 
 def check_target(out: Path, form: str) -> None:
-    """Raise a ValueError unless ``out`` is a place for weights of this form."""
+    """Raise a UserError unless weights of this form can be written to ``out``."""
     if out.suffix not in SUFFIXES[form]:
         wanted = ' or '.join(SUFFIXES[form]) or 'no suffix, since it becomes a folder'
-        raise UserError(f'OUT of --to {form} ends in {wanted}, not as {out}.')
+        raise UserError(f'{out} cannot be OUT of --to {form}, which ends in {wanted}.')
     if form == 'hf' and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f'{out} exists and is not an empty folder; name a new one.')
 
 
 def check_network(cfg: Config, owner: str) -> None:
-    """Raise a ValueError if ``owner``'s code would run the model of ``cfg`` as another one, which no tensor shows."""
+    """Raise a UserError if ``owner``'s code would run the model of ``cfg`` as a different one without an error."""
     initializer = cfg.model.head.get('query_initializer') or {}
     if initializer.get('values', 'position') != 'position' or initializer.get('start', 'task') != 'task':
-        raise UserError(f'{owner} has no other query initializer than the published one; write mm instead.')
+        raise UserError(f'{owner} has only the published query initializer; write mm instead.')
 
 
 def write_ours(out: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -52,8 +52,8 @@ def write_ours(out: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) 
 def write_reference(out: Path, state: Mapping[str, Tensor]) -> None:
     """Write a file that the reference code loads.
 
-    Its head takes a state dict without a version for one of an older layout and renames what is right already, without
-    an error: the version has to be there.
+    Its head takes a state dict without a version for one in an older layout and silently renames keys that are already
+    right, so the version has to be there.
     """
     versioned: OrderedDict[str, Tensor] = OrderedDict(separate(state))
     versioned._metadata = OrderedDict(  # type: ignore[attr-defined]
@@ -73,10 +73,10 @@ def write_hub_folder(
     """Write a folder that ``from_pretrained`` of transformers reads.
 
     Args:
-        out: The folder, which is not there yet or empty.
-        state: Names of transformers.
-        ours: The same weights under our names, which the settings are read off.
-        cfg: Of the model.
+        out: The folder, which does not exist yet or is empty.
+        state: Weights under the names of transformers.
+        ours: The same weights under our names, from which the settings are read.
+        cfg: Config of the model.
         dataset_meta: Has ``classes`` and ``thing_ids``.
     """
     classes = dataset_meta['classes']

@@ -1,6 +1,6 @@
 """The reference code's names ('shi': SHI-Labs/OneFormer) beside ours.
 
-Its files hold text branch and losses too. Backbones are in ``backbone_names``.
+Its files hold the text branch and the losses too. The names in backbones are in ``backbone_names``.
 """
 
 from .keys import Rule, under
@@ -8,7 +8,7 @@ from .keys import Rule, under
 _PREDICTOR = 'sem_seg_head.predictor.'
 
 BACKBONE = 'backbone.'
-"""What its backbones' names stand below."""
+"""Prefix of its backbones' names."""
 
 HEAD = [
     *under(
@@ -83,6 +83,6 @@ RULES = [*HEAD, *TEXT_BRANCH]
 DROPPED = {
     'criterion.empty_weight': 'follows from the number of classes',
     'pixel_mean': 'the config states the mean colour',
-    'pixel_std': 'the config states the spread of colours',
+    'pixel_std': 'the config states the standard deviation of colours',
 }
-"""Tensors of their files that our model has no place for, and why."""
+"""Tensors of their files that our model does not have, and why they are dropped."""

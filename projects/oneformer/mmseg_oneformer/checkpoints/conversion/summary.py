@@ -1,4 +1,4 @@
-"""The table that says what became of every tensor."""
+"""The table of what became of every tensor in a conversion."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ PARTS = {
     'decoder': ('head.',),
     'text branch, losses': ('text_mapper.', 'criterion.'),
 }
-"""Parts of the model and how their names begin; the first that fits counts."""
+"""Parts of the model and the prefixes of their names; the first match counts."""
 
 OTHER = 'other'
 

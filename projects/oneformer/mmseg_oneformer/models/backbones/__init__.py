@@ -1,1 +1,1 @@
-"""Backbones that mmdet has not, the names of all that were published, and the weights that training starts from."""
+"""Backbones of our own, the weight names of all that were published, and the weights that training starts from."""

@@ -1,4 +1,4 @@
-"""ConvNeXt (Liu et al., 2022): timm's stem and stages, with a norm behind each stage."""
+"""ConvNeXt (Liu et al., 2022): timm's stem and stages, with a norm after each stage."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,13 +25,13 @@ FILES = 'https://dl.fbaipublicfiles.com/convnext'
 class ConvNeXt(BaseModule):
     """ConvNeXt with levels at strides 4, 8, 16, 32.
 
-    Parameters have timm's names, directly below this module. The reference decays the weights of *all* its norms
-    (they are no norms to PyTorch): ``paramwise_cfg=dict(backbone_norm_decay=True)``.
+    Parameters have timm's names, directly below this module. The reference code applies weight decay to *all* its norms
+    (PyTorch does not count them as norms): ``paramwise_cfg=dict(backbone_norm_decay=True)``.
 
     Args:
         depths: blocks of each stage.
         channels: widths of the stages.
-        drop_path_rate: probability of leaving out the last block's branch; that of the first is 0.
+        drop_path_rate: probability of dropping the last block's branch; that of the first is 0.
         layer_scale: initial factor on every branch.
         with_cp: activation checkpointing of each block.
     """
@@ -45,7 +45,7 @@ class ConvNeXt(BaseModule):
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        # Here, since it brings torchvision and torch's compiler: more than PyTorch itself takes to import.
+        # Here, since it imports torchvision and torch's compiler, which takes longer than PyTorch itself.
         from timm.layers import LayerNorm2d
         from timm.models import convnext
 

@@ -44,9 +44,9 @@ class NeighborhoodAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to the same shape.
 
-        A map with less than ``kernel_size * dilation`` positions a side is padded with zeros at the right and at the
+        A map with fewer than ``kernel_size * dilation`` positions a side is padded with zeros on the right and at the
         bottom. The padding goes through ``qkv``, so its keys and values are the biases, and it *is* attended to:
-        natten 0.14 does so and the published weights have learned it.
+        natten 0.14 does so and the published weights were trained with it.
         """
         height, width = x.shape[1:3]
         least = self.kernel_size * self.dilation
@@ -77,7 +77,7 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Image (B, 3, H, W) to (B, H/4, W/4, C) by two overlapping convolutions, without an activation between them."""
+    """Image (B, 3, H, W) to (B, H/4, W/4, C) with two overlapping convolutions, without an activation between them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Downsample(nn.Module):
 
 
 class Level(nn.Module):
-    """Blocks at one stride, and the way to the next one."""
+    """Blocks at one stride, and the downsampling to the next one."""
 
     def __init__(self, blocks: Sequence[Block], downsample: Downsample | None, with_cp: bool) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class Level(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the refined features (B, H, W, C) and what the next level starts from (the same behind the last)."""
+        """Return the refined features (B, H, W, C) and the input of the next level (after the last: the same)."""
         for block in self.blocks:
             x = run_layer(self.with_cp, block, x)
         return x, x if self.downsample is None else self.downsample(x)
@@ -123,16 +123,16 @@ class Level(nn.Module):
 
 @MODELS.register_module()
 class DiNAT(BaseModule):
-    """DiNAT with a norm behind each level.
+    """DiNAT with a norm after each level.
 
     Args:
         embed_dims: channels of the first level; each level doubles them.
         depths: blocks of each level.
         num_heads: attention heads of each level.
-        mlp_ratio: width of the MLPs over the channels.
-        kernel_size: K; one of natten's (odd, 3 to 13) to be able to use it.
-        dilations: of each block, one list a level.
-        drop_path_rate: probability of leaving out the last block's branches; that of the first is 0.
+        mlp_ratio: ratio of the MLPs' hidden width to the channels.
+        kernel_size: K; natten can be used with its own sizes only (odd, 3 to 13).
+        dilations: of each block, one list per level.
+        drop_path_rate: probability of dropping the last block's branches; that of the first is 0.
         with_cp: activation checkpointing of each block.
     """
 
@@ -151,7 +151,7 @@ class DiNAT(BaseModule):
         super().__init__(init_cfg)
         if [len(level) for level in dilations] != list(depths):
             raise UserError(
-                f'dilations has {[len(level) for level in dilations]} entries a level and depths is {list(depths)}; '
+                f'dilations has {[len(level) for level in dilations]} entries per level, but depths is {list(depths)}; '
                 'give one dilation for each block.'
             )
         self.patch_embed = PatchEmbed(embed_dims)
@@ -167,7 +167,7 @@ class DiNAT(BaseModule):
             self.add_module(f'norm{i}', nn.LayerNorm(channels))
 
     def init_weights(self) -> None:
-        """Truncated normal matrices and tables, zero biases; ``init_cfg`` comes after it."""
+        """Truncated normal matrices and tables, zero biases; then ``init_cfg``."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -222,7 +222,7 @@ HUB: list[Names] = [
 
 
 def hub_config(state: State, backbone: Mapping[str, Any]) -> dict[str, Any]:
-    """Return transformers' settings; no tensor shows the dilations."""
+    """Return transformers' settings; the dilations come from the config, since no tensor shows them."""
     tables = [state[f'levels.{i}.blocks.0.attn.rpb'] for i in range(4)]
     hidden, channels = state['levels.0.blocks.0.mlp.fc1.weight'].shape
     return {
@@ -240,7 +240,7 @@ def hub_config(state: State, backbone: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kernel_size(state: State) -> dict[str, int]:
-    """Return the argument that the published DiNAT-L differ in."""
+    """Return the argument in which the published DiNAT-L models differ."""
     table = state.get('levels.0.blocks.0.attn.rpb')
     return {} if table is None or not table.dim() else {'kernel_size': (table.shape[-1] + 1) // 2}
 

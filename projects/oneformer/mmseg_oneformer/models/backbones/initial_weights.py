@@ -1,8 +1,8 @@
 """ImageNet weights that training starts from: the published files, by name, strictly.
 
-A config says ``backbone=dict(..., init_cfg=dict(type='BackboneWeights', checkpoint=...))`` whatever the backbone is and
-wherever the weights are from. Every parameter of the backbone is filled but the norms behind its levels, which the
-published classifiers do not have; every tensor of the file is used, or left out for a reason that is logged.
+A config sets ``backbone=dict(..., init_cfg=dict(type='BackboneWeights', checkpoint=...))``, whatever the backbone is
+and wherever the weights come from. Every parameter of the backbone is loaded except the norms after its levels, which
+the published classifiers do not have; every tensor of the file is used, or left out for a reason that is logged.
 """
 
 import re
@@ -24,7 +24,7 @@ CLASSIFIER = {
     r'(head|fc|classifier|stem\.fc)\..+': 'the classifier',
     r'(fc_)?norm\.\w+': "the classifier's norm",
 }
-"""Tensors of a classifier's file that a backbone without them has no use for, by pattern."""
+"""Tensors of a classifier's file that are left out if the backbone does not have them, by pattern."""
 
 COUNTER = '{any}.num_batches_tracked'
 """Tensors of a backbone that a file need not have."""
@@ -36,8 +36,8 @@ class BackboneWeights:
 
     Args:
         checkpoint: Short name of a published file, a path, an https address, ``timm://NAME`` or ``torchvision://NAME``.
-            Files may be a classifier's in the names of its authors, timm, torchvision, detectron2 or mmdet: in the
-            backbone's own, and those that the entry of its names knows.
+            The file of a classifier may use the backbone's own weight names, or any others that the backbone's entry in
+            the registry of names lists: those of its authors, timm, torchvision, detectron2 or mmdet.
     """
 
     def __init__(self, checkpoint: str) -> None:
@@ -47,28 +47,28 @@ class BackboneWeights:
         """Load into ``module``.
 
         Raises:
-            UserError: The weights are another network's; ``module`` stays as it was.
+            UserError: The weights belong to another network; ``module`` is left unchanged.
             FileNotFoundError: There is no such file.
             ConnectionError: The weights cannot be downloaded.
         """
         known, family = published_files().get(self.checkpoint), backbone_of(module.state_dict())
         if known is not None and family is not UNKNOWN and self.checkpoint not in family.files:
             raise UserError(
-                f'{self.checkpoint} is {known.what}, and the backbone is a {type(module).__name__}; set '
+                f'{self.checkpoint} is {known.what}, but the backbone is a {type(module).__name__}; set '
                 'model.backbone.init_cfg.checkpoint to weights of its own family.'
             )
         state, left_out = backbone_state(read_source(self.checkpoint), module.state_dict(), self.checkpoint)
         module.load_state_dict(state, strict=False)
         kept = sorted({name.rpartition('.')[0] for name, _ in module.named_parameters() if name not in state})
-        notes = [f'left out: {", ".join(left_out)}'] * bool(left_out) + [f'start new: {", ".join(kept)}'] * bool(kept)
+        notes = [f'left out: {", ".join(left_out)}'] * bool(left_out) + [f'initialised: {", ".join(kept)}'] * bool(kept)
         say(f'{len(state)} tensors of the backbone are from {self.checkpoint}; {"; ".join(notes)}.')
 
 
 def load_initial_weights(backbone: BaseModule) -> None:
-    """Load the weights that ``backbone.init_cfg`` names, and have nothing else initialise the backbone.
+    """Load the weights that ``backbone.init_cfg`` names, and keep anything else from initialising the backbone.
 
-    mmdet's Swin Transformer has a loader of its own, which skips what does not fit; so the model calls this before it
-    has its parts initialised. An ``init_cfg`` of another type is left to mmengine.
+    mmdet's Swin Transformer has its own loader, which skips what does not fit; so the model calls this before it
+    initialises its parts. An ``init_cfg`` of another type is left to mmengine.
     """
     source = getattr(backbone, 'init_cfg', None)
     if isinstance(source, Mapping) and source.get('type') == 'BackboneWeights' and not backbone.is_init:
@@ -77,7 +77,7 @@ def load_initial_weights(backbone: BaseModule) -> None:
 
 
 def read_source(checkpoint: str) -> dict[str, Tensor]:
-    """Return the tensors of a classifier's weights, under the names they have there.
+    """Return the tensors of a classifier under their original names.
 
     Raises:
         UserError: timm or torchvision have no such weights, or the file is broken.
@@ -108,7 +108,7 @@ def read_source(checkpoint: str) -> dict[str, Tensor]:
         if alternative is None:
             raise
         raise NetworkError(
-            f'{error} The same weights from another place: model.backbone.init_cfg.checkpoint=timm://{alternative}.'
+            f'{error} The same weights from another source: model.backbone.init_cfg.checkpoint=timm://{alternative}.'
         ) from error
     return read_checkpoint(path)['state_dict']
 
@@ -122,14 +122,14 @@ def _read_timm(name: str) -> dict[str, Tensor]:
         return timm.create_model(name, pretrained=True).state_dict()
     except OSError as error:
         raise NetworkError(
-            f"timm cannot get {name} ({error}); fetch it once with network, or give a file's path."
+            f"timm cannot download {name} ({error}); fetch it once with a connection, or give a file's path."
         ) from error
 
 
 def backbone_state(
     theirs: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Bring a classifier's tensors to the names and orders of a backbone.
+    """Convert a classifier's tensors to the names and orders of a backbone.
 
     Args:
         theirs: The classifier's state dict, with or without one prefix before all keys.
@@ -143,7 +143,7 @@ def backbone_state(
         UserError: Something is missing, left over, or of another shape.
     """
     readings = _readings(_without_prefix(theirs), own)
-    best = max(readings, key=lambda reading: len(reading.state.keys() & own.keys()))  # The first of equals.
+    best = max(readings, key=lambda reading: len(reading.state.keys() & own.keys()))  # The first one on a tie.
     complaints = [
         f'{len(keys)} tensors {what} (such as {keys[0]})'
         for keys, what in ((best.missing, 'are missing'), (best.left_over, 'are left over'))
@@ -151,19 +151,19 @@ def backbone_state(
     ]
     shapes = [key for key in best.state if key in own and best.state[key].shape != own[key].shape]
     complaints += [
-        f'{key} is {tuple(best.state[key].shape)} there and {tuple(own[key].shape)} in the backbone'
+        f'{key} is {tuple(best.state[key].shape)} in the file and {tuple(own[key].shape)} in the backbone'
         for key in shapes[:1]
     ]
     if complaints:
         raise UserError(
-            f'The weights of {source} are not of this backbone: {", ".join(complaints)}; set '
+            f'The weights of {source} do not belong to this backbone: {", ".join(complaints)}; set '
             'model.backbone.init_cfg.checkpoint to those of the same network.'
         )
     return best.state, best.left_out
 
 
 class _Reading(NamedTuple):
-    """What a file holds if its names are those of one table."""
+    """The content of a file, read with one table of names."""
 
     state: dict[str, Tensor]
     """Keys of the backbone."""
@@ -173,8 +173,8 @@ class _Reading(NamedTuple):
 
 
 def _readings(theirs: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterator[_Reading]:
-    """Read a file in every way that its names may be meant."""
-    # A wrapper, as mmseg's of timm, puts a prefix before all names.
+    """Read a file with every table that its names may follow."""
+    # A wrapper, such as mmseg's of timm, puts a prefix before all names.
     first = next(iter(own), '')
     prefixes = ['', *(first[: dot.end()] for dot in re.finditer(r'\.', first))]
     outer = backbone_of(own)  # An entry may be for the wrapper's class, or for the network in it.
@@ -213,7 +213,7 @@ def _read_as(
 
 
 def _reasons(keys: Iterable[str], patterns: Mapping[str, str]) -> dict[str, str]:
-    """Return the keys that a pattern fits, and what they are."""
+    """Return the keys that a pattern matches, and what they are."""
     return {key: what for key in keys for pattern, what in patterns.items() if re.fullmatch(pattern, key)}
 
 

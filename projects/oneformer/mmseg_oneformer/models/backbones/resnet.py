@@ -1,7 +1,7 @@
-"""ResNet (He et al., 2016) with levels at strides 4, 8, 16, 32: mmdet's of PyTorch's style, with its names and numbers.
+"""ResNet (He et al., 2016) with levels at strides 4, 8, 16, 32: the names and results of mmdet's in PyTorch style.
 
-The names are torchvision's too. In the reference code batch norms are frozen, four buffers each, or synchronised with a
-counter as the fifth; here they always have the counter.
+The names are torchvision's too. In the reference code, batch norms are frozen, with four buffers each, or synchronised,
+with a counter as the fifth; here they always have the counter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,19 +25,19 @@ NORMS = {'BN': nn.BatchNorm2d, 'SyncBN': nn.SyncBatchNorm}
 
 
 def build_norm(norm_cfg: Mapping[str, Any], channels: int) -> nn.Module:
-    """Build a norm as mmcv does, whose search for its name would import all of mmdet.
+    """Build a norm as mmcv does; mmcv's own search for the name would import all of mmdet.
 
     Raises:
         UserError: There is no such norm.
     """
     if norm_cfg['type'] not in NORMS:
-        raise UserError(f'norm_cfg.type of ResNetBackbone is one of {", ".join(NORMS)}, not {norm_cfg["type"]}.')
+        raise UserError(f'norm_cfg.type of ResNetBackbone must be one of {", ".join(NORMS)}, not {norm_cfg["type"]}.')
     norm = NORMS[norm_cfg['type']](channels)
     return norm.requires_grad_(norm_cfg.get('requires_grad', True))
 
 
 class ResNetBlock(nn.Module):
-    """Convolutions beside a shortcut: two of 3 x 3, or in a bottleneck 1 x 1, 3 x 3, 1 x 1."""
+    """Convolutions with a shortcut: two of 3 x 3, or in a bottleneck 1 x 1, 3 x 3, 1 x 1."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, bottleneck: bool, norm_cfg: dict) -> None:
         super().__init__()
@@ -73,9 +73,9 @@ class ResNetBackbone(BaseModule):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        base_channels: Of the stem; a stage has 1, 2, 4, 8 times as many, behind bottlenecks (from depth 50 on) four
-            times those.
-        norm_cfg: The norms, ``dict(type='BN')`` or 'SyncBN'; with ``requires_grad=False`` their weights stay.
+        base_channels: Channels of the stem; the stages have 1, 2, 4, 8 times as many, and with bottlenecks (from depth
+            50 on) their outputs four times those.
+        norm_cfg: The norms, ``dict(type='BN')`` or 'SyncBN'; ``requires_grad=False`` freezes their weights.
         norm_eval: Batch norms use their running statistics in training too.
         with_cp: Activation checkpointing of each block.
 
@@ -110,7 +110,7 @@ class ResNetBackbone(BaseModule):
             self.add_module(f'layer{i + 1}', nn.Sequential(*blocks))
 
     def init_weights(self) -> None:
-        """Initialise as ``init_cfg`` says, or from scratch: blocks begin as their shortcuts (Goyal et al., 2017)."""
+        """Initialise from ``init_cfg``, or from scratch: blocks begin as their shortcuts (Goyal et al., 2017)."""
         if self.init_cfg:
             super().init_weights()
             return
@@ -179,7 +179,7 @@ HUB: list[Names] = [
 
 
 def hub_config(state: State, backbone: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return transformers' settings; it has bottlenecks of PyTorch's style alone."""
+    """Return transformers' settings, or None: it has only bottlenecks in PyTorch style."""
     if backbone.get('style', 'pytorch') != 'pytorch' or 'layer1.0.conv3.weight' not in state:
         return None
     return {
@@ -196,7 +196,7 @@ register_backbone(
     BackboneNames(
         family='resnet',
         block='layer{i}.{j}.conv1.weight',
-        # Only bottlenecks have it: ResNet-34 has as many blocks as ResNet-50.
+        # Only bottlenecks have this one: ResNet-34 has as many blocks as ResNet-50.
         width='layer1.0.conv3.weight',
         sizes={(16, 256): 'r50', (33, 256): 'r101'},
         reference=REFERENCE,

@@ -1,7 +1,7 @@
 """Swin Transformer (Liu et al., 2021) with levels at strides 4, 8, 16, 32.
 
-mmdet's, with its names and numbers, in a form that a graph of any size can be traced of: windows are counted first, and
-all other sizes are products of these counts. Maps are (B, H, W, C) inside, (B, C, H, W) outside.
+It has the names and results of mmdet's, in a form that can be traced to a graph for any image size: windows are counted
+first, and all other sizes are products of these counts. Maps are (B, H, W, C) inside, (B, C, H, W) outside.
 """
 
 import math
@@ -46,11 +46,11 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, regions: Tensor | None) -> Tensor:
-        """Attend within windows (B * windows, positions, C), hardly across borders of ``regions``.
+        """Attend within windows (B * windows, positions, C), with a penalty of 100 across borders of ``regions``.
 
         Args:
             x: The windows.
-            regions: (windows, positions); positions of one number see each other.
+            regions: (windows, positions); positions with the same number attend to each other.
         """
         positions, channels = self.relative_position_index.shape[0], x.shape[2]
         qkv = self.qkv(x).view(x.shape[0], positions, 3, self.num_heads, channels // self.num_heads)
@@ -73,7 +73,7 @@ class ShiftedWindows(nn.Module):
         self.w_msa = WindowAttention(channels, num_heads, window_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C) to the same; zeros are added below and on the right until windows fit."""
+        """Map (B, H, W, C) to the same shape; zeros at the bottom and on the right complete the last windows."""
         batch, height, width, channels = x.shape
         side, shift = self.window_size, self.shift
         rows, columns = (height + side - 1) // side, (width + side - 1) // side
@@ -91,7 +91,7 @@ class ShiftedWindows(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Attention within windows, then a feed-forward network, each beside a shortcut."""
+    """Attention within windows, then a feed-forward network, each with a shortcut."""
 
     def __init__(
         self, channels: int, hidden_channels: int, num_heads: int, window_size: int, shift: int, drop_path: float
@@ -104,13 +104,13 @@ class SwinBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C) to the same."""
+        """Map (B, H, W, C) to the same shape."""
         x = self.drop_path(self.attn(self.norm1(x))) + x
         return x + self.drop_path(self.ffn(self.norm2(x)))
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with a GELU between them, under the names of mmcv's."""
+    """Two linear layers with a GELU between them, under mmcv's names."""
 
     def __init__(self, channels: int, hidden_channels: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class PatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, 4H, 4W), padded with zeros where that is needed, to (B, H, W, C)."""
+        """Map (B, 3, 4H, 4W), padded with zeros if needed, to (B, H, W, C)."""
         return self.norm(self.projection(_pad_to_multiple(images, 4)).permute(0, 2, 3, 1))
 
 
@@ -144,7 +144,7 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, 2H, 2W, C), padded with zeros where that is needed, to (B, H, W, 2C)."""
+        """Map (B, 2H, 2W, C), padded with zeros if needed, to (B, H, W, 2C)."""
         x = _pad_to_multiple(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
         batch, height, width, channels = x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
         x = _view(x, batch, height, 2, width, 2, channels).permute(0, 1, 3, 5, 2, 4)
@@ -161,7 +161,7 @@ class Stage(nn.Module):
         self.with_cp = with_cp
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the level (B, H, W, C), and what the next stage takes."""
+        """Return the level (B, H, W, C), and the input of the next stage."""
         for block in self.blocks:
             x = run_layer(self.with_cp, block, x)
         return x, x if self.downsample is None else self.downsample(x)
@@ -172,12 +172,12 @@ class SwinBackbone(BaseModule):
     """Swin Transformer.
 
     Args:
-        embed_dims: Channels of the first level; each next one has twice as many.
+        embed_dims: Channels of the first level; each later one has twice as many as the one before.
         depths: Blocks of each stage.
         num_heads: Of each stage.
         window_size: Positions along a side of a window.
-        mlp_ratio: Hidden channels of a feed-forward network for each of its channels.
-        drop_path_rate: Probability of leaving out the last block's branches; that of the first is 0.
+        mlp_ratio: Ratio of the hidden channels of a feed-forward network to its channels.
+        drop_path_rate: Probability of dropping the last block's branches; that of the first is 0.
         with_cp: Activation checkpointing of each block.
     """
 
@@ -208,7 +208,7 @@ class SwinBackbone(BaseModule):
             self.add_module(f'norm{i}', nn.LayerNorm(width))
 
     def init_weights(self) -> None:
-        """Initialise from scratch, or as ``init_cfg`` says."""
+        """Initialise from ``init_cfg``, or from scratch."""
         if self.init_cfg:
             super().init_weights()
             return
@@ -230,7 +230,7 @@ class SwinBackbone(BaseModule):
 
 
 def _regions(rows: int, columns: int, side: int, shift: int, like: Tensor) -> Tensor:
-    """Number the parts (windows, positions) of a rolled map that did not lie beside each other before."""
+    """Number the parts (windows, positions) of a rolled map that were not adjacent before."""
 
     def along(windows: int) -> Tensor:
         index = torch.arange(windows * side, device=like.device)
@@ -241,13 +241,13 @@ def _regions(rows: int, columns: int, side: int, shift: int, like: Tensor) -> Te
 
 
 def _pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
-    """Add zeros to a map (B, C, H, W), below and on the right."""
+    """Pad a map (B, C, H, W) with zeros at the bottom and on the right."""
     below, right = -x.shape[2] % divisor, -x.shape[3] % divisor
     return F.pad(x, (0, right, 0, below)) if below or right else x
 
 
 def _view(x: Tensor, *shape: int) -> Tensor:
-    """Reshape with a copy always: whether one is needed depends on sizes, and a check would tie a graph to them."""
+    """Reshape, always with a copy: whether one is needed depends on sizes, and a check would tie a graph to them."""
     return x.clone(memory_format=torch.contiguous_format).view(shape)
 
 
@@ -280,11 +280,11 @@ def relative_position_index(table: Tensor) -> Tensor:
     """Row of a bias table for each pair of a window's positions (Swin's formula): int64 (window², window²).
 
     Raises:
-        UserError: ``table`` is of no window.
+        UserError: ``table`` belongs to no window.
     """
     window = window_of(table)
     if window < 1:
-        raise UserError(f'A window is at least 1 wide, not {window}; the bias table is broken.')
+        raise UserError(f'A window must be at least 1 wide, not {window}; the bias table is broken.')
     rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing='ij')
     positions = torch.stack((rows, columns)).flatten(1)  # (2, window²)
     distance = positions[:, :, None] - positions[:, None] + window - 1
@@ -303,9 +303,9 @@ def window_of(table: Tensor) -> int:
 
 
 def names_merging(later: int) -> list[Names]:
-    """Return the names of its authors' code (``later`` = 0) or of timm's (1).
+    """Return the names in the authors' code (``later`` = 0), which merges patches at the end of a stage, or timm's (1).
 
-    Patches are merged at the end of a stage there, and at the start of the next one here.
+    timm merges them at the start of the next stage.
     """
     return [
         ('patch_embed.projection.{wb}', 'patch_embed.proj.{wb}'),
@@ -369,7 +369,7 @@ IN_MEMORY = [
     ('.mlp.fc1.', '.intermediate.dense.'),
     ('.mlp.fc2.', '.output.dense.'),
 ]
-"""Modules of transformers 5.x, and its files."""
+"""Names of the modules in transformers 5.x, and of its files."""
 
 
 def hub_config(state: State, backbone: Mapping[str, Any]) -> dict[str, Any]:
@@ -398,10 +398,10 @@ register_backbone(
         reference=names_merging(later=0),
         hub=HubNames(HUB, hub_config, IN_MEMORY, unread_norm=('swin.layernorm', 'norm3')),
         derived=[Derived(INDEX, BIAS_TABLE, relative_position_index, 'the size of the window')],
-        # The published training did not decay them; mmdet's class, which has the same names, does not say so.
+        # The published training applied no weight decay to them; mmdet's class, with the same names, does not say so.
         no_decay=('absolute_pos_embed', BIAS_TABLE),
         classifiers=[names_merging(later=1)],
-        left_out={r'.+\.(relative_position_index|attn_mask)': 'what follows from the size of the windows'},
+        left_out={r'.+\.(relative_position_index|attn_mask)': 'tensors that follow from the size of the windows'},
         start_new=('norm{i}.{wb}',),
         files={
             'swin_tiny_patch4_window7_224': BackboneFile(

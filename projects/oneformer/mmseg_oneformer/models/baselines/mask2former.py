@@ -15,12 +15,12 @@ from ..postprocess import ImageSize, PostProcessor, complete_test_cfg
 
 @MODELS.register_module()
 class Mask2FormerBaseline(Mask2Former):
-    """mmdet's Mask2Former, trained and measured as OneFormer is, so that a comparison differs in the model only.
+    """mmdet's Mask2Former, trained and evaluated as OneFormer is, so that a comparison differs only in the model.
 
-    Network, matching and losses are mmdet's. All K classes are things to its head: the targets are then the labels and
-    masks of ``gt_instances`` alone, those of whatever task was drawn for an image, and classes may stand in any order.
-    Predictions come from OneFormer's post-processing, since mmdet's knows neither scattered things nor semantic maps.
-    There is no task token: joint training shows the model the targets of all tasks and never says which.
+    Network, matching and losses are mmdet's. Its head treats all K classes as things: the targets are then only the
+    labels and masks of ``gt_instances``, those of the task drawn for an image, and classes may be in any order.
+    Predictions come from OneFormer's post-processing, since mmdet's supports neither thing classes in any order nor
+    semantic maps. There is no task token: in joint training the model gets targets of all tasks and no hint which.
 
     Args:
         backbone: any config whose module returns four levels at strides 4, 8, 16, 32.
@@ -30,7 +30,7 @@ class Mask2FormerBaseline(Mask2Former):
         no_object_weight: weight of "no object" in the classification loss.
         train_cfg: mmdet's: points, assigner, sampler.
         test_cfg: ``tasks``, ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` and ``mask_format`` as
-            OneFormer has them.
+            in OneFormer.
         pretrained: accepted because mmseg's ``init_model`` sets it; unused.
 
     Raises:

@@ -21,7 +21,7 @@ from .inputs import LossInputs
 
 @cache  # once a process, not once an iteration
 def warn_of_single_row() -> None:
-    """Say that the loss teaches nothing."""
+    """Warn that the loss has no effect."""
     print_log(
         'the contrastive loss is 0 for a global batch of 1: it compares images with each other',
         'current',
@@ -33,8 +33,8 @@ def warn_of_single_row() -> None:
 class ContrastiveLoss(BaseModule):
     """Pulls the object queries of an image towards its text queries and away from other images' texts.
 
-    As in the reference code an image is *one* vector, all its N queries flattened, and the loss is CLIP's over the
-    images of the global batch: query slot i is compared with text slot i. ``level='query'`` is the paper's text: every
+    As in the reference code, an image is *one* vector, all its N queries flattened, and the loss is CLIP's over the
+    images of the global batch: query slot i is compared with text slot i. ``level='query'`` follows the paper: every
     query against every text of the batch. The two directions are added, not averaged.
 
     Args:
@@ -63,8 +63,8 @@ class ContrastiveLoss(BaseModule):
     def compare(self, queries: Tensor, texts: Tensor) -> Tensor:
         """Return the loss, >= 0.
 
-        With several processes each one's mean is weighted by its share of the rows, so that the mean over processes
-        (DDP's rule for gradients) equals one process with the whole batch, also when batches are unequal.
+        The mean of each process is weighted by its share of the rows, so that the mean over processes (DDP's rule for
+        gradients) equals the loss of one process with the whole batch, even when batches are unequal.
 
         Args:
             queries: (B, N, C) object queries before the decoder.
@@ -82,6 +82,6 @@ class ContrastiveLoss(BaseModule):
             return loss * (len(counts) / sum(counts))
 
     def rows(self, slots: Tensor) -> Tensor:
-        """What is compared, of length 1: images (B, N*C) or queries (B*N, C)."""
+        """Return the vectors to compare, of length 1: images (B, N*C) or queries (B*N, C)."""
         rows = slots.flatten(1) if self.level == 'image' else slots.flatten(0, 1)
         return F.normalize(rows.to(at_least_fp32(rows.dtype)), dim=-1)

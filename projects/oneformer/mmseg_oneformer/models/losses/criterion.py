@@ -27,16 +27,16 @@ class OneFormerCriterion(BaseModule):
 
     A term is a module with a ``name`` of its own, under which its parameters are stored, and a ``forward`` from
     :class:`LossInputs` to weighted losses by name. ``reads_texts = True`` requests the text queries. Matching uses one
-    set of uniform points an image, shared by all layers, queries and terms.
+    set of uniform points per image, shared by all layers, queries and terms.
 
     Args:
         num_classes: K.
         channels: C.
-        class_weight: of the loss and of the matching cost; so are ``mask_weight`` and ``dice_weight``.
+        class_weight, mask_weight, dice_weight: of both the loss and the matching cost.
         no_object_weight: weight of "no object" in classification losses.
-        num_points: P, points a mask.
-        oversample: candidates a point.
-        importance: share of points taken where the mask is most undecided.
+        num_points: P, points per mask.
+        oversample: candidates per point.
+        importance: share of points taken where the mask is most uncertain.
         auxiliary: configs of further terms, by default the reference code's contrastive loss. ``num_classes``,
             ``channels`` and ``no_object_weight`` are filled in where a term has them.
 
@@ -65,7 +65,7 @@ class OneFormerCriterion(BaseModule):
         self.weights = CostWeights(class_weight, mask_weight, dice_weight)
         self.set_losses = SetLosses(self.weights, no_object_weight, num_points, oversample, importance)
         shared = {'num_classes': num_classes, 'channels': channels, 'no_object_weight': no_object_weight}
-        self.auxiliary: list[nn.Module] = []  # a plain list: each is stored under its own name
+        self.auxiliary: list[nn.Module] = []  # a plain list, since each is registered under its own name
         for config in auxiliary or ():
             term = _build_term(config, shared)
             if term.name in self._modules:
@@ -109,7 +109,7 @@ class OneFormerCriterion(BaseModule):
 
 
 def _build_term(config: dict, shared: dict[str, Any]) -> Any:
-    """Build a term of the loss; it gets those of the ``shared`` values that it takes and its config leaves out."""
+    """Build a term of the loss; it gets the ``shared`` values that it takes and its config does not set."""
     kind = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
     taken = inspect.signature(kind).parameters if kind is not None else {}
     return build_part(MODELS, {key: value for key, value in shared.items() if key in taken} | config)

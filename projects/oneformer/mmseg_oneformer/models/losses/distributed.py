@@ -1,4 +1,4 @@
-"""Exchange between processes that trains one model as if there were one process."""
+"""Communication between processes, so that losses are those of a single process with the whole batch."""
 
 import torch
 import torch.distributed as dist
@@ -8,7 +8,7 @@ from torch.autograd.function import FunctionCtx
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """Sum of a detached tensor over processes divided by their number; itself when there is one."""
+    """Mean of a detached tensor over processes."""
     value = value.detach().clone()
     if get_world_size() > 1:
         dist.all_reduce(value)

@@ -1,4 +1,4 @@
-"""What the terms of the loss see."""
+"""The inputs of the loss terms."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Targets(NamedTuple):
 class LossInputs(NamedTuple):
     """One training batch: L predictions (before the decoder and after each layer) of N queries on B images.
 
-    Floats are fp32 or wider whatever the network computes in, and autocast is off.
+    Floats are fp32 or wider, whatever the network computes in, and autocast is off.
     """
 
     class_logits: Tensor  # (L, B, N, K+1), the last class is "no object"

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..precision import at_least_fp32, no_autocast
 from .points import Draw, sample, sample_targets
 
-CHUNK = 2**23  # point logits of matching at a time: 32 MB in fp32, at the moment when a step needs most memory
+CHUNK = 2**23  # point logits matched at a time: 32 MB in fp32, at the moment when a step needs most memory
 
 
 class CostWeights(NamedTuple):
@@ -61,10 +61,10 @@ class Matches(NamedTuple):
 
 
 def match(costs: Sequence[Tensor]) -> Matches:
-    """Assign predictions to targets, each at most once, at least total cost.
+    """Assign predictions to targets, each at most once, with the lowest total cost.
 
     Args:
-        costs: for each image (L, N, M_b). All travel to the CPU in one transfer.
+        costs: for each image (L, N, M_b). All are moved to the CPU in one transfer.
     """
     device = costs[0].device
     flat = torch.cat([cost.flatten() for cost in costs]).cpu()
@@ -85,7 +85,7 @@ def point_matcher(
     num_points: int,
     draw: Draw,
 ) -> Callable[[Tensor, Tensor], Matches]:
-    """Draw one set of points an image, and return the function that matches any predictions at them.
+    """Draw one set of points per image, and return the function that matches any predictions at them.
 
     Args:
         mask_features: (B, C, h, w).
@@ -97,7 +97,7 @@ def point_matcher(
 
     Returns:
         (class logits (L, B, N, K+1), mask embeddings (L, B, N, C)) -> matches of all layers and images. Mask logits
-        exist at the points only.
+        are computed at the points only.
     """
     with torch.no_grad():
         points = draw(len(mask_features), num_points, mask_features.device).to(mask_features.dtype)

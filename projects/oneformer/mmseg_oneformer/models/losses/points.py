@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Draw = Callable[[int, int, torch.device], Tensor]
-"""Draws points: (rows, points, device) -> (rows, points, 2) in 0..1. Tests hand in known ones."""
+"""Draws points: (rows, points, device) -> (rows, points, 2) in 0..1. Tests pass known ones."""
 
 
 def random_points(rows: int, points: int, device: torch.device) -> Tensor:
@@ -16,7 +16,7 @@ def random_points(rows: int, points: int, device: torch.device) -> Tensor:
 
 
 def sample(maps: Tensor, points: Tensor) -> Tensor:
-    """Bilinear values (R, C, P) of maps (R, C, h, w) at points (R, P, 2) as (x, y) in 0..1; outside reads 0."""
+    """Bilinear values (R, C, P) of maps (R, C, h, w) at points (R, P, 2) as (x, y) in 0..1; 0 outside."""
     grid = (2 * points - 1).to(maps.dtype)[:, None]
     return F.grid_sample(maps, grid, align_corners=False)[:, :, 0]
 
@@ -65,12 +65,12 @@ def sample_targets(index_map: Tensor, points: Tensor, targets: Tensor) -> Tensor
 
 
 def uncertain_points(logits: Tensor, num_points: int, oversample: float, importance: float, draw: Draw) -> Tensor:
-    """Points for the mask losses: mostly where a mask is undecided, the rest anywhere.
+    """Points for the mask losses: mostly where a mask is uncertain, the rest anywhere.
 
     Args:
         logits: (R, h, w), detached.
         num_points: P.
-        oversample: candidates a point.
+        oversample: candidates per point.
         importance: share of the P points taken from the most uncertain candidates.
         draw: source of random points.
 

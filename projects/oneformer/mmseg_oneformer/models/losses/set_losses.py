@@ -1,4 +1,4 @@
-"""Mask2Former's losses of a set of predictions: classes, and masks at points, of every layer."""
+"""Mask2Former's losses of a set of predictions: for classes, and for masks at points, after every layer."""
 
 from collections.abc import Sequence
 
@@ -16,14 +16,14 @@ from .points import Draw, sample, sample_targets, uncertain_points
 class SetLosses:
     """Compares matched predictions with their targets, and all others with "no object".
 
-    Masks are compared at points only, mostly where a mask is undecided; full masks are made for matched queries only.
+    Masks are compared at points only, mostly where a mask is uncertain; full masks are made for matched queries only.
 
     Args:
         weights: of the losses, which are those of the matching costs.
         no_object_weight: weight of "no object" in the classification loss.
-        num_points: P, points a mask.
-        oversample: candidates a point.
-        importance: share of points taken where the mask is most undecided.
+        num_points: P, points per mask.
+        oversample: candidates per point.
+        importance: share of points taken where the mask is most uncertain.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class SetLosses:
         self.num_points, self.oversample, self.importance = num_points, oversample, importance
 
     def __call__(self, inputs: LossInputs, draw: Draw) -> dict[str, Tensor]:
-        """Return ``loss_cls``, ``loss_mask``, ``loss_dice``, and the same as ``d0.`` to ``d8.`` of earlier layers."""
+        """Return ``loss_cls``, ``loss_mask``, ``loss_dice``, with prefixes ``d0.`` to ``d8.`` for earlier layers."""
         matches = inputs.match(inputs.class_logits, inputs.mask_embed)
         labels = inputs.targets.labels
         num_targets = inputs.class_logits.new_full((), sum(map(len, labels)))
@@ -59,12 +59,12 @@ class SetLosses:
     ) -> tuple[Tensor, Tensor]:
         """Weighted cross-entropy and dice of the matched masks, each (L,), sums over masks divided by ``num_masks``."""
         layers = len(mask_embed)
-        untouched = (mask_embed.sum() + mask_features.sum()) * 0  # keeps every parameter in the graph without a target
+        untouched = (mask_embed.sum() + mask_features.sum()) * 0  # without targets, all parameters stay in the graph
         cross_entropy = mask_embed.new_zeros(layers) + untouched
         dice = mask_embed.new_zeros(layers) + untouched
         stop = 0
         for b, labels in enumerate(targets.labels):
-            # Sorted by image, and in each layer as many as can be: counted without waiting for the GPU.
+            # Sorted by image, and as many in each layer as possible: counted without waiting for the GPU.
             start, stop = stop, stop + layers * min(mask_embed.shape[2], len(labels))
             if not len(labels):
                 continue
@@ -108,7 +108,7 @@ def mask_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def mask_dice(logits: Tensor, targets: Tensor) -> Tensor:
-    """Dice loss with 1 added above and below the line: (R, P) -> (R,), 0..1."""
+    """Dice loss with 1 added to numerator and denominator: (R, P) -> (R,), 0..1."""
     probability = logits.sigmoid()
     overlap = 2 * (probability * targets).sum(dim=1) + 1
     return 1 - overlap / (probability.sum(dim=1) + targets.sum(dim=1) + 1)

@@ -1,10 +1,10 @@
 """Dropout whose memory and random numbers a CPU can afford.
 
 On the CPU, PyTorch's dropout keeps a float for every element until the backward pass, and its attention with dropout
-keeps the weights four times over. Here a mask is one byte an element, made of 16 random bits; nothing is kept behind a
-ReLU; attention weights are made again in the backward pass. The arithmetic is PyTorch's. A probability is rounded to
-1/65536, and what survives is divided by exactly the rounded probability to survive, so that expectations are exact.
-GPUs and ``torch.compile`` have fused forms of their own and take PyTorch's functions.
+keeps the weights four times over. Here a mask is one byte per element, made from 16 random bits; after a ReLU nothing
+extra is kept; attention weights are recomputed in the backward pass. The arithmetic is PyTorch's. A probability is
+rounded to 1/65536, and kept elements are divided by exactly the rounded probability of keeping one, so that
+expectations are exact. GPUs and ``torch.compile`` have fused forms of their own and use PyTorch's functions.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from ..precision import at_least_fp32, no_autocast
 
 LEVELS = 2**16  # of a random number
-CHUNK = 2**22  # attention weights made at a time: 16 MB in fp32
+CHUNK = 2**22  # attention weights computed at a time: 16 MB in fp32
 
 
 def is_ours(x: Tensor, p: float) -> bool:
@@ -27,7 +27,7 @@ def is_ours(x: Tensor, p: float) -> bool:
 
 
 def draw_kept(shape: tuple[int, ...], p: float) -> tuple[Tensor, float]:
-    """Draw what survives a probability 0 < p < 1 to be dropped: bool ``shape`` on the CPU, and what to multiply it by.
+    """Draw which elements dropout with probability 0 < p < 1 keeps: bool ``shape`` on the CPU, and their scale.
 
     Four elements share one 64-bit number of PyTorch's generator: a quarter of the time of ``bernoulli_``.
     """
@@ -37,7 +37,7 @@ def draw_kept(shape: tuple[int, ...], p: float) -> tuple[Tensor, float]:
 
 
 class _Dropout(torch.autograd.Function):
-    """Keeps a byte an element."""
+    """Keeps one byte per element."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
@@ -53,7 +53,7 @@ class _Dropout(torch.autograd.Function):
 
 
 class _ReluDropout(torch.autograd.Function):
-    """Keeps its result only, which the layer behind it keeps anyway: where it is 0, no gradient passes."""
+    """Keeps only its result, which the next layer keeps anyway: where it is 0, no gradient passes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
@@ -70,7 +70,7 @@ class _ReluDropout(torch.autograd.Function):
 
 
 class _Attention(torch.autograd.Function):
-    """Keeps a byte a weight; one image and head at a time, so that weights stay in the cache."""
+    """Keeps one byte per weight; one image and head at a time, so that weights stay in the cache."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, p: float) -> Tensor:
@@ -89,12 +89,12 @@ class _Attention(torch.autograd.Function):
         q, k, v, out, kept = ctx.saved_tensors
         exact = at_least_fp32(q.dtype)
         grads = [torch.zeros_like(x, dtype=exact) for x in (q, k, v)]
-        with no_autocast(q):  # for who calls backward() inside of autocast
+        with no_autocast(q):  # in case backward() is called inside autocast
             for at, rows, keys, values in chunks(q, k, v):
                 image, head, _ = at
                 grad_q, grad_k, grad_v = grads[0][at], grads[1][image, head], grads[2][image % len(v), head]
                 grad_out = grad[at].to(exact)
-                # Softmax's own sum over the keys is that of gradient times result, dropped weights included.
+                # The sum over keys in softmax's gradient equals that of gradient times result, even with dropout.
                 mean = (grad_out * out[at]).sum(-1, keepdim=True)
                 grad_out = grad_out * ctx.scale
                 weights = attention_weights(rows, keys)
@@ -106,7 +106,7 @@ class _Attention(torch.autograd.Function):
 
 
 def chunks(q: Tensor, k: Tensor, v: Tensor) -> Iterator[tuple[tuple[int, int, slice], Tensor, Tensor, Tensor]]:
-    """Some queries of one image and head at a time: where they are in ``q``, and they, their keys and values (., D)."""
+    """Some queries of one image and head at a time: their index in ``q``, then they, their keys and values (., D)."""
     images, heads, length, _ = q.shape
     step = max(1, CHUNK // k.shape[2])
     exact = at_least_fp32(q.dtype)
@@ -129,7 +129,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
 
 def relu_dropout(x: Tensor, p: float) -> Tensor:
-    """Dropout behind a ReLU, in training."""
+    """Dropout after a ReLU, in training."""
     return _ReluDropout.apply(x, p) if is_ours(x, p) else F.dropout(F.relu(x), p)
 
 
@@ -151,7 +151,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, p: float) -> Tensor:
 
 
 class Dropout(nn.Dropout):
-    """PyTorch's module by the function above."""
+    """PyTorch's module with the function above."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop elements of ``x`` in training."""

@@ -1,4 +1,4 @@
-"""Linear layers by the faster of the two matrix libraries that PyTorch has on a CPU.
+"""Linear layers with the faster of the two matrix libraries that PyTorch has on a CPU.
 
 PyTorch gives fp32 matrix products to MKL, which leaves AVX-512 unused on processors that are not Intel's, and
 convolutions to oneDNN, which uses it: on two AMD EPYC cores 185 against 420 GFLOP/s, and half the time of a backward
@@ -18,9 +18,9 @@ Model = TypeVar('Model', bound=nn.Module)
 
 ONEDNN_IS_FASTER = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == 'AVX512'
 PLAIN = ('torch.nn.modules.linear.Linear', 'mmcv.cnn.bricks.wrappers.Linear')
-"""Layers that do what ``F.linear`` does; mmcv's by its name, since importing it takes as long as PyTorch."""
+"""Layers that do what ``F.linear`` does, by name: importing mmcv takes as long as importing PyTorch."""
 MIN_PRODUCTS = 2**20
-"""Multiplications below which the call of a convolution costs more than it gains."""
+"""Number of multiplications below which calling a convolution costs more than it saves."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -39,7 +39,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rows = x.reshape(
         -1, x.shape[-1]
     ).contiguous()  # else out is channels-first, and fused attention does not take its strides
-    pixels = rows[None, :, None].permute(0, 3, 1, 2)  # a picture (1, K, rows, 1), channels last
+    pixels = rows[None, :, None].permute(0, 3, 1, 2)  # an image (1, K, rows, 1), channels last
     out = F.conv2d(pixels, weight[:, :, None, None], bias)
     return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.shape[0])
 
@@ -47,7 +47,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _convolves_faster(x: Tensor, weight: Tensor) -> bool:
     return (
         ONEDNN_IS_FASTER
-        and not is_exporting()  # first: a branch on free sizes would tie the graph to one of its sides
+        and not is_exporting()  # first: a branch on dynamic sizes would tie the graph to one outcome
         and not torch.jit.is_tracing()
         and x.device.type == 'cpu'
         and x.dtype == weight.dtype == torch.float32
@@ -57,7 +57,7 @@ def _convolves_faster(x: Tensor, weight: Tensor) -> bool:
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` by :func:`linear`."""
+    """``nn.Linear`` with :func:`linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., K) to (..., N)."""
@@ -65,9 +65,9 @@ class Linear(nn.Linear):
 
 
 def use_fast_linear(model: Model) -> Model:
-    """Turn every linear layer of ``model`` into :class:`Linear`, those of backbones from other libraries too.
+    """Turn every linear layer of ``model`` into :class:`Linear`, including those of backbones from other libraries.
 
-    Parameters and names stay; subclasses with a forward of their own are left alone. Returns the model.
+    Parameters and names stay; subclasses with a forward of their own are left unchanged. Returns the model.
     """
     for module in model.modules():
         if f'{type(module).__module__}.{type(module).__name__}' in PLAIN:

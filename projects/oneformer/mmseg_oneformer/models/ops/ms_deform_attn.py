@@ -1,12 +1,12 @@
-"""Multi-scale deformable attention (Zhu et al., Deformable DETR): a few sampled points a query instead of all pixels.
+"""Multi-scale deformable attention (Zhu et al., Deformable DETR): a few sampled points per query, not all pixels.
 
 Decisions:
-* Shapes are Python ints: tensors of shapes cost a device sync a layer and break graphs.
+* Shapes are Python ints: shapes in tensors cost a device sync per layer and break graphs.
 * Sampling locations stay fp32 under autocast; bf16 coordinates are off by up to a pixel at 256.
-* Where the *tensor* is, decides. On a CPU our own operator (``ms_deform_attn_cpu``). On a GPU mmcv's compiled one, if
-  that is installed, for fp32 outside of ``torch.compile``; else ours in Triton (``ms_deform_attn_triton``), for fp16
-  and bf16 too. Elsewhere, where PyTorch is told to be deterministic on a GPU, and in exported graphs, which know no
-  operator of ours, the plain form.
+* The device of the *tensor* decides. On a CPU our own operator (``ms_deform_attn_cpu``) runs. On a GPU mmcv's compiled
+  one, if installed, for fp32 outside ``torch.compile``; otherwise ours in Triton (``ms_deform_attn_triton``), which
+  also takes fp16 and bf16. The plain form runs on other devices, for training with deterministic algorithms on a GPU,
+  and in exported graphs, which cannot contain our operator.
 * Our operator is one node for autograd, ``torch.compile`` and the profiler: its gradients are written by hand.
 """
 
@@ -58,7 +58,7 @@ def _backward_operator(
 
 @_operator.register_kernel('cuda')
 def _(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
-    from . import ms_deform_attn_triton  # PyTorch's builds for CPUs come without Triton.
+    from . import ms_deform_attn_triton  # PyTorch's CPU builds come without Triton.
 
     return ms_deform_attn_triton.forward(value, sizes, locations, weights)
 
@@ -102,16 +102,16 @@ _operator.register_autograd(_differentiate, setup_context=_keep)
 
 
 def ms_deform_attn_own(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """The same by our own operator: on a CPU fp32 or fp64, on a GPU with Triton ``TRITON_DTYPES``."""
+    """The same with our own operator: on a CPU in fp32 or fp64, on a GPU with Triton in ``TRITON_DTYPES``."""
     flat = [length for shape in shapes for length in shape]
     return _operator(value, flat, locations.movedim(-1, 2).flatten(3).contiguous(), weights.flatten(2))
 
 
 def ms_deform_attn_mmcv(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """The same by mmcv's compiled operator, where that is installed: on a GPU, fp32."""
+    """The same with mmcv's compiled operator, if installed: on a GPU, in fp32."""
     compiled = compiled_ms_deform_attn()
     if compiled is None:
-        raise MissingPackageError('mmcv has no compiled operators; install a build of mmcv that has, not mmcv-lite.')
+        raise MissingPackageError('mmcv has no compiled operators; install a build of mmcv with them, not mmcv-lite.')
     sizes = torch.tensor(shapes).to(value.device, non_blocking=True)
     starts = torch.cat((sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]))
     return compiled.apply(value.contiguous(), sizes, starts, locations.contiguous(), weights.contiguous(), 64)
@@ -121,10 +121,10 @@ def ms_deform_attn(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
     """Weighted sum of values at sampled locations.
 
     Args:
-        value: (B, S, heads, depth), the levels one after the other, S = sum of h*w; may be fp16 or bf16.
+        value: (B, S, heads, depth), the levels one after another, S = sum of h*w; may be fp16 or bf16.
         shapes: (h, w) of every level.
-        locations: fp32 or fp64 (B, Q, heads, levels, points, 2) as (x, y), 0..1 over the level; outside reads 0.
-            Fastest where it is a view of (B, Q, 2, heads, levels, points).
+        locations: fp32 or fp64 (B, Q, heads, levels, points, 2) as (x, y), 0..1 over the level; values outside are 0.
+            Fastest if it is a view of (B, Q, 2, heads, levels, points).
         weights: (B, Q, heads, levels, points), of the locations' dtype, sum 1 over levels and points.
 
     Returns:
@@ -143,7 +143,7 @@ def ms_deform_attn(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
 
 def _cpu_fits(value: Tensor) -> bool:
     """Return whether the CPU's operator is the one to use."""
-    if is_exporting():  # First: a branch on free sizes would tie the graph to one of its sides.
+    if is_exporting():  # First: a branch on dynamic sizes would tie the graph to one outcome.
         return False
     exact = value.dtype in (torch.float32, torch.float64)
     return value.device.type == 'cpu' and exact and value.shape[1] < ms_deform_attn_cpu.MAX_TOKENS
@@ -165,7 +165,7 @@ def _mmcv_fits(value: Tensor) -> bool:
 
 
 class MSDeformAttn(nn.Module):
-    """Self-attention over all levels by 4 points a head and level; the points start as in Deformable DETR."""
+    """Self-attention over all levels with 4 points per head and level; the points start as in Deformable DETR."""
 
     def __init__(self, channels: int, num_heads: int, num_levels: int = 3, num_points: int = 4) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class MSDeformAttn(nn.Module):
         self.output_proj = Linear(channels, channels)
 
     def init_weights(self) -> None:
-        """Zero offsets and weights; offset biases walk outwards, one direction a head, one step a point."""
+        """Zero offsets and weights; offset biases point outwards: one direction per head, one step more per point."""
         angles = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
         directions = torch.stack((angles.cos(), angles.sin()), dim=1)
         directions = directions / directions.abs().max(dim=1, keepdim=True).values
@@ -207,7 +207,7 @@ class MSDeformAttn(nn.Module):
         by_point = (self.num_heads, self.num_levels, self.num_points)
         with no_autocast(query):
             exact = at_least_fp32(self.sampling_offsets.weight.dtype)
-            # All x of a query before all y, as the CPU's operator reads them: long rows of numbers of one kind.
+            # All x of a query before all y, as the CPU's operator reads them: long rows of the same coordinate.
             weight = self.sampling_offsets.weight.to(exact).unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
             bias = self.sampling_offsets.bias.to(exact).unflatten(0, (-1, 2)).T.flatten()
             offsets = linear(query.to(exact), weight, bias).unflatten(2, (2, *by_point))
@@ -217,8 +217,8 @@ class MSDeformAttn(nn.Module):
             scale = scale[:, None, :, None].expand(2, *by_point).contiguous()
             locations = (offsets / scale + reference[:, :, None, None, None].to(exact)).movedim(2, -1)
         logits = self.attention_weights(query).unflatten(2, (self.num_heads, -1))
-        # On CPUs 10 times as fast as along a last axis of 12, moving the axis there and back included.
-        # A clone, as contiguous() tests whether the batch is one image, and ties exported graphs to the result.
+        # On CPUs 10 times as fast as along a last axis of 12, including moving the axis there and back.
+        # A clone, since contiguous() tests whether the batch is one image and ties exported graphs to the result.
         moved = logits.transpose(0, 3).clone(memory_format=torch.contiguous_format)
         weights = moved.softmax(0).transpose(0, 3).unflatten(3, by_point[1:])
         with no_autocast(query):

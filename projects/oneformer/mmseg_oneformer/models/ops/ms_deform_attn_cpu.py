@@ -1,19 +1,18 @@
 """Multi-scale deformable attention on a CPU, forward and backward: sums of weighted table rows.
 
 Decisions:
-* The values of an image are a table of S * heads rows. What a head of a query gets is a weighted sum of
-  levels * points * 4 of its rows (four corners a point, bilinear share times attention), which is what PyTorch's
-  ``embedding_bag`` computes with a vectorised kernel: several times faster than one ``grid_sample`` a level, and no
-  layout is changed.
-* A point outside of the pixel centres reads what the nearest point between them reads, times a factor that falls to 0
-  one pixel further out. That *is* bilinear sampling of a map that continues with zeros; all four corners then always
-  lie in the map, and nothing has to be masked.
+* The values of an image are a table of S * heads rows. A head of a query gets a weighted sum of levels * points * 4 of
+  its rows (four corners per point, bilinear share times attention), which PyTorch's ``embedding_bag`` computes with a
+  vectorised kernel: several times faster than one ``grid_sample`` per level, and without any change of layout.
+* A point beyond the outermost pixel centres gets the value at the nearest point between them, times a factor that falls
+  to 0 one pixel further out. That *is* bilinear sampling of a map that continues with zeros; all four corners then
+  always lie in the map, and nothing has to be masked.
 * All samples of a query are one row of K = heads * levels * points numbers, x and y apart, so that every element-wise
   operator has a long inner loop. Chunks of queries stay in the cache.
-* The gradient of the values is the same kind of sum the other way round: samples are sorted by their upper left
-  corner, the four corners are four bags with the same members, added up shifted. The gradients of locations and weights
-  need the product of each row with the gradient of its sum: a product of two matrices at given places
-  (``sampled_addmm``). Nothing but the arguments is kept for the backward pass.
+* The gradient of the values is the same kind of sum in the other direction: samples are sorted by their upper left
+  corner, and the four corners are four bags with the same members, added up with a shift. The gradients of locations
+  and weights need the product of each row with the gradient of its sum: a matrix product at given places
+  (``sampled_addmm``). Only the arguments are kept for the backward pass.
 """
 
 import warnings
@@ -26,23 +25,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK = 2**16
-"""Samples in work at a time and thread: 4 MB of indices, weights and what they are made from."""
+"""Samples processed at a time per thread: 4 MB of indices, weights and what they are made from."""
 
 BACKWARD_CHUNK = 2**19
-"""Samples in work at a time in the backward pass, where each chunk copies the whole table."""
+"""Samples processed at a time in the backward pass, where each chunk copies the whole table."""
 
 MAX_TOKENS = 2**24
-"""Positions are counted in floating point, exactly below this."""
+"""Positions are counted in floating point, which is exact below this number."""
 
-# Said once a process when ``sampled_addmm`` gets its places; a note to the user of sparse tensors, who is not ours.
+# Issued once per process by ``sampled_addmm``; it concerns users of sparse tensors, not ours.
 warnings.filterwarnings('ignore', message='Sparse CSR tensor support is in beta state')
 
 
 class _Geometry(NamedTuple):
-    """What depends on the shapes only; K = heads * levels * points samples of a query."""
+    """What depends only on the shapes; K = heads * levels * points samples of a query."""
 
     size: Tensor  # (2, K) width and height
-    last: Tensor  # (2, K) largest coordinate with a full pixel at its right, or 0
+    last: Tensor  # (2, K) largest coordinate with a full pixel to its right, or 0
     start: Tensor  # (K) first position of the level
     head: Tensor  # int32 (K)
     corners: Tensor  # int32 (4, K) rows from the upper left corner to each corner
@@ -52,7 +51,7 @@ class _Geometry(NamedTuple):
 def _geometry(sizes: tuple[int, ...], heads: int, points: int, dtype: torch.dtype) -> _Geometry:
     """Return the geometry of levels with ``sizes`` h, w, h, w, ...
 
-    Cached tensors may have been made in inference mode: only code that autograd does not see may use them.
+    Cached tensors may have been made in inference mode: only code that autograd does not record may use them.
     """
     heights, widths = torch.tensor(sizes[0::2]), torch.tensor(sizes[1::2])
     areas = heights * widths
@@ -88,13 +87,13 @@ def _samples(locations: Tensor, geometry: _Geometry, heads: int) -> _Samples:
     corner = share.floor()
     share -= corner
     token = torch.addcmul(geometry.start, corner[:, 1], geometry.size[0]).add_(corner[:, 0])
-    first = token.nan_to_num_().int()  # NaN would be some row outside of the table
+    first = token.nan_to_num_().int()  # NaN would become a row outside the table
     first.mul_(heads).add_(geometry.head)
     return _Samples(first, share, beyond, beyond.abs().neg_().add_(1).clamp_(min=0))
 
 
 def _corner_weights(samples: _Samples, weights: Tensor, out: Sequence[Tensor]) -> None:
-    """Write the weights (N, K) of the four corners to ``out``, each of K numbers a query in whatever shape."""
+    """Write the weights (N, K) of the four corners to ``out``, each with K numbers per query in any shape."""
     shape = out[0].shape
     lower = weights * samples.fade[:, 0]
     lower *= samples.fade[:, 1]
@@ -133,7 +132,7 @@ def forward(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Ten
     out = value.new_empty((batch, queries, heads * depth))
     step = max(1, CHUNK * torch.get_num_threads() // per_query)
     for image in range(batch):
-        table = value[image].detach().reshape(-1, depth)  # Else embedding_bag prepares a backward pass of its own.
+        table = value[image].detach().reshape(-1, depth)  # Otherwise embedding_bag prepares its own backward pass.
         chunks = zip(out[image].split(step), locations[image].split(step), weights[image].split(step), strict=True)
         for sums, xy, attention in chunks:
             samples = _samples(xy, geometry, heads)
@@ -152,7 +151,7 @@ def backward(
 
     Args:
         grad: (B, Q, heads * depth).
-        value: As of ``forward``, like the others.
+        value: As for ``forward``, like the others.
         sizes: The same.
         locations: The same.
         weights: The same.
@@ -190,7 +189,7 @@ def backward(
 def _products(rows: Tensor, grads: Tensor, table: Tensor) -> Tensor:
     """Return the inner product of each row of ``grads`` (R, depth) with its ``rows`` (R, n) of the table, (R, n)."""
     count = rows.shape[1]
-    if len(table) < count:  # A sparse matrix holds no more numbers than a dense one, though a row may come up twice.
+    if len(table) < count:  # A sparse matrix must not hold more numbers than a dense one, and rows may repeat.
         table = F.pad(table, (0, 0, 0, count - len(table)))
     ends = torch.arange(0, rows.numel() + 1, count, dtype=rows.dtype)
     values = table.new_zeros(rows.numel())
@@ -211,7 +210,7 @@ def _sample_gradients(
     """Write the gradients of locations (N, 2, K) and weights (N, K).
 
     ``products`` (N, heads, 4, K / heads) are the gradients of the corners' weights.
-    At a pixel's centre the slope is that to its right, as ``grid_sample``'s.
+    At a pixel's centre the slope is that to its right, as in ``grid_sample``.
     """
     shape = products[:, :, 0].shape
     upper_left, upper_right, lower_left, lower_right = products.unbind(2)

@@ -1,14 +1,14 @@
 """Multi-scale deformable attention on a GPU, forward and backward, in Triton: no build step, any floating dtype.
 
 Decisions:
-* A program does a block of queries of one head: each corner of a sample is one load of a whole table row per query.
+* A program handles a block of queries of one head: each corner of a sample is one load of a whole table row per query.
 * Values may be fp16 or bf16; coordinates, weights, sums and all gradients are fp32 until they are stored.
-* Gradients of the values are added up atomically, in no fixed order: where PyTorch is told to be deterministic
-  ``ms_deform_attn`` does not come here.
-* Triton launches on the current GPU, which need not be that of the tensors (``device='cuda:1'``): it is made so.
-* A corner outside of the map is not loaded, nor is one of a location that is not a number.
+* Gradients of the values are added up atomically, in no fixed order: ``ms_deform_attn`` does not use this module to
+  train with deterministic algorithms.
+* Triton launches on the current GPU, which need not be that of the tensors (``device='cuda:1'``), so that is set first.
+* Corners outside the map are not loaded, nor are those of locations that are NaN.
 
-Imported where it is needed only: Triton comes with PyTorch's builds for GPUs and not with the others.
+Imported only where needed, since Triton comes only with PyTorch's GPU builds.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 16
-"""Queries of a program; 32 leave too few registers for the gradients."""
+"""Queries per program; 32 leave too few registers for the gradients."""
 
 
 @triton.jit
@@ -156,7 +156,7 @@ def _levels(sizes: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def _launch(value: Tensor, sizes: Sequence[int], columns: int, queries: int) -> tuple[tuple[int, ...], dict[str, int]]:
-    """Return the grid and the numbers that both kernels take."""
+    """Return the grid and the integers that both kernels take."""
     batch, tokens, heads, depth = value.shape
     num_levels = len(sizes) // 2
     return (triton.cdiv(queries, BLOCK), heads, batch), {
@@ -200,7 +200,7 @@ def backward(
 
     Args:
         grad: (B, Q, heads * depth).
-        value: As of ``forward``, like the others.
+        value: As for ``forward``, like the others.
         sizes: The same.
         locations: The same.
         weights: The same.

@@ -1,16 +1,16 @@
-"""Neighbourhood attention (Hassani et al., NAT and DiNAT): every position looks at the K x K positions around it.
+"""Neighbourhood attention (Hassani et al., NAT and DiNAT): every position attends to the K x K positions around it.
 
 Decisions:
-* A map of dilation d is d x d interleaved sub-maps that do not see each other. A sub-map is cut into tiles of 8 x 8
-  queries, whose neighbourhoods together are one window of at most 8 + K - 1 a side: a small dense attention by
-  PyTorch's fused kernel, with a bias that is -inf outside of each query's own neighbourhood. That costs up to
-  (1 + (K - 1) / 8)^2 times more multiplications than needed and is still many times faster than K x K shifts of the
+* With dilation d, a map is d x d interleaved sub-maps that do not attend to each other. A sub-map is cut into tiles of
+  8 x 8 queries, whose neighbourhoods together are one window of at most 8 + K - 1 positions a side: a small dense
+  attention with PyTorch's fused kernel and a bias that is -inf outside each query's own neighbourhood. That takes up to
+  (1 + (K - 1) / 8)^2 times as many multiplications as needed and is still many times faster than K x K shifts of the
   map, which memory limits (dev/log.md has the figures). Tiles of equal geometry run together.
-* Nothing of size (H, W, K, K) is kept. Tiles go through in chunks, and the backward pass computes the attention of each
-  chunk again instead of storing it.
-* natten, where it is installed and fits, is used on GPUs only: its CPU kernels are slower than this.
-* Rows and columns do not know of each other, so all geometry is that of one axis; it is kept as plain integers, since
-  tensors in a cache would break tracing.
+* Nothing of size (H, W, K, K) is kept. Tiles are processed in chunks, and the backward pass recomputes the attention of
+  each chunk instead of storing it.
+* natten, if installed and compatible, is used on GPUs only: its CPU kernels are slower than this.
+* Rows and columns are independent, so all geometry is that of one axis; it is kept as plain integers, since tensors in
+  a cache would break tracing.
 """
 
 import math
@@ -29,8 +29,8 @@ from ..precision import no_autocast
 
 TILE = 8
 CHUNK = {'cpu': 2**20, 'cuda': 2**24}
-"""Attention logits in work at a time: what fits a CPU's cache, what fills a GPU."""
-NATTEN_DTYPES = torch.float16, torch.float32  # of its CUDA kernels in all versions that fit
+"""Attention logits processed at a time: what fits a CPU's cache, and what fills a GPU."""
+NATTEN_DTYPES = torch.float16, torch.float32  # of its CUDA kernels in all compatible versions
 
 
 def neighborhood_attention(
@@ -56,10 +56,10 @@ def neighborhood_attention(
     """
     height, width = query.shape[1:3]
     if kernel_size % 2 == 0:
-        raise UserError(f'kernel_size is {kernel_size}; a neighbourhood has a centre only where it is odd.')
+        raise UserError(f'kernel_size is {kernel_size}; set an odd one, so that a neighbourhood has a centre.')
     if min(height, width) < kernel_size * dilation:
         raise UserError(
-            f'A map of {height} x {width} has no room for {kernel_size} neighbours {dilation} apart; pad it to '
+            f'A map of {height} x {width} is too small for {kernel_size} neighbours {dilation} apart; pad it to '
             f'{kernel_size * dilation} a side.'
         )
     operators = natten_operators() if query.is_cuda and query.dtype in NATTEN_DTYPES else None
@@ -95,7 +95,7 @@ def axis_tiles(length: int, kernel_size: int, dilation: int) -> tuple[AxisTiles,
         group = range(first, length, dilation)
         size = len(group)
         last_start = size - kernel_size
-        # A window that would be the whole group in any case needs no cutting; else tiles of about the same size.
+        # No cut if a window would be the whole group anyway; otherwise tiles of about the same size.
         tile = size if size < TILE + kernel_size else math.ceil(size / math.ceil(size / TILE))
         for begin in range(0, size, tile):
             rows = range(begin, min(begin + tile, size))
@@ -123,11 +123,11 @@ class _Tiles(NamedTuple):
     blocked: Tensor  # bool (t, l), True where the key is not a neighbour of the query
 
     def bias(self, rpb: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return what is added to the logits, (heads, t, l)."""
+        """Return the bias that is added to the logits, (heads, t, l)."""
         return rpb.flatten(1)[:, self.offsets].masked_fill(self.blocked, -math.inf).to(dtype)
 
     def chunks(self, logits_per_pair: int) -> list[tuple[Tensor, Tensor]]:
-        """Return queries and keys of as many tiles as may be in work at a time."""
+        """Return queries and keys of as many tiles as may be processed at a time."""
         limit = CHUNK.get(self.queries.device.type, CHUNK['cpu'])
         step = max(1, limit // (logits_per_pair * self.blocked.numel()))
         return list(zip(self.queries.split(step), self.keys.split(step)))
@@ -164,7 +164,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
 
 
 def _tiled_attention(query: Tensor, key: Tensor, value: Tensor, rpb: Tensor, kernel_size: int, dilation: int) -> Tensor:
-    """Neighbourhood attention without a graph; arguments as of ``neighborhood_attention``."""
+    """Neighbourhood attention without a graph; arguments as for ``neighborhood_attention``."""
     batch, height, width, heads, _ = query.shape
     q, k, v = (x.flatten(1, 2) for x in (query, key, value))
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
@@ -177,7 +177,7 @@ def _tiled_attention(query: Tensor, key: Tensor, value: Tensor, rpb: Tensor, ker
 
 
 class _TiledAttention(torch.autograd.Function):
-    """``_tiled_attention`` with a backward pass that computes each chunk again, so that no logits are stored."""
+    """``_tiled_attention`` with a backward pass that recomputes each chunk, so that no logits are stored."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
@@ -228,7 +228,7 @@ def _attend_backward(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, gr
 def _by_natten(
     operators: Any, query: Tensor, key: Tensor, value: Tensor, rpb: Tensor, kernel_size: int, dilation: int
 ) -> Tensor:
-    """The same by natten's kernels, which want the heads in front of the map."""
+    """The same with natten's kernels, which expect the heads before the map."""
     q, k, v = (x.permute(0, 3, 1, 2, 4).contiguous() for x in (query, key, value))
     logits = operators.query_key(q, k, rpb.to(q.dtype), kernel_size, dilation)
     return operators.weights_value(logits.softmax(-1), v, kernel_size, dilation).permute(0, 2, 3, 1, 4)

@@ -36,7 +36,7 @@ def instances(
         mask_logits: (N, h, w).
         size: The sizes of the image.
         thing_ids: The classes that are things.
-        max_per_image: How many pairs are chosen at most; more than N * K means all.
+        max_per_image: Maximum number of pairs; more than N * K means all.
         mask_format: 'dense', 'rle', or 'auto': codes for photos of more than ``LARGE_PHOTO`` pixels.
 
     Returns:
@@ -50,7 +50,7 @@ def instances(
     as_codes = _as_codes(mask_format, size.original)
     class_probs = class_logits.float().softmax(-1)[:, :-1]
     num_classes = class_probs.shape[1]
-    # A stable sort, since topk leaves open which of equal scores it takes.
+    # A stable sort, since topk does not define which of equal scores it takes.
     scores, order = class_probs.flatten().sort(descending=True, stable=True)
     scores, order = scores[:max_per_image], order[:max_per_image]
     labels, queries = order % num_classes, order.div(num_classes, rounding_mode='floor')
@@ -62,7 +62,7 @@ def instances(
     tiling = cut(logits, size)
     touched = bounds(logits, tiling)[1] > 0
     quality, boxes = scores.new_zeros(len(unique)), scores.new_zeros((len(unique), 4))
-    # Codes are small: a few masks at a time. Dense masks are put in their order in the end, from all tiles.
+    # Codes are small: a few masks at a time. Dense masks are assembled at the end, from all tiles.
     limit = at_once(SIDE**2, logits.device) if as_codes else touched.numel()
     codes: list[dict] = []
     for part in _parts(touched.sum((1, 2)).tolist(), limit):
@@ -85,7 +85,7 @@ def tight_boxes(masks: Tensor) -> Tensor:
 
 
 def _threshold(logits: Tensor, touched: Tensor, tiling: Tiling) -> tuple[Tensor, Tensor, Tensor]:
-    """Make the masks of queries, logits above 0.
+    """Make the masks of queries: logits above 0.
 
     Args:
         logits: (n, h, w) fp32.
@@ -113,7 +113,7 @@ def _threshold(logits: Tensor, touched: Tensor, tiling: Tiling) -> tuple[Tensor,
 
 
 def _dense(masks: Tensor, touched: Tensor, tiling: Tiling, order: Tensor) -> Tensor:
-    """Return the masks (len(order), H, W) bool of the queries in ``order``; other arguments as of ``_threshold``."""
+    """Return the masks (len(order), H, W) bool of the queries in ``order``; ``masks`` are those of ``_threshold``."""
     number = touched.flatten().cumsum(0).view(touched.shape) - 1
     tiles = blank(tiling, len(order), torch.bool, masks.device)
     for some in touched[order].nonzero().split(at_once(SIDE**2, masks.device)):
@@ -128,7 +128,7 @@ def _boxes(rows: Tensor, columns: Tensor) -> Tensor:
     if not (rows.numel() and columns.numel()):
         return boxes
     for axis, line in enumerate((columns, rows)):
-        # bool has no argmax on every device; of equal values argmax takes the first.
+        # Not every device has an argmax of bool; of equal values argmax takes the first.
         line = line.to(torch.uint8)
         boxes[:, axis] = line.argmax(1)
         boxes[:, axis + 2] = (line.shape[1] - line.flip(1).argmax(1)) * line.any(1)
@@ -136,7 +136,7 @@ def _boxes(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _parts(counts: list[int], limit: int) -> list[slice]:
-    """Return slices of consecutive things whose ``counts`` sum to ``limit`` at most, or of one."""
+    """Return slices of consecutive items whose ``counts`` sum to ``limit`` at most, or of a single item."""
     starts, total = [0], 0
     for index, count in enumerate(counts):
         if total + count > limit and index > starts[-1]:
@@ -149,7 +149,7 @@ def _parts(counts: list[int], limit: int) -> list[slice]:
 def _as_codes(mask_format: str, original: tuple[int, int]) -> bool:
     """Return whether the masks of a photo (height, width) become run-length codes."""
     if mask_format not in MASK_FORMATS:
-        raise UserError(f"mask_format is 'auto', 'dense' or 'rle', not {mask_format!r}; choose one of them.")
+        raise UserError(f"mask_format is 'auto', 'dense' or 'rle', not {mask_format!r}; choose one of these.")
     return mask_format == 'rle' or (mask_format == 'auto' and original[0] * original[1] > LARGE_PHOTO)
 
 

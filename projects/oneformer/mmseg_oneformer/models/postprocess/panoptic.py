@@ -1,4 +1,4 @@
-"""The segments of an image, one for each pixel at most."""
+"""The segments of an image, at most one for each pixel."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ def panoptic_segments(
 ) -> tuple[Tensor, list[dict[str, Any]]]:
     """Let the confident queries compete for the pixels and keep those that win most of their own mask.
 
-    A pixel goes to the query with the largest class score times mask probability (the lower one of equals). A query
+    A pixel goes to the query with the largest class score times mask probability (on a tie, to the first). A query
     becomes a segment where it wins and its own mask probability is at least 0.5, unless it wins less than
     ``overlap_thr`` of its own mask. Parts of one stuff class are one segment, with the score of its first part.
 
@@ -35,7 +35,7 @@ def panoptic_segments(
         size: The sizes of the image.
         thing_ids: The classes that are things.
         object_mask_thr: Only queries with a class score *above* this take part.
-        overlap_thr: The least share of its own mask (probability >= 0.5) that a query has to win.
+        overlap_thr: The minimum share of its own mask (probability >= 0.5) that a query has to win.
 
     Returns:
         The map (H, W) int32 of ids, class + 1000 * k with k >= 1 and K for void, and one
@@ -48,7 +48,7 @@ def panoptic_segments(
         return torch.full(size.original, num_classes, dtype=torch.int32, device=mask_logits.device), []
     class_scores, labels = class_scores[kept], labels[kept]
     winner, inside, areas = _compete(class_scores, mask_logits[kept].float(), size)
-    # One transfer; what follows is a few integers a query.
+    # One transfer; what follows is a few integers per query.
     facts = torch.cat([labels[:, None], areas, class_scores[:, None].double()], 1).tolist()
     things, ids = set(thing_ids), [num_classes] * len(kept)
     segments: list[dict[str, Any]] = []
@@ -76,16 +76,16 @@ def _compete(class_scores: Tensor, mask_logits: Tensor, size: ImageSize) -> tupl
         size: The sizes of the image.
 
     Returns:
-        The winner (H, W) int64; whether the pixel is inside the winner's own mask (H, W) bool; and for each query the
-        pixels (n, 3) int64 that it wins, that are its own, and both.
+        The winner (H, W) int64; whether the pixel is inside the winner's own mask (H, W) bool; and the number of pixels
+        (n, 3) int64 that each query wins, that are in its own mask, and that are both.
     """
     device, tiling = mask_logits.device, cut(mask_logits, size)
     low, high = bounds(mask_logits, tiling)
     least, most = (bound.sigmoid() * class_scores[:, None, None] for bound in (low, high))
     # Where a query can win, or has pixels of its own. All others change nothing.
     present = ((most * (1 + SLACK) >= least.amax(0)) | (high >= -SLACK)).flatten(1)
-    # In each tile those present come first, in their order; tiles with as many go together. The others that fill up a
-    # row are resized in vain. None is present, and no place the first, only where logits are NaN.
+    # In each tile the present queries come first, in their order; tiles with similar counts are processed together.
+    # Others that fill up a row are resized needlessly. No query is present, and none wins, only where logits are NaN.
     counts, tiles = present.sum(0).clamp(min=1).sort(stable=True)
     queries = present.to(torch.uint8).argsort(dim=0, descending=True, stable=True)[:, tiles].T
     winner, inside = (blank(tiling, 1, dtype, device) for dtype in (torch.int64, torch.bool))

@@ -1,4 +1,4 @@
-"""From logits to predictions under the names that mmdet and mmseg know."""
+"""From logits to predictions under the names that mmdet and mmseg use."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -48,7 +48,7 @@ class PostProcessor:
         self.thing_ids, self.test_cfg = tuple(thing_ids), test_cfg
 
     def with_options(self, **options: Any) -> 'PostProcessor':
-        """Return a post-processor with other thresholds or another mask format; None leaves one as it is.
+        """Return a post-processor with other thresholds or another mask format; None keeps the present value.
 
         Raises:
             UserError: There is no such option.
@@ -72,7 +72,7 @@ class PostProcessor:
 
         Returns:
             Maps (1, H, W) as ``sem_seg`` (mmdet) and ``data`` (mmseg), the panoptic one with ``segments_info`` in its
-            metainfo; or instances, as :func:`instances` says.
+            metainfo; or instances, as :func:`instances` returns them.
 
         Raises:
             UserError: There is no such task or mask format.

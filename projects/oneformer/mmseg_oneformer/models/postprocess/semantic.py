@@ -12,7 +12,7 @@ from .tiles import SIDE, SLACK, at_once, blank, bounds, cut, resize_all, runs, t
 __all__ = ['semantic_map', 'semantic_scores']
 
 STRIP_ELEMENTS = 2**22
-"""How many numbers of a strip of :func:`semantic_scores` a temporary may hold (16 MB)."""
+"""The most elements that a temporary of a strip of :func:`semantic_scores` may have (16 MB)."""
 
 
 def semantic_map(class_logits: Tensor, mask_logits: Tensor, size: ImageSize) -> Tensor:
@@ -28,12 +28,12 @@ def semantic_map(class_logits: Tensor, mask_logits: Tensor, size: ImageSize) -> 
     """
     class_probs, mask_logits = class_logits.float().softmax(-1)[:, :-1], mask_logits.float()
     device, tiling = mask_logits.device, cut(mask_logits, size)
-    # What each class can at least and at most reach in each tile. In most tiles one is out of reach of all others.
+    # The smallest and the largest sum that a class can have in each tile. In most tiles one class is sure to win.
     least, most = (bound.sigmoid_().flatten(1).T @ class_probs for bound in bounds(mask_logits, tiling))
     labels = blank(tiling, 1, torch.int64, device)
     labels += most.argmax(1).view(1, *tiling.grid, 1, 1)
     possible = most * (1 + SLACK) >= least.amax(1, keepdim=True)
-    # In the others the possible classes come first, in their order; tiles with as many go together.
+    # In the other tiles the possible classes come first, in their order; tiles with similar counts go together.
     counts, tiles = possible.sum(1).sort(stable=True)
     classes = possible[tiles].to(torch.uint8).argsort(dim=1, descending=True, stable=True)
     for part, num_possible in runs(counts.tolist(), at_once(SIDE**2, device), each=len(mask_logits)):
@@ -61,7 +61,7 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor, size: ImageSize) 
     class_probs = class_logits.softmax(-1)[:, :-1]
     height, width = size.original
     row_weights = resize_matrix(mask_logits.shape[1], size.padded[0], size.image[0], height)
-    # Once: a copy a strip would wait for the GPU each time.
+    # Once, since a copy for each strip would wait for the GPU each time.
     on_device = row_weights.to(mask_logits.device, non_blocking=True)
     step = max(1, STRIP_ELEMENTS // (width * max(class_probs.shape)))
     for start in range(0, height, step):

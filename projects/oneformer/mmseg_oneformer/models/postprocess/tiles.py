@@ -1,11 +1,11 @@
-"""Mask logits of one image in small squares, so that work is done where a mask can be and nowhere else.
+"""Mask logits of one image in small squares, so that work is done only where a mask can be.
 
 Decisions:
-* Resizing is linear, and its weights are positive with sum 1: a pixel's logit lies between the least and the largest of
-  the cells that it is made of. :func:`bounds` gives both for each query and tile. What cannot be inside a mask, or
-  cannot win a pixel, is known by them without being resized, and no prediction changes.
+* Resizing is linear, and its weights are positive with sum 1: a pixel's logit lies between the smallest and the largest
+  of the cells that it is made from. :func:`bounds` gives both for each query and tile. They show without any resizing
+  what cannot be inside a mask, or cannot win a pixel; leaving that out changes no prediction.
 * Both resizes of :func:`~..mask_resize.resize_masks` are one product with a matrix for each axis, of which a tile needs
-  a few columns. Equal to them up to rounding, 1e-6 of the largest logit.
+  a few columns. The results are equal up to rounding, 1e-6 of the largest logit.
 * All tiles have one shape. Those at the lower and the right border reach beyond the image, where logits are 0.
 """
 
@@ -30,22 +30,22 @@ SLACK = 1e-5
 """Bounds are wider by this share of the largest logit, which is more than all rounding."""
 
 WORKING_ELEMENTS, WORKING_ELEMENTS_GPU = 2**20, 2**26
-"""How many numbers a temporary of pixels may hold: what a CPU's caches keep, and what keeps a GPU busy (256 MB)."""
+"""The most elements that a temporary may have: what fits a CPU's caches, and what keeps a GPU busy (256 MB)."""
 
 
 class Axis(NamedTuple):
     """How one axis of the mask logits becomes tiles."""
 
     cells: Tensor
-    """(R, S) int64: the cells that each tile is made of."""
+    """(R, S) int64: the cells that each tile is made from."""
     weights: Tensor
     """(R, SIDE, S): of these cells in each line of pixels; zero beyond the image."""
     inside: Tensor
     """(R, SIDE) bool: which lines belong to the image."""
     first: tuple[int, ...]
-    """The first of the cells of each tile, known without a wait for the device."""
+    """The first of the cells of each tile, known without waiting for the device."""
     pixels: int
-    """Length of the image."""
+    """Length of the image along this axis."""
 
 
 class Tiling(NamedTuple):
@@ -71,7 +71,7 @@ def cut(mask_logits: Tensor, size: ImageSize) -> Tiling:
 
 
 def bounds(mask_logits: Tensor, tiling: Tiling) -> tuple[Tensor, Tensor]:
-    """Return the least and the largest logit that each query can have in each tile, both (N, R, C).
+    """Return the smallest and the largest logit that each query can have in each tile, both (N, R, C).
 
     Args:
         mask_logits: (N, h, w) fp32.
@@ -115,7 +115,7 @@ def resize_all(mask_logits: Tensor, tiling: Tiling, row: Tensor, column: Tensor)
 
 
 def blank(tiling: Tiling, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the tiles (count, R, C, SIDE, SIDE) of images of zeros, in memory as an image is."""
+    """Return the tiles (count, R, C, SIDE, SIDE) of images of zeros, laid out in memory as an image."""
     rows, columns = tiling.grid
     return torch.zeros((count, rows, SIDE, columns, SIDE), dtype=dtype, device=device).transpose(2, 3)
 
@@ -127,14 +127,14 @@ def to_image(tiles: Tensor, tiling: Tiling) -> Tensor:
 
 
 def at_once(elements: int, device: torch.device) -> int:
-    """Return how many things of so many ``elements`` each are worked on together on a device."""
+    """Return how many items of ``elements`` numbers each are processed together on a device."""
     return max(1, (WORKING_ELEMENTS if device.type == 'cpu' else WORKING_ELEMENTS_GPU) // elements)
 
 
 def runs(counts: list[int], limit: int, each: int) -> Iterator[tuple[slice, int]]:
     """Yield slices of the ascending ``counts`` and the largest count in each.
 
-    The sum of ``each`` and this count, times the length of the slice, is ``limit`` at most, or the length is 1.
+    The length of the slice times the sum of ``each`` and this count is ``limit`` at most, unless the length is 1.
     """
     start = 0
     for stop in range(1, len(counts) + 1):
