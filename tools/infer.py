@@ -9,7 +9,8 @@ python tools/infer.py --list                               # all models, with pu
 
 Published weights of a NAME are downloaded at first use.
 
-Exit status: 0 for success, 1 if photos could not be read (the others are processed), 2 for an invalid command line.
+An interrupted run continues with --resume. Exit status: 0 for success, 1 if photos could not be read or are too large
+for the memory (the others are processed), 2 for an invalid command line.
 """
 
 import argparse
@@ -70,6 +71,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='photos at a time; more than 1 pads the smaller ones (default: %(default)s)',
     )
     parser.add_argument('--out-dir', metavar='FOLDER', help='folder for the predictions')
+    parser.add_argument('--resume', action='store_true', help='continue an interrupted run in --out-dir')
     parser.add_argument(
         '--export',
         nargs='+',
@@ -123,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.token,
         batch_size=args.batch_size,
         out_dir=args.out_dir,
+        resume=args.resume,
         on_broken=note,
         allow_urls=args.allow_urls,
         max_frames=args.max_frames,
@@ -141,8 +144,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(last)
     if predicted:
         print(f'{_images(predicted)} predicted ({", ".join(args.tasks)}); the files are in {args.out_dir}')
+    elif args.resume and not broken:
+        print(f'Nothing was left to do; the files are in {args.out_dir}')
     if broken:
-        print(f'{_images(len(broken))} could not be read: {", ".join(broken)}', file=sys.stderr)
+        print(f'{_images(len(broken))} could not be used: {", ".join(broken)}', file=sys.stderr)
     return 1 if broken else 0
 
 

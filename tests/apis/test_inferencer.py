@@ -60,7 +60,7 @@ def test_call__one_in_one_out_and_a_list_for_whatever_may_be_several(infer, make
     lists = [infer(given, **options) for given in several]
     assert [type(result) for result in one] == [OneFormerResult] * 4
     assert [[type(result) for result in results] for results in lists] == [[OneFormerResult]] * 5
-    with pytest.raises(UserError, match=r'result of the one photo and no list; leave out \[0\]'):
+    with pytest.raises(UserError, match=r'result of one photo, not a list; leave out \[0\]'):
         one[0][0]
     with pytest.raises(UserError, match='no list'):
         (_,) = one[0]

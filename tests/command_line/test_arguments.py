@@ -50,7 +50,7 @@ def test_tools__help_and_misspelt_flags_need_nothing_slow(path):
     ('arguments', 'sentence'),
     [
         (['infer.py'], 'error: INPUT is missing; see tools/infer.py --help'),
-        (['infer.py', 'a.jpg', '--tasks', 'depth'], "error: unknown task 'depth': choose from semantic, "),
+        (['infer.py', 'a.jpg', '--tasks', 'depth'], "error: unknown task 'depth'; choose from semantic, "),
         (['infer.py', 'a.jpg', '--model', 'x', '--dtype', 'int8'], 'argument --dtype: invalid choice'),
         (
             ['infer.py', 'a.jpg', '--cfg-options', 'a', '=', '3'],
@@ -114,14 +114,14 @@ def test_tasks__between_blanks_or_commas(words, chosen):
 
 @pytest.mark.parametrize('words', [['depth'], ['panoptic,depth'], [''], [',']])
 def test_tasks__unknown_or_none(words):
-    with pytest.raises(ValueError, match=r"unknown task '(depth)?': choose from semantic, instance"):
+    with pytest.raises(ValueError, match=r"unknown task '(depth)?'; choose from semantic, instance"):
         read(add_tasks_argument, '--tasks', *words)
 
 
 def test_token__is_a_task():
     assert read(add_token_argument).token is None
     assert read(add_token_argument, '--token', 'instance').token == 'instance'
-    with pytest.raises(ValueError, match="unknown task 'all': choose from semantic, instance, panoptic"):
+    with pytest.raises(ValueError, match="unknown task 'all'; choose from semantic, instance, panoptic"):
         read(add_token_argument, '--token', 'all')
 
 

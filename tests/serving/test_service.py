@@ -191,8 +191,8 @@ def test_predict__tasks_in_every_spelling(server, photos, tasks):
 @pytest.mark.parametrize(
     ('query', 'message'),
     [
-        ({'tasks': 'panoptic,depth'}, "tasks is 'panoptic,depth': unknown task 'depth': choose from semantic"),
-        ({'tasks': ''}, 'no task was requested: choose from semantic'),
+        ({'tasks': 'panoptic,depth'}, "tasks is 'panoptic,depth': unknown task 'depth'; choose from semantic"),
+        ({'tasks': ''}, 'no task was requested; choose from semantic'),
         ({'tasks': ','}, 'no task was requested'),
         ({'token': 'all'}, "token is 'all': Input should be 'semantic', 'instance' or 'panoptic'; see /docs"),
         ({'score_thr': '1.5'}, "score_thr is '1.5': Input should be less than or equal to 1"),

@@ -43,7 +43,7 @@ class WithBugs(nn.Module):
         ({'model.criterion.auxiliary': [{'type': 'ContrastiveLoss', 'lvel': 3}]}, '(did you mean "level"?)'),
         ({'model': {'type': 'OneFormer', '_delete_': True}}, 'OneFormer needs the setting "backbone"'),
         ({'model.backbone': None}, 'the setting "backbone" of OneFormer is None, not dict'),
-        ({'model.head.num_queries': 'x'}, 'the setting "num_queries" of OneFormerHead is \'x\', not int'),
+        ({'model.head.num_queries': [1]}, 'the setting "num_queries" of OneFormerHead is [1], not int'),
     ],
 )
 def test_build_part__mistakes_in_a_model(options, sentence):
@@ -109,7 +109,8 @@ def test_explain_mistakes__a_bug_stays_one_whatever_else_is_wrong(error):
 
 
 def test_explain_mistakes__what_the_loader_rejects():
-    cfg = read_config(QUICKSTART, {'train_dataloader.batch_size': 'x'})
+    cfg = read_config(QUICKSTART)
+    cfg.train_dataloader.batch_size = 'x'
     sentence = 'train_dataloader: batch_size should be a positive integer value'
     with pytest.raises(UserError, match=sentence), explain_mistakes(cfg):
         torch.utils.data.DataLoader([], batch_size='x')

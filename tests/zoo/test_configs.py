@@ -137,13 +137,15 @@ def test_read_config__what_it_raises_becomes_a_sentence(tmp_path, text, sentence
     [
         (
             'train_dataloader.batchsize',
-            r'no train_dataloader.batchsize \(did you mean "batch_size"\?\); add a new',
+            r'no train_dataloader.batchsize \(did you mean "batch_size"\?\); a setting that it lacks',
         ),
         ('default_hooks.loger.interval', r'no default_hooks.loger.interval \(did you mean "logger"\?\)'),
         ('model.head.num_querie', r'did you mean "num_queries"'),
-        ('test_evaluator.9.type', r'"9" in test_evaluator.9.type is not an index of 3 items; count from 0'),
+        ('test_evaluator.9.type', r'test_evaluator.9.type: "9" is not an index of a list of 3; count from 0'),
         ('test_evaluator.first', 'is not an index of'),
-        ('model.head.num_queries.x', r'"x" in model.head.num_queries.x is below 20; leave it out'),
+        ('model.head.num_queries.x', r'"x" stands below 20, which has no settings; leave it out'),
+        ('max_iters', r'max_iters is a variable of the config file.*set (train_cfg|param_scheduler)'),
+        ('num_classes', r'num_classes is a variable .*set model.head.num_classes'),
     ],
 )
 def test_merge_options__mistakes(key, sentence):

@@ -11,7 +11,15 @@ Decisions:
 import difflib
 from collections.abc import Iterable
 
-__all__ = ['MissingFileError', 'MissingPackageError', 'NetworkError', 'UserError', 'WriteError', 'did_you_mean']
+__all__ = [
+    'MissingFileError',
+    'MissingPackageError',
+    'NetworkError',
+    'NoMemoryError',
+    'UserError',
+    'WriteError',
+    'did_you_mean',
+]
 
 
 class UserError(ValueError):
@@ -38,6 +46,10 @@ class WriteError(UserError, OSError):
 
 class NetworkError(UserError, ConnectionError):
     """Something cannot be downloaded."""
+
+
+class NoMemoryError(UserError):
+    """The memory of the machine or of the GPU ran out."""
 
 
 class MissingPackageError(UserError, ImportError):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from .errors import UserError
+from .errors import NoMemoryError
 
 
 @contextmanager
@@ -16,10 +16,13 @@ def explain_out_of_memory(remedy: str) -> Iterator[None]:
         remedy: What takes less, as the end of a sentence.
 
     Raises:
-        UserError: It ran out.
+        NoMemoryError: It ran out.
     """
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        where = 'of the GPU' if isinstance(error, torch.OutOfMemoryError) else 'of this machine'
-        raise UserError(f'The memory {where} ran out; {remedy}.') from error
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError.
+        on_gpu = isinstance(error, torch.OutOfMemoryError)
+        # What torch says where the machine gives no memory for a tensor on the CPU: it has no class for that.
+        if not on_gpu and isinstance(error, RuntimeError) and 'allocate memory' not in str(error):
+            raise
+        raise NoMemoryError(f'The memory of {"the GPU" if on_gpu else "this machine"} ran out; {remedy}.') from error

@@ -26,7 +26,7 @@ FILLERS = {task: f'{"an" if task == "instance" else "a"} {task} photo' for task 
 def check_task(task: str) -> str:
     """Return ``task`` or raise a ValueError that names the choices."""
     if task not in TASKS:
-        raise UserError(f'Unknown task {task!r}{did_you_mean(str(task), TASKS)}; choose from {", ".join(TASKS)}.')
+        raise UserError(f'unknown task {task!r}{did_you_mean(str(task), TASKS)}; choose from {", ".join(TASKS)}')
     return task
 
 
@@ -34,5 +34,5 @@ def check_tasks(tasks: Iterable[str]) -> tuple[str, ...]:
     """Return ``tasks`` without repetitions, in the given order; raise ValueError for an unknown or missing task."""
     tasks = (tasks,) if isinstance(tasks, str) else tuple(tasks)
     if not tasks:
-        raise UserError(f'No task was requested; choose from {", ".join(TASKS)}.')
+        raise UserError(f'no task was requested; choose from {", ".join(TASKS)}')
     return tuple(dict.fromkeys(check_task(task) for task in tasks))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property, partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -25,7 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoints.checkpoint import for_inference, load_weights
-from ..errors import UserError
+from ..errors import NoMemoryError, UserError
 from ..models.precision import check_dtype, use_dtype
 from ..out_of_memory import explain_out_of_memory
 from ..tasks import TASKS, check_tasks
@@ -95,6 +96,8 @@ class OneFormerInferencer:
             meta = load_weights(self.model, weights)
             self.dataset_meta = dataset_meta_of(self.cfg, meta, self.model)
             self._load = PhotoLoader(self.cfg, self.model.data_preprocessor.pad_size_divisor)
+        status = Path(weights).stat()
+        self._identity = [model_name(cfg), str(weights), status.st_size, status.st_mtime_ns, dtype]
         self.model.cfg, self.model.dataset_meta = self.cfg, self.dataset_meta
         self.model.to(self.device).eval()
         if compile:
@@ -164,10 +167,13 @@ class OneFormerInferencer:
         if chosen.out_dir is not None:
             photos = [item for item in items if isinstance(item, Source)]
             videos = [item for item in items if isinstance(item, Video)]
+            settings = {'model': self._identity, 'tasks': chosen.tasks, 'token': chosen.token, **chosen.thresholds}
             writers = (
-                PredictionWriter(chosen.out_dir, photos, self.dataset_meta),
+                PredictionWriter(chosen.out_dir, photos, self.dataset_meta, resume=chosen.resume, settings=settings),
                 VideoWriter(chosen.out_dir, videos, self.dataset_meta),
             )
+            if chosen.resume:
+                items = [item for item in items if not _is_done(item, writers, check_tasks(chosen.tasks))]
         count = count_images(items, chosen.max_frames)
         bar = partial(tqdm, total=count, unit='image', disable=not chosen.progress or count == 1)
         return self._stream(each_image(items, chosen.max_frames), chosen, bar, writers)
@@ -208,12 +214,24 @@ class OneFormerInferencer:
                 for source, prepared in batch:
                     try:
                         loaded.append(prepared.result())
-                    except ValueError as error:
+                    except (ValueError, MemoryError) as error:
                         if options.on_broken is None:
                             raise
-                        options.on_broken(source, str(error))
-                yield self._predict(loaded, options)
+                        options.on_broken(source, str(error) or 'it is too large for the memory of this machine.')
+                yield self._predict_or_skip(loaded, options)
                 done(len(batch))
+
+    def _predict_or_skip(self, batch: Sequence[PreparedPhoto], options: InferenceOptions) -> list[OneFormerResult]:
+        """Predict for a batch; where memory runs out, for one photo after the other, and without those too large."""
+        try:
+            return self._predict(batch, options)
+        except NoMemoryError as error:
+            if options.on_broken is None:
+                raise
+            if len(batch) > 1:
+                return [result for one in batch for result in self._predict_or_skip([one], options)]
+            options.on_broken(batch[0].source, str(error))
+            return []
 
     def prepare(self, photo: np.ndarray) -> PreparedPhoto:
         """Resize one photo for the network: the first half of a prediction, in the hands of a service.
@@ -270,3 +288,8 @@ class OneFormerInferencer:
         with explain_out_of_memory('give a smaller batch_size or smaller photos, or dtype="bf16"'):
             photos = self.logits(batch, tasks if token is None else (token,))
             return [photo.predict(tasks, token, **options.thresholds) for photo in photos]
+
+
+def _is_done(item: Source | Video, writers: tuple[PredictionWriter, VideoWriter], tasks: Sequence[str]) -> bool:
+    photos, videos = writers
+    return videos.is_done(item, tasks) if isinstance(item, Video) else photos.is_done(item)

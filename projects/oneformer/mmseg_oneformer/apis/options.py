@@ -33,9 +33,12 @@ class InferenceOptions:
     """Also write the predictions here: those of photos as described at :class:`PredictionWriter`, those of videos as at
     :class:`VideoWriter`. A result comes when its files are there, which are written while the next batch goes through
     the network; the JSON files, when the last result has been fetched."""
+    resume: bool = False
+    """With ``out_dir``: leave out what an interrupted call with the same model and options has written there, and
+    complete its JSON files."""
     on_broken: Callable[[Source, str], None] | None = None
-    """Called with the image and a sentence for each one that cannot be read, which is then left out; by default the
-    first one raises."""
+    """Called with the image and a sentence for each one that cannot be read or is too large for the memory, which is
+    then left out; by default the first one raises."""
     channel_order: str | None = None
     """'rgb' or 'bgr', of arrays and tensors, which do not say it themselves."""
     allow_urls: bool = False
@@ -60,6 +63,9 @@ class InferenceOptions:
         for value, name in ((self.batch_size, 'batch size'), (self.max_frames, 'max_frames')):
             if value is not None and value < 1:
                 raise UserError(f'A {name} of {value} leaves no image; give 1 or more.')
+
+        if self.resume and self.out_dir is None:
+            raise UserError('resume continues in a folder; give out_dir, too.')
 
     @classmethod
     def of_call(cls, **options: Any) -> Self:

@@ -145,9 +145,7 @@ def _check_key(cfg: Config, key: str, new: Any) -> None:
             value = value[part]
         else:
             if (hint := did_you_mean(part, value.keys(), likeness=0.9)) and part not in settings_of(value, key):
-                raise UserError(
-                    f'the config has no {key}{hint}; a setting that it really lacks belongs in the config file.'
-                )
+                raise UserError(f'the config has no {key}{hint}; a setting that it lacks belongs in its file.')
             return
     if isinstance(value, int | float) and not isinstance(value, bool) and isinstance(new, str):
         raise UserError(f'option {key}: the config has the number {value} there, not text such as {new!r}.')

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,7 @@ from .exports import class_map, coco_categories, coco_image, coco_instances, coc
 
 __all__ = ['PredictionWriter', 'VideoWriter']
 
+JOURNAL = '.predictions.jsonl'
 CODEC = 'mp4v'
 """MPEG-4 part 2. The wheels of OpenCV bring no H.264 encoder, and their VP9 takes sixty times as long."""
 
@@ -40,13 +41,20 @@ class PredictionWriter:
     * ``instances.json``: COCO's results format, with run-length encoded masks.
 
     Categories are class indices, 0 to K-1, unless the meta says ``category_ids``. Images are numbered from 1, or by
-    their names where all are different numbers, as COCO's are. Every file appears whole or not at all.
+    their names where all are different numbers, as COCO's are. Every file appears whole or not at all. JSON files of an
+    earlier run go when the block begins, since they would contradict the new maps. Until it ends,
+    ``.predictions.jsonl`` notes what is finished, so that an interrupted run can be resumed.
 
     Args:
         folder: Where to; made if missing.
         sources: All images that will come.
         dataset_meta: ``classes``, ``thing_ids`` and, if wished, ``palette`` and ``category_ids``.
         score_thr: Instances below are not drawn; ``instances.json`` has all.
+        resume: Keep what an interrupted run with the same settings has finished; see ``is_done``.
+        settings: Plain data that the predictions depend on.
+
+    Raises:
+        UserError: The run to be resumed had other settings.
     """
 
     def __init__(
@@ -55,34 +63,74 @@ class PredictionWriter:
         sources: Sequence[Source],
         dataset_meta: Mapping[str, Any],
         score_thr: float = 0.5,
+        resume: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.score_thr, self.meta = Path(folder), score_thr, dataset_meta
         names = [source.name for source in sources]
         numbers = {int(name) for name in names if name.isdecimal()}
         by_number = len(numbers) == len(names)
         self.image_ids = {name: int(name) if by_number else k for k, name in enumerate(names, start=1)}
-        self.images: list[dict[str, Any]] = []
-        self.panoptic: list[dict[str, Any]] = []
-        self.instances: list[dict[str, Any]] = []
-        self.tasks: set[str] = set()
         check_folder(self.folder)
         _check_apart([source.path for source in sources], self.folder)
+        self.journal = self.folder / JOURNAL
+        self._header = json.loads(json.dumps(settings))
+        self._finished = self._read_journal() if resume else {}
+
+    def is_done(self, source: Source) -> bool:
+        """Return whether an interrupted run has written the files of an image, which is as it was then."""
+        record = self._finished.get(source.name)
+        return record is not None and record['stamp'] == _stamp(source)
 
     def __enter__(self) -> 'PredictionWriter':
-        """Begin; nothing is written yet."""
+        """Begin: JSON files of an earlier run are removed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ('panoptic.json', 'instances.json'):
+            (self.folder / name).unlink(missing_ok=True)
+        # Written anew: a last line that was cut off goes.
+        lines = [json.dumps(self._header), *map(json.dumps, self._finished.values())]
+        write_atomic(self.journal, '\n'.join(lines) + '\n')
+        self._notes = self.journal.open('a', encoding='utf-8')
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write the JSON files."""
-        if kind is not None or not self.images:
+        """Write the JSON files, unless an exception ended the block."""
+        self._notes.close()
+        if kind is not None:
             return
-        if 'panoptic' in self.tasks:
-            content = {'images': self.images, 'annotations': self.panoptic, 'categories': coco_categories(self.meta)}
+        records = [self._finished[name] for name in self.image_ids if name in self._finished]
+        if any('panoptic' in record for record in records):
+            images = [{**record['image'], 'id': self.image_ids[record['name']]} for record in records]
+            annotations = [{**record['panoptic'], 'image_id': self.image_ids[record['name']]} for record in records]
+            content = {'images': images, 'annotations': annotations, 'categories': coco_categories(self.meta)}
             write_atomic(self.folder / 'panoptic.json', json.dumps(content))
-        if 'instance' in self.tasks:
-            write_atomic(self.folder / 'instances.json', json.dumps(self.instances))
+        if any('instances' in record for record in records):
+            instances = [
+                {**instance, 'image_id': self.image_ids[record['name']]}
+                for record in records
+                for instance in record['instances']
+            ]
+            write_atomic(self.folder / 'instances.json', json.dumps(instances))
+        self.journal.unlink()
+
+    def _read_journal(self) -> dict[str, dict[str, Any]]:
+        """Return what an interrupted run has finished, by the names of the images."""
+        if not self.journal.is_file():
+            return {}
+        header, *lines = self.journal.read_text(encoding='utf-8', errors='replace').split('\n')
+        if header != json.dumps(self._header):
+            raise UserError(
+                f'The run in {self.folder} that was interrupted had another model or other options; give the same, '
+                'or start anew without resume.'
+            )
+        finished: dict[str, dict[str, Any]] = {}
+        for line in lines:
+            with suppress(ValueError):  # cut off when the run was killed
+                record = json.loads(line)
+                finished[record['name']] = record
+        return finished
 
     def add(self, source: Source, image: np.ndarray, sample: BaseDataElement) -> None:
         """Write the files of one image.
@@ -93,21 +141,22 @@ class PredictionWriter:
             sample: With any of ``pred_sem_seg``, ``pred_instances`` and ``pred_panoptic_seg``, on the CPU.
         """
         number = self.image_ids[source.name]
-        self.images.append(coco_image(number, source.file_name, image.shape[:2]))
+        record: dict[str, Any] = {'name': source.name, 'stamp': _stamp(source)}
+        record['image'] = coco_image(number, source.file_name, image.shape[:2])
         if 'pred_sem_seg' in sample:
             labels = sample.pred_sem_seg.sem_seg[0].numpy()
             self._save(f'{source.name}_semantic.png', class_map(labels, len(self.meta['classes'])))
         if 'pred_panoptic_seg' in sample:
-            picture, annotation = coco_panoptic(sample.pred_panoptic_seg, self.meta, number, source.name)
-            self._save(annotation['file_name'], picture)
-            self.panoptic.append(annotation)
+            picture, record['panoptic'] = coco_panoptic(sample.pred_panoptic_seg, self.meta, number, source.name)
+            self._save(record['panoptic']['file_name'], picture)
         if 'pred_instances' in sample:
-            for instance in coco_instances(sample.pred_instances, self.meta, number):
-                self.instances.append({**instance, 'file_name': source.file_name})
-        drawn = draw_predictions(image[:, :, ::-1], sample, self.meta, self.score_thr)
-        for task, overlay in drawn.items():
+            found = coco_instances(sample.pred_instances, self.meta, number)
+            record['instances'] = [{**instance, 'file_name': source.file_name} for instance in found]
+        for task, overlay in draw_predictions(image[:, :, ::-1], sample, self.meta, self.score_thr).items():
             self._save(f'overlays/{source.name}_{task}.jpg', overlay)
-        self.tasks.update(drawn)
+        self._finished[source.name] = record
+        self._notes.write(json.dumps(record) + '\n')
+        self._notes.flush()
 
     def _save(self, name: str, picture: np.ndarray) -> None:
         """Write a picture, as PNG or as JPEG with colours at full resolution."""
@@ -142,6 +191,10 @@ class VideoWriter:
         self._video: Video | None = None
         self._files = ExitStack()
         self._writers: dict[str, tuple[cv2.VideoWriter, tuple[int, int]]] = {}
+
+    def is_done(self, video: Video, tasks: Sequence[str]) -> bool:
+        """Return whether the files of a video are there: they appear whole or not at all."""
+        return all((self.folder / f'{video.name}_{task}.mp4').is_file() for task in tasks)
 
     def __enter__(self) -> 'VideoWriter':
         """Begin; nothing is written yet."""
@@ -191,6 +244,12 @@ class VideoWriter:
                 f'{self.folder / name} cannot be written as a video; is the disk full, or OpenCV without ffmpeg?'
             )
         return writer, size
+
+
+def _stamp(source: Source) -> list[int] | None:
+    """Return size and time of an image's file; None for what is not a file."""
+    status = source.path.stat() if source.path is not None and source.path.is_file() else None
+    return status and [status.st_size, status.st_mtime_ns]
 
 
 def _check_apart(paths: Iterable[Path | None], folder: Path) -> None:

@@ -1,0 +1,132 @@
+"""A run over a folder that is interrupted leaves nothing that contradicts itself, and can be resumed."""
+
+import hashlib
+import json
+
+import cv2
+import pytest
+
+from mmseg_oneformer.apis import OneFormerInferencer
+from mmseg_oneformer.apis.results import writers
+from mmseg_oneformer.errors import UserError
+
+NAMES = ('a', 'b', 'c', 'd')
+
+
+@pytest.fixture
+def infer(tiny_model):
+    config, weights = tiny_model
+    return OneFormerInferencer(config, weights, device='cpu')
+
+
+@pytest.fixture
+def photos(make_photo, tmp_path):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for name in NAMES:
+        cv2.imwrite(str(folder / f'{name}.png'), make_photo())
+    return folder
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
+
+
+def interrupt(infer, photos, out, after, **options):
+    stream = infer.stream(photos, out_dir=out, progress=False, **options)
+    for _ in range(after):
+        next(stream)
+    stream.close()
+
+
+def test_resume__the_files_are_those_of_one_run(infer, photos, tmp_path):
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    infer(photos, out_dir=whole)
+    infer(photos, tasks='panoptic', out_dir=parts)  # an earlier run with other options
+    interrupt(infer, photos, parts, 2)
+    # The maps are of two runs now, so no JSON may speak of them.
+    assert not list(parts.glob('*.json'))
+    left = infer(photos, out_dir=parts, resume=True)
+    assert {result.source.name for result in left} <= {'c', 'd'}
+    assert digests(parts) == digests(whole)
+
+
+def test_resume__a_line_that_was_cut_off_and_a_photo_that_changed_are_done_again(infer, photos, tmp_path, make_photo):
+    out = tmp_path / 'out'
+    interrupt(infer, photos, out, 3)
+    journal = out / writers.JOURNAL
+    journal.write_text(journal.read_text()[:-20])
+    lines = journal.read_text().splitlines()
+    finished = {json.loads(line)['name'] for line in lines[1:-1]}
+    cv2.imwrite(str(photos / 'a.png'), make_photo())
+    left = {result.source.name for result in infer(photos, out_dir=out, resume=True)}
+    assert left == set(NAMES) - (finished - {'a'})
+    assert len(json.loads((out / 'panoptic.json').read_text())['annotations']) == len(NAMES)
+
+
+def test_resume__of_other_options_is_refused(infer, photos, tmp_path):
+    interrupt(infer, photos, tmp_path / 'out', 1)
+    with pytest.raises(UserError, match='other options; give the same, or start anew'):
+        infer(photos, tasks='semantic', out_dir=tmp_path / 'out', resume=True)
+    with pytest.raises(UserError, match='give out_dir'):
+        infer(photos, resume=True)
+
+
+def test_resume__new_photos_are_added_with_numbers_of_the_whole(infer, photos, tmp_path, make_photo):
+    out = tmp_path / 'out'
+    interrupt(infer, photos, out, 2)
+    cv2.imwrite(str(photos / '0.png'), make_photo())
+    infer(photos, out_dir=out, resume=True)
+    content = json.loads((out / 'panoptic.json').read_text())
+    assert [image['file_name'] for image in content['images']] == ['0.png', 'a.png', 'b.png', 'c.png', 'd.png']
+    assert [image['id'] for image in content['images']] == [1, 2, 3, 4, 5]
+    assert [entry['image_id'] for entry in content['annotations']] == [1, 2, 3, 4, 5]
+    instances = json.loads((out / 'instances.json').read_text())
+    assert {(entry['image_id'], entry['file_name']) for entry in instances} <= {
+        (image['id'], image['file_name']) for image in content['images']
+    }
+
+
+@pytest.mark.parametrize('batch_size', [1, 4])
+def test_stream__a_photo_too_large_for_the_memory_is_skipped_and_named(
+    infer, photos, tmp_path, monkeypatch, batch_size
+):
+    """As torch says it on the CPU, which has no class for it."""
+    network, usual = infer.model.predict_logits, cv2.imread(str(photos / 'a.png'))
+    wide = cv2.resize(usual, (usual.shape[1] * 4, usual.shape[0]))
+    cv2.imwrite(str(photos / 'b.png'), wide)
+    widths = [infer.prepare(photo).pixels.shape[-1] for photo in (usual, wide)]
+    assert widths[1] > widths[0] + infer.model.data_preprocessor.pad_size_divisor
+
+    def limited(inputs, *args, **settings):
+        if inputs.shape[-1] >= widths[1]:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+        return network(inputs, *args, **settings)
+
+    monkeypatch.setattr(infer.model, 'predict_logits', limited)
+    skipped = []
+    found = list(
+        infer.stream(
+            photos,
+            batch_size=batch_size,
+            progress=False,
+            on_broken=lambda source, reason: skipped.append((source.name, reason)),
+        )
+    )
+    assert [name for name, _ in skipped] == ['b'] and 'memory of this machine ran out' in skipped[0][1]
+    assert [result.source.name for result in found] == ['a', 'c', 'd']
+    with pytest.raises(UserError, match='ran out'):
+        infer(photos)
+
+
+def test_stream__another_error_of_torch_is_a_bug(infer, photos, monkeypatch):
+    def broken(*args, **settings):
+        raise RuntimeError('shapes do not match')
+
+    monkeypatch.setattr(infer.model, 'predict_logits', broken)
+    with pytest.raises(RuntimeError, match='shapes do not match'):
+        list(infer.stream(photos, progress=False, on_broken=lambda source, reason: None))
