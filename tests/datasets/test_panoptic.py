@@ -117,7 +117,9 @@ def test_filter_empty__counts_the_objects_of_the_instances_json(toy, tmp_path, m
     (tmp_path / 'instances.json').write_text(json.dumps(content))
     assert kept() == [3] and kept(test_mode=True) == [1, 2, 3] and len(said) == 1
     (tmp_path / 'instances.json').write_text(json.dumps(content | {'images': images[1:]}))
-    with pytest.raises(UserError, match=r'instances\.json knows no image 1 of .*; name the instances of the same photos'):
+    with pytest.raises(
+        UserError, match=r'instances\.json knows no image 1 of .*; name the instances of the same photos'
+    ):
         kept()
     (tmp_path / 'instances.json').write_text('{}')
     with pytest.raises(UserError, match='is not a COCO instance JSON'):
