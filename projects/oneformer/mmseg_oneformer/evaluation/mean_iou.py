@@ -87,8 +87,7 @@ class MeanIoU(Metric):
       none either.
     * 'all', of ``mmseg.IoUMetric`` and of Cityscapes' own script: it is 0 and lowers the mean.
 
-    They agree where every class occurs, as in the validation sets of the benchmarks. Classes that occur in neither are
-    left out by both.
+    They agree where every class is annotated. Classes that are neither annotated nor predicted are left out by both.
 
     Needs ``classes`` in the data set's metainfo. Logs a table with one line a class.
     """
