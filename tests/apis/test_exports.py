@@ -179,6 +179,27 @@ def test_supervision__reads_and_draws_them(result):
     assert len(result.to_supervision('panoptic')) == len(result.panoptic.segments)
 
 
+def test_threshold__leaves_out_panoptic_segments(result):
+    kept = [segment for segment in result.panoptic.segments if segment.score >= 0.85]
+    assert [one['label'] for one in result.to_labelme('panoptic', score_thr=2)['shapes']] == []
+    assert {one['group_id'] for one in result.to_labelme('panoptic', 0.85)['shapes']} == {*range(1, len(kept) + 1)}
+    features = result.to_geojson('panoptic', score_thr=0.85)['features']
+    assert [one['properties']['name'] for one in features] == [segment.name for segment in kept]
+    assert len(kept) < len(result.panoptic.segments)
+
+
+def test_threshold__none_is_for_instances_alone():
+    ids = np.array([[1, 1, 2, 2]])
+    segments = [{'id': k, 'category_id': k, 'isthing': k < 2, 'score': k / 10} for k in (1, 2)]  # object_mask_thr=0.05
+    masks, meta = [ids == 1, ids == 2], {'classes': CLASSES, 'thing_ids': THINGS}
+    result = make_result(ids, segments, ids, masks, [1, 1], [0.6, 0.4], meta)
+    names = {
+        task: [one['properties']['name'] for one in result.to_geojson(task)['features']]
+        for task in ('semantic', 'instance', 'panoptic')
+    }
+    assert names == {'semantic': ['dog', 'sky'], 'instance': ['dog'], 'panoptic': ['dog', 'sky']}
+
+
 # ---- extremes -------------------------------------------------------------------------------------------------------
 
 

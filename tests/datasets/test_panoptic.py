@@ -14,6 +14,7 @@ from mmseg_oneformer.datasets.coco import CocoPanoptic
 from mmseg_oneformer.datasets.panoptic import PanopticDataset
 from mmseg_oneformer.datasets.randomness import keyed_randomness
 from mmseg_oneformer.datasets.samplers import PassSampler
+from mmseg_oneformer.errors import UserError
 
 
 def first(samples):
@@ -98,6 +99,31 @@ def test_filter_empty(toy):
 def test_filter_empty__a_crowd_is_no_thing(toy):
     toy.annotation(2)['segments_info'][0]['iscrowd'] = 1
     assert len(PanopticDataset(**toy.config(filter_empty=True))) == 1
+
+
+def test_filter_empty__counts_the_objects_of_the_instances_json(toy, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('mmseg_oneformer.datasets.panoptic.say', said.append)
+
+    def kept(**changes):
+        data = PanopticDataset(**toy.config(filter_empty=True, instances='instances.json', **changes))
+        return [data.get_data_info(index)['img_id'] for index in range(len(data))]
+
+    assert kept() == [1, 2] and said[0].endswith(f'since there is no {tmp_path}/instances.json.')
+    images = [{'id': number, 'file_name': f'{number}.jpg'} for number in (1, 2, 3)]
+    objects = [{'image_id': 2, 'iscrowd': 1}, {'image_id': 3, 'iscrowd': 0}, {'image_id': 3}]
+    objects = [{'id': number, 'category_id': 5, **entry} for number, entry in enumerate(objects)]
+    content = {'images': images, 'categories': [{'id': 5, 'name': 'cat'}], 'annotations': objects}
+    (tmp_path / 'instances.json').write_text(json.dumps(content))
+    assert kept() == [3] and kept(test_mode=True) == [1, 2, 3] and len(said) == 1
+    (tmp_path / 'instances.json').write_text(json.dumps(content | {'images': images[1:]}))
+    with pytest.raises(
+        UserError, match=r'instances\.json knows no image 1 of .*; name the instances of the same photos'
+    ):
+        kept()
+    (tmp_path / 'instances.json').write_text('{}')
+    with pytest.raises(UserError, match='is not a COCO instance JSON'):
+        kept()
 
 
 def test_annotations__missing(toy):

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import TRANSFORMS
+from mmseg.datasets.transforms import PhotoMetricDistortion
 from PIL import Image
 
 from mmseg_oneformer.datasets.randomness import keyed_randomness
+from mmseg_oneformer.datasets.transforms.color import RandomColorDistortion
 from mmseg_oneformer.datasets.transforms.crop import ResizeAndCrop
 from mmseg_oneformer.datasets.transforms.flip import RandomHorizontalFlip
 from mmseg_oneformer.datasets.transforms.packing import PackOneFormerInputs
@@ -130,19 +132,31 @@ def test_random_horizontal_flip__photo_alone():
 # ---- colour
 
 
-def test_random_color_distortion__equals_mmseg():
-    ours, theirs = (
-        TRANSFORMS.build(dict(type=name)) for name in ('RandomColorDistortion', 'mmseg.PhotoMetricDistortion')
-    )
-    for seed in range(40):
-        image = picture(32, 48, seed)
+class SourceDistortion(PhotoMetricDistortion):
+    """mmseg's, but the hue as the reference draws it: ``random.randint(-18, 18)`` of Python, which has both ends."""
+
+    def hue(self, img):
+        if not np.random.randint(2):
+            return img
+        shift = np.random.choice(range(-self.hue_delta, self.hue_delta + 1))
+        img = cv2.cvtColor(img, cv2.COLOR_BGR2HSV)
+        img[:, :, 0] = (img[:, :, 0].astype(int) + shift) % 180
+        self.shifts = {*getattr(self, 'shifts', ()), int(shift)}
+        return cv2.cvtColor(img, cv2.COLOR_HSV2BGR)
+
+
+def test_random_color_distortion__equals_the_source():
+    ours, theirs = RandomColorDistortion(), SourceDistortion()
+    for seed in range(600):
+        image = picture(6, 8, seed)
         with keyed_randomness(seed):
             expected, after = theirs(dict(img=image.copy()))['img'], np.random.uniform()
         with keyed_randomness(seed):
             results = ours(dict(img=image))
             assert np.random.uniform() == after  # As many numbers were drawn.
         assert results['img'].dtype == np.uint8 and np.array_equal(results['img'], expected)
-        assert np.array_equal(image, picture(32, 48, seed))  # Not changed in place.
+        assert np.array_equal(image, picture(6, 8, seed))  # Not changed in place.
+    assert theirs.shifts == set(range(-18, 19))  # of steps of 2 degrees
 
 
 # ---- targets and packing

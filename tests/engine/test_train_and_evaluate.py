@@ -13,13 +13,17 @@ from pycocotools import mask as mask_api
 
 from mmseg_oneformer import OneFormerInferencer, evaluate, train
 from mmseg_oneformer.annotations.id_maps import decode_ids
+from mmseg_oneformer.checkpoints.checkpoint import read_checkpoint
 from mmseg_oneformer.datasets.shapes import write_shapes
+from mmseg_oneformer.engine.evaluating import run_evaluation
 from mmseg_oneformer.engine.runs import run_config
 from mmseg_oneformer.errors import UserError
+from mmseg_oneformer.files import file_digest
 from mmseg_oneformer.mask_outlines import mask_outlines
 from mmseg_oneformer.preparation.formats import CocoFormat, LabelmeFormat
 from mmseg_oneformer.preparation.own_data import write_panoptic
 from mmseg_oneformer.zoo.configs import read_config
+from mmseg_oneformer.zoo.weights import resolve_weights
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 MINI = Path(__file__).resolve().parents[2] / 'data/coco_mini'
@@ -68,6 +72,22 @@ def test_five_lines__on_drawn_data(negatives):
     assert run.work_dir == Path(f'work_dirs/{MODEL}_negatives').resolve() and run.last.name == 'iter_16.pth'
     assert run.best.name == 'best_PQ_iter_16.pth' and result.tasks == ('semantic', 'instance', 'panoptic')
     assert run.results['PQ'] == pytest.approx(after['metrics']['own']['PQ'])
+
+
+def test_evaluate__leaves_the_config_alone_and_names_what_was_measured(negatives):
+    cfg = run_config(MODEL, data=negatives, options=IN_PROCESS | {'test_evaluator.2.average': 'all'})
+    before = cfg.pretty_text
+    measured = run_evaluation(cfg, resolve_weights(MODEL), tasks=('semantic',), dtype='bf16')
+    assert cfg.pretty_text == before and measured['options']['dtype'] == 'bf16'
+    options = IN_PROCESS | {'test_evaluator.2.average': 'annotated'}
+    again = evaluate(cfg, resolve_weights(MODEL), tasks=('semantic',), options=options, out='again.json')
+    assert cfg.pretty_text == before and json.loads(Path('again.json').read_text()) == again
+    assert (measured['miou_average'], again['miou_average']) == ('all', 'annotated')
+    json_file = negatives.resolve() / 'annotations/panoptic_val.json'
+    assert again['data'] == measured['data'] == str(json_file) and again['data_sha256'] == file_digest(json_file)
+    assert again['seed'] == read_checkpoint(resolve_weights(MODEL))['meta'].get('seed')
+    panoptic = evaluate(cfg, resolve_weights(MODEL), tasks=('panoptic',), out='again.json')
+    assert panoptic['miou_average'] is None
 
 
 THINGS, STUFF = ('person', 'motorcycle', 'pizza'), ('sky', 'tree', 'wall')

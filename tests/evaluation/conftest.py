@@ -179,6 +179,7 @@ def drawn():
         disturb=disturb,
         perfect=perfect,
         tight_box=tight_box,
+        noisy_instances=noisy_instances,
         draw_ids=draw_ids,
         guess_city=guess_city,
     )

@@ -109,6 +109,25 @@ def test_instance_ap__equals_pycocotools_from_files(drawn, photos, tmp_path, cap
     assert [metrics[before + name] for name in NAMES] == pytest.approx(expected, nan_ok=True, abs=1e-12)
 
 
+@pytest.mark.parametrize('seed', range(6))
+def test_instance_ap__equal_scores_count_as_in_pycocotools(drawn, tmp_path, seed):
+    """Tied detections of several images count in the order of the image ids, in whichever order the images come."""
+    rng = np.random.default_rng(seed)
+    images = [drawn.random_truth(rng, shape=(60, 67), num_segments=9) for _ in range(6)]
+    tied = [
+        (labels, np.round(2 * scores) / 2, masks)
+        for labels, scores, masks in (drawn.noisy_instances(rng, *image, drawn.THING_IDS) for image in images)
+    ]
+    category_ids = {label: label for label in drawn.THING_IDS}
+    expected = coco_numbers(polygon_truth(tmp_path, images, drawn.CLASSES, category_ids), tied, category_ids, 'segm')
+    evaluator = Evaluator({'type': 'InstanceAP'})
+    evaluator.dataset_meta = drawn.META
+    for image_id in rng.permutation(len(images)).tolist():
+        evaluator.process([drawn.make_sample(image_id, *images[image_id], {'instance': tied[image_id]})])
+    metrics = evaluator.evaluate(len(images))
+    assert [metrics[name] for name in NAMES] == pytest.approx(expected, nan_ok=True, abs=1e-12)
+
+
 def test_instance_ap__categories_of_a_file_are_found_by_name(drawn, photos, tmp_path):
     expected = run_metric(drawn, *photos)
     foreign = {3: 1, 1: 90}  # other ids, other order, with a gap

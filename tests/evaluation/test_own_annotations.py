@@ -105,7 +105,7 @@ def test_ade20k(measure):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r'no data/ade/ADEChallengeData2016/ade20k_instance_val\.json; prepare'):
         run()
-    assert set(run(tasks=('semantic',))) == {'mIoU', 'mAcc', 'aAcc'}
+    assert set(run(tasks=('semantic',))) == {'mIoU', 'fwIoU', 'mAcc', 'aAcc'}
     for path in (root / 'annotations/validation').iterdir():
         path.unlink()
     with pytest.raises(FileNotFoundError, match=r'annotations/validation/ADE_val_.* does not exist; .*sem=None'):

@@ -34,13 +34,24 @@ def test_write_results__has_the_whole_schema(tmp_path, weights):
     results = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is not JSON
     assert results == returned
     assert list(results) == [
-        *('model', 'config', 'weights', 'weights_sha256', 'seed', 'iteration', 'options'),
-        *('versions', 'num_images', 'seconds', 'metrics', 'per_class'),
+        *('model', 'config', 'weights', 'weights_sha256', 'data', 'data_sha256', 'seed', 'iteration', 'options'),
+        *('versions', 'num_images', 'seconds', 'metrics', 'miou_average', 'per_class'),
     ]
     assert results['model'] == 'oneformer_r50'
     assert results['weights_sha256'] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert (results['data'], results['data_sha256'], results['miou_average']) == (None, None, None)
     assert results['metrics'] == {'own': {'PQ': 1 / 3, 'PQ_th': None, 'mIoU': 57.03, 'AP': 12.0}}
     assert {'python', 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmseg_oneformer'} <= set(results['versions'])
+
+
+def test_write_results__names_the_data(tmp_path, weights):
+    data = tmp_path / 'panoptic_val.json'
+    data.write_text('{}')
+    results = write(tmp_path / 'results.json', weights, data=data, miou_average='all')
+    digest = hashlib.sha256(b'{}').hexdigest()
+    assert (results['data'], results['data_sha256'], results['miou_average']) == (str(data), digest, 'all')
+    remote = write(tmp_path / 'results.json', weights, data='s3://bucket/panoptic_val.json')
+    assert (remote['data'], remote['data_sha256']) == ('s3://bucket/panoptic_val.json', None)
 
 
 def test_write_results__failure_leaves_the_old_file(tmp_path, weights):

@@ -18,6 +18,7 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg_oneformer.engine.evaluating import run_evaluation
 from mmseg_oneformer.engine.evaluation_config import for_testing, select_metrics
 from mmseg_oneformer.evaluation.token_matrix import split_tokens
+from mmseg_oneformer.files import file_digest
 from mmseg_oneformer.tasks import TASKS
 
 K = 5
@@ -160,13 +161,19 @@ def test_tool__own_tokens_in_one_pass(tool, experiment, capsys):
         42,
         3,
     )
+    data = experiment.parent / 'data.pth'
+    assert (results['miou_average'], results['data'], results['data_sha256']) == (
+        *('annotated', str(data)),
+        file_digest(data),
+    )
     assert 'PQ_th  PQ_st     AP' in capsys.readouterr().out
 
 
 def test_tool__token_matrix(tool, experiment, capsys):
     tool.main([str(experiment), str(experiment.parent / 'weights.pth'), '--token-matrix'])
-    matrix = read(experiment.parent)['metrics']
-    assert list(matrix) == list(TASKS)
+    results = read(experiment.parent)
+    matrix = results['metrics']
+    assert list(matrix) == list(TASKS) and results['miou_average'] == 'annotated'
     assert [matrix['panoptic'][name] for name in ('PQ_th', 'PQ_st', 'AP', 'mIoU')] == pytest.approx([100] * 4)
     assert [matrix['instance'][name] for name in ('PQ_th', 'PQ_st', 'AP')] == pytest.approx([100, 0, 100])
     assert [matrix['semantic'][name] for name in ('PQ_th', 'PQ_st', 'AP')] == pytest.approx([0, 100, 0])
@@ -280,7 +287,7 @@ def test_evaluate__leaves_the_config_alone(experiment):
     before = cfg.pretty_text
     results = run_evaluation(cfg, experiment.parent / 'weights.pth', config_name=experiment, tasks=('semantic',))
     assert cfg.pretty_text == before
-    assert set(results['metrics']['own']) == {'mIoU', 'mAcc', 'aAcc'}
+    assert set(results['metrics']['own']) == {'mIoU', 'fwIoU', 'mAcc', 'aAcc'}
 
 
 def test_select_metrics__keeps_what_fits():

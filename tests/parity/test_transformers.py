@@ -1,11 +1,17 @@
 """The network equals an independent implementation on the same weights: OneFormer of Hugging Face's `transformers`."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
 
+from mmseg_oneformer import OneFormerInferencer
 from mmseg_oneformer.checkpoints.conversion.convert import to_ours
+from mmseg_oneformer.checkpoints.conversion.hub import BACKBONE, HEAD
+from mmseg_oneformer.checkpoints.conversion.keys import KeyMap
+from mmseg_oneformer.datasets.drawing import draw_scene
 from mmseg_oneformer.models.backbones.swin import concatenation_order, unfold_order
 from mmseg_oneformer.tasks import CONTEXT_LENGTH, PROMPT_TOKENS, TASKS
 
@@ -113,6 +119,56 @@ def test_logits__equal_transformers(build, dtype, bound):
         assert 0.3 < inside.mean() < 0.9
         assert relative(their_masks[:, [0]], their_masks[:, [1]]) > 0.1
         assert relative(their_classes[1:], their_classes[:-1]) > 0.1
+
+
+class GivenFeatures(torch.nn.Module):
+    """A backbone of `transformers` that returns what it was given."""
+
+    def forward(self, pixel_values):
+        return SimpleNamespace(feature_maps=self.feature_maps)
+
+
+@torch.no_grad()
+def test_logits__equal_transformers_with_the_shipped_weights():
+    """The head alone: `transformers` has no ResNet of this width. In fp32 single mask bits may flip, on either side."""
+    name = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
+    ours = OneFormerInferencer(name).model.double()
+    config = transformers.OneFormerConfig(
+        backbone_config=transformers.ResNetConfig(
+            hidden_sizes=[24, 48, 96, 192], layer_type='basic', out_features=['stage1', 'stage2', 'stage3', 'stage4']
+        ),
+        hidden_dim=64,
+        conv_dim=64,
+        mask_dim=64,
+        num_attention_heads=4,
+        num_queries=20,
+        encoder_layers=2,
+        encoder_feedforward_dim=256,
+        decoder_layers=4,
+        dim_feedforward=256,
+        num_labels=7,
+        is_training=False,
+    )
+    theirs = transformers.OneFormerForUniversalSegmentation(config).eval().double()
+    table, state = KeyMap(HEAD), {}
+    for key, tensor in ours.state_dict().items():
+        if key.startswith('head.'):
+            match = table.of_ours(key)
+            tensor = tensor if match.order is None else match.order.to_theirs(tensor)
+            state.update(zip(match.theirs, tensor.chunk(len(match.theirs)), strict=True))
+    missing, unexpected = theirs.load_state_dict(state, strict=False)
+    assert not unexpected and all(BACKBONE in key or key.startswith('criterion') for key in missing)
+
+    photo = torch.from_numpy(draw_scene(96, np.random.default_rng(3)).image).permute(2, 0, 1)
+    features = ours.extract_feat(((photo - ours.data_preprocessor.mean) / ours.data_preprocessor.std)[None].double())
+    theirs.model.pixel_level_module.encoder = backbone = GivenFeatures()
+    backbone.feature_maps = list(features)
+    output = ours.head(features, [TASKS], every_layer=True)
+    masks = torch.stack([output.mask_logits(layer)[0] for layer in range(4)])
+    their_classes, their_masks = predict_theirs(theirs, torch.zeros(1, 3, 96, 96, dtype=torch.float64))
+    assert relative(output.class_logits[:, 0], their_classes) < 1e-12
+    assert relative(masks, their_masks) < 1e-12
+    assert (their_classes[-1].argmax(-1) < 7).any(1).all(), 'every task finds something'
 
 
 def test_unfold_order__equals_unfold():

@@ -206,7 +206,8 @@ def test_voc__objects_borders_and_groups(convert):
     objects[12:18, 2:8], classes[12:18, 2:8] = 5, 15  # a person
     classes[12:18, 20:25] = 15  # persons that are not told apart
     voc(convert, objects, classes)
-    maps, content, _ = convert('voc', 'voc')
+    maps, content, out = convert('voc', 'voc')
+    assert '3 segments, 1 of them crowds; 0 hidden' in out, 'the class of the dog is covered by the dog, not lost'
     assert len(content['categories']) == 20 and list(maps) == ['a.png'], 'the photo without a class PNG is left out'
     names, index = maps['a.png']
     assert names == ['person*', 'dog', 'person']

@@ -84,6 +84,15 @@ def test_segment__the_semantic_map_lies_below_everything():
 def test_segment__hidden_ones_are_dropped_and_counted():
     names, _, hidden = segment([region('cat', slice(0, 2), slice(0, 2)), region('dog', slice(0, 2), slice(0, 2))])
     assert names == ['dog'] and hidden == 1
+
+
+def test_segment__covered_classes_of_the_semantic_map_are_not_dropped_objects():
+    semantic = np.full(SIZE, CLASSES.names.index('dog'))
+    semantic[5:] = CLASSES.names.index('lawn')
+    names, _, hidden = segment([region('dog', ALL, ALL)], semantic)
+    assert names == ['dog'] and hidden == 0
+    names, _, hidden = segment([region('cat', ALL, ALL), region('dog', ALL, ALL)], semantic)
+    assert names == ['dog'] and hidden == 1
     assert segment([]) == ([], pytest.approx(np.zeros(SIZE)), 0)
 
 

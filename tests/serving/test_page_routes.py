@@ -188,6 +188,9 @@ def test_files__follow_the_threshold(server, photo, looked_at):
         picture = np.array(Image.open(io.BytesIO(file('picture', threshold))))
         assert (picture == result.plot('instance', threshold)).all()
     assert len({len(result.to_labelme('instance', threshold)['shapes']) for threshold in (0, 0.5, 1)}) == 3
+    # The page shows every segment, whatever the least score of instances.
+    panoptic = server.ask(f'/api/photos/{photo["id"]}/files/panoptic/labelme?score_thr=1').body
+    assert panoptic['shapes'] == result.to_labelme('panoptic')['shapes'] != []
 
 
 @pytest.mark.parametrize(

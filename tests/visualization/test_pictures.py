@@ -159,6 +159,11 @@ def test_widest_place__prefers_the_middle():
     assert (x, y) == (pytest.approx(200, abs=3), pytest.approx(100, abs=3))
 
 
+def test_widest_place__nothing_is_left_of_a_thin_one(recwarn):
+    assert widest_place(np.eye(60, dtype=bool), 5.0)[2] == 0  # a hair across the photo, squeezed to a fifth
+    assert not recwarn.list
+
+
 def test_widest_place__empty():
     assert widest_place(np.zeros((5, 5), bool), 2.0)[2] == 0
 

@@ -59,7 +59,7 @@ test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='PanopticQuality'),
     dict(type='CityscapesAP'),
-    dict(type='MeanIoU'),
+    dict(type='MeanIoU', average='all'),  # as Cityscapes' own script counts
 ]
 test_evaluator = val_evaluator
 

@@ -36,6 +36,7 @@ train_dataloader = dict(
         ann_file='annotations/panoptic_train2017.json',
         data_prefix=dict(img='train2017/', seg='annotations/panoptic_train2017/'),
         filter_empty=True,
+        instances='annotations/instances_train2017.json',  # where it is there: what filter_empty counts
         pipeline=train_pipeline,
     ),
 )

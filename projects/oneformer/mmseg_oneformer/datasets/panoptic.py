@@ -11,9 +11,11 @@ from typing import Any
 from mmengine import fileio
 from mmengine.registry import DATASETS
 
+from ..annotations.coco_instances import read_instances
 from ..annotations.coco_panoptic import PanopticAnnotation, stated_area
 from ..annotations.faults import raise_faults
 from ..annotations.values import InvalidValueError
+from ..console import say
 from ..errors import MissingFileError, UserError
 from ..memory import without_collection
 from .base import SegmentationDataset
@@ -39,8 +41,11 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
         data_prefix: ``img``: folder of the photos; ``seg``: folder of the PNGs, by default the JSON's path without
             suffix; ``sem``: folder of the data set's own class maps, where mIoU is to be measured on them instead of
             on classes derived from the segments. None takes an entry out.
-        filter_empty: In training, leave out photos without a thing segment that is not a crowd. Detectron2 does so for
-            COCO, as the published models were trained; it costs about 1 000 photos there.
+        filter_empty: In training, leave out photos without an object that is not a crowd. Detectron2 does so for COCO,
+            as the published models were trained; it costs about 1 000 photos there.
+        instances: The COCO instances JSON of the same photos, whose objects ``filter_empty`` counts, as detectron2
+            does; relative to ``data_root`` unless absolute. None, or no such file, which a line says: the thing
+            segments of ``ann_file`` are counted. A small object may be in one of the two alone.
         listed_areas: Measure panoptic quality with the areas that the JSON lists, as panopticapi does, and not with the
             pixels of the PNG. They differ on ADE20K alone, whose stuff was measured before things were laid over it.
         hold_out: Every photo of this many, the first among them, is kept from training, and at test time there are
@@ -56,12 +61,14 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
         data_root: str = '',
         data_prefix: Mapping[str, str | None] | None = None,
         filter_empty: bool = False,
+        instances: str | None = None,
         listed_areas: bool = False,
         hold_out: int | None = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         self.filter_empty = filter_empty
+        self.instances = instances
         self.listed_areas = listed_areas
         self.hold_out = hold_out
         prefix = with_default_folders(ann_file, data_prefix)
@@ -123,17 +130,42 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
                 )
 
     def filter_data(self) -> list[dict]:
-        """Leave out photos without things where ``filter_empty`` says so; never at test time."""
+        """Leave out photos without objects where ``filter_empty`` says so; never at test time.
+
+        Raises:
+            UserError: No photo is left, or ``instances`` does not belong to these photos.
+        """
         if self.test_mode or not self.filter_empty:
             return self.data_list
-        kept = [
-            info
-            for info in self.data_list
-            if any(segment['isthing'] and not segment['iscrowd'] for segment in info['segments_info'])
-        ]
+        with_objects = self._with_instances()
+        if with_objects is None:
+            with_objects = {
+                info['img_id']
+                for info in self.data_list
+                if any(segment['isthing'] and not segment['iscrowd'] for segment in info['segments_info'])
+            }
+        kept = [info for info in self.data_list if info['img_id'] in with_objects]
         if not kept:
             raise UserError(f'{self.ann_file}: filter_empty leaves no image; set filter_empty=False.')
         return kept
+
+    def _with_instances(self) -> set[Any] | None:
+        """Ids of the images with an object in ``instances``; None if there is no such file."""
+        if self.instances is None:
+            return None
+        path = Path(self.data_root or '') / self.instances
+        if not path.is_file():
+            say(f'filter_empty counts the things of {self.ann_file}, since there is no {path}.')
+            return None
+        file = read_instances(path)
+        raise_faults(path, file.faults)
+        strangers = {info['img_id'] for info in self.data_list} - file.objects.keys()
+        if strangers:
+            raise UserError(
+                f'{path} knows no image {min(strangers, key=str)} of {self.ann_file}; name the instances of the same '
+                'photos, or set instances=None.'
+            )
+        return {number for number, objects in file.objects.items() if not all(one['iscrowd'] for one in objects)}
 
     def _segment_table(
         self, annotation: PanopticAnnotation, label_of: Mapping[int, int], things: set[int]

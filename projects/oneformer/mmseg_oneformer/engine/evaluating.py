@@ -1,5 +1,6 @@
 """From a config and a checkpoint to numbers; ``tools/test.py`` is a thin layer above it."""
 
+import copy
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from mmengine.runner import Runner
 from ..checkpoints.checkpoint import load_weights
 from ..console import say
 from ..errors import UserError
+from ..evaluation.mean_iou import MeanIoU
 from ..evaluation.report import report_config
 from ..evaluation.results import OWN, ClassNumbers, class_numbers, write_results
 from ..evaluation.token_matrix import split_tokens
@@ -91,8 +93,8 @@ def run_evaluation(
     """Test a checkpoint on the config's test data in one pass and write ``results.json``.
 
     Args:
-        cfg: The config, as :func:`run_config` returns it. Its ``options`` are named in ``results.json``, beside what
-            overrode it in training.
+        cfg: The config, as :func:`run_config` returns it; it stays as it is. Its ``options`` are named in
+            ``results.json``, beside what overrode it in training.
         weights: ``.safetensors`` or a checkpoint of mmengine.
         config_name: What ``results.json`` names as config (default: the config's file); its stem is the model's name.
         out: Results file (default: ``results.json`` in the work dir).
@@ -123,6 +125,7 @@ def run_evaluation(
     if (compile or dtype is not None) and cfg.model.type != 'OneFormer':
         raise UserError(f'--dtype and --compile are for OneFormer, not for {cfg.model.type}; leave them out.')
     if dtype is not None:
+        cfg = copy.deepcopy(cfg)
         use_dtype(cfg, check_dtype(dtype, get_device()))
     name = config_name or cfg.filename or 'config'
     options = dict(cfg.get('options') or {})
@@ -148,6 +151,8 @@ def run_evaluation(
         weights=weights,
         metrics=split_tokens(measured) if token_matrix else {token or OWN: measured},
         per_class=_per_class(runner, token or OWN),
+        miou_average=_miou_average(runner),
+        data=getattr(runner.test_dataloader.dataset, 'ann_file', None),
         num_images=len(runner.test_dataloader.dataset),
         seconds=seconds,
         seed=meta.get('seed'),
@@ -194,6 +199,12 @@ def _per_class(runner: Runner, token: str) -> dict[str, ClassNumbers]:
     classes = runner.test_dataloader.dataset.metainfo['classes']
     evaluators = getattr(runner.test_loop.evaluator, 'evaluators', {token: runner.test_loop.evaluator})
     return {name: class_numbers(evaluator.metrics, classes) for name, evaluator in evaluators.items()}
+
+
+def _miou_average(runner: Runner) -> str | None:
+    """Return how our mean IoU was averaged; None if it was not measured."""
+    metrics = runner.test_loop.evaluator.metrics
+    return next((metric.average for metric in metrics if isinstance(metric, MeanIoU)), None)
 
 
 def _check_weights(weights: str | os.PathLike[str]) -> None:

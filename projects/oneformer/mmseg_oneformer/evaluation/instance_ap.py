@@ -134,6 +134,9 @@ class InstanceAP(Metric):
 
     def compute_metrics(self, results: list[tuple[dict, list[dict], list[dict]]]) -> dict[str, float]:
         """Run COCOeval over all images and log the AP of each class."""
+        # Detections of equal score count in the order of their images, which pycocotools sorts by id.
+        order = np.argsort(np.array([image['id'] for image, _, _ in results]), kind='stable')
+        results = [results[place] for place in order.tolist()]
         images, predictions = [image for image, _, _ in results], [found for _, _, found in results]
         self.class_values = {}
         truth = self._truth_of(self.ann_file, images) if self.ann_file else [derived for _, derived, _ in results]

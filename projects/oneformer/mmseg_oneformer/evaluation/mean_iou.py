@@ -1,11 +1,11 @@
-"""Mean IoU by mmseg's conventions, counted exactly and several times as fast.
+"""Mean IoU as the reference's evaluators average it, counted exactly and several times as fast as mmseg does.
 
 ``mmseg.IoUMetric`` takes five passes and three histograms over the pixels and adds areas up as float32; here one joint
 ``bincount`` of both maps gives the same numbers as integers (measured in dev/log.md). It reads our samples as well.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from mmengine.logging import print_log
@@ -16,6 +16,9 @@ from ..errors import UserError
 from ..text_table import format_table
 from .base import Metric
 from .ground_truth import describe, to_map
+
+Average = Literal['annotated', 'all']
+"""The classes that mIoU is averaged over."""
 
 
 class ClassAreas(NamedTuple):
@@ -72,23 +75,39 @@ def class_areas(truth: np.ndarray, prediction: np.ndarray, num_classes: int, voi
 
 @METRICS.register_module()
 class MeanIoU(Metric):
-    """mIoU, mAcc and aAcc of ``pred_sem_seg``, each 0-100, by the conventions of mmseg.
+    """mIoU, fwIoU, mAcc and aAcc of ``pred_sem_seg``, each 0-100.
 
     Pixels are added up over all images first. IoU is shared / (annotated + predicted - shared), Acc shared / annotated;
-    classes that occur nowhere are left out of the means, void pixels of the annotation out of everything.
+    void pixels of the annotation are left out of everything. fwIoU weights the IoU of each class with its share of the
+    annotated pixels; aAcc is the share of the annotated pixels that have their class.
+
+    What is only predicted, in no pixel of the annotation, has no Acc and no weight. For its IoU there are two rules:
+
+    * 'annotated', of detectron2's ``SemSegEvaluator``, which the reference uses for ADE20K, COCO and Mapillary: it has
+      none either.
+    * 'all', of ``mmseg.IoUMetric`` and of Cityscapes' own script: it is 0 and lowers the mean.
+
+    They agree where every class is annotated. Classes that are neither annotated nor predicted are left out by both.
 
     Needs ``classes`` in the data set's metainfo. Logs a table with one line a class.
     """
 
-    def __init__(self, ignore_index: int | None = None, **gathering: Any) -> None:
+    def __init__(self, ignore_index: int | None = None, average: Average = 'annotated', **gathering: Any) -> None:
         """Create the metric.
 
         Args:
             ignore_index: Value of void; None: what our transforms write, 255, or K + 1 above 255 classes.
+            average: The classes that mIoU is averaged over.
             **gathering: Arguments of :class:`Metric`.
+
+        Raises:
+            UserError: There is no such average.
         """
         super().__init__(**gathering)
+        if average not in get_args(Average):
+            raise UserError(f"average of MeanIoU is {average!r}; choose 'annotated' or 'all'.")
         self.ignore_index = ignore_index
+        self.average = average
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count one batch; keeps an array (3, K) an image."""
@@ -112,11 +131,19 @@ class MeanIoU(Metric):
         with np.errstate(invalid='ignore', divide='ignore'):
             iou = 100 * areas.shared / (areas.truth + areas.predicted - areas.shared)
             accuracy = 100 * areas.shared / areas.truth
+            shares = areas.truth / areas.truth.sum()
             overall = 100 * areas.shared.sum() / areas.truth.sum()
+        if self.average == 'annotated':
+            iou[areas.truth == 0] = np.nan
         self.class_values = {'IoU': iou, 'Acc': accuracy}
         rows = [[name, *values] for name, *values in zip(self.dataset_meta['classes'], iou.tolist(), accuracy.tolist())]
         print_log(f'IoU of each class\n{format_table(["class", "IoU", "Acc"], rows)}', logger='current')
-        return {'mIoU': mean_of_seen(iou), 'mAcc': mean_of_seen(accuracy), 'aAcc': float(overall)}
+        return {
+            'mIoU': mean_of_seen(iou),
+            'fwIoU': float(np.nansum(iou * shares)) if areas.truth.any() else float('nan'),
+            'mAcc': mean_of_seen(accuracy),
+            'aAcc': float(overall),
+        }
 
 
 def mean_of_seen(values: np.ndarray) -> float:

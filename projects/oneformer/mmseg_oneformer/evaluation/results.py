@@ -24,7 +24,7 @@ METRICS_OF_TASK = {
         for box in ('', 'box_')
         for name in ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
     ),
-    'semantic': ('mIoU', 'mAcc', 'aAcc'),
+    'semantic': ('mIoU', 'fwIoU', 'mAcc', 'aAcc'),
 }
 HEADLINES = ('PQ', 'PQ_th', 'PQ_st', 'AP', 'AP_instance', 'mIoU')  # the columns of the paper's tables
 
@@ -101,6 +101,8 @@ def write_results(
     iteration: int | None = None,
     options: Mapping[str, Any] | None = None,
     per_class: Mapping[str, ClassNumbers] | None = None,
+    miou_average: str | None = None,
+    data: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Write an evaluation to a JSON file, whole or not at all; of several processes the first one writes.
 
@@ -116,6 +118,8 @@ def write_results(
         options: What overrides the config, by dotted key; with them the model's name alone does not say what was
             measured.
         per_class: Under each token, numbers of each class.
+        miou_average: The classes that mIoU was averaged over, as ``MeanIoU`` calls them; None: not measured by it.
+        data: The annotation file, which is hashed; None, or not a file: the hash is null.
 
     Returns:
         What was written.
@@ -125,6 +129,8 @@ def write_results(
         'config': str(config),
         'weights': str(weights),
         'weights_sha256': file_digest(weights),
+        'data': None if data is None else str(data),
+        'data_sha256': file_digest(data) if data and Path(data).is_file() else None,
         'seed': seed,
         'iteration': iteration,
         'options': dict(options or {}),
@@ -134,6 +140,7 @@ def write_results(
         'metrics': {
             token: {name: plain_number(value) for name, value in row.items()} for token, row in metrics.items()
         },
+        'miou_average': miou_average,
         'per_class': dict(per_class or {}),
     }
     from mmengine.dist import is_main_process  # imports PyTorch, which a table of the zoo does not need

@@ -80,6 +80,7 @@ def segment_annotation(
         Ids (H, W) int32 with 0 = void; the segments' entries for the JSON; how many regions were hidden completely.
     """
     index_map, kinds = _from_semantic(annotation, classes)
+    first_drawn = len(kinds) + 1
     stuff_index = {label: index for index, (label, _) in enumerate(kinds, start=1) if not classes.is_thing(label)}
 
     def height(region: Region) -> tuple[int, int]:
@@ -112,7 +113,8 @@ def segment_annotation(
                     'iscrowd': int(iscrowd),
                 }
             )
-    return table[index_map], segments, len(kinds) - len(segments)
+    # A class of the semantic map that objects cover is no region: nothing that was drawn is lost.
+    return table[index_map], segments, int((table[first_drawn:] == 0).sum())
 
 
 def _from_semantic(annotation: Annotation, classes: Classes) -> tuple[np.ndarray, list[tuple[int, bool]]]:

@@ -53,6 +53,11 @@ def _coco_panoptic(result: OneFormerResult) -> bytes:
     return _json({'images': [image], 'annotations': [result.to_coco_panoptic()[1]], 'categories': categories})
 
 
+def _least(task: str, score_thr: float) -> float | None:
+    """Return the least score of a task's regions: the page hides instances below it, and no panoptic segments."""
+    return score_thr if task == 'instance' else None
+
+
 def _coco_instances(result: OneFormerResult, score_thr: float) -> bytes:
     return _json([one for one in result.to_coco_instances() if one['score'] >= score_thr])
 
@@ -99,7 +104,7 @@ EXPORTS: Sequence[Export] = (
         TASKS,
         '_labelme.json',
         'application/json',
-        lambda result, task, thr: _json(result.to_labelme(task, thr)),
+        lambda result, task, thr: _json(result.to_labelme(task, _least(task, thr))),
     ),
     Export(
         'geojson',
@@ -107,6 +112,6 @@ EXPORTS: Sequence[Export] = (
         TASKS,
         '.geojson',
         'application/geo+json',
-        lambda result, task, thr: _json(result.to_geojson(task, thr)),
+        lambda result, task, thr: _json(result.to_geojson(task, _least(task, thr))),
     ),
 )

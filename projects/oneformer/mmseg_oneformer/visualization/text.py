@@ -35,7 +35,8 @@ def widest_place(mask: Array, aspect: float, enough: float = float('inf')) -> tu
         enough: Half the height, in pixels, that is enough.
 
     Returns:
-        x, y and half the height, in pixels, that fits there; 0 for an empty mask.
+        x, y and half the height, in pixels, that fits there; 0 for an empty mask, and for one so thin that nothing is
+        left of it when it is squeezed.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
@@ -44,6 +45,8 @@ def widest_place(mask: Array, aspect: float, enough: float = float('inf')) -> tu
     part = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8)
     width = max(1, round(part.shape[1] / aspect))
     squeezed = cv2.resize(part, (width, part.shape[0]), interpolation=cv2.INTER_AREA)
+    if not squeezed.any():
+        return 0.0, 0.0, 0.0
     distance = cv2.distanceTransform(np.pad(squeezed, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
     ys, xs = np.nonzero(distance >= min(enough, 0.98 * float(distance.max())))
     middle_y, middle_x = (float(positions.mean()) for positions in np.nonzero(squeezed))

@@ -27,7 +27,7 @@ class Region(NamedTuple):
 
 
 def regions(
-    sample: BaseDataElement, task: str, dataset_meta: Mapping[str, Any], score_thr: float = 0.0
+    sample: BaseDataElement, task: str, dataset_meta: Mapping[str, Any], score_thr: float | None = None
 ) -> Iterator[Region]:
     """Yield the regions of one prediction, without the empty ones.
 
@@ -35,7 +35,8 @@ def regions(
         sample: Has the task's prediction.
         task: 'semantic', 'instance' or 'panoptic'.
         dataset_meta: ``classes`` and ``thing_ids``.
-        score_thr: Instances below are left out.
+        score_thr: Instances and panoptic segments that score less are left out. None: instances below 0.5, and no
+            segments, since their queries have passed ``object_mask_thr``.
 
     Raises:
         UserError: If there is no such task, or it was not predicted.
@@ -43,6 +44,8 @@ def regions(
     check_predicted(sample, task)
     prediction = sample.get(PREDICTION_FIELDS[task])
     classes, things = dataset_meta['classes'], set(dataset_meta.get('thing_ids', ()))
+    if score_thr is None:
+        score_thr = 0.5 if task == 'instance' else 0.0
     if task == 'instance':
         for label, score, mask in zip(prediction.labels.tolist(), prediction.scores.tolist(), prediction.masks):
             if score >= score_thr and (dense := decode_mask(mask)).any():
@@ -54,8 +57,9 @@ def regions(
             yield Region(labels == label, label, classes[label], label in things, None)
     else:
         for info in prediction.segments_info:
-            label = info['category_id']
-            yield Region(labels == info['id'], label, classes[label], bool(info['isthing']), float(info['score']))
+            label, score = info['category_id'], float(info['score'])
+            if score >= score_thr:
+                yield Region(labels == info['id'], label, classes[label], bool(info['isthing']), score)
 
 
 def check_predicted(sample: BaseDataElement, task: str) -> None:

@@ -232,12 +232,12 @@ class OneFormerResult:
         check_predicted(self.sample, 'instance')
         return exports.coco_instances(self.sample.pred_instances, self.dataset_meta, image_id)
 
-    def to_labelme(self, task: str = 'panoptic', score_thr: float = 0.5) -> dict[str, Any]:
+    def to_labelme(self, task: str = 'panoptic', score_thr: float | None = None) -> dict[str, Any]:
         """Content of a labelme file: a polygon for each part of a region; a mask where it has holes.
 
         Args:
             task: Which prediction.
-            score_thr: Instances below are left out.
+            score_thr: Instances and panoptic segments that score less are left out; None: instances below 0.5.
 
         Raises:
             UserError: If the task was not predicted.
@@ -245,24 +245,24 @@ class OneFormerResult:
         found = regions(self.sample, task, self.dataset_meta, score_thr)
         return exports.labelme(found, self.source.file_name, self.size)
 
-    def to_geojson(self, task: str = 'panoptic', score_thr: float = 0.5) -> dict[str, Any]:
+    def to_geojson(self, task: str = 'panoptic', score_thr: float | None = None) -> dict[str, Any]:
         """GeoJSON's FeatureCollection: a valid MultiPolygon for each region, in pixels with y pointing down.
 
         Args:
             task: Which prediction.
-            score_thr: Instances below are left out.
+            score_thr: Instances and panoptic segments that score less are left out; None: instances below 0.5.
 
         Raises:
             UserError: If the task was not predicted.
         """
         return exports.geojson(regions(self.sample, task, self.dataset_meta, score_thr))
 
-    def to_supervision(self, task: str = 'instance', score_thr: float = 0.5) -> 'Detections':
+    def to_supervision(self, task: str = 'instance', score_thr: float | None = None) -> 'Detections':
         """``supervision.Detections`` with masks, boxes, class indices, scores and ``data['class_name']``.
 
         Args:
             task: Which prediction; the semantic one has no scores.
-            score_thr: Instances below are left out.
+            score_thr: Instances and panoptic segments that score less are left out; None: instances below 0.5.
 
         Raises:
             UserError: If the task was not predicted, or supervision is not installed.

@@ -8,15 +8,18 @@ from mmengine.registry import TRANSFORMS
 __all__ = ['RandomColorDistortion']
 
 _BYTES = np.arange(256)
+HUE = 18
+"""Largest shift of the hue either way, in steps of 2 degrees."""
 
 
 @TRANSFORMS.register_module()
 class RandomColorDistortion(BaseTransform):
-    """``mmseg.PhotoMetricDistortion`` with its default ranges: the same draws and the same photo, by look-up tables.
+    """``mmseg.PhotoMetricDistortion`` with the ranges of the reference code, by look-up tables.
 
     Brightness (up to 32 more or less), contrast (a factor of 0.5 to 1.5), saturation (likewise) and hue (up to 18 of
-    180 steps) each change every second photo, and half of the time contrast comes last. Each maps a byte to a byte, so
-    that 256 of them are computed instead of the whole photo.
+    180 steps, 18 itself among them in both directions; mmseg never draws +18) each change every second photo, and half
+    of the time contrast comes last. Each maps a byte to a byte, so that 256 of them are computed instead of the whole
+    photo.
     """
 
     def transform(self, results: dict) -> dict:
@@ -29,7 +32,7 @@ class RandomColorDistortion(BaseTransform):
         if np.random.randint(2):
             image = _in_hsv(image, 1, _line(factor=np.random.uniform(0.5, 1.5)))
         if np.random.randint(2):
-            image = _in_hsv(image, 0, ((_BYTES + np.random.randint(-18, 18)) % 180).astype(np.uint8))
+            image = _in_hsv(image, 0, ((_BYTES + np.random.randint(-HUE, HUE + 1)) % 180).astype(np.uint8))
         results['img'] = image if contrast_first else _look_up(image, _random_contrast())
         return results
 
