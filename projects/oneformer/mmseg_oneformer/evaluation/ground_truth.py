@@ -1,6 +1,5 @@
 """The annotations of a test sample, and of an instance file, as the metrics need them."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from ..annotations.coco_instances import Object, outline_faults, read_instances
+from ..annotations.faults import raise_faults
+from ..annotations.values import InvalidValueError, as_number, brief
 from ..errors import MissingFileError, UserError
 
 
@@ -72,24 +74,37 @@ def read_instance_truth(ann_file: str, names: Mapping[int, str]) -> InstanceTrut
         UserError: It is no instance JSON, or lacks the category of a class.
     """
     check_file(ann_file)
-    try:
-        content = json.loads(Path(ann_file).read_bytes())
-        ids = {category['name']: category['id'] for category in content['categories']}
-        sizes = {image['id']: (image['height'], image['width']) for image in content['images']}
-        annotations = content['annotations']
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{ann_file} is not a COCO instance JSON ({error!r}); give the right file.') from error
-    missing = sorted(set(names.values()) - set(ids))
-    if missing:
+    file = read_instances(ann_file)
+    raise_faults(ann_file, [*file.faults, *outline_faults(file)])
+    ids = {category['name']: category['id'] for category in file.categories}
+    if missing := sorted(set(names.values()) - set(ids)):
         raise UserError(f'{ann_file} has no category {missing[0]!r}; rename it there or in metainfo.classes.')
     label_of = {ids[name]: label for label, name in names.items()}
-    found: dict[Any, list[dict]] = {}
-    for annotation in annotations:
-        if annotation['category_id'] in label_of:
-            entry = {key: annotation[key] for key in ('segmentation', 'bbox', 'area')}
-            entry |= {'category_id': label_of[annotation['category_id']], 'iscrowd': annotation.get('iscrowd', 0)}
-            found.setdefault(annotation['image_id'], []).append(entry)
-    return InstanceTruth(sizes, found)
+    sizes = {}
+    for image in file.images:
+        if 'height' not in image:
+            raise UserError(f'{ann_file}: image {image["id"]} has no "height" and "width", which AP needs; write both.')
+        sizes[image['id']] = image['height'], image['width']
+    found = {
+        number: [_instance(entry, label_of, ann_file) for entry in entries if entry['category_id'] in label_of]
+        for number, entries in file.objects.items()
+    }
+    return InstanceTruth(sizes, {number: entries for number, entries in found.items() if entries})
+
+
+def _instance(entry: Object, label_of: Mapping[int, int], ann_file: str) -> dict[str, Any]:
+    """Return an object as COCO's evaluation takes it; area and box are those of the file, as COCO has it."""
+    try:
+        area, box = as_number(entry.get('area')), entry.get('bbox')
+        if not isinstance(box, list) or len(box) != 4:
+            raise InvalidValueError(f'is {brief(box)}, which is not four numbers')
+        box = [as_number(edge) for edge in box]
+    except InvalidValueError as error:
+        raise UserError(
+            f'{ann_file}: annotation {entry["id"]} has an "area" or "bbox" that {error}; AP needs both.'
+        ) from error
+    label, crowd = label_of[entry['category_id']], int(entry['iscrowd'])
+    return {'segmentation': entry['segmentation'], 'bbox': box, 'area': area, 'category_id': label, 'iscrowd': crowd}
 
 
 def check_file(ann_file: str) -> None:
