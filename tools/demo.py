@@ -45,7 +45,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.serving.app import create_app
     from mmseg_oneformer.serving.guard import Guard, is_loopback
     from mmseg_oneformer.serving.page_routes import add_page
-    from mmseg_oneformer.serving.server import listen, run, url_of
+    from mmseg_oneformer.serving.server import end_process, listen, run, url_of
     from mmseg_oneformer.serving.uploads import Limits
 
 WAITING = 8
@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         taken.listen()  # Whoever reads the next line may come before the server has started.
         print(f'Open {url_of(taken)} in a browser; Ctrl-C stops.', flush=True)
         run(app, taken)
+    end_process()
 
 
 if __name__ == '__main__':

@@ -60,6 +60,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--max-frames', type=int, metavar='N', help='frames of each video and of the camera (default: all)'
     )
     parser.add_argument('--allow-urls', action='store_true', help='allow http(s) URLs of photos as INPUT')
+    parser.add_argument(
+        '--allow-private-urls', action='store_true', help='also those of this machine and of private networks'
+    )
     parser.add_argument('--model', metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     add_model_arguments(parser)
     add_tasks_argument(parser)
@@ -128,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         resume=args.resume,
         on_broken=note,
         allow_urls=args.allow_urls,
+        allow_private_urls=args.allow_private_urls,
         max_frames=args.max_frames,
     )
     predicted, last = 0, None

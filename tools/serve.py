@@ -36,7 +36,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--max-wait-ms', type=float, default=0, help='how long a photo waits for others (default: %(default)s)'
     )
     parser.add_argument(
-        '--max-waiting', type=int, default=64, help='maximum number of active requests (default: %(default)s)'
+        '--max-waiting', type=int, default=64, help='maximum number of photos to predict (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--max-uploads', type=int, default=256, help='maximum number of photos that arrive (default: %(default)s)'
     )
     parser.add_argument(
         '--max-megabytes', type=float, default=20, help='maximum size of an upload (default: %(default)s)'
@@ -45,12 +48,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--max-megapixels', type=float, default=30, help='maximum size of a photo (default: %(default)s)'
     )
     parser.add_argument('--max-seconds', type=float, default=30, help='time limit of an upload (default: %(default)s)')
+    parser.add_argument(
+        '--min-kilobytes-per-second', type=float, default=5, help='minimum speed of an upload (default: %(default)s)'
+    )
     args = parser.parse_args(argv)
-    for name, least in {'threads': 1, 'max_batch': 1, 'max_wait_ms': 0, 'max_waiting': 1}.items():
+    least_values = {'threads': 1, 'max_batch': 1, 'max_wait_ms': 0, 'max_waiting': 1, 'max_uploads': 1}
+    for name, least in least_values.items():
         value = getattr(args, name)
         if value is not None and not value >= least:
             raise UserError(f'--{name.replace("_", "-")} is {value}; give {least} or more.')
-    for name in ('max_megabytes', 'max_megapixels', 'max_seconds'):
+    for name in ('max_megabytes', 'max_megapixels', 'max_seconds', 'min_kilobytes_per_second'):
         value = getattr(args, name)
         if not value > 0:
             raise UserError(f'--{name.replace("_", "-")} is {value}; give more than 0.')
@@ -65,7 +72,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.command_line.model import load_model, warm_up
     from mmseg_oneformer.serving.app import create_app
     from mmseg_oneformer.serving.guard import Guard, is_loopback
-    from mmseg_oneformer.serving.server import listen, run, url_of
+    from mmseg_oneformer.serving.server import end_process, listen, run, url_of
     from mmseg_oneformer.serving.uploads import Limits
 
 
@@ -78,7 +85,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             torch.set_num_threads(args.threads)
         infer = load_model(args)
         warm_up(infer)
-        limits = Limits(int(args.max_megabytes * 1e6), int(args.max_megapixels * 1e6), args.max_seconds)
+        limits = Limits(
+            max_bytes=int(args.max_megabytes * 1e6),
+            max_pixels=int(args.max_megapixels * 1e6),
+            max_seconds=args.max_seconds,
+            min_rate=1000 * args.min_kilobytes_per_second,
+            max_uploads=args.max_uploads,
+        )
         app = create_app(infer, args.model, limits, args.max_batch, args.max_wait_ms / 1000, args.max_waiting)
         local = is_loopback(taken.getsockname()[0])
         app.add_middleware(Guard, local=local)
@@ -90,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             taken,
             lambda: print(f'{args.model} is served at {url}/predict, see {url}/docs; Ctrl-C stops.', flush=True),
         )
+    end_process()
 
 
 if __name__ == '__main__':

@@ -97,7 +97,7 @@ def test_colours_and_orientation__one_prediction_in_every_form(infer, scene, web
     for k in STORED:
         (tmp_path / f'{k}.png').write_bytes(as_file(rgb, k))
         given += [tmp_path / f'{k}.png', Image.open(tmp_path / f'{k}.png'), f'{web.url}/{k}.png']
-    predictions = infer(given, 'semantic', allow_urls=True, progress=False)
+    predictions = infer(given, 'semantic', allow_private_urls=True, progress=False)
     predictions += infer([rgb, torch.from_numpy(rgb).permute(2, 0, 1)[None]], 'semantic', channel_order='rgb')
     bgr = np.ascontiguousarray(rgb[:, :, ::-1])
     floats = torch.from_numpy(bgr).permute(2, 0, 1)[None].expand(2, -1, -1, -1) / 255
@@ -232,13 +232,13 @@ def test_urls__redirects_only_within_the_web(web, scene, tmp_path):
         '/ftp': (302, {'Location': 'ftp://127.0.0.1/photo'}, b''),
         '/loop': (302, {'Location': '/loop'}, b''),
     }
-    assert np.array_equal(fetch_photo(f'{web.url}/moved'), scene[0][:, :, ::-1])
+    assert np.array_equal(fetch_photo(f'{web.url}/moved', True), scene[0][:, :, ::-1])
     with pytest.raises(ValueError, match='not allowed'):
-        fetch_photo(f'{web.url}/file')
+        fetch_photo(f'{web.url}/file', True)
     with pytest.raises(ValueError, match='only http and https'):
-        fetch_photo(f'{web.url}/ftp')
+        fetch_photo(f'{web.url}/ftp', True)
     with pytest.raises(ValueError, match='cannot be fetched'):
-        fetch_photo(f'{web.url}/loop')
+        fetch_photo(f'{web.url}/loop', True)
     handler = urls._NoDowngrade()
     request = urls.urllib.request.Request('https://a.org/photo')
     with pytest.raises(ValueError, match='from https to http'):
@@ -264,9 +264,9 @@ def test_urls__bounds(web, scene, monkeypatch):
         '/half.jpg': (200, {}, as_file(scene[0], form='JPEG')[:-200]),  # decoders make the rest grey
     }
     with pytest.raises(ValueError, match=r'more than 0\.001 MB'):
-        fetch_photo(f'{web.url}/photo', max_bytes=1000)
+        fetch_photo(f'{web.url}/photo', True, max_bytes=1000)
     with pytest.raises(ValueError, match=r'within 0\.2 seconds'):
-        fetch_photo(f'{web.url}/drip', seconds=0.2)
+        fetch_photo(f'{web.url}/drip', True, seconds=0.2)
     never.set()
     for page, sentence in (
         ('text', 'is not a photo'),
@@ -276,12 +276,12 @@ def test_urls__bounds(web, scene, monkeypatch):
         ('half.jpg', 'damaged'),
     ):
         with pytest.raises(ValueError, match=sentence):
-            fetch_photo(f'{web.url}/{page}')
+            fetch_photo(f'{web.url}/{page}', True)
     with pytest.raises(ValueError, match='more than 200 megapixels'):
-        fetch_photo(f'{web.url}/bomb')
+        fetch_photo(f'{web.url}/bomb', True)
     monkeypatch.setattr(urls, 'MAX_PIXELS', 5000)
     with pytest.raises(ValueError, match='megapixels'):
-        fetch_photo(f'{web.url}/photo')
+        fetch_photo(f'{web.url}/photo', True)
 
 
 def test_urls__a_broken_one_is_left_out(infer, web, scene):
@@ -289,7 +289,11 @@ def test_urls__a_broken_one_is_left_out(infer, web, scene):
     broken = []
     addresses = [f'{web.url}/b.png', f'{web.url}/a.png']
     predictions = infer.stream(
-        addresses, 'panoptic', allow_urls=True, progress=False, on_broken=lambda source, reason: broken.append(source)
+        addresses,
+        'panoptic',
+        allow_private_urls=True,
+        progress=False,
+        on_broken=lambda source, reason: broken.append(source),
     )
     assert [prediction.source.name for prediction in predictions] == ['a'] and [source.name for source in broken] == [
         'b'

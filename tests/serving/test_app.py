@@ -48,7 +48,7 @@ def ask(app, *requests):
         async def send(message):
             sent.append(message)
 
-        with suppress(ZeroDivisionError):  # It goes on to the server's log.
+        with suppress(ZeroDivisionError, RuntimeError):  # It goes on to the server's log.
             await app(scope, receive, send)
         headers = {key.decode(): value.decode() for key, value in sent[0]['headers']}
         return sent[0]['status'], headers, json.loads(b''.join(message.get('body', b'') for message in sent[1:]))
@@ -64,12 +64,57 @@ def photo(value):
     return cv2.imencode('.png', np.full((40, 40, 3), value, np.uint8))[1].tobytes()
 
 
-def test_predict__memory_that_runs_out_is_said(infer):
-    def network(batch, tokens):
-        raise torch.OutOfMemoryError('CUDA out of memory')
+def cv2_resize():
+    cv2.resize(np.zeros((2, 2), np.uint8), (1 << 22, 1 << 22))
 
-    ((status, headers, content),) = ask(create_app(Model(infer, network), 'm'), ('POST', '/predict', photo(9)))
-    assert (status, headers['retry-after']) == (503, '5') and 'Memory ran out; try again' in content['detail']
+
+def torch_empty():
+    torch.empty(1 << 50, dtype=torch.uint8)
+
+
+def no_gpu_memory():
+    raise torch.OutOfMemoryError('CUDA out of memory')
+
+
+@pytest.mark.parametrize('fail', [cv2_resize, torch_empty, no_gpu_memory, lambda: np.zeros(1 << 50)])
+@pytest.mark.parametrize('where', ['prepare', 'logits', 'finish'])
+def test_predict__memory_that_runs_out_is_said_and_the_next_is_served(infer, fail, where, monkeypatch):
+    model, failing = Model(infer), [True]
+
+    def first_fails(work):
+        def run(*args, **kwargs):
+            if failing:
+                failing.pop()
+                fail()
+            return work(*args, **kwargs)
+
+        return run
+
+    if where == 'finish':
+        monkeypatch.setattr('mmseg_oneformer.serving.app.prediction', first_fails(prediction))
+    else:
+        setattr(model, where, first_fails(getattr(infer, where)))
+    app = create_app(model, 'm', max_batch=1)
+    requests = [('POST', '/predict?tasks=semantic', photo(9))] * 2
+    responses = sorted(ask(app, *requests), key=lambda response: response[0])
+    assert [status for status, _, _ in responses] == [200, 503]
+    assert responses[1][1]['retry-after'] == '5' and 'Memory ran out; try again' in responses[1][2]['detail']
+
+
+@pytest.mark.parametrize('kind', [SystemExit, StopIteration, asyncio.CancelledError, KeyboardInterrupt])
+@pytest.mark.parametrize('where', ['prepare', 'logits', 'finish'])
+def test_predict__whatever_is_raised_leaves_no_request_hanging(infer, kind, where, monkeypatch):
+    def fail(*args, **kwargs):
+        raise kind
+
+    model = Model(infer)
+    with monkeypatch.context() as patched:
+        if where == 'finish':
+            patched.setattr('mmseg_oneformer.serving.app.prediction', fail)
+        else:
+            setattr(model, where, fail)
+        ((status, _, content),) = ask(create_app(model, 'm'), ('POST', '/predict', photo(9)))
+    assert (status, content['detail']) == (500, 'The service failed on this request; its log says why.')
 
 
 def test_predict__a_photo_that_breaks_the_network_harms_nobody_else(infer):

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import weakref
 
 import pytest
 
@@ -62,6 +63,47 @@ def test_error__reaches_its_request_alone():
 
     (bad, beside), good = run(main())
     assert isinstance(bad, ZeroDivisionError) and (beside, good) == (1, 0.25)
+
+
+@pytest.mark.parametrize(
+    'kind', [SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError, BaseException]
+)
+def test_error__of_any_kind_reaches_its_request_and_the_next_are_served(kind):
+    """An event loop would end, or take the request for cancelled, or hand on nothing at all."""
+
+    def picky(key, requests):
+        if 0 in requests:
+            raise kind
+        return list(requests)
+
+    async def main():
+        async with MicroBatcher(picky, max_batch=2) as batcher:
+            bad = await asyncio.gather(batcher.submit('a', 0), batcher.submit('a', 1), return_exceptions=True)
+            return bad, await batcher.submit('a', 4)
+
+    (bad, beside), good = run(main())
+    assert isinstance(bad, RuntimeError) and isinstance(bad.__cause__, kind) and (beside, good) == (1, 4)
+
+
+def test_error__its_memory_is_free_before_the_batch_is_run_again():
+    class Memory:
+        pass
+
+    seen = []
+
+    def greedy(key, requests):
+        held = Memory()
+        assert all(reference() is None for reference in seen)
+        seen.append(weakref.ref(held))
+        if len(requests) > 1:
+            raise MemoryError
+        return list(requests)
+
+    async def main():
+        async with MicroBatcher(greedy, max_batch=2) as batcher:
+            return await asyncio.gather(batcher.submit('a', 1), batcher.submit('a', 2))
+
+    assert run(main()) == [1, 2] and len(seen) == 3
 
 
 def test_client_left__is_not_computed_and_harms_nobody():

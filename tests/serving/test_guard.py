@@ -31,8 +31,16 @@ def test_host__loopback_names_are_served(host):
 
 
 @pytest.mark.parametrize(
-    'host', ['evil.example', 'evil.example:8000', '127.0.0.1.evil.example', '[::1', '', '@localhost@x']
+    'host',
+    ['user@localhost', 'user:word@localhost:8000', '@localhost', 'localhost/', 'localhost:8000@x', '[::1', 'a b'],
 )
+@pytest.mark.parametrize('local', [True, False])
+def test_host__with_anything_but_a_name_and_a_port_is_rejected(host, local):
+    assert ask(local=local, host=host)[0] == 403
+    assert ask('POST', local=local, host=host, origin=f'http://{host}')[0] == 403
+
+
+@pytest.mark.parametrize('host', ['evil.example', 'evil.example:8000', '127.0.0.1.evil.example', ''])
 def test_host__rebound_names_are_rejected(host):
     assert ask(host=host)[0] == 403
     assert ask(host=host, local=False)[0] == 200
@@ -50,6 +58,9 @@ def test_host__missing_is_rejected():
         'http://localhost:8001',
         'http://localhost',
         'http://localhost:8000.evil.example',
+        'http://user@localhost:8000',
+        'http://evil.example://localhost:8000',
+        'localhost:8000',
         '',
     ],
 )

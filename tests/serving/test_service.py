@@ -60,7 +60,8 @@ class Server:
         return socket.create_connection(('127.0.0.1', self.port), timeout=SOON)
 
     def is_idle(self):
-        return self.health()['waiting'] == 0
+        health = self.health()
+        return health['waiting'] == health['uploads'] == 0
 
 
 @pytest.fixture(scope='module')
@@ -263,20 +264,33 @@ def test_predict__who_leaves_amid_an_upload_has_a_line_in_the_log(server, wait_f
 @pytest.fixture
 def patient(serve_page):
     """The same application in this process; it waits for uploads, and takes eight requests at once."""
-    with serve_page(Limits(max_seconds=3600)) as served:
+    with serve_page(Limits(max_seconds=3600, min_rate=1e-6)) as served:
         yield Server(urlsplit(served.url).port, None)
 
 
-def test_predict__too_many_at_once_are_told_to_come_back(patient, photos, wait_for):
-    uploads = [half_an_upload(patient) for _ in range(8)]
-    wait_for(lambda: patient.health()['waiting'] == 8)
-    status, sent, headers = patient.ask('POST', '/predict', photos[2].read_bytes())
-    assert status == 503 and headers['retry-after'] == '1'
-    assert sent['detail'] == '8 requests are under way; try again in a moment.'
+def test_predict__too_many_at_once_are_told_to_come_back(patient, infer, photos, monkeypatch, wait_for):
+    body, go_on, run = photos[2].read_bytes(), threading.Event(), infer.logits
+    monkeypatch.setattr(infer, 'logits', lambda *args: go_on.wait(SOON) and run(*args))
+    with ThreadPoolExecutor(8) as pool:
+        served = [pool.submit(patient.predict, body) for _ in range(8)]
+        wait_for(lambda: patient.health()['waiting'] == 8)
+        status, sent, headers = patient.ask('POST', '/predict', body)
+        assert status == 503 and headers['retry-after'] == '1'
+        assert sent['detail'] == '8 requests are under way; try again in a moment.'
+        go_on.set()
+        assert [response.result()[0] for response in served] == [200] * 8
+    assert patient.predict(body)[0] == 200
+
+
+def test_predict__uploads_keep_nobody_out(patient, photos, wait_for):
+    """More than there may be requests, and all for ever."""
+    uploads = [half_an_upload(patient) for _ in range(30)]
+    wait_for(lambda: patient.health()['uploads'] == 30)
+    assert patient.health()['waiting'] == 0
+    assert patient.predict(photos[2].read_bytes())[0] == 200
     for upload in uploads:
         upload.close()  # amid an upload
     wait_for(patient.is_idle)
-    assert patient.predict(photos[2].read_bytes())[0] == 200
 
 
 def test_predict__who_leaves_is_not_computed(patient, infer, photos, monkeypatch, wait_for):
@@ -382,6 +396,8 @@ def test_log__has_lines_and_no_tracebacks(server, wait_for):
     [
         (['--port', 70000], 'cannot be used'),
         (['--max-batch', 0], '--max-batch is 0; give 1 or more.'),
+        (['--max-uploads', 0], '--max-uploads is 0; give 1 or more.'),
+        (['--min-kilobytes-per-second', 0], '--min-kilobytes-per-second is 0.0; give more than 0.'),
         (['--max-megapixels', 0], '--max-megapixels is 0.0; give more than 0.'),
         (['--model', 'nonsense'], 'neither a config file nor the name of a model'),
     ],

@@ -1,15 +1,18 @@
 """Photos that strangers send: what is read is what OpenMMLab's loader reads, the rest is rejected in a sentence."""
 
+import asyncio
 import io
 import struct
 import zlib
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_oneformer.serving.uploads import DEFAULT_LIMITS, Limits, RequestError, decode
+from mmseg_oneformer.serving import uploads
+from mmseg_oneformer.serving.uploads import DEFAULT_LIMITS, Limits, RequestError, Uploads, decode
 
 # Left half red, right half blue, and a green bar above: any swap of channels or sides shows.
 RGB = np.zeros((40, 60, 3), np.uint8)
@@ -164,3 +167,105 @@ def test_decode__any_damage_is_an_error_or_a_photo():
                 assert decode(broken.tobytes(), Limits(max_pixels=10**6)).ndim == 3
             except RequestError as error:
                 assert error.status in (400, 413, 415)
+
+
+class Upload:
+    """A request whose body comes when a test sends it; it is received at once, as far as it has come."""
+
+    def __init__(self, all_of_them, **headers):
+        self.parts = asyncio.Queue()
+        request = SimpleNamespace(headers=headers, stream=self.stream)
+        self.received = asyncio.create_task(all_of_them.receive(request))
+
+    async def stream(self):
+        while part := await self.parts.get():
+            yield part
+
+    async def send(self, part):
+        self.parts.put_nowait(part)
+        await asyncio.sleep(0)
+
+    async def status(self):
+        try:
+            return await self.received
+        except RequestError as error:
+            return error.status, error.reason
+
+
+def run(work):
+    return asyncio.run(asyncio.wait_for(work, 60))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(uploads, 'GRACE_SECONDS', 0.05)
+    monkeypatch.setattr(uploads, 'YOUNG_SECONDS', 0.0)
+
+
+def test_receive__a_slow_one_is_given_up(quick):
+    async def main():
+        some = Uploads(Limits(max_seconds=3600, min_rate=1000), 10**6)
+        slow, fast = Upload(some), Upload(some)
+        await slow.send(b'x')
+        await fast.send(b'x' * 10**5)  # allows for more than a minute
+        status = await slow.status()
+        assert len(some) == 1
+        await fast.send(b'')
+        return status, len(await fast.status()), len(some)
+
+    expected = (408, 'The photo did not arrive at 1 kB/s or more; send it again.')
+    assert run(main()) == (expected, 10**5, 0)
+
+
+def test_receive__late_is_late():
+    async def main():
+        late = Upload(Uploads(Limits(max_seconds=0.02), 10**6))
+        await late.send(b'x' * 10**5)
+        return await late.status()
+
+    assert run(main()) == (408, 'The photo did not arrive within 0.02 s; send it again.')
+
+
+def test_receive__the_slowest_makes_room(quick, monkeypatch):
+    monkeypatch.setattr(uploads, 'GRACE_SECONDS', 3600.0)
+
+    async def main():
+        some = Uploads(Limits(max_seconds=3600, min_rate=1000, max_uploads=2), 10**7)
+        fast, slow = Upload(some), Upload(some)
+        await asyncio.sleep(0.01)
+        await fast.send(b'x' * 10**6)
+        await slow.send(b'x')
+        newcomer = Upload(some)
+        given_up = await slow.status()
+        await newcomer.send(b'x' * 10**6)
+        too_many = await Upload(some).status()
+        for upload in (fast, newcomer):
+            await upload.send(b'')
+        return given_up[0], too_many, len(await fast.status()), len(await newcomer.status()), len(some)
+
+    assert run(main()) == (408, (503, '2 photos arrive; try again in a moment.'), 10**6, 10**6, 0)
+
+
+def test_receive__those_that_have_only_begun_stay():
+    async def main():
+        some = Uploads(Limits(max_uploads=1), 10**6)
+        first = Upload(some)
+        await first.send(b'x')
+        rejected = await Upload(some).status()
+        await first.send(b'')
+        return rejected[0], await first.status()
+
+    assert run(main()) == (503, b'x')
+
+
+def test_receive__bytes_of_all_together():
+    async def main():
+        some = Uploads(DEFAULT_LIMITS, 1000)
+        first, second = Upload(some), Upload(some)
+        await first.send(b'x' * 600)
+        await second.send(b'x' * 600)
+        rejected = await second.status()
+        await first.send(b'')
+        return rejected, len(await first.status())
+
+    assert run(main()) == ((503, 'Too many photos arrive; try again in a moment.'), 600)

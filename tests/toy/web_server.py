@@ -30,16 +30,24 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_error(416)
                 return
             self.send_response(206)
-            self.send_header('Content-Range', f'bytes {start}-{len(rules.content) - 1}/{len(rules.content)}')
+            end = min(len(rules.content), start + rules.most)
+            self.send_header('Content-Range', f'bytes {start}-{end - 1}/{len(rules.content)}')
         else:
+            end = len(rules.content)
             self.send_response(200)
-        body = rules.content[start:]
+        body = rules.content[start:end]
         if rules.etag:
             self.send_header('ETag', rules.etag)
         self.send_header('Content-Type', rules.kind)
         if rules.length:
             self.send_header('Content-Length', str(len(body)))
+        if rules.chunked:
+            self.send_header('Transfer-Encoding', 'chunked')
         self.end_headers()
+        if rules.chunked:
+            body = body[: rules.cuts.pop(0) if rules.cuts else None]
+            self.wfile.write(b'%x\r\n%s\r\n0\r\n\r\n' % (len(body), body))
+            return
         self.wfile.write(body[: rules.cuts.pop(0) if rules.cuts else None])
 
     def log_message(self, *args):
@@ -55,6 +63,8 @@ def start_server():
         kind='application/octet-stream',
         ranges=True,
         length=True,
+        chunked=False,
+        most=10**9,  # bytes of a part that is asked for
         minds_if_range=True,
         cuts=[],  # after how many bytes the next connections break off
         failures=[],  # status codes of the next answers

@@ -1,5 +1,6 @@
 """Downloads from a server on this machine that behaves as servers do, badly too."""
 
+import hashlib
 import json
 import multiprocessing
 from types import SimpleNamespace
@@ -33,6 +34,33 @@ def test_download__goes_on_where_it_broke_off(server, content, tmp_path):
     download(server.url, tmp_path / 'a.pth')
     assert (tmp_path / 'a.pth').read_bytes() == content
     assert [requested for _, requested in server.requests] == [None, 'bytes=100000-', 'bytes=250000-']
+
+
+def test_download__parts_that_end_before_the_file_are_no_file(server, content, tmp_path):
+    server.rules.cuts, server.rules.most = [100_000], 90_000
+    download(server.url, tmp_path / 'a.pth')
+    assert (tmp_path / 'a.pth').read_bytes() == content
+    assert [requested for _, requested in server.requests][1:] == [f'bytes={k}-' for k in (100_000, 190_000, 280_000)]
+
+
+def test_download__chunks_of_fewer_bytes_than_announced_are_no_file(server, content, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, 'ATTEMPTS', 1)
+    server.rules.chunked, server.rules.cuts = True, [100_000]
+    with pytest.raises(DownloadError, match='broke off after 100000 of 300000 bytes'):
+        download(server.url, tmp_path / 'a.pth')
+    assert not (tmp_path / 'a.pth').exists()
+
+
+@pytest.mark.parametrize('kind', ['md5', 'sha256'])
+def test_download__another_file_than_the_published_one_is_not_kept(server, content, tmp_path, kind):
+    checksum = f'{kind}:{hashlib.new(kind, content).hexdigest()}'
+    server.rules.content = content[::-1]
+    with pytest.raises(DownloadError, match=f'its {kind} is .* and not the published ') as caught:
+        download(server.url, tmp_path / 'a.pth', checksum=checksum)
+    assert caught.value.final and names(tmp_path) == ['a.pth.lock']
+    server.rules.content = content
+    download(server.url, tmp_path / 'a.pth', checksum=checksum)
+    assert (tmp_path / 'a.pth').read_bytes() == content
 
 
 def test_download__next_call_goes_on_too(server, content, tmp_path, monkeypatch):

@@ -162,7 +162,7 @@ class OneFormerInferencer:
             A generator of the results, in the order of the inputs; its ``close()`` ends a camera.
         """
         chosen = InferenceOptions.of_call(tasks=tasks, token=token, **options)
-        items = collect_sources(inputs, chosen.channel_order, chosen.allow_urls)
+        items = collect_sources(inputs, chosen.channel_order, chosen.allow_urls, chosen.allow_private_urls)
         writers = None
         if chosen.out_dir is not None:
             photos = [item for item in items if isinstance(item, Source)]

@@ -43,6 +43,8 @@ class InferenceOptions:
     """'rgb' or 'bgr', of arrays and tensors, which do not say it themselves."""
     allow_urls: bool = False
     """Fetch photos whose addresses are given; off by default, since inputs may come from strangers."""
+    allow_private_urls: bool = False
+    """Fetch them from this machine, private networks and through a proxy too."""
     max_frames: int | None = None
     """Of each video at most."""
     object_mask_thr: float | None = None

@@ -73,7 +73,10 @@ class Source:
 
 
 def collect_sources(
-    inputs: Input | Sequence[Input], channel_order: str | None = None, allow_urls: bool = False
+    inputs: Input | Sequence[Input],
+    channel_order: str | None = None,
+    allow_urls: bool = False,
+    allow_private_urls: bool = False,
 ) -> list[Source | Video]:
     """List what ``inputs`` means.
 
@@ -82,7 +85,8 @@ def collect_sources(
             pattern, which means the photos and videos that match, sorted (``**`` for folders within folders); a
             camera's number; an http(s) address; an array, a tensor or a PIL image as in :mod:`.pixels`.
         channel_order: 'rgb' or 'bgr', of all arrays and tensors.
-        allow_urls: Take addresses.
+        allow_urls: Take addresses of the Internet.
+        allow_private_urls: Take all addresses, also of this machine and of private networks.
 
     Returns:
         At least one, in the given order.
@@ -95,9 +99,10 @@ def collect_sources(
         inputs = [inputs]
     if not isinstance(inputs, Iterable):
         raise UserError(f'{inputs!r} is not an input; give photos, folders, videos, arrays, tensors or PIL images.')
+    urls = _Urls(allow_urls or allow_private_urls, allow_private_urls)
     found: list[_Found] = []
     for item in inputs:
-        found += _expand(item, channel_order, allow_urls, len(found))
+        found += _expand(item, channel_order, urls, len(found))
     if not found:
         raise UserError('No input was given; give photos, folders, videos, arrays, tensors or PIL images.')
     below = _below_common_folder([one.path for one in found if one.path is not None])
@@ -120,6 +125,13 @@ def is_one_photo(inputs: Any) -> bool:
     return isinstance(inputs, np.ndarray | Image.Image)
 
 
+class _Urls(NamedTuple):
+    """Which addresses are taken."""
+
+    allowed: bool
+    private: bool
+
+
 class _Found(NamedTuple):
     """An input without its name."""
 
@@ -134,7 +146,7 @@ class _Found(NamedTuple):
         return self.camera is not None or (self.path is not None and self.path.suffix.lower() in VIDEO_SUFFIXES)
 
 
-def _expand(item: Input, channel_order: str | None, allow_urls: bool, number: int) -> list[_Found]:
+def _expand(item: Input, channel_order: str | None, urls: _Urls, number: int) -> list[_Found]:
     """Return what one input means; what has no name is called by its ``number``."""
     if isinstance(item, np.ndarray):
         check_array(item, channel_order)
@@ -154,8 +166,8 @@ def _expand(item: Input, channel_order: str | None, allow_urls: bool, number: in
             raise UserError(f'There is no camera {item}; the first one is 0.')
         return [_Found(file_name=f'camera_{item}', camera=item)]
     if isinstance(item, str) and is_url(item):
-        check_photo_url(item, allow_urls)
-        return [_Found(file_name=_url_name(item, number), read=partial(fetch_photo, item))]
+        check_photo_url(item, urls.allowed)
+        return [_Found(file_name=_url_name(item, number), read=partial(fetch_photo, item, urls.private))]
     if isinstance(item, str | os.PathLike):
         return [_Found(path) for path in _files(Path(item).expanduser())]
     raise UserError(f'{type(item).__name__} is not an input; give paths, uint8 arrays, tensors or PIL images.')

@@ -1,14 +1,24 @@
-"""Photos from the web, where a caller wants it: over http(s) alone, bounded in bytes, pixels and time, not on disk."""
+"""Photos from the web, where a caller wants it: over http(s) alone, bounded in bytes, pixels and time, not on disk.
 
+Decisions:
+* Addresses of this machine and of private networks are rejected unless the caller allows them too: whoever chooses the
+  inputs could read what only this machine reaches.
+* What is checked is the address that the connection is made to, whatever form or name the URL and its redirects give it
+  in. A name that is looked up twice may mean two addresses.
+"""
+
+import ipaddress
 import queue
 import re
+import socket
+import ssl
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from email.message import Message
-from http.client import HTTPException
-from typing import IO
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,13 +26,15 @@ from ..errors import UserError
 from ..version import __version__
 from .untrusted_images import PhotoError, decode_photo
 
-__all__ = ['check_photo_url', 'fetch_photo', 'is_url']
+__all__ = ['check_photo_url', 'fetch_photo', 'is_public', 'is_url']
 
 SCHEMES = ('http', 'https')
 MAX_BYTES = 50_000_000
 MAX_PIXELS = 200_000_000
 SECONDS = 30.0
 """From the first to the last byte, name look-up and redirects included."""
+TRANSLATED = ipaddress.ip_network('64:ff9b::/96')
+"""IPv6 addresses that end in the IPv4 address that they lead to (RFC 6052)."""
 
 
 def is_url(text: str) -> bool:
@@ -39,11 +51,28 @@ def check_photo_url(url: str, allowed: bool = True) -> None:
         raise UserError(f'{url} is a web address; allow it to be fetched with allow_urls=True (--allow-urls).')
 
 
-def fetch_photo(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> np.ndarray:
+def is_public(address: str) -> bool:
+    """Return whether an IP address is one of the Internet, and not of this machine, its networks or a group."""
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour or (found.teredo and found.teredo[1])
+        if found in TRANSLATED:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if inner:
+            return is_public(str(inner))
+        if found.is_site_local:
+            return False
+    return found.is_global and not found.is_multicast
+
+
+def fetch_photo(
+    url: str, allow_private: bool = False, max_bytes: int = MAX_BYTES, seconds: float = SECONDS
+) -> np.ndarray:
     """Return the photo at an address as (H, W, 3) uint8 BGR, turned as its EXIF orientation says.
 
     Args:
         url: http or https; redirects are followed to these alone, and never from https to http.
+        allow_private: Also connect to this machine and to private networks, and through a proxy.
         max_bytes: Of the file.
         seconds: Until all of it has to be here.
 
@@ -54,7 +83,7 @@ def fetch_photo(url: str, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) 
 
     def work() -> None:
         try:
-            arrived.put(_get(url, max_bytes, seconds))
+            arrived.put(_get(url, allow_private, max_bytes, seconds))
         except Exception as error:  # noqa: BLE001 (handed to the thread that waits)
             arrived.put(error)
 
@@ -86,13 +115,70 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
-def _get(url: str, max_bytes: int, seconds: float) -> bytes:
+def _connect_public(host: str, port: int, timeout: Any) -> socket.socket:
+    """Connect to an address of the Internet.
+
+    Raises:
+        UserError: The name has another one.
+        OSError: It has none, or none responds.
+    """
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        if not is_public(str(address[0])):
+            raise UserError(
+                f'{host} is rejected: its address {address[0]} is not one of the Internet; allow_private_urls=True '
+                '(--allow-private-urls) has it fetched.'
+            )
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            failure = error
+        else:
+            return connection
+    raise failure or OSError(f'{host} has no address')
+
+
+class _PublicConnection(HTTPConnection):
+    def connect(self) -> None:
+        self.sock = _connect_public(self.host, self.port, self.timeout)
+
+
+class _PublicTLSConnection(HTTPSConnection):
+    def connect(self) -> None:
+        plain = _connect_public(self.host, self.port, self.timeout)
+        self.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
+
+
+class _PublicHandler(urllib.request.AbstractHTTPHandler):
+    """Makes connections to the Internet alone, and without a proxy, which would look up names itself."""
+
+    def http_open(self, request: urllib.request.Request) -> HTTPResponse:
+        return self._open(_PublicConnection, request)
+
+    def https_open(self, request: urllib.request.Request) -> HTTPResponse:
+        return self._open(_PublicTLSConnection, request)
+
+    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+
+    def _open(self, kind: type[HTTPConnection], request: urllib.request.Request) -> HTTPResponse:
+        proxy = urllib.request.getproxies().get(request.type)
+        if proxy and not urllib.request.proxy_bypass(request.host):
+            raise UserError(
+                f'{request.full_url} is rejected: where the proxy connects to cannot be checked; '
+                'allow_private_urls=True (--allow-private-urls) has it fetched.'
+            )
+        return self.do_open(kind, request)
+
+
+def _get(url: str, allow_private: bool, max_bytes: int, seconds: float) -> bytes:
+    any_address = (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler)
     # By hand: build_opener adds handlers of file:, ftp: and data:.
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
+        *(any_address if allow_private else (_PublicHandler,)),
         _NoDowngrade,
         urllib.request.HTTPErrorProcessor,
         urllib.request.HTTPDefaultErrorHandler,

@@ -46,12 +46,12 @@ BODY = {
 }
 REASONS = {
     400: 'No body, or a damaged photo.',
-    408: 'The photo did not arrive in time.',
+    408: 'The photo did not arrive in time, or too slowly.',
     413: 'Too many bytes or pixels.',
     415: 'Not a photo, or a form.',
     422: 'A parameter is wrong.',
     500: 'A bug; the log of the service has its traceback.',
-    503: 'Too many requests are under way, or memory ran out; the header Retry-After says when to try again.',
+    503: 'Too many photos arrive or are predicted, or memory ran out; the header Retry-After says when to try again.',
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {'model': ErrorMessage, 'description': reason} for status, reason in REASONS.items()
@@ -159,6 +159,7 @@ def _routes(name: str) -> APIRouter:
             version=__version__,
             device=str(service.infer.device),
             max_batch=service.batcher.max_batch,
+            uploads=len(service.uploads),
             waiting=service.waiting,
             max_waiting=service.max_waiting,
             photos=service.batcher.requests,
@@ -196,6 +197,10 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def wrong_request(request: Request, error: RequestError) -> Response:
         headers = None if error.retry_after is None else {'Retry-After': str(error.retry_after)}
         return respond(error.status, error.reason, headers)
+
+    @app.exception_handler(MemoryError)
+    async def out_of_memory(request: Request, error: MemoryError) -> Response:
+        return respond(503, 'Memory ran out; try again, or send a smaller photo.', {'Retry-After': '5'})
 
     @app.exception_handler(ClientDisconnect)
     async def left(request: Request, error: ClientDisconnect) -> Response:

@@ -6,16 +6,19 @@ Decisions:
 * One batch at a time, in a thread of its own: the network uses all cores already, PyTorch keeps its worker threads from
   batch to batch, and the event loop stays free.
 * A batch that fails is run again one by one: one photo that breaks the network harms no other.
+* Whatever is raised, also what ends threads and tasks, reaches the requests of its batch and nothing else.
 """
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from ..errors import UserError
+from .failures import contain
 
 __all__ = ['MicroBatcher']
 
@@ -121,19 +124,28 @@ class MicroBatcher(Generic[Key, Request, Response]):
             return
         self.batches += 1
         self.requests += len(batch)
+        error = await self._run(batch)
+        # After the exception has gone, and with it what its traceback holds of the batch's memory.
+        if error is not None and len(batch) > 1:
+            del error
+            for waiting in batch:
+                await self._serve([waiting])
+        elif error is not None and not batch[0].response.done():
+            batch[0].response.set_exception(error)
+
+    async def _run(self, batch: Sequence[_Waiting[Key, Request, Response]]) -> Exception | None:
+        """Set the responses of a batch, or return why there are none."""
         requests = [waiting.request for waiting in batch]
+        loop = asyncio.get_running_loop()
         try:
-            loop = asyncio.get_running_loop()
-            responses = await loop.run_in_executor(self._thread, self.run, batch[0].key, requests)
+            work = partial(contain, partial(self.run, batch[0].key, requests))
+            responses = await loop.run_in_executor(self._thread, work)
             for waiting, response in zip(batch, responses, strict=True):
                 if not waiting.response.done():
                     waiting.response.set_result(response)
         except Exception as error:  # noqa: BLE001 (raised where its request waits)
-            if len(batch) > 1:
-                for waiting in batch:
-                    await self._serve([waiting])
-            elif not batch[0].response.done():
-                batch[0].response.set_exception(error)
+            return error
+        return None
 
     async def _next_batch(self) -> list[_Waiting[Key, Request, Response]]:
         """Wait for a request, and for others of its key until the batch is full or the first has waited enough."""

@@ -10,14 +10,17 @@ Decisions:
 """
 
 import ipaddress
-import json
-from urllib.parse import urlsplit
+import re
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .connections import reject
+
 __all__ = ['Guard', 'is_loopback']
 
+HOST = re.compile(r'(\[[0-9a-f:.]+\]|[\w.-]+)(:\d{1,5})?', re.ASCII | re.IGNORECASE)
+"""A name or an address, and a port. Nothing else: 'localhost' is not the host of 'somebody@localhost' to everybody."""
 HEADERS = {
     'Content-Security-Policy': (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -58,12 +61,7 @@ class Guard:
             return
         reason = self._reason(scope['method'], Headers(scope=scope))
         if reason is not None:
-            body = json.dumps({'detail': reason}).encode()
-            headers = [(b'content-type', b'application/json'), (b'content-length', b'%d' % len(body))]
-            # The rest of the request is not read: the connection cannot be used again.
-            headers.append((b'connection', b'close'))
-            await send({'type': 'http.response.start', 'status': 403, 'headers': headers})
-            await send({'type': 'http.response.body', 'body': body})
+            await reject(send, 403, reason)
             return
 
         async def send_with_headers(message: Message) -> None:
@@ -78,18 +76,18 @@ class Guard:
     def _reason(self, method: str, headers: Headers) -> str | None:
         """Return why a request is rejected, or None."""
         host = headers.get('host', '')
-        if self.local and not is_loopback(_name(f'//{host}')):
+        if (host and not HOST.fullmatch(host)) or (self.local and not is_loopback(_name(host))):
             return f'This server is not {host or "without a name"}; open the address that it printed.'
         origin = headers.get('origin')
-        posts = method not in ('GET', 'HEAD') and origin is not None and origin.split('://')[-1].lower() != host.lower()
+        own = origin is None or origin.lower() in (f'http://{host.lower()}', f'https://{host.lower()}')
+        posts = method not in ('GET', 'HEAD') and not own
         loads = headers.get('sec-fetch-site', 'none') not in ('none', 'same-origin')
         if posts or (loads and headers.get('sec-fetch-mode') != 'navigate'):
             return f'Other sites{f" ({origin})" if origin else ""} may not use this server; open its own page.'
         return None
 
 
-def _name(address: str) -> str:
-    try:
-        return urlsplit(address).hostname or ''
-    except ValueError:  # such as an open bracket
-        return ''
+def _name(host: str) -> str:
+    """Return the name or address in a Host header."""
+    found = HOST.fullmatch(host)
+    return found[1].strip('[]').lower() if found else ''

@@ -4,6 +4,7 @@ Decisions:
 * A photo goes through the network once, under all three tokens. Its logits are kept, and every switch and slider is
   post-processing alone: no address but ``POST /api/photos`` reaches the network.
 * Post-processing runs in threads, two at a time: a page that is impatient does not make the others wait for memory.
+* A page that has left gets nothing, and what it waited for is not made.
 * The page is plain files without a build step, and loads nothing from elsewhere.
 """
 
@@ -11,7 +12,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -29,10 +30,12 @@ from ..apis.photo_logits import PhotoLogits
 from ..datasets.drawing import draw_scene
 from ..files import shorten
 from ..tasks import TASKS
+from .failures import contain
 from .page_exports import EXPORTS, archive
 from .page_predictions import LEAST_SCORE, page_picture, page_prediction, page_size
 from .payloads import RequestOptions, Task
 from .photo_cache import PhotoCache
+from .service import unless_left
 from .uploads import Limits
 
 __all__ = ['add_page']
@@ -94,8 +97,8 @@ def _photos(cache: PhotoCache) -> APIRouter:
     router = APIRouter(prefix='/api/photos', include_in_schema=False)
     seats = CapacityLimiter(2)
 
-    async def work(make: Callable[[], Made]) -> Made:
-        return await run_sync(make, limiter=seats)
+    async def work(request: Request, make: Callable[[], Made]) -> Made:
+        return await unless_left(request, run_sync(partial(contain, make), limiter=seats))
 
     def find(photo_id: str) -> PhotoLogits:
         photo = cache.find(photo_id)
@@ -112,29 +115,31 @@ def _photos(cache: PhotoCache) -> APIRouter:
         return {'id': cache.add(photo), 'name': photo.source.name, **sizes}
 
     @router.get('/{photo_id}/picture')
-    async def picture(photo_id: str) -> Response:
+    async def picture(request: Request, photo_id: str) -> Response:
         photo = find(photo_id)
-        return Response(await work(lambda: page_picture(photo.image)), media_type='image/png')
+        return Response(await work(request, lambda: page_picture(photo.image)), media_type='image/png')
 
     @router.get('/{photo_id}/predictions/{task}')
-    async def predictions(photo_id: str, task: Task, options: Options) -> Response:
+    async def predictions(request: Request, photo_id: str, task: Task, options: Options) -> Response:
         photo = find(photo_id)
-        content = await work(lambda: json.dumps(page_prediction(photo.predict(task, **asdict(options)), task)))
+        content = await work(request, lambda: json.dumps(page_prediction(photo.predict(task, **asdict(options)), task)))
         return Response(content, media_type='application/json')
 
     @router.get('/{photo_id}/files/all')
-    async def everything(photo_id: str, options: Options, score_thr: Score = 0.5) -> Response:
+    async def everything(request: Request, photo_id: str, options: Options, score_thr: Score = 0.5) -> Response:
         photo = find(photo_id)
-        content = await work(lambda: archive(photo.predict(TASKS, **asdict(options)), score_thr))
+        content = await work(request, lambda: archive(photo.predict(TASKS, **asdict(options)), score_thr))
         return _download(content, 'application/zip', f'{photo.source.name}.zip')
 
     @router.get('/{photo_id}/files/{task}/{form}')
-    async def file(photo_id: str, task: Task, form: str, options: Options, score_thr: Score = 0.5) -> Response:
+    async def file(
+        request: Request, photo_id: str, task: Task, form: str, options: Options, score_thr: Score = 0.5
+    ) -> Response:
         photo = find(photo_id)
         export = next((one for one in EXPORTS if one.form == form and task in one.tasks), None)
         if export is None:
             raise HTTPException(404, f'The {task} prediction cannot be had as {form}.')
-        content = await work(lambda: export.make(photo.predict(task, **asdict(options)), task, score_thr))
+        content = await work(request, lambda: export.make(photo.predict(task, **asdict(options)), task, score_thr))
         return _download(content, export.media_type, f'{photo.source.name}_{task}{export.suffix}')
 
     return router

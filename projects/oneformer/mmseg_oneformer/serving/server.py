@@ -1,36 +1,44 @@
 """Run an application: a socket, uvicorn, a line in the log for each request, and an end that finishes what began."""
 
-import asyncio
+import atexit
 import logging
+import os
+import resource
 import signal
 import socket
+import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import cv2
-import h11
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import UserError
+from .connections import BoundedProtocol, Connections, UnambiguousRequests
 
-__all__ = ['listen', 'run', 'url_of']
+__all__ = ['end_process', 'listen', 'run', 'url_of']
 
-HEADER_SECONDS = 20
-"""In which the head of a request has to arrive; uvicorn would wait forever."""
 IDLE_SECONDS = 75
 """That a connection is kept open for a next request: longer than proxies keep theirs (nginx: 60)."""
 STOP_SECONDS = 30
 """For responses that are under way when the service is stopped."""
-LINGER_SECONDS = 20
-"""For a client that is still sending when its request is rejected, until it reads why."""
 LOGGED_BYTES = 300
 """Of a request's address in the log."""
-MAX_CONNECTIONS = 500
-"""Open at a time: below the 1024 files that a process may have by default."""
+MAX_CONNECTIONS = 2000
+"""Open at a time, where the system allows so many files."""
+OTHER_FILES = 200
+"""That the process may have open beside its connections."""
+ACCEPTED = 64
+"""Connections that are taken in one go: more would hold up the responses to others."""
+QUEUED = 2048
+"""Connections that the system takes until it is their turn."""
+SWITCH_SECONDS = 0.0001
+"""For which a thread of Python may hold up the others. Each read and write of the event loop waits so long for threads
+that decode and pack; with the usual 5 ms, a crowd of connections keeps /health waiting for seconds."""
 
 logger = logging.getLogger('mmseg_oneformer.serving')
 
@@ -77,16 +85,18 @@ def run(app: ASGIApp, taken: socket.socket, on_ready: Callable[[], object] = lam
         log = logging.getLogger(name)
         log.handlers, log.propagate = [handler], False
         log.setLevel(level)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    connections = Connections(_room_for_connections())
     config = uvicorn.Config(
-        LoggedRequests(app),
-        http=BoundedProtocol,
+        LoggedRequests(UnambiguousRequests(app)),
+        http=partial(BoundedProtocol, connections),  # type: ignore[arg-type]  # called as the class would be
         ws='none',
         lifespan='on',
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        backlog=ACCEPTED,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
@@ -96,82 +106,45 @@ def run(app: ASGIApp, taken: socket.socket, on_ready: Callable[[], object] = lam
     # uvicorn raises the signal again when it has finished; the stop was wanted, and is no error.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: None)
-    _Server(config, on_ready).run(sockets=[taken])
+    _Server(config, connections, on_ready).run(sockets=[taken])
+
+
+def end_process() -> NoReturn:
+    """End a process whose service has stopped: Python would take its libraries apart for seconds first."""
+    atexit._run_exitfuncs()  # Temporary files are removed, logs are written.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it is ready."""
+    """A server that says when it is ready, and lets no rejected client hold up its end."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object]) -> None:
+    def __init__(self, config: uvicorn.Config, connections: Connections, on_ready: Callable[[], object]) -> None:
         super().__init__(config)
-        self.on_ready = on_ready
+        self.connections, self.on_ready = connections, on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen."""
         await super().startup(sockets)
+        for taken in sockets or []:
+            taken.listen(QUEUED)  # The loop has set the system's queue to what it takes in one go.
         self.on_ready()
 
-
-class BoundedProtocol(H11Protocol):
-    """HTTP of uvicorn, with an end for clients that send no request, or its head byte by byte, or read no response."""
-
-    _patience: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a request, not forever."""
-        super().connection_made(_LingeringTransport(transport, self))  # type: ignore[arg-type]
-        self._watch()
-
-    def data_received(self, data: bytes) -> None:
-        """Wait for the rest, not forever."""
-        if not self.transport.is_closing():
-            super().data_received(data)
-            self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        super().connection_lost(exc)
-        self._stop_watching()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Let go, even if a response has not been read: closing would wait for its reader."""
-        self.transport.abort()
-
-    def _watch(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:  # The application has its own limits.
-            self._stop_watching()
-        elif self._patience is None:
-            self._patience = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
-
-    def _stop_watching(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to listen, and finish what has begun."""
+        self.connections.stopping = True
+        await super().shutdown(sockets)
 
 
-class _LingeringTransport:
-    """A transport that reads on when it is closed amid a body: a reset would reach the client before the response does.
-
-    Clients that ask for ``Connection: close``, as Python's urllib, are rejected in this way.
-    """
-
-    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
-        self._transport, self._protocol, self._closed = transport, protocol, False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def is_closing(self) -> bool:
-        return self._closed or self._transport.is_closing()
-
-    def close(self) -> None:
-        if self._protocol.conn.their_state is not h11.SEND_BODY or self._transport.is_closing():
-            self._transport.close()
-        elif not self._closed:
-            self._closed = True
-            self._transport.write_eof()
-            self._transport.resume_reading()
-            self._protocol.loop.call_later(LINGER_SECONDS, self._transport.abort)
+def _room_for_connections() -> int:
+    """Let the process have as many files as its connections need and the system allows; return how many may be open."""
+    (soft, hard), wanted = resource.getrlimit(resource.RLIMIT_NOFILE), MAX_CONNECTIONS + OTHER_FILES
+    unlimited = resource.RLIM_INFINITY
+    if soft != unlimited and soft < wanted:
+        soft = wanted if hard == unlimited else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MAX_CONNECTIONS if soft == unlimited else min(MAX_CONNECTIONS, max(soft - OTHER_FILES, soft // 2))
 
 
 class LoggedRequests:

@@ -1,9 +1,9 @@
 """One model for many requests: admission, decoding, the network, packing.
 
 Decisions:
-* Requests are counted from their first byte to their response, and rejected above a number: a service that says "busy"
-  at once can be retried, one that takes everything runs out of memory. Few of them are decoded at a time, for the
-  same reason.
+* Requests are counted from the last byte of their photo to their response, and rejected above a number: a service that
+  says "busy" at once can be retried, one that takes everything runs out of memory. Few of them are decoded at a time,
+  for the same reason. Uploads have limits of their own.
 * Decoding, post-processing and packing run in threads, as many as there are cores; the network in one, batch by batch.
 * A client that leaves gets no response: its photo drops out of the queue.
 """
@@ -11,9 +11,9 @@ Decisions:
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
-import torch
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import Request
@@ -25,9 +25,10 @@ from ..apis.preprocessing import PreparedPhoto
 from ..errors import UserError
 from ..tasks import TASKS
 from .batching import MicroBatcher
-from .uploads import Limits, RequestError, decode, receive
+from .failures import contain
+from .uploads import Limits, RequestError, Uploads, decode
 
-__all__ = ['Batcher', 'Service']
+__all__ = ['Batcher', 'Service', 'unless_left']
 
 Result = TypeVar('Result')
 Batcher = MicroBatcher[tuple[tuple[int, int], tuple[str, ...]], PreparedPhoto, PhotoLogits]
@@ -50,6 +51,7 @@ class Service:
         self.infer, self.limits, self.batcher, self.max_waiting = infer, limits, batcher, max_waiting
         self.waiting = 0
         """Requests under way."""
+        self.uploads = Uploads(limits, max_waiting * limits.max_bytes)
         # One batch in the network, and one that is prepared or packed meanwhile.
         self._decoded = asyncio.Semaphore(2 * batcher.max_batch)
         self._threads = CapacityLimiter(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 4)
@@ -79,16 +81,18 @@ class Service:
             RequestError: As for ``look``.
             ClientDisconnect: As for ``look``.
         """
-        if self.waiting >= self.max_waiting:
-            raise RequestError(503, f'{self.waiting} requests are under way; try again in a moment.', retry_after=1)
+        self._check_room()  # Before the photo arrives in vain.
+        data = await self.uploads.receive(request)
+        self._check_room()
         self.waiting += 1
         try:
-            data = await receive(request, self.limits)
-            return await _unless_left(request, self._serve(data, tuple(tokens), finish))
-        except (MemoryError, torch.OutOfMemoryError):
-            raise RequestError(503, 'Memory ran out; try again, or send a smaller photo.', retry_after=5) from None
+            return await unless_left(request, self._serve(data, tuple(tokens), finish))
         finally:
             self.waiting -= 1
+
+    def _check_room(self) -> None:
+        if self.waiting >= self.max_waiting:
+            raise RequestError(503, f'{self.waiting} requests are under way; try again in a moment.', retry_after=1)
 
     async def _serve(self, data: bytes, tokens: tuple[str, ...], finish: Callable[[PhotoLogits], Result]) -> Result:
         async with self._decoded:
@@ -97,10 +101,10 @@ class Service:
             return await self._in_thread(lambda: finish(photo))
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await run_sync(work, limiter=self._threads)
+        return await run_sync(partial(contain, work), limiter=self._threads)
 
 
-async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
+async def unless_left(request: Request, work: Awaitable[Result]) -> Result:
     """Do the work while the client is there.
 
     Raises:

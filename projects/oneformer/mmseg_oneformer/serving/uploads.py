@@ -1,14 +1,28 @@
-"""Photos that strangers send: bounded in bytes, seconds and pixels, and rejected in a sentence."""
+"""Photos that strangers send: bounded in bytes, seconds and pixels, and rejected in a sentence.
 
+Decisions:
+* Uploads are counted apart from requests that are predicted: a slow one costs little memory and no time, so many more
+  of them are taken.
+* When too many are under way, the slowest makes room if it is slower than it may be: slow clients, however many, never
+  keep out one that sends at once.
+"""
+
+import random
 from typing import NamedTuple
 
 import numpy as np
-from anyio import fail_after
+from anyio import CancelScope, current_time
 from fastapi import Request
 
 from ..apis.untrusted_images import PhotoError, decode_photo
 
-__all__ = ['DEFAULT_LIMITS', 'Limits', 'RequestError', 'decode', 'receive']
+__all__ = ['DEFAULT_LIMITS', 'Limits', 'RequestError', 'Uploads', 'decode']
+
+GRACE_SECONDS = 5.0
+"""In which an upload may be as slow as it likes. Up to half as much again, by chance: many that are given up at once
+would hold up everybody else."""
+YOUNG_SECONDS = 1.0
+"""In which it also makes room for no other: all begin with nothing."""
 
 
 class Limits(NamedTuple):
@@ -20,6 +34,10 @@ class Limits(NamedTuple):
     """Height times width."""
     max_seconds: float = 30.0
     """Until an upload has arrived."""
+    min_rate: float = 5000.0
+    """Bytes a second on average, of an upload that takes longer than a few seconds."""
+    max_uploads: int = 256
+    """That are under way at a time."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -39,31 +57,97 @@ class RequestError(Exception):
         self.status, self.reason, self.retry_after = status, reason, retry_after
 
 
-async def receive(request: Request, limits: Limits) -> bytes:
-    """Read a request's body, no further than it may go; one that says it is too large is not read at all.
+class _Upload:
+    """One that is under way."""
 
-    Raises:
-        RequestError: It is a form (415), too large (413), too slow (408) or empty (400).
-        ClientDisconnect: The client left.
+    def __init__(self, limits: Limits) -> None:
+        self.limits, self.since, self.data, self.makes_room = limits, current_time(), bytearray(), False
+        self.grace = GRACE_SECONDS * random.uniform(1, 1.5)
+        self.scope = CancelScope()
+        self.arrived(b'')
+
+    def arrived(self, part: bytes) -> None:
+        """Add some bytes; they allow for more time."""
+        self.data += part
+        rated = self.grace + len(self.data) / self.limits.min_rate
+        self.scope.deadline = self.since + min(rated, self.limits.max_seconds)
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second so far; infinite for one that has only begun."""
+        seconds = current_time() - self.since
+        return len(self.data) / seconds if seconds > YOUNG_SECONDS else float('inf')
+
+    @property
+    def reason(self) -> str:
+        """Why it was given up."""
+        late = current_time() - self.since >= self.limits.max_seconds and not self.makes_room
+        how = f'within {self.limits.max_seconds:g} s' if late else f'at {self.limits.min_rate / 1000:g} kB/s or more'
+        return f'The photo did not arrive {how}; send it again.'
+
+
+class Uploads:
+    """The uploads that are under way.
+
+    Args:
+        limits: Of each, and of their number.
+        max_total: Bytes of all together.
     """
-    if request.headers.get('content-type', '').startswith('multipart/'):
-        raise RequestError(415, 'The body is a form; send the photo itself: curl --data-binary @photo.jpg.')
-    too_large = RequestError(413, f'The file has more than {limits.max_bytes / 1e6:g} MB; send a smaller one.')
-    announced = request.headers.get('content-length', '')
-    if announced.isdecimal() and int(announced) > limits.max_bytes:
-        raise too_large
-    data = bytearray()
-    try:
-        with fail_after(limits.max_seconds):
-            async for part in request.stream():
-                data += part
-                if len(data) > limits.max_bytes:
-                    raise too_large
-    except TimeoutError:
-        raise RequestError(408, f'The photo did not arrive within {limits.max_seconds:g} s; send it again.') from None
-    if not data:
-        raise RequestError(400, 'The request has no body; send the bytes of a photo.')
-    return bytes(data)
+
+    def __init__(self, limits: Limits, max_total: int) -> None:
+        self.limits, self.max_total = limits, max_total
+        self._under_way: set[_Upload] = set()
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    async def receive(self, request: Request) -> bytes:
+        """Read a request's body, no further than it may go; one that says it is too large is not read at all.
+
+        Raises:
+            RequestError: It is a form (415), too large (413), too slow (408) or empty (400), or too many are under way
+                (503).
+            ClientDisconnect: The client left.
+        """
+        if request.headers.get('content-type', '').startswith('multipart/'):
+            raise RequestError(415, 'The body is a form; send the photo itself: curl --data-binary @photo.jpg.')
+        too_large = RequestError(413, f'The file has more than {self.limits.max_bytes / 1e6:g} MB; send a smaller one.')
+        announced = request.headers.get('content-length', '')
+        if announced.isdecimal() and int(announced) > self.limits.max_bytes:
+            raise too_large
+        self._make_room()
+        upload = _Upload(self.limits)
+        self._under_way.add(upload)
+        try:
+            with upload.scope:
+                async for part in request.stream():
+                    upload.arrived(part)
+                    if len(upload.data) > self.limits.max_bytes:
+                        raise too_large
+                    if sum(len(other.data) for other in self._under_way) > self.max_total:
+                        raise RequestError(503, 'Too many photos arrive; try again in a moment.', retry_after=1)
+        finally:
+            self._under_way.discard(upload)
+        if upload.scope.cancelled_caught:
+            raise RequestError(408, upload.reason)
+        if not upload.data:
+            raise RequestError(400, 'The request has no body; send the bytes of a photo.')
+        return bytes(upload.data)
+
+    def _make_room(self) -> None:
+        """Give up the slowest upload if there are too many.
+
+        Raises:
+            RequestError: All are fast enough, or have only begun.
+        """
+        if len(self) < self.limits.max_uploads:
+            return
+        slowest = min(self._under_way, key=lambda upload: upload.rate)
+        if slowest.rate >= self.limits.min_rate:
+            raise RequestError(503, f'{len(self)} photos arrive; try again in a moment.', retry_after=1)
+        slowest.makes_room = True
+        slowest.scope.cancel()
+        self._under_way.discard(slowest)
 
 
 def decode(data: bytes, limits: Limits) -> np.ndarray:

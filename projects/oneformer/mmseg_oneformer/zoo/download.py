@@ -25,7 +25,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from ..errors import NetworkError
-from ..files import write_atomic
+from ..files import file_digest, write_atomic
 from ..version import __version__
 
 SCHEMES = ('https',)
@@ -61,7 +61,7 @@ def check_url(url: str) -> None:
         raise DownloadError(f'{url} is rejected, only {" and ".join(SCHEMES)} addresses are read', final=True)
 
 
-def download(url: str, path: str | os.PathLike[str], progress: bool = True) -> None:
+def download(url: str, path: str | os.PathLike[str], progress: bool = True, checksum: str | None = None) -> None:
     """Get a file, going on with what an earlier call has got; nothing is done if ``path`` exists.
 
     Of several processes one works and the others wait for it.
@@ -70,6 +70,7 @@ def download(url: str, path: str | os.PathLike[str], progress: bool = True) -> N
         url: Where from.
         path: Where to; the folder is made.
         progress: Show a bar on a terminal.
+        checksum: That the file has to have, such as 'md5:0123...'; another file is not kept.
 
     Raises:
         DownloadError: The file could not be had. What has arrived is kept for the next call.
@@ -83,7 +84,7 @@ def download(url: str, path: str | os.PathLike[str], progress: bool = True) -> N
         failures, most = 0, _size(_part(target))
         while True:
             try:
-                _fetch(url, target, progress)
+                _fetch(url, target, progress, checksum)
                 return
             except DownloadError as error:
                 # Getting further than ever is no failure: a bad line may need many connections.
@@ -102,7 +103,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _fetch(url: str, target: Path, progress: bool) -> None:
+def _fetch(url: str, target: Path, progress: bool, checksum: str | None) -> None:
     """Make one connection, and move the file to its place if that completed it."""
     part = _part(target)
     state_file = part.with_name(f'{part.name}.json')
@@ -111,15 +112,20 @@ def _fetch(url: str, target: Path, progress: bool) -> None:
     if not start or start != state.get('size'):
         with _connect(url, start, state) as response:
             start = _begins_at(response, start, state, part)
-            size = None if response.length is None else start + response.length
-            if size is None and not response.chunked:
-                raise DownloadError('the server does not say how long the file is', final=True)
+            size = _announced_size(response, start)
             _check_room(target.parent, size, start)
             if not start:
                 part.unlink(missing_ok=True)  # Before the new state is written, which does not describe the old bytes.
             state = {'url': url, 'validator': _validator(response.headers), 'size': size}
             write_atomic(state_file, json.dumps(state))
             _copy(response, part, start, size, progress)
+    if checksum is not None:
+        kind, _, expected = checksum.partition(':')
+        found = file_digest(part, kind)
+        if found != expected:
+            part.unlink()
+            state_file.unlink()
+            raise DownloadError(f'its {kind} is {found} and not the published {expected}', final=True)
     part.replace(target)
     state_file.unlink()
 
@@ -171,6 +177,19 @@ def _begins_at(response: http.client.HTTPResponse, start: int, state: Mapping[st
         part.unlink(missing_ok=True)  # The server does not mind If-Range: only a new beginning is safe.
         raise DownloadError('the server sends another part than the requested one')
     return start
+
+
+def _announced_size(response: http.client.HTTPResponse, start: int) -> int | None:
+    """Return how long the whole file is, or None if that is known when the last chunk has arrived."""
+    total = response.headers.get('Content-Range', '').rpartition('/')[2]
+    if response.status == 206 and total.isdecimal():
+        return int(total)  # The part that the server sends may end before the file does.
+    announced = response.headers.get('Content-Length', '')  # Python ignores it where there are chunks.
+    if announced.isdecimal():
+        return start + int(announced)
+    if not response.chunked:
+        raise DownloadError('the server does not say how long the file is', final=True)
+    return None
 
 
 def _check_room(folder: Path, size: int | None, start: int) -> None:
