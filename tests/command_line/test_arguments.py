@@ -49,12 +49,12 @@ def test_tools__help_and_misspelt_flags_need_nothing_slow(path):
 @pytest.mark.parametrize(
     ('arguments', 'sentence'),
     [
-        (['infer.py'], 'error: INPUT is missing; see tools/infer.py --help'),
+        (['infer.py'], 'error: INPUT, --model, --out-dir missing; see tools/infer.py --help'),
         (['infer.py', 'a.jpg', '--tasks', 'depth'], "error: unknown task 'depth'; choose from semantic, "),
         (['infer.py', 'a.jpg', '--model', 'x', '--dtype', 'int8'], 'argument --dtype: invalid choice'),
         (
             ['infer.py', 'a.jpg', '--cfg-options', 'a', '=', '3'],
-            "error: --cfg-options takes KEY=VALUE, not 'a'; quote",
+            "error: --cfg-options takes KEY=VALUE, not 'a'; put a pair",
         ),
         (['demo.py', '--model', 'x', '--max-megabytes', 'nan'], 'error: --max-megabytes is nan; give more than 0.'),
         (['serve.py', '--model', 'x', '--max-batch', '0'], 'error: --max-batch is 0; give 1 or more.'),

@@ -126,8 +126,8 @@ def _connect_public(host: str, port: int, timeout: Any) -> socket.socket:
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         if not is_public(str(address[0])):
             raise UserError(
-                f'{host} is rejected: its address {address[0]} is not one of the Internet; allow_private_urls=True '
-                '(--allow-private-urls) has it fetched.'
+                f'{host} is rejected: its address {address[0]} is not public; allow_private_urls=True '
+                '(--allow-private-urls) allows it.'
             )
         connection = socket.socket(family, kind, protocol)
         try:
@@ -168,7 +168,7 @@ class _PublicHandler(urllib.request.AbstractHTTPHandler):
         if proxy and not urllib.request.proxy_bypass(request.host):
             raise UserError(
                 f'{request.full_url} is rejected: where the proxy connects to cannot be checked; '
-                'allow_private_urls=True (--allow-private-urls) has it fetched.'
+                'allow_private_urls=True (--allow-private-urls) allows it.'
             )
         return self.do_open(kind, request)
 
