@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...datasets.outlines import outline_code
+from ...annotations.faults import Fault
+from ...annotations.outlines import outline_code
+from ...annotations.values import InvalidValueError
 from ...errors import UserError
 from ...files import read_json
-from ..own_data import Photo, parse_classes, read_semantic
-from ..scene import Annotation, Region
+from ..classes import VOID, check_listed, class_name, parse_classes, read_semantic, void_values
+from ..own_data import Photo
+from ..scene import Annotation, Region, check_area
 
 __all__ = ['CocoFormat']
 
@@ -22,9 +25,12 @@ class CocoFormat:
         json_path: The instance JSON.
         images: Folder that its ``file_name`` are relative to.
         semantic: Folder of semantic PNGs named like the photos, or None.
-        things: ``NAME=VALUE`` for things that the semantic PNGs know too.
+        things: ``NAME=VALUE`` for things that the semantic PNGs know too; or ``NAME`` of all categories that are things.
         stuff: ``NAME=VALUE`` of the semantic PNGs, or ``NAME`` of a category that is not a thing.
-        void: Values of the semantic PNGs to be ignored.
+        void: Values of the semantic PNGs to be ignored; None: 255.
+        ignored: Categories that become void where nothing else covers them.
+        rest: Stuff class of what nothing covers.
+        crowds_are_objects: ``iscrowd`` says nothing: CVAT sets it for every mask that was drawn with a brush.
     """
 
     def __init__(
@@ -34,17 +40,22 @@ class CocoFormat:
         semantic: Path | None,
         things: Sequence[str] = (),
         stuff: Sequence[str] = (),
-        void: Sequence[int] = (255,),
+        void: Sequence[int] | None = None,
+        ignored: Sequence[str] = (),
+        rest: str | None = None,
+        crowds_are_objects: bool = False,
     ) -> None:
         self.json_path, self.images, self.semantic = json_path, images, semantic
+        self.crowds_are_objects = crowds_are_objects
         content = _read(json_path)
         categories = sorted(content['categories'], key=lambda category: category['id'])
-        stuff_names = {entry.rpartition('=')[0] or entry for entry in stuff}
-        names = [category['name'] for category in categories if category['name'] not in stuff_names]
-        self.classes = parse_classes([*names, *things], stuff, void)
-        if unknown := sorted(set(self.classes.things) - set(names)):
-            raise UserError(f'{json_path} has no category {unknown[0]!r}; correct --things.')
-        self.label_of = {category['id']: self.classes.names.index(category['name']) for category in categories}
+        names = [category['name'] for category in categories]
+        check_listed(names, things, [*stuff, rest or ''], ignored, json_path)
+        stuff_names = set(map(class_name, (*stuff, rest or '')))
+        names = [name for name in names if name not in stuff_names]
+        usual = void_values(void, 255, (*things, *stuff))
+        self.classes = parse_classes([*names, *things], stuff, usual, ignored, rest)
+        self.label_of = {category['id']: self.classes.label_of(category['name']) for category in categories}
         self._content: dict | None = content
 
     def __getstate__(self) -> dict:
@@ -81,18 +92,23 @@ class CocoFormat:
                 f'{self.json_path} says {photo.name} is {width}x{height}, the photo is {size[1]}x{size[0]} '
                 '(width x height); find the right photo, or save it without EXIF orientation.'
             )
-        regions = [self._region(annotation, size) for annotation in annotations]
+        regions, broken = [], []
+        for annotation in annotations:
+            where = f'annotation {annotation["id"]}'
+            if annotation['category_id'] not in self.label_of:
+                raise UserError(
+                    f'{self.json_path}: {where} has category {annotation["category_id"]}, which "categories" does not '
+                    'list; add it there.'
+                )
+            try:
+                code = check_area(outline_code(annotation.get('segmentation'), size))
+            except InvalidValueError as error:
+                broken.append(f'{self.json_path}: {Fault("outline", where, str(error), "draw it or take it out")}')
+            else:
+                crowd = bool(annotation.get('iscrowd', 0)) and not self.crowds_are_objects
+                regions.append(Region(self.label_of[annotation['category_id']], code, crowd))
         semantic = read_semantic(photo.annotation[0], size, self.classes) if self.semantic else None
-        return Annotation(size, regions, semantic)
-
-    def _region(self, annotation: dict, size: tuple[int, int]) -> Region:
-        where = f'{self.json_path}: annotation {annotation["id"]}'
-        if annotation['category_id'] not in self.label_of:
-            raise UserError(
-                f'{where} has category {annotation["category_id"]}, which "categories" does not list; add it there.'
-            )
-        code = outline_code(annotation.get('segmentation'), size, where)
-        return Region(self.label_of[annotation['category_id']], code, bool(annotation.get('iscrowd', 0)))
+        return Annotation(size, regions, semantic, broken)
 
 
 def _read(path: Path) -> dict:
