@@ -130,7 +130,9 @@ def test_coco__mistakes(convert):
     assert 'annotation 1 has no segmentation' in error(dict(category_id=5, bbox=[0, 0, 4, 4], segmentation=[]))
     assert 'has an outline of 4 numbers' in error({**good, 'segmentation': [[0, 0, 4, 4]]})
     assert 'one flat list of numbers' in error({**good, 'segmentation': square(0, 0, 4)})
-    assert 'has a mask of 9x9, but its photo is 30x20' in error({**good, 'segmentation': dict(size=[9, 9], counts=[81])})
+    assert 'has a mask of 9x9, but its photo is 30x20' in error(
+        {**good, 'segmentation': dict(size=[9, 9], counts=[81])}
+    )
     assert "has no category 'cow'" in error(good, args=('--things', 'cow'))
     assert 'semantic/a.png does not exist' in error(good, args=('--semantic', convert.folder / 'semantic'))
     values = np.full(SIZE, 255)

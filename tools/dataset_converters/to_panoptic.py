@@ -12,8 +12,8 @@ Writes OUT/panoptic_NAME.json and OUT/panoptic_NAME/*.png. Annotations are drawn
 3. Crowds, larger ones first; they stay crowds (iscrowd 1).
 4. Objects, larger ones first; of equal ones the later in the file is on top.
 
-Pixels that nothing covers are void (id 0), or of the class of --rest. Completely covered objects are dropped and counted.
-Objects that are broken, such as an outline of two points, are left out, counted and listed; --strict stops instead.
+Pixels that nothing covers are void (id 0), or of the class of --rest. Completely covered objects are dropped. Objects
+that are broken, such as an outline of two points, are left out, counted and listed; --strict stops instead.
 
 --stuff @stuff.txt reads a list of classes from a file, one per line. An interrupted run continues where it stopped.
 """
@@ -41,7 +41,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for sub in (coco, yolo):
         sub.add_argument('--semantic', type=Path, help='folder of semantic PNGs, named like the photos')
     coco.add_argument('--crowds-are-objects', action='store_true', help='each crowd is one object, as in CVAT masks')
-    yolo.add_argument('--names', nargs='+', required=True, help='class names in their order, a data.yaml or classes.txt')
+    yolo.add_argument(
+        '--names', nargs='+', required=True, help='class names in their order, a data.yaml or classes.txt'
+    )
     ids.add_argument(
         '--divisor', type=int, default=1000, help='what classes are multiplied by; 256 for KITTI (default: %(default)s)'
     )
@@ -65,7 +67,11 @@ def add_format(
     sub.add_argument('--stuff', nargs='+', default=[], metavar='NAME[=VALUE]', help='other classes and their values')
     if void is not None:
         sub.add_argument(
-            '--void', nargs='+', type=int, metavar='VALUE', help=f'ignored values (default: {void}, unless a class has it)'
+            '--void',
+            nargs='+',
+            type=int,
+            metavar='VALUE',
+            help=f'ignored values (default: {void}, unless a class has it)',
         )
     sub.add_argument('--ignore', nargs='+', default=[], metavar='NAME', help='classes that become void')
     sub.add_argument('--rest', metavar='CLASS', help='stuff class of the pixels that nothing covers')

@@ -25,8 +25,8 @@ def read_instance_ids(
 ) -> tuple[np.ndarray, list[IdRegion]]:
     """Read a PNG of instance ids.
 
-    With Cityscapes' divisor of 1000 a value below it is a class alone, and numbers of objects begin at 0. With any other
-    one, as KITTI's 256, every value holds both, and number 0 is no object.
+    With Cityscapes' divisor of 1000 a value below it is a class alone, and numbers of objects begin at 0. With any
+    other one, as KITTI's 256, every value holds both, and number 0 is no object.
 
     Args:
         path: Of the PNG.

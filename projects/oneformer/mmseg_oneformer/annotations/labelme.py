@@ -93,8 +93,11 @@ def read_labelme(path: Path) -> LabelmeFile:
         faults.append(Fault('file_name', '"imagePath"', str(error), 'name the photo'))
     for number, shape in enumerate(content['shapes'], start=1):
         entry = f'shape {number}'
+        if not isinstance(shape, dict) or shape.get('label') is None:
+            faults.append(Fault('categories', entry, 'has no label', 'name its class'))
+            continue
         try:
-            label = as_name(shape.get('label') if isinstance(shape, dict) else None)
+            label = as_name(shape['label'])
         except InvalidValueError as error:
             faults.append(Fault('categories', entry, f'has a label that {error}', 'name its class'))
             continue

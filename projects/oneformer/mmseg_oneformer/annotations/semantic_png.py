@@ -1,8 +1,8 @@
 """Semantic PNGs and other maps of a number for each pixel, read as they are stored and not as they look.
 
 Decisions:
-* A palette's index, a value of 1, 2, 4, 8 or 16 bits: what the file stores is the number. Pillow stretches 2 and 4 bits to
-  8, and keeps 8 bits of 16 in colours.
+* A palette's index, a value of 1, 2, 4, 8 or 16 bits: what the file stores is the number. Pillow stretches 2 and 4 bits
+  to 8, and keeps 8 bits of 16 in colours.
 * Three equal channels are one, and an alpha channel says nothing of classes: editors add both when they save.
 * The size is in the header. It is compared with the photo's before anything is decoded, since a small file may hold
   gigabytes.
@@ -22,6 +22,7 @@ from ..errors import UserError
 from .values import InvalidValueError
 
 __all__ = [
+    'MAX_VALUE',
     'decode_mask',
     'decode_pixels',
     'decode_values',
@@ -139,7 +140,7 @@ def decode_pixels(data: bytes, size: Size | None = None) -> np.ndarray:
             raise InvalidValueError(DAMAGED) from error
         mode = picture.mode
     if pixels.dtype == bool:
-        pixels = pixels.view(np.uint8)
+        pixels = (pixels.view(np.uint8) > 0).astype(np.uint8)  # Pillow's memory of True is 255.
     if mode in ('LA', 'PA', 'La'):
         return pixels[..., 0]
     if mode in ('RGBA', 'RGBa', 'RGBX'):

@@ -37,10 +37,8 @@ class InvalidValueError(ValueError):
 
 def brief(value: Any) -> str:
     """Return a value as a message shows it: in one line of at most 60 characters."""
-    if isinstance(value, str):
-        text = repr(value) if value.isprintable() else ascii(value)
-    else:
-        text = reprlib.repr(value)  # whatever its depth
+    show = reprlib.repr if not isinstance(value, str) else repr if value.isprintable() else ascii
+    text = show(value)  # reprlib: whatever its depth
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 

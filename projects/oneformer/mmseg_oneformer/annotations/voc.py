@@ -55,7 +55,7 @@ class VocObjects(NamedTuple):
 
 
 def voc_color(value: int) -> Color:
-    """Return the colour of a value in VOC's palette: its bits in turn, from the highest bit of red, green and blue on."""
+    """Return the colour of a value in VOC's palette: its bits in turn, from the highest of red, green and blue on."""
     color = [0, 0, 0]
     for bit in range(8):
         for channel in range(3):
@@ -127,7 +127,9 @@ def read_voc_classes(path: str | Path, size: tuple[int, int], labels: Sequence[V
     values[codes[near] == found] = near[codes[near] == found]
     if (values < 0).any():
         color = _shown(int(found[values < 0][0]))
-        where = 'labelmap.txt does not list; add it there' if labels else "VOC's palette does not have; add labelmap.txt"
+        where = (
+            'labelmap.txt does not list; add it there' if labels else "VOC's palette does not have; add labelmap.txt"
+        )
         raise UserError(f'Annotation {path} has pixels of the colour {color}, which {where}.')
     return values[place].reshape(size)
 

@@ -12,14 +12,14 @@ from .outlines import polygon_code
 from .text import read_text
 from .values import InvalidValueError, as_integer, as_name, as_number, brief
 
-__all__ = ['YoloLabels', 'YoloObject', 'yolo_code', 'read_yolo_labels', 'read_yolo_names']
+__all__ = ['YoloLabels', 'YoloObject', 'read_yolo_labels', 'read_yolo_names', 'yolo_code']
 
 RULE = 'outline'
-FORM = 'write: class x y x y x y ...'
+FORM = 'write: class x1 y1 x2 y2 x3 y3'
 
 
 class YoloObject(NamedTuple):
-    """A line: its number in the file, the number of its class, and the outline x, y, x, y, ... as shares of the photo."""
+    """A line: its number in the file, that of its class, and the outline x, y, x, y, ... as shares of the photo."""
 
     line: int
     label: int

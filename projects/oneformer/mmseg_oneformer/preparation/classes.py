@@ -9,7 +9,16 @@ import numpy as np
 from ..annotations.semantic_png import read_values
 from ..errors import UserError, did_you_mean
 
-__all__ = ['VOID', 'Classes', 'check_listed', 'class_name', 'labels_of', 'parse_classes', 'read_semantic', 'void_values']
+__all__ = [
+    'VOID',
+    'Classes',
+    'check_listed',
+    'class_name',
+    'labels_of',
+    'parse_classes',
+    'read_semantic',
+    'void_values',
+]
 
 VOID = -1
 

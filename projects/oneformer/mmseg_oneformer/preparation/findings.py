@@ -38,7 +38,9 @@ def findings(results: Results, classes: Classes) -> list[str]:
     if broken:
         among = ', among them' if broken > len(listed) else ''
         one = broken == 1
-        start = 'An object or part of one is broken and was' if one else f'{broken} objects or parts are broken and were'
+        start = (
+            'An object or part of one is broken and was' if one else f'{broken} objects or parts are broken and were'
+        )
         notes.append('\n  '.join([f'{start} left out{among}:', *listed]))
     segments: Counter[int] = Counter()
     crowds: Counter[int] = Counter()
@@ -47,14 +49,18 @@ def findings(results: Results, classes: Classes) -> list[str]:
         crowds[segment['category_id'] - 1] += segment['iscrowd']
     crowded = [label for label, count in crowds.items() if 2 * count > segments[label]]
     if crowded:
-        counted = _some([f'{crowds[label]} of {segments[label]} of {classes.names[label]}' for label in sorted(crowded)])
+        counted = _some(
+            [f'{crowds[label]} of {segments[label]} of {classes.names[label]}' for label in sorted(crowded)]
+        )
         notes.append(
             f'Most segments of a class are crowds, which no training learns: {counted}; annotate its objects one by '
             "one, or, where each is one object, as in CVAT's masks of COCO 1.0, add --crowds-are-objects."
         )
     absent = [name for label, name in enumerate(classes.names) if label not in segments]
     if absent:
-        notes.append(f'No photo has a pixel of {_some(absent)}; leave out classes that are not annotated.' + _void(results))
+        notes.append(
+            f'No photo has a pixel of {_some(absent)}; leave out classes that are not annotated.' + _void(results)
+        )
     return notes
 
 

@@ -77,7 +77,9 @@ def _read(path: Path) -> dict[str, Any]:
     """Return a JSON that ``write_panoptic`` wrote."""
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get('info'), dict) or 'photos' not in content['info']:
-        raise UserError(f'{path} was not written by to_panoptic.py; convert that split too, or write the config yourself.')
+        raise UserError(
+            f'{path} was not written by to_panoptic.py; convert that split too, or write the config yourself.'
+        )
     return content
 
 

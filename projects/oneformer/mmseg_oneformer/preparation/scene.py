@@ -25,6 +25,7 @@ from .panoptic import SegmentIds, boxes
 
 __all__ = ['Annotation', 'Region', 'check_area', 'segment_annotation']
 
+
 class Region(NamedTuple):
     """An object, a crowd or a patch of stuff: class index, COCO run-length code, whether it is a crowd.
 

@@ -51,7 +51,9 @@ class InstanceIdFormat:
         entries = (*things, *stuff)
         numbered = void is not None or any(entry.endswith('=0') for entry in entries)
         rest_value = f'{rest}=0' if rest and not numbered else rest  # Class 0 is what nobody has annotated.
-        self.classes = parse_classes(things, stuff, void_values(void, 0, (*entries, rest_value or '')), ignored, rest_value)
+        self.classes = parse_classes(
+            things, stuff, void_values(void, 0, (*entries, rest_value or '')), ignored, rest_value
+        )
         for label, name in enumerate(self.classes.names):
             if label not in self.classes.values.values() and label != self.classes.rest:
                 raise UserError(f'{name!r} has no number; write {name}=CLASS, such as dog=24.')

@@ -59,7 +59,9 @@ class LabelmeFormat:
         for photo in sorted(place.iterdir()) if place.is_dir() else ():
             if photo.stem == path.stem and photo.suffix.lower() in SUFFIXES:
                 return photo.name
-        raise UserError(f'{path} names no photo in "imagePath", and {place} has none called {path.stem}; name it there.')
+        raise UserError(
+            f'{path} names no photo in "imagePath", and {place} has none called {path.stem}; name it there.'
+        )
 
     def read(self, photo: Photo, size: tuple[int, int]) -> Annotation:
         """Shapes of the JSON."""

@@ -74,7 +74,9 @@ class YoloFormat:
             photos.append(Photo(name, str(path), number, tuple(files)))
         if len(strays) == count:
             example = self.labels / Path(photos[0].name).with_suffix('.txt')
-            raise UserError(f'No photo of {self.images} has a text file in {self.labels}, such as {example}; correct them.')
+            raise UserError(
+                f'No photo of {self.images} has a text file in {self.labels}, such as {example}; correct them.'
+            )
         if strays:
             names = ', '.join(path.relative_to(self.labels).as_posix() for path in sorted(strays)[:5])
             self.notes = [f'{len(strays)} of {count} text files in {self.labels} are of no photo, such as {names}.']
