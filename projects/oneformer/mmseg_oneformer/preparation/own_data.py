@@ -13,6 +13,7 @@ from .findings import LISTED, broken_objects, findings, unused_files
 from .layout import check_space, list_files, photo_size
 from .panoptic import panoptic_json, write_id_map, write_json
 from .parallel import Job, hold_journal, run_jobs
+from .photo_names import like_photo
 from .scene import Annotation, segment_annotation
 
 __all__ = ['Format', 'Photo', 'Written', 'list_photos', 'write_panoptic']
@@ -153,6 +154,8 @@ def _jobs(photos: Sequence[Photo], images: Path, target: Path) -> list[Job]:
             raise UserError(f'{_where(other)} and {_where(photo)} are both of photo {photo.name}; leave one out.')
         if other is not photo:
             raise UserError(f'{other.name} and {photo.name} differ in their suffix only; rename or remove one.')
+        if not os.access(photo.path, os.F_OK):
+            raise UserError(like_photo(images, photo.name))
         sources = (photo.path, *photo.annotation)
         for source in map(Path, sources):
             place = Path(real(source.parent))
