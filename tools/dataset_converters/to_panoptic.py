@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmseg_oneformer.command_line import Parser, cli_errors, loading
+from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -101,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Convert what the command line names, say what came of it and give a config."""
     args = parse_args(argv)
     only = args.list and [line.strip() for line in read_text(args.list).splitlines() if line.strip()]
+    if args.annotations.is_dir() and args.out.exists() and args.annotations.samefile(args.out):
+        raise UserError(f'{args.out} is the folder of the annotations; choose another folder for --out.')
     settings = {key: str(value) for key, value in sorted(vars(args).items()) if key not in ('jobs', 'config_out')}
     written = write_panoptic(
         read_format(args), args.images, args.out, args.name, only, args.jobs, settings, args.strict

@@ -9,6 +9,7 @@ from PIL import Image
 
 from .classes import Classes
 from .layout import SUFFIXES
+from .photo_names import is_written
 
 __all__ = ['LISTED', 'broken_objects', 'findings', 'unused_files']
 
@@ -79,10 +80,15 @@ def _void(results: Results) -> str:
 def unused_files(images: Path, used: Iterable[str]) -> list[str]:
     """Return a sentence on the files in a folder of photos that become no photo of the data set, if there are any."""
     names = {str(Path(path)) for path in used}
-    files = [path for path in sorted(images.rglob('*')) if not path.name.startswith('.') and str(path) not in names]
-    photos = [path for path in files if path.suffix.lower() in SUFFIXES and path.is_file()]
-    kinds = Image.registered_extensions().keys() - set(SUFFIXES)
-    others = [path for path in files if path.suffix.lower() in kinds and path.is_file()]
+    kinds = Image.registered_extensions().keys() | set(SUFFIXES)
+    files = [
+        path
+        for path in sorted(images.rglob('*'))
+        if path.suffix.lower() in kinds and str(path) not in names and not path.name.startswith('.')
+    ]
+    files = [path for path in files if path.is_file() and not is_written(path)]
+    photos = [path for path in files if path.suffix.lower() in SUFFIXES]
+    others = [path for path in files if path.suffix.lower() not in SUFFIXES]
     notes = []
     if photos:
         notes.append(f'{_count(photos, images)} without an annotation: {_names(photos, images)}.')

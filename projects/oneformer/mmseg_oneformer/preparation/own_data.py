@@ -13,7 +13,7 @@ from .findings import LISTED, broken_objects, findings, unused_files
 from .layout import check_space, list_files, photo_size
 from .panoptic import panoptic_json, write_id_map, write_json
 from .parallel import Job, hold_journal, run_jobs
-from .photo_names import like_photo
+from .photo_names import is_written, like_photo
 from .scene import Annotation, segment_annotation
 
 __all__ = ['Format', 'Photo', 'Written', 'list_photos', 'write_panoptic']
@@ -105,6 +105,10 @@ def write_panoptic(
     """
     if Path(name).name != name or name in ('', '.', '..'):
         raise UserError(f'{name!r} is no name of a split, which is part of file names; give one such as train.')
+    if os.path.realpath(out) == os.path.realpath(images):
+        raise UserError(f'{out} is the folder of the photos; choose another folder for --out.')
+    if not source.classes.names:
+        raise UserError('There is no class; name some with --things or --stuff.')
     target = out / f'panoptic_{name}.json'
     photos = source.photos()
     notes = [*getattr(source, 'notes', ())]
@@ -205,4 +209,5 @@ def list_photos(images: Path) -> list[tuple[str, Path]]:
     """Name below ``images``, with slashes, and path of every photo, sorted."""
     if not images.is_dir():
         raise UserError(f'Folder {images} does not exist; give the folder of the photos.')
-    return [(path.relative_to(images).as_posix(), path) for path in list_files(images)]
+    files = [path for path in list_files(images) if not is_written(path)]
+    return [(path.relative_to(images).as_posix(), path) for path in files]

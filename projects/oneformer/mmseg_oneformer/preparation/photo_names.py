@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ['find_photo', 'like_photo']
+__all__ = ['find_photo', 'is_written', 'like_photo']
 
 LABEL_STUDIO = re.compile(r'[0-9a-f]{8}-(?=.)')
 """What Label Studio puts before the name of a photo that it stores."""
@@ -45,3 +45,10 @@ def like_photo(images: Path, name: str) -> str:
         if path.name.casefold() == wanted and path.is_file():
             return f'Photo {images / name} does not exist, but {path} does; correct the name in the annotation.'
     return f'Photo {images / name} does not exist; put it there or remove its annotation.'
+
+
+def is_written(path: Path) -> bool:
+    """Return whether a file is a panoptic JSON or PNG of an earlier run, which is no annotation or photo of this one."""
+    folders = [path.with_suffix(''), *path.parents] if path.suffix == '.json' else list(path.parents)
+    own = (folder for folder in folders if folder.name.startswith('panoptic_'))
+    return any(folder.is_dir() and folder.with_suffix('.json').is_file() for folder in own)

@@ -29,6 +29,8 @@ def conversion_command(data: Path) -> str | None:
     arguments, photos = recognised
     folder = data if data.is_dir() else data.parent
     out = folder if folder.name == 'annotations' else folder / 'annotations'
+    if out in arguments:  # Files of labelme would be read together with what is written.
+        out = folder if out != folder else folder.parent
     return shlex.join(['python', TOOL, *map(str, arguments), '--images', str(photos or 'PHOTOS'), '--out', str(out)])
 
 

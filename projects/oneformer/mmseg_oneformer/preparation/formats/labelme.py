@@ -12,6 +12,7 @@ from ...errors import UserError
 from ..classes import VOID, parse_classes
 from ..layout import SUFFIXES, list_files
 from ..own_data import Photo
+from ..photo_names import is_written
 from ..scene import Annotation, Region, check_area
 
 __all__ = ['LabelmeFormat']
@@ -47,7 +48,8 @@ class LabelmeFormat:
     def photos(self) -> list[Photo]:
         """The photos of all JSONs, sorted by the names of the JSONs."""
         photos = []
-        for number, path in enumerate(list_files(self.annotations, ('.json',)), start=1):
+        files = (path for path in list_files(self.annotations, ('.json',)) if not is_written(path))
+        for number, path in enumerate(files, start=1):
             folder = path.relative_to(self.annotations).parent
             name = (folder / (read_labelme(path).photo or self._named_like(path, folder))).as_posix()
             photos.append(Photo(name, str(self.images / name), number, (str(path),)))
