@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from tests.annotations import strategies as files
 from hypothesis import strategies as st
 
 from mmseg_oneformer.annotations.instance_id_png import read_instance_ids
@@ -12,6 +11,7 @@ from mmseg_oneformer.annotations.text import read_text
 from mmseg_oneformer.annotations.values import InvalidValueError
 from mmseg_oneformer.annotations.voc import read_labelmap, read_voc_classes, read_voc_objects
 from mmseg_oneformer.annotations.yolo import read_yolo_labels, read_yolo_names, yolo_code
+from tests.annotations import strategies as files
 
 SIZE = (6, 8)
 

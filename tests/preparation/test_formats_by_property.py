@@ -112,7 +112,7 @@ def test_formats__any_json(tmp_path):
     keys = ('shapes', 'imagePath', 'images', 'annotations', 'categories')
 
     @EXAMPLES
-    @given(st.fixed_dictionaries({key: files.VALUES for key in keys}).map(files.json.dumps))
+    @given(st.fixed_dictionaries(dict.fromkeys(keys, files.VALUES)).map(files.json.dumps))
     def check(text):
         (tmp_path / 'in').mkdir(exist_ok=True)
         (tmp_path / 'in/a.json').write_text(text)

@@ -107,7 +107,7 @@ def test_coco__a_broken_object_is_left_out_and_strict_stops(convert, folder, nam
     write(folder / 'x.json', coco({}, {'segmentation': segmentation}))
     found, printed = convert('coco', 'x.json')
     assert found == [('dog', 36)]
-    assert '1 broken and left out' in printed and f'x.json: annotation 2 ' in printed and words in printed
+    assert '1 broken and left out' in printed and 'x.json: annotation 2 ' in printed and words in printed
     assert 'x.json: annotation 2 ' in (message := convert('coco', 'x.json', '--strict', status=2)) and words in message
 
 
@@ -237,6 +237,10 @@ def mask_of(values, mode=None):
     return base64.b64encode(buffer).decode()
 
 
+HALF_CLEAR = np.full((6, 8, 4), 255, np.uint8)
+HALF_CLEAR[:, 6:, 3] = 0
+
+
 @pytest.mark.parametrize(
     'content',
     {
@@ -254,9 +258,7 @@ def mask_of(values, mode=None):
         ),
         'mask': labelme_json(shape([[2, 2], [7, 7]], 'mask', mask=mask_of(np.full((6, 6), 255, np.uint8)))),
         'mask of 16 bits': labelme_json(shape([[2, 2], [7, 7]], 'mask', mask=mask_of(np.full((6, 6), 255, np.uint16)))),
-        'mask with alpha': labelme_json(
-            shape([[2, 2], [9, 7]], 'mask', mask=mask_of(np.dstack([np.full((6, 8, 3), 255), np.arange(8) // 6 * -255 + 255 + np.zeros((6, 8))]).astype(np.uint8)))
-        ),
+        'mask with alpha': labelme_json(shape([[2, 2], [9, 7]], 'mask', mask=mask_of(HALF_CLEAR))),
         'byte order mark': json.dumps(labelme_json(shape(BOX))).encode('utf-8-sig'),
         'utf-16': json.dumps(labelme_json(shape(BOX))).encode('utf-16'),
     }.items(),
@@ -555,8 +557,10 @@ def test_config__of_folders_with_awkward_names(folder, call_tool, name, monkeypa
 
 def test_recognition__any_file(folder):
     contents = [
-        None, [], 3, 'x', {}, {'shapes': 3, 'imagePath': None}, {'shapes': [1, {}, {'label': []}], 'imagePath': 'a' * 999},
-        {'shapes': [{'label': 3}], 'imagePath': '\0'}, {'images': 3, 'annotations': [], 'categories': {}},
+        None, [], 3, 'x', {}, {'shapes': 3, 'imagePath': None},
+        {'shapes': [1, {}, {'label': []}], 'imagePath': 'a' * 999},
+        {'shapes': [{'label': 3}], 'imagePath': '\0'},
+        {'images': 3, 'annotations': [], 'categories': {}},
         {'images': [1], 'annotations': 'x', 'categories': None},
         {'images': [{'file_name': 3}], 'annotations': [{'segmentation': 3}], 'categories': 3},
         {'images': [{'file_name': '\ud800'}], 'annotations': [{'segmentation': 3}], 'categories': 3},

@@ -48,7 +48,7 @@ def like_photo(images: Path, name: str) -> str:
 
 
 def is_written(path: Path) -> bool:
-    """Return whether a file is a panoptic JSON or PNG of an earlier run, which is no annotation or photo of this one."""
+    """Return whether a file is a panoptic JSON or PNG of an earlier run, and so no annotation or photo of this one."""
     folders = [path.with_suffix(''), *path.parents] if path.suffix == '.json' else list(path.parents)
     own = (folder for folder in folders if folder.name.startswith('panoptic_'))
     return any(folder.is_dir() and folder.with_suffix('.json').is_file() for folder in own)
