@@ -654,3 +654,13 @@ def test_a_bug_in_a_reader_keeps_its_traceback(folder, call_tool, monkeypatch, k
         call_tool(
             'dataset_converters/to_panoptic.py', kind, 'in', '--images', 'photos', '--out', 'out', *more.get(kind, [])
         )
+
+
+def test_config__beside_a_json_of_another_tool(folder, call_tool, capsys):
+    write(folder / 'x.json', coco({}))
+    for content in ([], {'info': 'x', 'categories': []}, '{'):
+        write(folder / 'out/panoptic_val.json', content)
+        assert (
+            call_tool('dataset_converters/to_panoptic.py', 'coco', 'x.json', '--images', 'photos', '--out', 'out') == 2
+        )
+        assert 'panoptic_val.json' in capsys.readouterr().err
