@@ -105,7 +105,8 @@ class CocoFormat:
         regions: list[Region] = []
         broken: list[str] = []
         for entry in objects:
-            label, faults = self.label_of[entry['category_id']], []
+            label = self.label_of[entry['category_id']]
+            faults: list[str] = []
             try:
                 code, faults = partial_code(entry['segmentation'], size)
                 crowd = entry['iscrowd'] and not self.crowds_are_objects
