@@ -583,6 +583,14 @@ def held(journal, ready, end):
         end.wait()
 
 
+def test_list__in_any_encoding_and_never_empty(convert, folder):
+    write(folder / 'x.json', coco({}))
+    write(folder / 'train.txt', 'a\r\n'.encode('utf-16'))
+    assert convert('coco', 'x.json', '--list', 'train.txt')[0] == [('dog', 36)]
+    write(folder / 'train.txt', '\n')
+    assert 'list of photos is empty' in convert('coco', 'x.json', '--list', 'train.txt', status=2)
+
+
 def test_lock__a_second_run_is_refused_and_a_killed_one_leaves_nothing(folder, monkeypatch):
     monkeypatch.setattr(parallel, 'WAIT', 0.3)
     write(folder / 'labels/a.json', labelme_json(shape(BOX)))

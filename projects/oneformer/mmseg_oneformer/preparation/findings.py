@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from .classes import Classes
+from .classes import VOID, Classes
 from .layout import SUFFIXES
 from .photo_names import is_written
 
@@ -60,13 +60,16 @@ def findings(results: Results, classes: Classes) -> list[str]:
     absent = [name for label, name in enumerate(classes.names) if label not in segments]
     if absent:
         notes.append(
-            f'No photo has a pixel of {_some(absent)}; leave out classes that are not annotated.' + _void(results)
+            f'No photo has a pixel of {_some(absent)}; leave out classes that are not annotated.'
+            + _void(results, classes)
         )
     return notes
 
 
-def _void(results: Results) -> str:
-    """Return a sentence on void values, if they cover much."""
+def _void(results: Results, classes: Classes) -> str:
+    """Return a sentence on masks of 0 and 255, if 255 is void and covers much."""
+    if [value for value, label in classes.values.items() if label == VOID] != [255]:
+        return ''
     pixels = sum(result['image']['height'] * result['image']['width'] for result in results)
     share = sum(result['void'] for result in results) / pixels
     if share < MUCH:

@@ -180,6 +180,8 @@ def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
     by_stem = {Path(photo.name).with_suffix('').as_posix(): photo for photo in photos}
     if missing := sorted(set(only) - set(by_stem)):
         raise UserError(f'{missing[0]} of the list is not an annotated photo; names stand there without their suffix.')
+    if not only:
+        raise UserError('The list of photos is empty; write their names into it, one a line, without suffix.')
     return [photo for stem, photo in by_stem.items() if stem in only]
 
 
