@@ -49,7 +49,7 @@ CITYSCAPES = ['cityscapesScripts']  # Its own metrics; the preparation of the da
 SERVE = ['fastapi>=0.110', 'uvicorn>=0.27']
 EXPORT = ['onnx', 'onnxscript', 'onnxruntime']
 DOCS = ['sphinx>=8', 'myst-nb', 'furo', 'sphinx-copybutton']
-CHECKS = ['pytest>=8', 'pytest-xdist', 'ruff', 'mypy', 'import-linter', 'build']
+CHECKS = ['pytest>=8', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', 'import-linter', 'build']
 PEERS = ['transformers>=4.50', 'supervision>=0.25', 'tensorboard', 'shapely', 'playwright']  # What tests compare with.
 DEV = [*CHECKS, *PEERS, *SERVE, *EXPORT, *DOCS]
 

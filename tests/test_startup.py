@@ -181,6 +181,12 @@ def test_import__a_model_brings_what_its_network_needs():
     assert heavy_modules(f"from mmseg_oneformer import OneFormerInferencer; OneFormerInferencer('{MODEL}')") <= NETWORK
 
 
+@pytest.mark.parametrize('room', ['preparation.formats', 'preparation.own_config', 'datasets.doctor'])
+def test_import__data_need_no_network(room):
+    brought = heavy_modules(f'import mmseg_oneformer.{room}')
+    assert brought <= {*FILES, 'scipy.ndimage'}
+
+
 def test_tools__the_list_of_models_brings_nothing_heavy():
     assert heavy_modules(tool='infer.py', arguments=['--list']) == set()
 

@@ -54,7 +54,7 @@ def test_load_semantic_map__mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match='has the value 4'):
         load(save(tmp_path / 'a.png', np.uint8([[3, 4]])), reduce_zero_label=True)
     with pytest.raises(ValueError, match='has colours'):
-        load(save(tmp_path / 'a.png', np.zeros((2, 2, 3), np.uint8)))
+        load(save(tmp_path / 'a.png', np.arange(12, dtype=np.uint8).reshape(2, 2, 3)))
     (tmp_path / 'a.png').write_bytes(b'no picture')
     with pytest.raises(ValueError, match='cannot be decoded'):
         load(tmp_path / 'a.png')

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from PIL import Image
 from pycocotools import mask as mask_api
 
@@ -34,6 +35,32 @@ def semantic(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         cv2.imwrite(str(tmp_path / name), VALUES)
     return dict(data_root=str(tmp_path), metainfo=dict(classes=CLASSES, thing_ids=(1,)), pipeline=LOAD)
+
+
+def test_semantic__three_equal_channels_and_one_bit_are_read(semantic, tmp_path):
+    plain = SemanticDataset(**semantic)[0]['gt_seg_map']
+    cv2.imwrite(str(tmp_path / 'seg/a.png'), np.dstack([VALUES] * 3))
+    assert (SemanticDataset(**semantic)[0]['gt_seg_map'] == plain).all()
+    Image.fromarray(VALUES == 1).save(tmp_path / 'seg/a.png')
+    assert (SemanticDataset(**semantic)[0]['gt_seg_map'] == 1 + (VALUES == 1)).all()
+
+
+def test_semantic__masks_of_0_and_255_are_told(semantic, tmp_path, caplog):
+    mask = np.where(np.arange(40) < 30, 0, 255) + np.zeros((30, 1), int)
+    for name in ('a.png', 'sub/b.png'):
+        cv2.imwrite(str(tmp_path / 'seg' / name), mask.astype(np.uint8))
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        SemanticDataset(**semantic)
+        assert 'has a pixel of dog, path, and void (255) covers 25%' in caplog.text
+        caplog.clear()
+        SemanticDataset(**{**semantic, 'metainfo': dict(classes=('lawn',))})
+        cv2.imwrite(str(tmp_path / 'seg/a.png'), VALUES)
+        SemanticDataset(**semantic)
+        assert 'covers' not in caplog.text
+    finally:
+        logger.removeHandler(caplog.handler)
 
 
 SQUARE = [[2.0, 2, 22, 2, 22, 22, 2, 22]]
@@ -145,7 +172,7 @@ def no_folder(folder):
 
 
 def coloured(folder):
-    cv2.imwrite(str(folder / 'seg/a.png'), np.zeros((30, 40, 3), np.uint8))
+    cv2.imwrite(str(folder / 'seg/a.png'), np.full((30, 40, 3), (0, 1, 2), np.uint8))
 
 
 def cut(folder):

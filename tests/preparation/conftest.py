@@ -8,6 +8,7 @@ import pytest
 from mmengine.registry import init_default_scope
 from PIL import Image
 
+SIZE = (20, 30)
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
@@ -58,3 +59,36 @@ def coco_mini():
     if not folder.is_dir():
         pytest.skip('the photos of coco_mini are not at data/coco_mini')
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path, downloads):
+    """A photo photos/a.jpg."""
+    downloads.photo(tmp_path / 'photos/a.jpg', SIZE)
+    return tmp_path
+
+
+@pytest.fixture
+def convert_one(folder, call_tool, capsys, read_panoptic, tree):
+    """The tool on that photo; returns the names of its segments and where each is, and what was printed."""
+
+    def run(kind, annotations, *args, status=0, images='photos'):
+        before = tree(folder)
+        arguments = [kind, annotations, '--images', images, '--out', 'out', *args]
+        done = call_tool('dataset_converters/to_panoptic.py', *arguments)
+        printed = capsys.readouterr()
+        assert done == status, printed.err
+        after = tree(folder)
+        assert {name: data for name, data in after.items() if not name.startswith('out/')} == {
+            name: data for name, data in before.items() if not name.startswith('out/')
+        }, 'something was written elsewhere'
+        if status:
+            assert 'Traceback' not in printed.err and printed.err.startswith('error: ')
+            return printed.err
+        maps, content = read_panoptic(folder / 'out/panoptic_train.json')
+        names = {category['id']: category['name'] for category in content['categories']}
+        ids, segments = maps['a.png']
+        found = [(names[s['category_id']] + '*' * s['iscrowd'], (ids == s['id']).sum()) for s in segments]
+        return found, printed.out + printed.err
+
+    return run

@@ -133,7 +133,7 @@ def test_tool__mistakes(root, call_tool, capsys):
     semantic = root / 'annotations/training/ADE_train_00000001.png'
     good = semantic.read_bytes()
     semantic.write_bytes(good[:100])
-    assert f'{semantic} cannot be read: it is damaged' in error('--splits', 'train')
+    assert f'{semantic} cannot be decoded: it is damaged' in error('--splits', 'train')
     cv2.imwrite(str(semantic), np.full((48, 64), 151, np.uint8))
     assert 'values over 150' in error('--splits', 'train')
     cv2.imwrite(str(semantic), np.zeros((40, 64), np.uint8))

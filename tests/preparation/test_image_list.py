@@ -3,6 +3,7 @@ import json
 import pytest
 from PIL import Image
 
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.preparation.image_list import image_list
 
 CATEGORIES = [{'id': 7, 'name': 'road', 'isthing': 0}]
@@ -47,4 +48,25 @@ def test_mistakes_are_named(tmp_path, table):
         image_list(tmp_path / 'photos', table)
     table.write_text(json.dumps({'categories': [{'id': 1, 'name': 'person'}]}))
     with pytest.raises(ValueError, match='give a panoptic JSON'):
+        image_list(tmp_path / 'photos', table)
+
+
+@pytest.mark.parametrize(
+    'text', ['[]', '3', '{"images": 3}', '{"images": [3]}', '{"images": ', '[' * 100_000, '\ud800']
+)
+def test_broken_jsons_are_named(tmp_path, table, text):
+    path = tmp_path / 'broken.json'
+    path.write_bytes(text.encode(errors='surrogatepass'))
+    for source, categories in ((path, table), (table, path)):
+        with pytest.raises(UserError, match=r'broken\.json|has no photos'):
+            image_list(source, categories)
+
+
+def test_folder__hidden_and_broken_files(tmp_path, table):
+    (tmp_path / 'photos').mkdir()
+    Image.new('RGB', (4, 4)).save(tmp_path / 'photos/a.png')
+    (tmp_path / 'photos/._a.png').write_bytes(b'resource fork')
+    assert [image['id'] for image in image_list(tmp_path / 'photos', table)['images']] == ['a']
+    (tmp_path / 'photos/b.png').write_bytes(b'no picture')
+    with pytest.raises(UserError, match=r'photos/b\.png cannot be read'):
         image_list(tmp_path / 'photos', table)

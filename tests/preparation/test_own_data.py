@@ -127,10 +127,12 @@ def test_coco__mistakes(convert):
 
     good = dict(category_id=5, segmentation=[square(0, 0, 10)])
     assert 'annotation 2 has category 6, which "categories" does not list' in error(good, {**good, 'category_id': 6})
-    assert 'has a box but no segmentation' in error(dict(category_id=5, bbox=[0, 0, 4, 4], segmentation=[]))
-    assert 'an outline has 4 numbers' in error({**good, 'segmentation': [[0, 0, 4, 4]]})
+    assert 'annotation 1 has no segmentation' in error(dict(category_id=5, bbox=[0, 0, 4, 4], segmentation=[]))
+    assert 'has an outline of 4 numbers' in error({**good, 'segmentation': [[0, 0, 4, 4]]})
     assert 'one flat list of numbers' in error({**good, 'segmentation': square(0, 0, 4)})
-    assert 'is a mask of [9, 9]' in error({**good, 'segmentation': dict(size=[9, 9], counts=[81])})
+    assert 'has a mask of 9x9, but its photo is 30x20' in error(
+        {**good, 'segmentation': dict(size=[9, 9], counts=[81])}
+    )
     assert "has no category 'cow'" in error(good, args=('--things', 'cow'))
     assert 'semantic/a.png does not exist' in error(good, args=('--semantic', convert.folder / 'semantic'))
     values = np.full(SIZE, 255)
@@ -139,14 +141,14 @@ def test_coco__mistakes(convert):
     assert 'pixels of value 77, which stands for no class; name it with --stuff NAME=77' in error(
         good, args=('--semantic', convert.folder / 'semantic')
     )
-    cv2.imwrite(str(convert.folder / 'semantic/a.png'), np.zeros((20, 30, 3), np.uint8))
+    cv2.imwrite(str(convert.folder / 'semantic/a.png'), np.full((20, 30, 3), (1, 2, 3), np.uint8))
     assert 'has colours' in error(good, args=('--semantic', convert.folder / 'semantic'))
     assert '"images" does not list' in error(good, images=[dict(id=8, file_name='a.jpg')])
     assert 'says a.jpg is 31x20, the photo is 30x20' in error(
         good, images=[dict(id=7, file_name='a.jpg', height=20, width=31)]
     )
     assert 'Photo' in (message := error(good, images=[dict(id=7, file_name='no.jpg')])) and 'does not exist' in message
-    assert 'is not inside' in error(good, images=[dict(id=7, file_name='../a.jpg')])
+    assert 'which leads out of its folder' in error(good, images=[dict(id=7, file_name='../a.jpg')])
     assert 'differ in their suffix only' in error(
         good, images=[dict(id=7, file_name='a.jpg'), dict(id=8, file_name='a.png')]
     )
@@ -161,7 +163,7 @@ def test_coco__panoptic_json_is_told_apart(convert):
     content = json.loads((convert.folder / 'instances.json').read_text())
     content['annotations'] = [dict(image_id=7, file_name='a.png', segments_info=[])]
     (convert.folder / 'instances.json').write_text(json.dumps(content))
-    assert 'is a panoptic JSON already' in convert('coco', 'instances.json', status=2)
+    assert 'is a panoptic JSON' in convert('coco', 'instances.json', status=2)
 
 
 def test_coco__a_changed_json_is_read_again(convert, tree):
@@ -179,7 +181,7 @@ def test_coco__what_was_finished_before_the_json_changed_is_done_again(convert):
     good = dict(category_id=5, segmentation=[square(0, 0, 10)])
     broken = dict(id=9, image_id=3, category_id=5, segmentation=[[0, 0, 4, 4]])
     coco_json(convert, [], annotations=[dict(id=1, image_id=7, **good), broken])
-    assert 'an outline has 4 numbers' in convert('coco', 'instances.json', status=2)
+    assert 'has an outline of 4 numbers' in convert('coco', 'instances.json', '--strict', status=2)
     assert (convert.folder / 'out/panoptic_train/a.png').is_file(), 'the first photo was finished'
     coco_json(convert, [dict(category_id=5, segmentation=[square(0, 0, 9)])])
     maps, _, _ = convert('coco', 'instances.json')
@@ -297,11 +299,11 @@ def test_labelme__mistakes(convert):
     assert "shape 1 has the unknown label 'cow'; add it to --things, --stuff or --ignore" in error(
         shape('cow', [[0, 0], [3, 3]], 'rectangle')
     )
-    assert 'shape 1 (dog): a line has no area' in error(shape('dog', [[0, 0], [3, 3]], 'line'))
-    assert 'an outline has 4 numbers' in error(shape('dog', [[0, 0], [3, 3]]))
-    assert 'its mask cannot be decoded' in error(shape('dog', [[0, 0], [3, 3]], 'mask', mask='abcd'))
-    png = base64.b64encode(cv2.imencode('.png', np.full((9, 9), 255, np.uint8))[1].tobytes()).decode()
-    assert 'reaches outside the photo' in error(shape('dog', [[25, 0], [30, 8]], 'mask', mask=png))
+    assert 'shape 1 (dog) is a line, which has no area' in error(shape('dog', [[0, 0], [3, 3]], 'line'))
+    assert 'has an outline of 4 numbers' in error(shape('dog', [[0, 0], [3, 3]]))
+    assert 'has a mask that cannot be decoded' in error(shape('dog', [[0, 0], [3, 3]], 'mask', mask='abcd'))
+    png = base64.b64encode(cv2.imencode('.png', np.full((41, 9), 255, np.uint8))[1].tobytes()).decode()
+    assert 'has a mask that is 9x41, which is larger' in error(shape('dog', [[25, 0], [30, 8]], 'mask', mask=png))
     assert 'unknown shape' in error(shape('dog', [[0, 0], [3, 3]], 'spiral'))
     (convert.folder / 'labels/a.json').write_text(json.dumps(dict(shapes=[], imagePath='a.jpg', imageHeight=9)))
     assert 'was drawn on a photo of 30x9' in convert('labelme', 'labels', '--things', 'dog', status=2)
@@ -341,11 +343,11 @@ def test_yolo__mistakes(convert):
         yolo(convert, text)
         return convert('yolo', 'labels', '--names', 'dog', 'cat', status=2)
 
-    assert 'a.txt, line 2 is a box, not an outline' in error('0 0 0 1 0 1 1\n1 0.5 0.5 0.2 0.2\n')
-    assert 'line 1 is of class 2, --names has 2 classes' in error('2 0 0 1 0 1 1\n')
-    assert 'coordinates outside 0-1' in error('1 0 0 20 0 20 20\n')
-    assert 'something that is not a number' in error('dog 0 0 1 0 1 1\n')
-    assert 'an outline has 7 numbers' in error('1 0 0 1 0 1 1 0\n')
+    assert 'a.txt: line 1 is a box, which cannot become a segment' in error('1 0.5 0.5 0.2 0.2\n')
+    assert 'line 1 is of class 2, but there are 2 classes' in error('2 0 0 1 0 1 1\n')
+    assert 'coordinates are shares of width and height' in error('1 0 0 20 0 20 20\n')
+    assert "begins with 'dog', which is not the number of a class" in error('dog 0 0 1 0 1 1\n')
+    assert 'has an outline of 7 numbers' in error('1 0 0 1 0 1 1 0\n')
     (convert.folder / 'data.yaml').write_text('path: x\n')
     assert 'has no "names"' in convert('yolo', 'labels', '--names', convert.folder / 'data.yaml', status=2)
     assert 'give the folder of the text files' in convert('yolo', 'nowhere', '--names', 'dog', status=2)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_api
 
-from mmseg_oneformer.preparation.own_data import parse_classes
+from mmseg_oneformer.preparation.classes import VOID, Classes, parse_classes
 from mmseg_oneformer.preparation.panoptic import SegmentIds
-from mmseg_oneformer.preparation.scene import VOID, Annotation, Classes, Region, polygon_code, segment_annotation
+from mmseg_oneformer.preparation.scene import Annotation, Region, segment_annotation
 
 CLASSES = Classes(('dog', 'cat'), ('lawn', 'sky'), {})
 PALETTE = [(200, 20, 20), (20, 20, 200), (20, 200, 20), (250, 250, 250)]
@@ -101,17 +101,6 @@ def test_segment__holes_show_what_is_below():
     ring[2:6, 2:6] = 0
     names, index, _ = segment([Region(0, mask_api.encode(ring)), region('sky', ALL, ALL)])
     assert names == ['sky', 'dog'] and (index[2:6, 2:6] == 1).all() and (index == 2).sum() == 80 - 16
-
-
-def test_polygon_code__union_and_mistakes():
-    code = polygon_code([[0, 0, 4, 0, 4, 4, 0, 4], [2, 2, 6, 2, 6, 6, 2, 6]], SIZE)
-    mask = mask_api.decode(code)
-    assert mask_api.area(code) == 16 + 16 - 4 and mask[1, 1] and mask[5, 5] and not mask[1, 5]
-    outside = polygon_code([[-5, -5, 3, -5, 3, 3, -5, 3]], SIZE)
-    assert mask_api.area(outside) == 9
-    for outline in ([0, 0, 4, 4], [0, 0, 4, 4, 2, 2, 1]):
-        with pytest.raises(ValueError, match=f'has {len(outline)} numbers'):
-            polygon_code([outline], SIZE)
 
 
 def test_segment_ids__near_the_class_colour_and_never_twice():

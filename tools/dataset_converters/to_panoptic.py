@@ -12,13 +12,15 @@ Writes OUT/panoptic_NAME.json and OUT/panoptic_NAME/*.png. Annotations are drawn
 3. Crowds, larger ones first; they stay crowds (iscrowd 1).
 4. Objects, larger ones first; of equal ones the later in the file is on top.
 
-Pixels that nothing covers are void (id 0). Completely covered objects are dropped; the last line counts them.
+Pixels that nothing covers are void (id 0), or of the class of --rest. Completely covered objects are dropped. Objects
+that are broken, such as an outline of two points, are left out, counted and listed; --strict stops instead.
 
 --stuff @stuff.txt reads a list of classes from a file, one per line. An interrupted run continues where it stopped.
 """
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,14 +35,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     formats = parser.add_subparsers(dest='format', required=True, metavar='FORMAT')
     coco = add_format(formats, 'coco', 'COCO instance JSON: its categories are things', 'the instance JSON', 255)
-    add_format(formats, 'voc', 'Pascal VOC', 'folder with SegmentationObject/ and SegmentationClass/', 255)
-    labelme = add_format(formats, 'labelme', 'labelme: one JSON per photo', 'folder of the JSONs')
+    add_format(formats, 'voc', 'Pascal VOC, CVAT masks', 'folder with SegmentationObject/ and SegmentationClass/', 255)
+    add_format(formats, 'labelme', 'labelme: one JSON per photo', 'folder of the JSONs')
     yolo = add_format(formats, 'yolo', 'YOLO segmentation: one text file per photo', 'folder of the text files', 255)
     ids = add_format(formats, 'cityscapes-ids', 'PNGs of class * 1000 + number', 'folder of the PNGs', 0)
     for sub in (coco, yolo):
         sub.add_argument('--semantic', type=Path, help='folder of semantic PNGs, named like the photos')
-    yolo.add_argument('--names', nargs='+', required=True, help='class names in their order, or a data.yaml')
-    labelme.add_argument('--ignore', nargs='+', default=[], metavar='LABEL', help='labels to leave out')
+    coco.add_argument('--crowds-are-objects', action='store_true', help='each crowd is one object, as in CVAT masks')
+    yolo.add_argument(
+        '--names', nargs='+', required=True, help='class names in their order, a data.yaml or classes.txt'
+    )
+    ids.add_argument(
+        '--divisor', type=int, default=1000, help='what classes are multiplied by; 256 for KITTI (default: %(default)s)'
+    )
     ids.add_argument('--photo-suffix', default='', help='ending of the names of photos, such as _leftImg8bit')
     ids.add_argument('--ids-suffix', default='', help='ending of the names of PNGs, such as _gtFine_instanceIds')
     return parser.parse_args(argv)
@@ -61,8 +68,15 @@ def add_format(
     sub.add_argument('--stuff', nargs='+', default=[], metavar='NAME[=VALUE]', help='other classes and their values')
     if void is not None:
         sub.add_argument(
-            '--void', nargs='+', type=int, default=[void], metavar='VALUE', help=f'ignored values (default: {void})'
+            '--void',
+            nargs='+',
+            type=int,
+            metavar='VALUE',
+            help=f'ignored values (default: {void}, unless a class has it)',
         )
+    sub.add_argument('--ignore', nargs='+', default=[], metavar='NAME', help='classes that become void')
+    sub.add_argument('--rest', metavar='CLASS', help='stuff class of the pixels that nothing covers')
+    sub.add_argument('--strict', action='store_true', help='stop at a broken object instead of leaving it out')
     sub.add_argument(
         '--list', type=Path, help='text file that lists the photos to use, one name without suffix per line'
     )
@@ -74,8 +88,8 @@ def add_format(
 with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
-    import mmengine
-
+    from mmseg_oneformer.annotations.text import read_text
+    from mmseg_oneformer.annotations.yolo import read_yolo_names
     from mmseg_oneformer.files import write_atomic
     from mmseg_oneformer.preparation.formats import CocoFormat, InstanceIdFormat, LabelmeFormat, VocFormat, YoloFormat
     from mmseg_oneformer.preparation.own_config import own_config
@@ -87,29 +101,31 @@ with loading(__name__, parse_args):
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert what the command line names, say what came of it and give a config."""
     args = parse_args(argv)
-    only = args.list and [line.strip() for line in args.list.read_text().splitlines() if line.strip()]
+    only = args.list and [line.strip() for line in read_text(args.list).splitlines() if line.strip()]
+    if args.annotations.is_dir() and args.out.exists() and args.annotations.samefile(args.out):
+        raise UserError(f'{args.out} is the folder of the annotations; choose another folder for --out.')
     settings = {key: str(value) for key, value in sorted(vars(args).items()) if key not in ('jobs', 'config_out')}
-    written = write_panoptic(read_format(args), args.images, args.out, args.name, only, args.jobs, settings)
+    written = write_panoptic(
+        read_format(args), args.images, args.out, args.name, only, args.jobs, settings, args.strict
+    )
+    for note in written.notes:
+        print(f'warning: {note}', file=sys.stderr)
     print(
         f'{written.path}: {written.photos} photos, {written.segments} segments, {written.crowds} of them crowds; '
-        f'{written.hidden} hidden completely and dropped'
+        f'{written.hidden} hidden completely and dropped, {written.broken} broken and left out'
     )
     give_config(written, args.out, args.config_out)
 
 
 def read_format(args: argparse.Namespace) -> Format:
     """The annotations that the command line names."""
-    classes = {'things': args.things, 'stuff': args.stuff}
+    classes = {'things': args.things, 'stuff': args.stuff, 'ignored': args.ignore, 'rest': args.rest}
     if args.format == 'labelme':
-        return LabelmeFormat(args.annotations, args.images, ignored=args.ignore, **classes)
+        return LabelmeFormat(args.annotations, args.images, **classes)
     if args.format == 'cityscapes-ids':
+        suffixes = {'photo_suffix': args.photo_suffix, 'ids_suffix': args.ids_suffix}
         return InstanceIdFormat(
-            args.annotations,
-            args.images,
-            void=args.void,
-            photo_suffix=args.photo_suffix,
-            ids_suffix=args.ids_suffix,
-            **classes,
+            args.annotations, args.images, void=args.void, divisor=args.divisor, **suffixes, **classes
         )
     if args.format == 'voc':
         folders = args.annotations / 'SegmentationObject', args.annotations / 'SegmentationClass'
@@ -117,17 +133,14 @@ def read_format(args: argparse.Namespace) -> Format:
     if args.format == 'yolo':
         names = read_names(args.names)
         return YoloFormat(args.annotations, args.images, names, args.semantic, void=args.void, **classes)
-    return CocoFormat(args.annotations, args.images, args.semantic, void=args.void, **classes)
+    crowds = {'crowds_are_objects': args.crowds_are_objects}
+    return CocoFormat(args.annotations, args.images, args.semantic, void=args.void, **crowds, **classes)
 
 
 def read_names(names: list[str]) -> list[str]:
-    """Class names as given, or those of a YOLO ``data.yaml``."""
-    if len(names) > 1 or not names[0].endswith(('.yaml', '.yml')):
-        return names
-    found = (mmengine.load(names[0]) or {}).get('names')
-    if not found:
-        raise UserError(f'{names[0]} has no "names"; give the class names behind --names.')
-    return [str(found[number]) for number in sorted(found)] if isinstance(found, dict) else [str(n) for n in found]
+    """Class names as given, or those of a file."""
+    is_file = len(names) == 1 and names[0].lower().endswith(('.yaml', '.yml', '.txt', '.names'))
+    return read_yolo_names(names[0]) if is_file else names
 
 
 def give_config(written: Written, out: Path, path: Path | None) -> None:

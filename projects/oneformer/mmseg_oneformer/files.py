@@ -46,7 +46,7 @@ def read_json(path: Path, remedy: str = 'copy it again') -> Any:
     """Return the content of a JSON file, or raise a ValueError with the remedy if it is none."""
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f'{path} is not valid JSON ({error}); {remedy}.') from error
 
 

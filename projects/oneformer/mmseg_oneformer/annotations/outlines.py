@@ -13,7 +13,7 @@ from pycocotools import mask as mask_api
 
 from .values import InvalidValueError, as_integer, brief
 
-__all__ = ['check_polygon', 'check_segmentation', 'outline_code', 'polygon_code']
+__all__ = ['check_polygon', 'check_segmentation', 'outline_code', 'partial_code', 'polygon_code']
 
 Size = tuple[int, int]
 
@@ -102,6 +102,28 @@ def outline_code(segmentation: Any, size: Size) -> dict[str, Any]:
     if isinstance(segmentation['counts'], list):
         return mask_api.frPyObjects({'size': list(size), 'counts': counts.tolist()}, *size)
     return {'size': list(size), 'counts': segmentation['counts']}
+
+
+def partial_code(segmentation: Any, size: Size) -> tuple[dict[str, Any], list[str]]:
+    """Return the run-length code of what can be drawn of a ``segmentation``, and what is wrong with other outlines.
+
+    Args:
+        segmentation: See :func:`outline_code`.
+        size: Height and width of the photo.
+
+    Raises:
+        InvalidValueError: Nothing of it can be drawn.
+    """
+    good, wrong = segmentation, []
+    if isinstance(segmentation, list) and any(isinstance(part, list) for part in segmentation):
+        good = []
+        for part in segmentation:
+            try:
+                check_polygon(part, size)
+                good.append(part)
+            except InvalidValueError as error:
+                wrong.append(str(error))
+    return outline_code(good or segmentation, size), wrong
 
 
 def _counts(code: Mapping[str, Any], size: Size) -> np.ndarray:

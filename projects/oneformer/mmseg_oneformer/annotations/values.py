@@ -6,6 +6,7 @@ takes all of them, returns one form, and raises ``InvalidValueError`` for everyt
 
 import math
 import re
+import reprlib
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -36,7 +37,8 @@ class InvalidValueError(ValueError):
 
 def brief(value: Any) -> str:
     """Return a value as a message shows it: in one line of at most 60 characters."""
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    show = reprlib.repr if not isinstance(value, str) else repr if value.isprintable() else ascii
+    text = show(value)  # reprlib: whatever its depth
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 

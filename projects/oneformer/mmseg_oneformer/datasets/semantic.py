@@ -1,17 +1,26 @@
 """Photos with semantic maps alone: the class of every pixel, and no objects."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
+from ..annotations.semantic_png import MAX_VALUE, read_values
 from ..errors import MissingFileError, UserError
 from ..visualization.colors import class_colors
 from .base import SegmentationDataset
 from .transforms.annotation_loading import SemanticValues
 
 __all__ = ['SemanticDataset']
+
+SAMPLED = 16
+"""PNGs that are looked at before training."""
+MUCH = 0.01
+"""Share of the pixels that void covers in a mask that is worth a word."""
 
 
 @DATASETS.register_module()
@@ -94,6 +103,7 @@ class SemanticDataset(SegmentationDataset):
                 f'{len(missing)} of {len(names)} photos have no semantic map, such as '
                 f'{maps / (missing[0] + self.seg_map_suffix)}; add them, or list the annotated photos in ann_file.'
             )
+        self._check_values([maps / (name + self.seg_map_suffix) for name in names])
         values = SemanticValues(len(self._metainfo['classes']), self.ignore_index, self.reduce_zero_label)
         return [
             {
@@ -104,6 +114,23 @@ class SemanticDataset(SegmentationDataset):
             }
             for name in names
         ]
+
+    def _check_values(self, paths: Sequence[Path]) -> None:
+        """Warn if the PNGs look like masks of 0 and 255, whose class no value stands for: nothing else would say so."""
+        classes = self._metainfo['classes']
+        first = int(self.reduce_zero_label)
+        counts = np.zeros(MAX_VALUE + 1, dtype=np.int64)
+        for path in paths[:: max(1, len(paths) // SAMPLED)]:
+            with suppress(UserError):  # Said when its turn comes.
+                counts += np.bincount(read_values(path).reshape(-1), minlength=len(counts))
+        void = counts[self.ignore_index] / max(counts.sum(), 1) if 0 <= self.ignore_index <= MAX_VALUE else 0
+        present = counts[first : first + len(classes)] > 0
+        if len(classes) > 1 and present.sum() <= 1 and void > MUCH:
+            absent = [name for name, there in zip(classes, present) if not there]
+            MMLogger.get_current_instance().warning(
+                f'{self.name}: no PNG of those looked at has a pixel of {", ".join(absent[:5])}, and void '
+                f'({self.ignore_index}) covers {void:.0%}; in masks of 0 and 255 replace 255 by the index of the class.'
+            )
 
     def _names(self, photos: Path) -> list[str]:
         """Paths of the photos below their folder, without suffix."""

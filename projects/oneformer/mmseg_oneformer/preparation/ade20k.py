@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as mask_api
 
+from ..annotations.semantic_png import read_pixels
 from ..datasets.benchmarks import ADE20K
 from ..errors import UserError
-from .layout import check_space, list_files, photo_size, read_png, require_folder
+from .layout import check_space, list_files, photo_size, require_folder
 from .panoptic import SegmentIds, boxes, panoptic_json, write_id_map, write_json
-from .parallel import Job, run_jobs
+from .parallel import Job, hold_journal, run_jobs
 
 __all__ = ['FOLDERS', 'prepare_ade20k']
 
@@ -65,11 +66,11 @@ def prepare_ade20k(root: Path, out: Path, split: str, processes: int | None = No
     ]
     check_space(out, BYTES_A_PICTURE * len(jobs))
     journal = out / f'.ade20k_{split}.journal'
-    results = run_jobs(_convert, jobs, journal, {'ade20k': 1}, processes, f'ADE20K {split}')
     targets = [out / f'ade20k_panoptic_{split}.json', out / f'ade20k_instance_{split}.json']
-    write_json(targets[0], panoptic_json(results, '{id}.png', _categories()))
-    write_json(targets[1], _instance_json(results))
-    journal.unlink()
+    with hold_journal(journal, targets):
+        results = run_jobs(_convert, jobs, journal, {'ade20k': 1}, processes, f'ADE20K {split}')
+        write_json(targets[0], panoptic_json(results, '{id}.png', _categories()))
+        write_json(targets[1], _instance_json(results))
     return targets
 
 
@@ -96,7 +97,7 @@ def _convert(job: Job) -> dict:
     """Write the panoptic PNG of one photo; returns its ``image``, ``segments`` and ``instances``."""
     photo, semantic_path, instance_path = job.sources
     size = photo_size(photo)
-    semantic = read_png(semantic_path, size)
+    semantic = read_pixels(semantic_path, size)
     if semantic.ndim != 2 or semantic.max(initial=0) > len(META['classes']):
         raise UserError(
             f'Annotation {semantic_path} has values over 150 or colours; it is not of the SceneParsing release.'
@@ -149,7 +150,7 @@ def _stuff(semantic: np.ndarray, ids: SegmentIds) -> tuple[np.ndarray, list[dict
 
 def _instance_maps(path: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Instance classes (1-100) and instance numbers (0 = none) of a PNG of the instance release."""
-    values = read_png(path, size)
+    values = read_pixels(path, size)
     if values.ndim != 3:
         raise UserError(
             f'Annotation {path} has one channel; the instance release has classes in red, numbers in green.'

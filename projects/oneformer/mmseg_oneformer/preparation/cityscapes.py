@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..annotations.semantic_png import read_pixels
 from ..datasets.benchmarks import CITYSCAPES, CITYSCAPES_LABEL_IDS
 from ..errors import UserError
-from .layout import check_space, list_files, read_png, require_folder
+from .layout import check_space, list_files, require_folder
 from .panoptic import boxes, encode_labels, panoptic_json, write_id_map, write_json
-from .parallel import Job, run_jobs, write_if_changed
+from .parallel import Job, hold_journal, run_jobs, write_if_changed
 
 __all__ = ['SPLITS', 'prepare_cityscapes']
 
@@ -59,10 +60,10 @@ def prepare_cityscapes(root: Path, out: Path, split: str, processes: int | None 
         jobs.append(Job(stem, sources, (str(pngs / f'{stem}_gtFine_panoptic.png'), str(train_ids))))
     check_space(out, BYTES_A_PICTURE * len(jobs))
     journal = out / 'gtFine' / f'.cityscapes_{split}.journal'
-    results = run_jobs(_convert, jobs, journal, {'cityscapes': 1}, processes, f'Cityscapes {split}')
     target = out / 'gtFine' / f'cityscapes_panoptic_{split}.json'
-    write_json(target, panoptic_json(results, '{id}_gtFine_panoptic.png', _categories()))
-    journal.unlink()
+    with hold_journal(journal, [target]):
+        results = run_jobs(_convert, jobs, journal, {'cityscapes': 1}, processes, f'Cityscapes {split}')
+        write_json(target, panoptic_json(results, '{id}_gtFine_panoptic.png', _categories()))
     return [target]
 
 
@@ -83,8 +84,8 @@ def _categories() -> list[dict]:
 def _convert(job: Job) -> dict:
     """Write the panoptic PNG and the train ids of one photo; returns its ``image`` and ``segments``."""
     instance_path, label_path = job.sources
-    values = read_png(instance_path)
-    labels = read_png(label_path, values.shape[:2])
+    values = read_pixels(instance_path)
+    labels = read_pixels(label_path, values.shape[:2])
     if values.ndim != 2 or values.max(initial=0) >= 1000 * (LAST_LABEL + 1):
         raise UserError(
             f'Annotation {instance_path} has values over {1000 * (LAST_LABEL + 1)}; it is no instanceIds of gtFine.'

@@ -18,7 +18,7 @@ from ..datasets.benchmarks import COCO
 from ..errors import UserError
 from .layout import check_space, require_folder
 from .panoptic import encode_labels, write_json
-from .parallel import Job, run_jobs, write_if_changed
+from .parallel import Job, hold_journal, run_jobs, write_if_changed
 
 __all__ = ['SPLITS', 'prepare_coco']
 
@@ -69,10 +69,10 @@ def prepare_coco(root: Path, out: Path, split: str, processes: int | None = None
     check_space(out, BYTES_A_PICTURE * len(jobs))
     journal = out / 'annotations' / f'.coco_{split}.journal'
     work = partial(_convert, categories=categories)
-    results = run_jobs(work, jobs, journal, {'coco': 1, 'json': zlib.crc32(data)}, processes, f'COCO {split}')
     target = out / 'annotations' / f'panoptic2instances_{split}2017.json'
-    write_json(target, _instance_json(content, categories, results))
-    journal.unlink()
+    with hold_journal(journal, [target]):
+        results = run_jobs(work, jobs, journal, {'coco': 1, 'json': zlib.crc32(data)}, processes, f'COCO {split}')
+        write_json(target, _instance_json(content, categories, results))
     return [target, semseg]
 
 

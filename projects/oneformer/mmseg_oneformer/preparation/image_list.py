@@ -1,13 +1,12 @@
 """Photos without annotations as a panoptic JSON."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ..apis.sources import IMAGE_SUFFIXES
 from ..errors import MissingFileError, UserError
+from ..files import read_json
+from .layout import photo_size
 
 __all__ = ['image_list']
 
@@ -27,26 +26,36 @@ def image_list(source: Path, categories: Path) -> dict[str, Any]:
     for path in (source, categories):
         if not path.exists():
             raise MissingFileError(f'There is nothing at {path}; check the path.')
-    entries = json.loads(categories.read_bytes()).get('categories') or [{}]
-    if not all({'id', 'name', 'isthing'} <= entry.keys() for entry in entries):
+    entries = _list_of(categories, 'categories')
+    if not entries or not all({'id', 'name', 'isthing'} <= entry.keys() for entry in entries):
         raise UserError(f'{categories} has no categories with "isthing"; give a panoptic JSON.')
-    images = _of_folder(source) if source.is_dir() else json.loads(source.read_bytes()).get('images')
+    images = _of_folder(source) if source.is_dir() else _list_of(source, 'images')
     if not images:
         raise UserError(f'{source} has no photos; give a folder of photos or a JSON with "images".')
     return {'images': images, 'categories': entries}
 
 
+def _list_of(path: Path, key: str) -> list[dict[str, Any]]:
+    """Return the entries of a list in a JSON, none where there is no such list."""
+    content = read_json(path)
+    entries = content.get(key) if isinstance(content, dict) else None
+    if entries is not None and not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
+        raise UserError(f'{path} has "{key}" that are no list of entries; give a JSON in COCO\'s form.')
+    return entries or []
+
+
 def _of_folder(folder: Path) -> list[dict[str, Any]]:
     paths: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES):
+    for path in sorted(folder.rglob('*')):
+        if path.name.startswith('.') or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+            continue
         name = path.stem.removesuffix('_leftImg8bit')
         if name in paths:
             raise UserError(f'{paths[name]} and {path} have the same name; rename one of them.')
         paths[name] = path
     images = []
     for name, path in paths.items():
-        with Image.open(path) as photo:
-            width, height = photo.size
+        height, width = photo_size(path)
         file_name = path.relative_to(folder).as_posix()
         images.append({'id': name, 'file_name': file_name, 'width': width, 'height': height})
     return images

@@ -4,12 +4,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
 
-__all__ = ['check_space', 'list_files', 'photo_size', 'read_png', 'require_folder']
+__all__ = ['check_space', 'list_files', 'photo_size', 'require_folder']
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 TURNED = (5, 6, 7, 8)
@@ -65,31 +64,6 @@ def photo_size(path: str | Path, turn: bool = False) -> tuple[int, int]:
     except (OSError, UnidentifiedImageError) as error:
         raise UserError(f'Photo {path} cannot be read: it is damaged or not an image; copy it again.') from error
     return height, width
-
-
-def read_png(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """The stored values of a PNG: (H, W), of a palette PNG its indices, or (H, W, channels) with red first.
-
-    Args:
-        path: The PNG.
-        size: Height and width that it must have.
-
-    Raises:
-        UserError: It is missing, damaged or of another size.
-    """
-    try:
-        with Image.open(path) as picture:
-            values = np.asarray(picture)
-    except FileNotFoundError as error:
-        raise UserError(f'Annotation {path} does not exist; unpack or copy it there.') from error
-    except (OSError, SyntaxError) as error:
-        raise UserError(f'Annotation {path} cannot be read: it is damaged or not a PNG; copy it again.') from error
-    if size is not None and values.shape[:2] != tuple(size):
-        raise UserError(
-            f'Annotation {path} is {values.shape[1]}x{values.shape[0]} but its photo is {size[1]}x{size[0]} '
-            '(width x height); find the right file, or save the photo without EXIF orientation.'
-        )
-    return values
 
 
 def check_space(folder: Path, needed: int) -> None:

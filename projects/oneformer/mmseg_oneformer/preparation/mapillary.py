@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..annotations.semantic_png import read_pixels
 from ..datasets.benchmarks import MAPILLARY, MAPILLARY_UNLABELED
 from ..errors import UserError
-from .layout import check_space, list_files, photo_size, read_png, require_folder
+from .layout import check_space, list_files, photo_size, require_folder
 from .panoptic import SegmentIds, boxes, panoptic_json, write_id_map, write_json
-from .parallel import Job, run_jobs
+from .parallel import Job, hold_journal, run_jobs
 
 __all__ = ['FOLDERS', 'prepare_mapillary']
 
@@ -91,7 +92,6 @@ def _make_panoptic(root: Path, out: Path, split: str, processes: int | None) -> 
     journal = target.with_name('.mapillary.journal')
     is_thing = [bool(label['instances']) for label in labels[:-1]]
     settings = {'mapillary': 1, 'things': is_thing}
-    results = run_jobs(partial(_convert, is_thing=is_thing), jobs, journal, settings, processes, f'Mapillary {split}')
     categories = [
         {
             'id': number,
@@ -102,8 +102,10 @@ def _make_panoptic(root: Path, out: Path, split: str, processes: int | None) -> 
         }
         for number, label in enumerate(labels[:-1], start=1)
     ]
-    write_json(target, panoptic_json(results, '{id}.png', categories))
-    journal.unlink()
+    work = partial(_convert, is_thing=is_thing)
+    with hold_journal(journal, [target]):
+        results = run_jobs(work, jobs, journal, settings, processes, f'Mapillary {split}')
+        write_json(target, panoptic_json(results, '{id}.png', categories))
     return target
 
 
@@ -122,7 +124,7 @@ def _convert(job: Job, is_thing: list[bool]) -> dict:
     """Write the panoptic PNG of one photo from its instances; returns its ``image`` and ``segments``."""
     photo, instance_path = job.sources
     size = photo_size(photo)
-    values = read_png(instance_path, size)
+    values = read_pixels(instance_path, size)
     if values.ndim != 2 or values.max(initial=0) >= 256 * (len(is_thing) + 1):
         raise UserError(f'Annotation {instance_path} has labels over {len(is_thing)}; it is not of release 1.2.')
     labels, numbers = np.divmod(values.astype(np.int32), 256)

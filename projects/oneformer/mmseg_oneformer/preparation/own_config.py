@@ -1,11 +1,13 @@
 """The config that trains on prepared own data, written from what the panoptic JSONs say."""
 
-import json
 import os
+import shlex
 from pathlib import Path
 from pprint import pformat
+from typing import Any
 
 from ..errors import UserError
+from ..files import read_json
 from ..zoo.configs import config_root
 
 __all__ = ['own_config']
@@ -23,7 +25,7 @@ _base_ = [
 classes = {classes}
 thing_ids = tuple(range({num_things}))
 model = dict(thing_ids=thing_ids, head=dict(num_classes=len(classes)))
-own = dict(type='PanopticDataset', data_root='{root}', metainfo=dict(classes=classes, thing_ids=thing_ids))
+own = dict(type='PanopticDataset', data_root={root}, metainfo=dict(classes=classes, thing_ids=thing_ids))
 train_dataloader = dict(
     batch_size=4,
     dataset=dict(**own, {train}),
@@ -49,23 +51,38 @@ def own_config(path: Path, train: Path, val: Path) -> str:
     Raises:
         UserError: The two JSONs do not have the same classes.
     """
-    contents = [json.loads(name.read_bytes()) for name in (train, val)]
+    contents = [_read(name) for name in (train, val)]
     categories, others = (content['categories'] for content in contents)
     if categories != others:
         raise UserError(f'{train} and {val} have different classes; convert both with the same classes.')
     base = Path(os.path.relpath(config_root() / '_base_', path.resolve().parent)).as_posix()
     parts = [
-        f"ann_file='{name.name}', data_prefix=dict(img='{content['info']['photos']}/', seg='{name.stem}/')"
+        f'ann_file={name.name!r}, data_prefix=dict(img={content["info"]["photos"] + "/"!r}, seg={name.stem + "/"!r})'
         for name, content in zip((train, val), contents)
     ]
     return TEMPLATE.format(
-        title=path.stem,
+        title=_in_docstring(path.stem),
         count=len(categories),
-        path=path.as_posix(),
+        path=_in_docstring(shlex.quote(path.as_posix())),
         bases='\n'.join(f'    {f"{base}/{part}"!r},' for part in PARTS),
         classes=pformat(tuple(category['name'] for category in categories), width=110, compact=True),
         num_things=sum(category['isthing'] for category in categories),  # They come first.
-        root=f'{train.parent.as_posix()}/',
+        root=repr(f'{train.parent.as_posix()}/'),
         train=parts[0],
         val=parts[1],
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a JSON that ``write_panoptic`` wrote."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get('info'), dict) or 'photos' not in content['info']:
+        raise UserError(
+            f'{path} was not written by to_panoptic.py; convert that split too, or write the config yourself.'
+        )
+    return content
+
+
+def _in_docstring(text: str) -> str:
+    """Return a text that ends no docstring and stays in its line."""
+    return repr(text)[1:-1].replace('"', '\\"')

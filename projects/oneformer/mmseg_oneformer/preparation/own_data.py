@@ -2,20 +2,21 @@
 
 import os
 from collections.abc import Collection, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
 from ..errors import UserError
 from ..visualization.colors import class_colors
-from .layout import check_space, list_files, photo_size, read_png
+from .classes import VOID, Classes
+from .findings import LISTED, broken_objects, findings, unused_files
+from .layout import check_space, list_files, photo_size
 from .panoptic import panoptic_json, write_id_map, write_json
-from .parallel import Job, run_jobs
-from .scene import VOID, Annotation, Classes, segment_annotation
+from .parallel import Job, hold_journal, run_jobs
+from .photo_names import is_written, like_photo
+from .scene import Annotation, segment_annotation
 
-__all__ = ['Format', 'Photo', 'Written', 'list_photos', 'parse_classes', 'read_semantic', 'write_panoptic']
+__all__ = ['Format', 'Photo', 'Written', 'list_photos', 'write_panoptic']
 
 BYTES_A_PIXEL = 0.2
 """Of the PNGs, generously: photos of street scenes need 0.07."""
@@ -40,7 +41,10 @@ class Photo(NamedTuple):
 
 
 class Format(Protocol):
-    """A way to annotate. Goes to other processes, so it holds plain data only."""
+    """A way to annotate. Goes to other processes, so it holds plain data only.
+
+    ``notes``, where there are any behind :meth:`photos`, are sentences on what a user might not expect.
+    """
 
     classes: Classes
 
@@ -52,13 +56,25 @@ class Format(Protocol):
 
 
 class Written(NamedTuple):
-    """What was made: the JSON, and how many photos, segments, crowds and completely hidden regions."""
+    """What was made.
+
+    Attributes:
+        path: The JSON.
+        photos: How many.
+        segments: How many, crowds among them.
+        crowds: How many.
+        hidden: Regions that others cover completely.
+        broken: Objects and parts of objects that were left out.
+        notes: Sentences on what a user might not expect.
+    """
 
     path: Path
     photos: int
     segments: int
     crowds: int
     hidden: int
+    broken: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def write_panoptic(
@@ -69,6 +85,7 @@ def write_panoptic(
     only: Collection[str] | None = None,
     processes: int | None = None,
     settings: Any = None,
+    strict: bool = False,
 ) -> Written:
     """Write ``panoptic_<name>.json`` and its folder of PNGs into ``out``; the photos stay where they are.
 
@@ -80,40 +97,81 @@ def write_panoptic(
         only: Names of the photos to take, without suffix; None: all.
         processes: How many; None: one a core.
         settings: Plain data that the result depends on beside files and classes.
+        strict: A broken object is an error, and not left out.
 
     Raises:
-        UserError: A file is missing, damaged or does not fit, or two photos would share a PNG.
+        UserError: A file is missing, damaged, does not fit or would be written over, two photos would share a PNG, all
+            objects are broken, or another run writes the same files.
     """
+    if Path(name).name != name or name in ('', '.', '..'):
+        raise UserError(f'{name!r} is no name of a split, which is part of file names; give one such as train.')
+    if os.path.realpath(out) == os.path.realpath(images):
+        raise UserError(f'{out} is the folder of the photos; choose another folder for --out.')
+    if not source.classes.names:
+        raise UserError('There is no class; name some with --things or --stuff.')
     target = out / f'panoptic_{name}.json'
-    photos = _select(source.photos(), only)
-    jobs = []
-    owners: dict[str, str] = {}
+    photos = source.photos()
+    notes = [*getattr(source, 'notes', ())]
+    if only is None:
+        notes += unused_files(images, (photo.path for photo in photos))
+    jobs = _jobs(_select(photos, only), images, target)
+    height, width = photo_size(jobs[0].sources[0])
+    check_space(out, int(BYTES_A_PIXEL * height * width * len(jobs)))
+    palette = class_colors(len(source.classes.names))
+    work = partial(_convert, source=source, palette=palette, strict=strict)
+    journal = out / f'.panoptic_{name}.journal'
+    settings = [settings, source.classes, strict]
+    with hold_journal(journal, [target]):
+        results = run_jobs(work, jobs, journal, settings, processes, name)
+        broken, listed = broken_objects(results)
+        if broken and not sum(result['objects'] for result in results):
+            raise UserError(f'No object is left, since all {broken} are broken; correct them: {" ".join(listed)}')
+        categories = [
+            {'id': label + 1, 'name': name, 'isthing': int(source.classes.is_thing(label)), 'color': palette[label]}
+            for label, name in enumerate(source.classes.names)
+        ]
+        info = {'photos': Path(os.path.relpath(images, out)).as_posix()}
+        write_json(target, {'info': info, **panoptic_json(results, '{stem}.png', categories)})
+    notes += findings(results, source.classes)
+    segments = [segment for result in results for segment in result['segments']]
+    crowds = sum(segment['iscrowd'] for segment in segments)
+    hidden = sum(result['hidden'] for result in results)
+    return Written(target, len(jobs), len(segments), crowds, hidden, broken, tuple(notes))
+
+
+def _jobs(photos: Sequence[Photo], images: Path, target: Path) -> list[Job]:
+    """Return the work on each photo.
+
+    Raises:
+        UserError: A photo lies elsewhere, shares its PNG with another one, or a file that is read would be written.
+    """
+    folder = target.with_suffix('')
+    written, real = Path(os.path.realpath(folder)), cache(os.path.realpath)
+    jobs: list[Job] = []
+    owners: dict[str, Photo] = {}
     for photo in photos:
         if Path(photo.name).is_absolute() or '..' in Path(photo.name).parts:
             raise UserError(f'Photo {photo.name} is not inside {images}; give file names relative to that folder.')
         png = Path(photo.name).with_suffix('.png').as_posix()
-        if png in owners:
-            raise UserError(f'{owners[png]} and {photo.name} differ in their suffix only; rename or remove one.')
-        owners[png] = photo.name
-        jobs.append(
-            Job(photo.name, (photo.path, *photo.annotation), (str(target.with_suffix('') / png),), photo._asdict())
-        )
-    height, width = photo_size(photos[0].path)
-    check_space(out, int(BYTES_A_PIXEL * height * width * len(jobs)))
-    palette = class_colors(len(source.classes.names))
-    journal = out / f'.panoptic_{name}.journal'
-    settings = [settings, source.classes]
-    results = run_jobs(partial(_convert, source=source, palette=palette), jobs, journal, settings, processes, name)
-    categories = [
-        {'id': label + 1, 'name': name, 'isthing': int(source.classes.is_thing(label)), 'color': palette[label]}
-        for label, name in enumerate(source.classes.names)
-    ]
-    info = {'photos': Path(os.path.relpath(images, out)).as_posix()}
-    write_json(target, {'info': info, **panoptic_json(results, '{stem}.png', categories)})
-    journal.unlink()
-    segments = [segment for result in results for segment in result['segments']]
-    crowds = sum(segment['iscrowd'] for segment in segments)
-    return Written(target, len(jobs), len(segments), crowds, sum(result['hidden'] for result in results))
+        other = owners.setdefault(png, photo)
+        if other is not photo and other.name == photo.name:
+            raise UserError(f'{_where(other)} and {_where(photo)} are both of photo {photo.name}; leave one out.')
+        if other is not photo:
+            raise UserError(f'{other.name} and {photo.name} differ in their suffix only; rename or remove one.')
+        if not os.access(photo.path, os.F_OK):
+            raise UserError(like_photo(images, photo.name))
+        sources = (photo.path, *photo.annotation)
+        for source in map(Path, sources):
+            place = Path(real(source.parent))
+            if place == written or written in place.parents or place / source.name == Path(real(target)):
+                raise UserError(f'{source} would be read and written over; choose another folder for --out.')
+        jobs.append(Job(photo.name, sources, (str(folder / png),), photo._asdict()))
+    return jobs
+
+
+def _where(photo: Photo) -> str:
+    """Return by what a message calls the annotation of a photo."""
+    return f'image {photo.image_id} of {photo.annotation[-1]}' if photo.annotation else f'image {photo.image_id}'
 
 
 def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
@@ -122,81 +180,36 @@ def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
     by_stem = {Path(photo.name).with_suffix('').as_posix(): photo for photo in photos}
     if missing := sorted(set(only) - set(by_stem)):
         raise UserError(f'{missing[0]} of the list is not an annotated photo; names stand there without their suffix.')
+    if not only:
+        raise UserError('The list of photos is empty; write their names into it, one a line, without suffix.')
     return [photo for stem, photo in by_stem.items() if stem in only]
 
 
-def _convert(job: Job, source: Format, palette: Sequence[Sequence[int]]) -> dict:
-    """Write the PNG of one photo; returns its ``image``, ``segments`` and number of ``hidden`` regions."""
+def _convert(job: Job, source: Format, palette: Sequence[Sequence[int]], strict: bool) -> dict:
+    """Write the PNG of one photo; returns what the JSON and the findings need."""
     photo = Photo(**job.details)
     size = photo_size(photo.path, turn=True)
-    id_map, segments, hidden = segment_annotation(source.read(photo, size), source.classes, palette)
+    annotation = source.read(photo, size)
+    if strict and annotation.broken:
+        more = f' ({len(annotation.broken)} such faults in this photo)' if len(annotation.broken) > 1 else ''
+        raise UserError(f'{annotation.broken[0]}{more}')
+    id_map, segments, hidden = segment_annotation(annotation, source.classes, palette)
     write_id_map(job.products[0], id_map)
-    image = {'id': photo.image_id, 'file_name': photo.name, 'height': size[0], 'width': size[1]}
-    return {'image': image, 'segments': segments, 'hidden': hidden}
+    semantic = annotation.semantic
+    return {
+        'image': {'id': photo.image_id, 'file_name': photo.name, 'height': size[0], 'width': size[1]},
+        'segments': segments,
+        'hidden': hidden,
+        'objects': sum(region.label != VOID for region in annotation.regions),
+        'broken': len(annotation.broken),
+        'listed': list(annotation.broken[:LISTED]),
+        'void': 0 if semantic is None else int((semantic == VOID).sum()),
+    }
 
 
 def list_photos(images: Path) -> list[tuple[str, Path]]:
     """Name below ``images``, with slashes, and path of every photo, sorted."""
     if not images.is_dir():
         raise UserError(f'Folder {images} does not exist; give the folder of the photos.')
-    return [(path.relative_to(images).as_posix(), path) for path in list_files(images)]
-
-
-def parse_classes(things: Sequence[str], stuff: Sequence[str], void: Sequence[int]) -> Classes:
-    """Classes from ``NAME`` or ``NAME=VALUE``, as they stand on the command line.
-
-    Args:
-        things: Of the countable classes; several may have the same name, whose values then mean the same class.
-        stuff: Of the others.
-        void: Values that are ignored.
-
-    Raises:
-        UserError: A value is not a number or stands for two classes, or a name is both thing and stuff.
-    """
-    names: list[list[str]] = [[], []]
-    pairs: list[tuple[str, int]] = []
-    for kind, entries in enumerate((things, stuff)):
-        for entry in entries:
-            name, equals, value = entry.rpartition('=')
-            if equals and not value.isdigit():
-                raise UserError(f'{entry!r} has no number behind "="; write NAME=VALUE as in dog=24, or NAME.')
-            name = name if equals else entry
-            if name not in names[kind]:
-                names[kind].append(name)
-            if equals:
-                pairs.append((name, int(value)))
-    both = sorted(set(names[0]) & set(names[1]))
-    if both:
-        raise UserError(f'{both[0]!r} is given as thing and as stuff; decide for one.')
-    all_names = names[0] + names[1]
-    values = dict.fromkeys(void, VOID)
-    for name, number in pairs:
-        label = all_names.index(name)
-        if values.setdefault(number, label) != label:
-            raise UserError(f'Value {number} is given to {name!r} and to something else; give each value once.')
-    return Classes(tuple(names[0]), tuple(names[1]), values)
-
-
-def read_semantic(path: str | Path, size: tuple[int, int], classes: Classes) -> np.ndarray:
-    """Class indices (H, W) of a semantic PNG; ``VOID`` where there is none.
-
-    Raises:
-        UserError: It is missing, damaged, coloured or of another size, or has a value without a name.
-    """
-    values = read_png(path, size)
-    if values.ndim != 2:
-        raise UserError(
-            f'{path} has colours; a semantic PNG has one channel, or a palette, with one value for each class.'
-        )
-    table = np.full(int(values.max(initial=0)) + 1, VOID - 1, dtype=np.int32)
-    for value, label in classes.values.items():
-        if value < len(table):
-            table[value] = label
-    labels = table[values]
-    if labels.min(initial=0) < VOID:
-        value = int(values[labels < VOID][0])
-        raise UserError(
-            f'{path} has pixels of value {value}, which stands for no class; '
-            f'name it with --stuff NAME={value} or --things NAME={value}, or ignore it with --void {value}.'
-        )
-    return labels
+    files = [path for path in list_files(images) if not is_written(path)]
+    return [(path.relative_to(images).as_posix(), path) for path in files]

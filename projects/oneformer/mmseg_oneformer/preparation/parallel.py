@@ -5,31 +5,43 @@ Decisions:
   size and time, and the products the checksum, that it notes; so changed or damaged files are made again.
 * The journal is removed at the end: the JSON itself tells that all is done. A run on a finished data set therefore
   computes everything again, writes only what differs, and so proves the files on disk right.
+* A run holds a lock (``flock``) on its journal, which ends with the process however it ends: a second run into the same
+  files waits a moment and is refused then. What a killed run has left half written is removed by the next.
 * Workers end themselves when the main process is killed, since a pool's workers would otherwise wait for ever.
 """
 
+import errno
 import json
 import multiprocessing
 import os
+import re
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import cv2
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from ..datasets.doctor import available_cores
 from ..errors import UserError
 from ..progress import Progress
 
-__all__ = ['Job', 'run_jobs', 'write_if_changed']
+__all__ = ['Job', 'hold_journal', 'run_jobs', 'write_if_changed']
 
 FORKING_PAYS = 8
 """Pictures below which starting processes takes longer than the work."""
+WAIT = 10.0
+"""Seconds that a run waits for another one's lock: the workers of a killed run take a moment to end."""
 
 
 class Job(NamedTuple):
@@ -51,6 +63,53 @@ class Job(NamedTuple):
 Work = Callable[[Job], dict]
 
 
+@contextmanager
+def hold_journal(journal: Path, targets: Sequence[Path]) -> Iterator[None]:
+    """Keep other runs from the files of a journal; remove it if the block ends without an exception.
+
+    Args:
+        journal: Of :func:`run_jobs`.
+        targets: Files that are written when all pictures are done.
+
+    Raises:
+        UserError: Another run holds it.
+    """
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(journal):
+        for target in targets:
+            for path in target.parent.glob(f'.*{target.suffix}'):
+                if re.fullmatch(rf'\.{re.escape(target.stem)}\.\d+', path.stem):
+                    path.unlink(missing_ok=True)  # by files.atomic_path of a run that was killed
+        yield
+        journal.unlink(missing_ok=True)
+
+
+def _locked(journal: Path) -> IO[str]:
+    """Return the journal, open and locked until it is closed."""
+    end = time.monotonic() + WAIT
+    while True:
+        file = journal.open('a', encoding='utf-8')
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return file  # A file system without locks: it is used as before.
+            file.close()
+            if time.monotonic() > end:
+                raise UserError(
+                    f'Another run writes the files of {journal.with_suffix("").name.lstrip(".")} in {journal.parent}; '
+                    'wait for its end, or choose another --out.'
+                ) from None
+            time.sleep(0.1)
+            continue
+        # The run that held it may have removed it meanwhile: then the lock is on a file without a name.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), journal.stat()):
+                return file
+        file.close()
+
+
 def run_jobs(
     work: Work, jobs: Sequence[Job], journal: Path, settings: Any, processes: int | None, description: str
 ) -> list[dict]:
@@ -60,8 +119,7 @@ def run_jobs(
         work: Makes the products of a job and returns what the JSON needs of it: plain data, the same for the same
             sources.
         jobs: Their keys are unique.
-        journal: File of what is finished, made here and left behind if the run is interrupted. The caller removes it
-            after the JSON is written.
+        journal: File of what is finished, left behind if the run is interrupted; see :func:`hold_journal`.
         settings: Plain data that the results depend on; a journal written under others is ignored.
         processes: How many to use; None: one a core.
         description: Stands in front of the progress bar.
@@ -70,6 +128,9 @@ def run_jobs(
         UserError: A picture cannot be converted, or a process was killed.
     """
     header = json.dumps(settings, sort_keys=True)
+    for folder in {Path(product).parent for job in jobs for product in job.products}:
+        for path in folder.glob('.*.part'):
+            path.unlink(missing_ok=True)  # by write_if_changed of a run that was killed
     finished = _read_journal(journal, header, jobs)
     waiting = [job for job in jobs if job.key not in finished]
     journal.parent.mkdir(parents=True, exist_ok=True)

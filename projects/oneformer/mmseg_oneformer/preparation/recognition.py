@@ -1,11 +1,13 @@
 """Which annotations a folder holds, and the command that makes panoptic files of them."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..annotations.values import InvalidValueError, as_file_name
+from ..errors import UserError
 from ..files import read_json
 
 __all__ = ['conversion_command']
@@ -27,6 +29,8 @@ def conversion_command(data: Path) -> str | None:
     arguments, photos = recognised
     folder = data if data.is_dir() else data.parent
     out = folder if folder.name == 'annotations' else folder / 'annotations'
+    if out in arguments:  # Files of labelme would be read together with what is written.
+        out = folder if out != folder else folder.parent
     return shlex.join(['python', TOOL, *map(str, arguments), '--images', str(photos or 'PHOTOS'), '--out', str(out)])
 
 
@@ -50,30 +54,49 @@ def _recognise(data: Path) -> tuple[list[str | Path], Path | None] | None:
 def _recognise_json(path: Path, siblings: Iterable[Path]) -> tuple[list[str | Path], Path | None] | None:
     content = _read(path)
     if {'images', 'annotations', 'categories'} <= content.keys():
-        if not any('segmentation' in annotation for annotation in content['annotations'][:1]):
+        if not any('segmentation' in annotation for annotation in _entries(content, 'annotations')[:1]):
             return None  # panoptic, boxes alone, or nothing at all
-        images = content['images']
-        names = [image['file_name'] for image in images[:1] if isinstance(image, dict) and 'file_name' in image]
+        names = [name for name in (_file_name(image) for image in _entries(content, 'images')[:1]) if name]
         roots = [path.parent, path.parent.parent]
         folders = [
             root / sub for root in roots for sub in ('', 'images', 'photos', 'train', 'train2017', 'images/train')
         ]
-        photos = next((folder for folder in folders if names and (folder / names[0]).is_file()), None)
+        photos = next((folder for folder in folders if names and _is_file(folder / names[0])), None)
         return ['coco', path], photos
     if {'shapes', 'imagePath'} <= content.keys():
-        shapes = (shape for one in islice(siblings, READ) for shape in _read(one).get('shapes', ()))
+        shapes = (shape for one in islice(siblings, READ) for shape in _entries(_read(one), 'shapes'))
         labels = sorted({str(shape['label']) for shape in shapes if 'label' in shape})
         photo = path.parent / str(content['imagePath']).replace('\\', '/')
-        return ['labelme', path.parent, '--things', *labels], photo.parent if photo.is_file() else None
+        return ['labelme', path.parent, '--things', *labels], photo.parent if _is_file(photo) else None
     return None
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = read_json(path)
-    except ValueError:  # some other file
+    except (UserError, OSError):  # some other file
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _entries(content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the entries of a list that are objects: others are for the converter to complain of."""
+    entries = content.get(key)
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _file_name(image: Mapping[str, Any]) -> str | None:
+    try:
+        return as_file_name(image.get('file_name'))
+    except InvalidValueError:
+        return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # Text that no file can be called.
+        return False
 
 
 def _first_folder(root: Path, names: Iterable[str]) -> Path | None:

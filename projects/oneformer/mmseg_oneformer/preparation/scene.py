@@ -9,7 +9,8 @@ The rules, from the bottom to the top:
 4. Objects, larger ones first, so that a smaller one lies on a larger one. Of equal ones the later in the file is on
    top.
 
-What nothing covers is void. A segment that nothing is left of is dropped and counted.
+What nothing covers is void, or the class that was chosen for the rest. Void values of the semantic map and regions of
+ignored classes are void, not rest. A region that nothing is left of is dropped and counted.
 """
 
 from collections.abc import Sequence
@@ -18,39 +19,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as mask_api
 
-from ..datasets.outlines import polygon_code
+from ..annotations.values import InvalidValueError
+from .classes import VOID, Classes
 from .panoptic import SegmentIds, boxes
 
-__all__ = ['Annotation', 'Classes', 'Region', 'polygon_code', 'segment_annotation']
-
-VOID = -1
-
-
-class Classes(NamedTuple):
-    """The classes of a data set in the making: things first, then stuff, category ids from 1.
-
-    Attributes:
-        things: Names of the countable ones.
-        stuff: Names of the others.
-        values: Class index of each value of the semantic PNGs; ``VOID`` for what is ignored.
-    """
-
-    things: tuple[str, ...]
-    stuff: tuple[str, ...]
-    values: dict[int, int]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names in the order of the class indices."""
-        return self.things + self.stuff
-
-    def is_thing(self, label: int) -> bool:
-        """Whether class index ``label`` is countable."""
-        return label < len(self.things)
+__all__ = ['Annotation', 'Region', 'check_area', 'segment_annotation']
 
 
 class Region(NamedTuple):
-    """An object, a crowd or a patch of stuff: class index, COCO run-length code, whether it is a crowd."""
+    """An object, a crowd or a patch of stuff: class index, COCO run-length code, whether it is a crowd.
+
+    ``VOID`` is the class index of a region of an ignored class.
+    """
 
     label: int
     code: dict[str, Any]
@@ -64,11 +44,24 @@ class Annotation(NamedTuple):
         size: Height and width.
         regions: May overlap.
         semantic: (H, W) class index of each pixel, ``VOID`` for none; None if there is no such map.
+        broken: A sentence on each object, or part of one, that cannot be drawn and is left out.
     """
 
     size: tuple[int, int]
     regions: list[Region]
     semantic: np.ndarray | None = None
+    broken: Sequence[str] = ()
+
+
+def check_area(code: dict[str, Any]) -> dict[str, Any]:
+    """Return a run-length code that covers a pixel.
+
+    Raises:
+        InvalidValueError: It covers none.
+    """
+    if not mask_api.area(code):
+        raise InvalidValueError('covers no pixel of the photo')
+    return code
 
 
 def segment_annotation(
@@ -88,7 +81,7 @@ def segment_annotation(
         return layer, -int(mask_api.area(region.code))
 
     # `sorted` keeps the order of equals, so the later of two equal ones is painted later.
-    for region in sorted(annotation.regions, key=height):
+    for region in sorted((region for region in annotation.regions if region.label != VOID), key=height):
         index = stuff_index.get(region.label)
         if index is None:
             kinds.append((region.label, region.iscrowd and classes.is_thing(region.label)))
@@ -96,6 +89,14 @@ def segment_annotation(
             if not classes.is_thing(region.label):
                 stuff_index[region.label] = index
         index_map[mask_api.decode(region.code).view(bool)] = index
+    if classes.rest != VOID:
+        uncovered = (index_map == 0) & ~_ignored(annotation)
+        if uncovered.any():
+            index = stuff_index.get(classes.rest)
+            if index is None:
+                kinds.append((classes.rest, False))
+                index = len(kinds)
+            index_map[uncovered] = index
 
     areas = np.bincount(index_map.reshape(-1), minlength=len(kinds) + 1)[1:]
     ids = SegmentIds(palette)
@@ -115,6 +116,15 @@ def segment_annotation(
             )
     # A class of the semantic map that objects cover is no region: nothing that was drawn is lost.
     return table[index_map], segments, int((table[first_drawn:] == 0).sum())
+
+
+def _ignored(annotation: Annotation) -> np.ndarray:
+    """Return where (H, W) bool a photo is annotated as void."""
+    ignored = np.zeros(annotation.size, bool) if annotation.semantic is None else annotation.semantic == VOID
+    for region in annotation.regions:
+        if region.label == VOID:
+            ignored |= mask_api.decode(region.code).view(bool)
+    return ignored
 
 
 def _from_semantic(annotation: Annotation, classes: Classes) -> tuple[np.ndarray, list[tuple[int, bool]]]:

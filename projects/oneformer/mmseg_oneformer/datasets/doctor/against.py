@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pycocotools import mask as mask_api
 
 from ...annotations.coco import Image
 from ...annotations.coco_instances import Object, outline_faults, read_instances
@@ -25,7 +26,6 @@ from ...annotations.faults import raise_faults
 from ...annotations.outlines import outline_code
 from ...annotations.values import InvalidValueError
 from ...errors import UserError
-from ...run_lengths import decode_mask
 from .rules import Finding
 from .structure import Item
 from .tables import Segment
@@ -172,7 +172,7 @@ def _overlap(
 def _mask(entry: Object, image: Image, size: tuple[int, int]) -> np.ndarray:
     """Return the mask (H, W) bool of an instance."""
     try:
-        return decode_mask(outline_code(entry['segmentation'], size))
+        return mask_api.decode(outline_code(entry['segmentation'], size)).view(bool)
     except InvalidValueError as error:
         raise UserError(
             f'Instance {entry["id"]} of {image["file_name"]} {error}; --against needs the instances of the same photos.'

@@ -1,18 +1,16 @@
 """Semantic maps and outlines of objects, in the one form that all tasks read: a segment map and its table."""
 
-import io
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as mask_api
 
 from ...annotations.outlines import outline_code
 from ...annotations.values import InvalidValueError
 from ...errors import UserError
 
-__all__ = ['SemanticValues', 'decode_classes', 'instance_segments', 'semantic_segments']
+__all__ = ['SemanticValues', 'instance_segments', 'semantic_segments']
 
 
 class SemanticValues(NamedTuple):
@@ -27,22 +25,6 @@ class SemanticValues(NamedTuple):
     num_classes: int
     ignore_index: int = 255
     reduce_zero_label: bool = False
-
-
-def decode_classes(data: bytes) -> np.ndarray:
-    """Values (H, W) int32 of a semantic PNG, the indices of one with a palette.
-
-    Raises:
-        UserError: It cannot be decoded or has colours; the sentence goes on behind its name.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            values = np.asarray(picture)  # OpenCV would look a palette's colours up.
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError('cannot be decoded: it is damaged or not a PNG; copy it again') from error
-    if values.ndim != 2:
-        raise UserError('has colours; a semantic PNG has one channel, or a palette, with one value for each class')
-    return values.astype(np.int32)
 
 
 def semantic_segments(

@@ -9,9 +9,11 @@ from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
 from ...annotations.id_maps import decode_ids, png_size, table_index_map
+from ...annotations.semantic_png import decode_values, encoded_size
+from ...annotations.values import InvalidValueError
 from ...errors import UserError
 from ..relabel import relabelled
-from .annotation_loading import decode_classes, instance_segments, semantic_segments
+from .annotation_loading import instance_segments, semantic_segments
 
 __all__ = ['LoadPanopticIds', 'check_size']
 
@@ -77,13 +79,12 @@ class LoadPanopticIds(BaseTransform):
         """Segment map (H, W) and table of a semantic PNG."""
         path = results['semantic_map_path']
         data = self._read(f'Semantic map {path}', path)
-        if size := png_size(data):
-            check_size(f'Semantic map {path}', size, results)
         try:
-            values = decode_classes(data)
-        except ValueError as error:
+            size = encoded_size(data)
+            check_size(f'Semantic map {path}', size, results)
+            values = decode_values(data, size)
+        except InvalidValueError as error:
             raise UserError(f'Semantic map {path} {error}.') from error
-        check_size(f'Semantic map {path}', values.shape, results)
         return semantic_segments(values, results['semantic_values'], results['thing_ids'], path)
 
     def _objects(self, results: Mapping[str, Any]) -> tuple[np.ndarray, list[dict]]:

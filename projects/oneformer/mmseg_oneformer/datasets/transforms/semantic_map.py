@@ -5,8 +5,9 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
+from ...annotations.semantic_png import decode_values, encoded_size
+from ...annotations.values import InvalidValueError
 from ...errors import UserError
-from .annotation_loading import decode_classes
 from .loading import check_size
 from .packing import ignore_index
 
@@ -40,15 +41,18 @@ class LoadSemanticMap(BaseTransform):
         if path is None:
             return results
         try:
-            values = decode_classes(fileio.get(path, backend_args=self.backend_args))
+            data = fileio.get(path, backend_args=self.backend_args)
         except OSError as error:
             raise UserError(
                 f'Class map {path} cannot be read ({error.strerror or error}); put it there, or set '
                 'data_prefix.sem=None to measure mIoU on the panoptic annotation.'
             ) from error
-        except ValueError as error:
+        try:
+            size = encoded_size(data)
+            check_size(f'Class map {path}', size, results)
+            values = decode_values(data, size)
+        except InvalidValueError as error:
             raise UserError(f'Class map {path} {error}.') from error
-        check_size(f'Class map {path}', values.shape, results)
         num_classes = len(results['classes'])
         classes = self._table(num_classes, int(values.max(initial=0)))[values]
         if classes.min(initial=0) < 0:

@@ -3,7 +3,7 @@
 from .coco import CocoFormat
 from .instance_ids import InstanceIdFormat
 from .labelme import LabelmeFormat
-from .voc import VOC_CLASSES, VocFormat
+from .voc import VocFormat
 from .yolo import YoloFormat
 
-__all__ = ['VOC_CLASSES', 'CocoFormat', 'InstanceIdFormat', 'LabelmeFormat', 'VocFormat', 'YoloFormat']
+__all__ = ['CocoFormat', 'InstanceIdFormat', 'LabelmeFormat', 'VocFormat', 'YoloFormat']

@@ -1,4 +1,4 @@
-"""Instance ids as in Cityscapes: one PNG a photo, class times 1000 plus a number."""
+"""Instance ids as in Cityscapes and KITTI: one PNG a photo, class times 1000 or 256 plus a number."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as mask_api
 
+from ...annotations.instance_id_png import CITYSCAPES, read_instance_ids
 from ...errors import UserError
-from ..layout import read_png
-from ..own_data import Photo, list_photos, parse_classes
-from ..scene import VOID, Annotation, Region
+from ..classes import VOID, parse_classes, void_values
+from ..own_data import Photo, list_photos
+from ..scene import Annotation, Region
 
 __all__ = ['InstanceIdFormat']
 
@@ -22,9 +23,12 @@ class InstanceIdFormat:
         images: Folder of the photos.
         things: ``NAME=CLASS``.
         stuff: ``NAME=CLASS``.
-        void: Classes to be ignored.
+        void: Classes to be ignored; None: 0.
         photo_suffix: What photos end with in place of ``ids_suffix``, as in ``a_leftImg8bit.png``.
         ids_suffix: What PNGs end with, as in ``a_gtFine_instanceIds.png``.
+        ignored: ``NAME=CLASS`` of classes that become void.
+        rest: Stuff class of what nothing covers, and of class 0.
+        divisor: What classes are multiplied by. With another one than 1000, number 0 is no object, as in KITTI.
     """
 
     def __init__(
@@ -33,15 +37,25 @@ class InstanceIdFormat:
         images: Path,
         things: Sequence[str],
         stuff: Sequence[str] = (),
-        void: Sequence[int] = (0,),
+        void: Sequence[int] | None = None,
         photo_suffix: str = '',
         ids_suffix: str = '',
+        ignored: Sequence[str] = (),
+        rest: str | None = None,
+        divisor: int = CITYSCAPES,
     ) -> None:
-        self.ids, self.images = ids, images
+        if divisor < 2:
+            raise UserError(f'--divisor is {divisor}; it has to be larger than every number, such as 1000 or 256.')
+        self.ids, self.images, self.divisor = ids, images, divisor
         self.suffixes = (photo_suffix, ids_suffix)
-        self.classes = parse_classes(things, stuff, void)
+        entries = (*things, *stuff)
+        numbered = void is not None or any(entry.endswith('=0') for entry in entries)
+        rest_value = f'{rest}=0' if rest and not numbered else rest  # Class 0 is what nobody has annotated.
+        self.classes = parse_classes(
+            things, stuff, void_values(void, 0, (*entries, rest_value or '')), ignored, rest_value
+        )
         for label, name in enumerate(self.classes.names):
-            if label not in self.classes.values.values():
+            if label not in self.classes.values.values() and label != self.classes.rest:
                 raise UserError(f'{name!r} has no number; write {name}=CLASS, such as dog=24.')
 
     def photos(self) -> list[Photo]:
@@ -59,20 +73,18 @@ class InstanceIdFormat:
     def read(self, photo: Photo, size: tuple[int, int]) -> Annotation:
         """Objects on the classes without a number."""
         path = photo.annotation[0]
-        values = read_png(path, size)
-        if values.ndim != 2:
-            raise UserError(f'{path} has colours; a PNG of instance ids has one channel of 16 bits.')
+        values, found = read_instance_ids(path, size, self.divisor)
         semantic = np.full(size, VOID, dtype=np.int32)
         regions = []
-        for value in np.unique(values).tolist():
-            kind = value // 1000 if value >= 1000 else value
+        for value, kind, is_object in found:
             if kind not in self.classes.values:
                 raise UserError(
                     f'{path} has pixels of id {value}, of the unknown class {kind}; '
-                    f'name it with --things NAME={kind} or --stuff NAME={kind}, or ignore it with --void {kind}.'
+                    f'name it with --things NAME={kind} or --stuff NAME={kind}, or ignore it with --void {kind}. '
+                    f'Ids are class x {self.divisor} + number; KITTI needs --divisor 256.'
                 )
             label, mask = self.classes.values[kind], values == value
-            if label != VOID and value >= 1000 and self.classes.is_thing(label):
+            if is_object and self.classes.is_thing(label):
                 regions.append(Region(label, mask_api.encode(np.asfortranarray(mask, dtype=np.uint8))))
             else:
                 semantic[mask] = label

@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...annotations.faults import Fault
+from ...annotations.values import InvalidValueError
+from ...annotations.yolo import read_yolo_labels, yolo_code
 from ...errors import UserError
-from ..own_data import Photo, list_photos, parse_classes, read_semantic
-from ..scene import Annotation, Region, polygon_code
+from ..classes import VOID, check_listed, class_name, parse_classes, read_semantic, void_values
+from ..own_data import Photo, list_photos
+from ..scene import Annotation, Region, check_area
 
 __all__ = ['YoloFormat']
 
-ROUNDING = 1e-3
-"""Coordinates may be this far outside 0-1, as exporters leave them."""
+NO_LABELS = ('classes.txt', 'names.txt', 'labels.txt', 'readme.txt', 'train.txt', 'val.txt', 'test.txt')
+"""What labelling tools put beside the text files of photos."""
 
 
 class YoloFormat:
@@ -23,9 +27,11 @@ class YoloFormat:
         images: Folder of the photos.
         names: Class names in the order of their numbers. They are things unless they are among ``stuff``.
         semantic: Folder of semantic PNGs named like the photos, or None.
-        things: ``NAME=VALUE`` for things that the semantic PNGs know too.
+        things: ``NAME=VALUE`` for things that the semantic PNGs know too; or ``NAME`` of all classes that are things.
         stuff: ``NAME=VALUE`` of the semantic PNGs, or ``NAME`` of a class of ``names`` that is not a thing.
-        void: Values of the semantic PNGs to be ignored.
+        void: Values of the semantic PNGs to be ignored; None: 255.
+        ignored: Names that become void where nothing else covers them.
+        rest: Stuff class of what nothing covers.
     """
 
     def __init__(
@@ -36,50 +42,57 @@ class YoloFormat:
         semantic: Path | None,
         things: Sequence[str] = (),
         stuff: Sequence[str] = (),
-        void: Sequence[int] = (255,),
+        void: Sequence[int] | None = None,
+        ignored: Sequence[str] = (),
+        rest: str | None = None,
     ) -> None:
         if not labels.is_dir():
             raise UserError(f'Folder {labels} does not exist; give the folder of the text files.')
         self.labels, self.images, self.semantic = labels, images, semantic
-        stuff_names = {entry.rpartition('=')[0] or entry for entry in stuff}
-        self.classes = parse_classes([*(n for n in names if n not in stuff_names), *things], stuff, void)
-        self.label_of = [self.classes.names.index(name) for name in names]
+        check_listed(names, things, [*stuff, rest or ''], ignored, '--names')
+        stuff_names = set(map(class_name, (*stuff, rest or '')))
+        things = [*(name for name in names if name not in stuff_names), *things]
+        self.classes = parse_classes(things, stuff, void_values(void, 255, (*things, *stuff)), ignored, rest)
+        self.label_of = [VOID if name in self.classes.ignored else self.classes.names.index(name) for name in names]
+        self.notes: list[str] = []
 
     def photos(self) -> list[Photo]:
-        """All photos, sorted."""
+        """All photos, sorted.
+
+        Raises:
+            UserError: No photo has a text file.
+        """
         photos = []
+        strays = {path for path in self.labels.rglob('*.txt') if path.name.lower() not in NO_LABELS}
+        count = len(strays)
         for number, (name, path) in enumerate(list_photos(self.images), start=1):
-            files = [str(self.labels / Path(name).with_suffix('.txt'))]
+            label = self.labels / Path(name).with_suffix('.txt')
+            strays.discard(label)
+            files = [str(label)]
             if self.semantic:
                 files.append(str(self.semantic / Path(name).with_suffix('.png')))
             photos.append(Photo(name, str(path), number, tuple(files)))
+        if len(strays) == count:
+            example = self.labels / Path(photos[0].name).with_suffix('.txt')
+            raise UserError(
+                f'No photo of {self.images} has a text file in {self.labels}, such as {example}; correct them.'
+            )
+        if strays:
+            names = ', '.join(path.relative_to(self.labels).as_posix() for path in sorted(strays)[:5])
+            self.notes = [f'{len(strays)} of {count} text files in {self.labels} are of no photo, such as {names}.']
         return photos
 
     def read(self, photo: Photo, size: tuple[int, int]) -> Annotation:
         """Outlines of the text file on the semantic PNG."""
         path = Path(photo.annotation[0])
-        lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []
-        regions = [
-            self._region(line.split(), f'{path}, line {number}', size)
-            for number, line in enumerate(lines, start=1)
-            if line.strip()
-        ]
+        regions, broken = [], []
+        if path.is_file():
+            labels = read_yolo_labels(path, len(self.label_of))
+            broken += [f'{path}: {fault}' for fault in labels.broken]
+            for one in labels.objects:
+                try:
+                    regions.append(Region(self.label_of[one.label], check_area(yolo_code(one, size))))
+                except InvalidValueError as error:
+                    broken.append(f'{path}: {Fault("outline", f"line {one.line}", str(error), "draw it again")}')
         semantic = read_semantic(photo.annotation[1], size, self.classes) if self.semantic else None
-        return Annotation(size, regions, semantic)
-
-    def _region(self, fields: list[str], where: str, size: tuple[int, int]) -> Region:
-        if len(fields) == 5:
-            raise UserError(f'{where} is a box, not an outline; boxes cannot become segments.')
-        try:
-            number, values = int(fields[0]), [float(field) for field in fields[1:]]
-        except ValueError as error:
-            raise UserError(f'{where} has something that is not a number; write: class x y x y x y ...') from error
-        if not 0 <= number < len(self.label_of):
-            raise UserError(f'{where} is of class {number}, --names has {len(self.label_of)} classes; add it there.')
-        if max(values, default=0) > 1 + ROUNDING or min(values, default=0) < -ROUNDING:
-            raise UserError(f'{where} has coordinates outside 0-1; divide x by the width, y by the height.')
-        pixels = [value * size[1 - place % 2] for place, value in enumerate(values)]
-        try:
-            return Region(self.label_of[number], polygon_code([pixels], size))
-        except ValueError as error:
-            raise UserError(f'{where}: {error}.') from error
+        return Annotation(size, regions, semantic, broken)

@@ -1,0 +1,54 @@
+"""The photo that an annotation names, which other tools write in their own ways."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ['find_photo', 'is_written', 'like_photo']
+
+LABEL_STUDIO = re.compile(r'[0-9a-f]{8}-(?=.)')
+"""What Label Studio puts before the name of a photo that it stores."""
+
+
+def find_photo(images: Path, name: str) -> str:
+    """Return the name of a photo below its folder.
+
+    Args:
+        images: The folder.
+        name: As the annotation has it, with forward slashes. It may begin with the last folders of ``images``, and
+            with what Label Studio adds ("images/ab12cd34-").
+
+    Returns:
+        The name of a file that is there, or ``name`` if there is none.
+    """
+    if (images / name).is_file():
+        return name
+    return next((other for other in _other_names(images, name) if (images / other).is_file()), name)
+
+
+def _other_names(images: Path, name: str) -> Iterator[str]:
+    parts, folders = name.split('/'), images.resolve().parts
+    own = [name, *('/'.join(parts[n:]) for n in range(1, len(parts)) if folders[-n:] == tuple(parts[:n]))]
+    yield from own[1:]
+    for one in own:
+        folder, slash, last = one.rpartition('/')
+        if prefix := LABEL_STUDIO.match(last):
+            yield f'{folder}{slash}{last[prefix.end() :]}'
+            if folder == 'images':
+                yield last[prefix.end() :]
+
+
+def like_photo(images: Path, name: str) -> str:
+    """Return a sentence on a photo that is not there: which file is there instead, if one is called alike."""
+    wanted = name.rpartition('/')[2].casefold()
+    for path in sorted(images.rglob('*')):
+        if path.name.casefold() == wanted and path.is_file():
+            return f'Photo {images / name} does not exist, but {path} does; correct the name in the annotation.'
+    return f'Photo {images / name} does not exist; put it there or remove its annotation.'
+
+
+def is_written(path: Path) -> bool:
+    """Return whether a file is a panoptic JSON or PNG of an earlier run, and so no annotation or photo of this one."""
+    folders = [path.with_suffix(''), *path.parents] if path.suffix == '.json' else list(path.parents)
+    own = (folder for folder in folders if folder.name.startswith('panoptic_'))
+    return any(folder.is_dir() and folder.with_suffix('.json').is_file() for folder in own)
