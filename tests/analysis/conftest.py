@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.datasets.images import read_photo
+from mmseg_oneformer.photos.decoding import read_photo
 from mmseg_oneformer.datasets.shapes import write_shapes
 
 SHIPPED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'

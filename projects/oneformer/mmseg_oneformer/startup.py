@@ -87,6 +87,7 @@ CLASSES: Mapping[str, Mapping[str, str]] = {
         'datasets.transforms.flip': 'RandomHorizontalFlip',
         'datasets.transforms.loading': 'LoadPanopticIds',
         'datasets.transforms.packing': 'PackOneFormerInputs',
+        'datasets.transforms.photo': 'LoadPhoto',
         'datasets.transforms.resize': 'RandomScaleResize RandomShortestEdge ShortestEdge',
         'datasets.transforms.semantic_map': 'LoadSemanticMap',
         'datasets.transforms.targets': 'SampleTask TargetMasks TaskTargets',

@@ -19,7 +19,8 @@ from pycocotools import mask as mask_api
 
 from ..datasets.benchmarks import ADE20K
 from ..errors import UserError
-from .layout import check_space, list_files, photo_size, read_png, require_folder
+from ..photos.header import photo_size
+from .layout import check_space, list_files, read_png, require_folder
 from .panoptic import SegmentIds, boxes, panoptic_json, write_id_map, write_json
 from .parallel import Job, run_jobs
 

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from ..apis.sources import IMAGE_SUFFIXES
 from ..errors import MissingFileError, UserError
+from ..photos.header import photo_size
+from ..photos.suffixes import photos_below
 
 __all__ = ['image_list']
 
@@ -38,15 +37,14 @@ def image_list(source: Path, categories: Path) -> dict[str, Any]:
 
 def _of_folder(folder: Path) -> list[dict[str, Any]]:
     paths: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES):
+    for path in photos_below(folder):
         name = path.stem.removesuffix('_leftImg8bit')
         if name in paths:
             raise UserError(f'{paths[name]} and {path} have the same name; rename one of them.')
         paths[name] = path
     images = []
     for name, path in paths.items():
-        with Image.open(path) as photo:
-            width, height = photo.size
+        height, width = photo_size(path)
         file_name = path.relative_to(folder).as_posix()
         images.append({'id': name, 'file_name': file_name, 'width': width, 'height': height})
     return images

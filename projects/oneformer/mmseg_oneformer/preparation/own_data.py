@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import UserError
+from ..photos.header import photo_size
+from ..photos.suffixes import PHOTO_SUFFIXES, photos_below
 from ..visualization.colors import class_colors
-from .layout import check_space, list_files, photo_size, read_png
+from .layout import check_space, read_png
 from .panoptic import panoptic_json, write_id_map, write_json
 from .parallel import Job, run_jobs
 from .scene import VOID, Annotation, Classes, segment_annotation
@@ -128,7 +130,7 @@ def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
 def _convert(job: Job, source: Format, palette: Sequence[Sequence[int]]) -> dict:
     """Write the PNG of one photo; returns its ``image``, ``segments`` and number of ``hidden`` regions."""
     photo = Photo(**job.details)
-    size = photo_size(photo.path, turn=True)
+    size = photo_size(photo.path)
     id_map, segments, hidden = segment_annotation(source.read(photo, size), source.classes, palette)
     write_id_map(job.products[0], id_map)
     image = {'id': photo.image_id, 'file_name': photo.name, 'height': size[0], 'width': size[1]}
@@ -139,7 +141,10 @@ def list_photos(images: Path) -> list[tuple[str, Path]]:
     """Name below ``images``, with slashes, and path of every photo, sorted."""
     if not images.is_dir():
         raise UserError(f'Folder {images} does not exist; give the folder of the photos.')
-    return [(path.relative_to(images).as_posix(), path) for path in list_files(images)]
+    photos = photos_below(images)
+    if not photos:
+        raise UserError(f'{images} has no photos ({", ".join(PHOTO_SUFFIXES)}); put the files there.')
+    return [(path.relative_to(images).as_posix(), path) for path in photos]
 
 
 def parse_classes(things: Sequence[str], stuff: Sequence[str], void: Sequence[int]) -> Classes:
