@@ -115,6 +115,7 @@ AFTER: Mapping[str, Sequence[str]] = {
     'mmengine.runner.checkpoint': ('.checkpoints.checkpoint:register_reader', '.libraries.named_models:register_names'),
     'mmengine.infer.infer': ('.libraries.inferencers:patch_base_inferencer',),
     'mmdet.apis.det_inferencer': ('.libraries.inferencers:patch_det_inferencer',),
+    'mmseg.apis.mmseg_inferencer': ('.libraries.inferencers:patch_seg_inferencer',),
     'mmdet.visualization.local_visualizer': ('.libraries.inferencers:patch_det_visualizer',),
     'mmdet.models.backbones.resnet': ('.models.activation_checkpointing:patch_backbone',),
     'mmdet.models.backbones.swin': ('.models.activation_checkpointing:patch_backbone',),

@@ -8,7 +8,7 @@ Decisions:
 * Alpha and bands behind the third are dropped. Colour profiles are not applied.
 * Of 16 bits the upper 8 are taken, of every photo: a rule that looked at a photo's largest value would give two photos
   of a set, or two frames of a video, another brightness. Where that leaves a photo dark because the data use 12 bits of
-  the 16, it is told, and ``bits=12`` in the config's pipelines takes the upper 8 of the 12, in training as in inference.
+  the 16, it is told, and ``bits=12`` in the config's pipelines takes the upper 8 of the 12, everywhere.
 * How large a photo is says its header, before a byte of it is decoded. A caller that does not trust it sets a limit of
   pixels; a user's own photo has none but the memory that is left.
 """
@@ -108,7 +108,7 @@ def _decode(file: io.FileIO | io.BytesIO, name: str, max_pixels: int | None, bit
         whole = io.BytesIO(data)
     else:
         whole = file if isinstance(file, io.BytesIO) else io.BufferedReader(file)
-    with unlimited:
+    with unlimited, whole:
         image, header = open_photo(whole, name, stranger=max_pixels is not None)
         if max_pixels is not None and max(header.pixels, header.tile) > max_pixels:
             size = f'tiles of {header.tile}' if header.tile > max_pixels else '{1} x {0}'.format(*header.size)
@@ -145,32 +145,38 @@ def _pixels(
     image: Image.Image, header: Header, file: BinaryIO, name: str, bits: int | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return (H, W, 3) uint8 BGR, turned, and what has to be said of it."""
-    notes: tuple[str, ...] = ()
+    place = file.tell()  # Pillow goes on to read from here.
     if _is_opencvs(header):
-        place = file.tell()
         found = _by_opencv(_all(file), COLORS)
         if found is not None and found.shape[:2] == header.stored_size:
-            return _turn(found, header.orientation), notes
-        file.seek(place)
+            return _turn(found, header.orientation), ()
     is_integer = header.mode.startswith('I')
     if header.bits > 8 and not is_integer and header.format in ('PNG', 'TIFF'):
-        # Pillow has the upper 8 bits of colours alone, and those of data of 12 bits are nearly black.
-        place = file.tell()
-        values = _by_opencv(_all(file), cv2.IMREAD_UNCHANGED)
-        if values is not None and values.dtype == np.uint16 and values.shape[:2] == header.stored_size:
-            scaled, notes = _eight_bits(values[:, :, :3], header, bits)
-            return _turn(scaled, header.orientation), notes
+        values = _deep_colours(_all(file), header)
+        if values is not None:
+            return _eight_bits(values, header, bits)
         if bits is not None:
             raise unsupported(name, f'{header.bits} bits a channel in a form whose lower bits cannot be read')
-        file.seek(place)
+    file.seek(place)
     image.info.pop('xmp', None)  # A TIFF turns itself when it is loaded, also by XMP.
     image.load()
+    notes: tuple[str, ...] = ()
     if is_integer:
         scaled, notes = _eight_bits(np.asarray(image), header, bits)
         pixels = cv2.cvtColor(scaled, cv2.COLOR_GRAY2BGR)
     else:
         pixels = _to_bgr(image)
     return _turn(pixels, 1 if header.format == 'TIFF' else header.orientation), notes
+
+
+def _deep_colours(data: bytes, header: Header) -> np.ndarray | None:
+    """Return colours (H, W, 3) uint16 BGR, turned, of which Pillow has the upper 8 bits alone; None: OpenCV fails."""
+    values = _by_opencv(data, cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[2] < 3:
+        return None
+    if header.format == 'PNG':
+        values = _turn(values, header.orientation)  # A TIFF OpenCV turns itself, whatever it is told.
+    return np.ascontiguousarray(values[:, :, :3]) if values.shape[:2] == header.size else None
 
 
 def pillow_to_bgr(image: Image.Image) -> np.ndarray:
@@ -223,8 +229,8 @@ def _eight_bits(values: np.ndarray, header: Header, bits: int | None) -> tuple[n
         needed = max(high.bit_length(), 8)
         notes.append(
             f'has {header.bits} bits a channel and no value above {high}, so that it is dark when the upper 8 bits are '
-            f'taken; if all photos of the set use {needed} bits, say bits={needed} in LoadPhoto in the pipelines of the '
-            'config'
+            f"taken; if all photos of the set use {needed} bits, say bits={needed} in LoadPhoto in the config's "
+            'pipelines'
         )
     if low < 0 or high >= 1 << used:
         values = np.clip(values, 0, (1 << used) - 1)

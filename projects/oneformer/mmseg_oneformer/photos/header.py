@@ -49,8 +49,8 @@ def read_header(path: str | Path) -> Header:
             header = ordinary_header(data, str(path))
         if header is not None:
             return header
-        with plugin_errors(str(path)), unlimited:
-            return open_photo(io.BufferedReader(file), str(path))[1]
+        with plugin_errors(str(path)), unlimited, io.BufferedReader(file) as buffered:
+            return open_photo(buffered, str(path))[1]
 
 
 def photo_size(path: str | Path) -> tuple[int, int]:
@@ -194,8 +194,8 @@ def _tiff_form(file: BinaryIO) -> str:
         tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
         file.seek(tags.next)
         tags.load(file)
-        bands, bits = int(tags.get(SAMPLES, 1)), max(tags.get(BITS, (1,)))
+        bands, bits = int(tags[SAMPLES]), max(tags[BITS])
         kind = {2: 'signed bits', 3: 'bits in floating point'}.get(max(tags.get(SAMPLE_FORMAT, (1,))), 'bits')
-        return f'{bands} band{"s" * (bands != 1)} of {bits} {kind}' if tags.get(WIDTH) else ''
+        return f'{bands} band{"s" * (bands != 1)} of {bits} {kind}'
     except Exception:  # noqa: BLE001 (whatever a broken file makes of the parser, as in plugin_errors)
         return ''
