@@ -158,7 +158,7 @@ def _info(dataset: PanopticDataset, place: int) -> dict[str, Any]:
     for transform in dataset.pipeline.transforms[:2]:
         results = transform(results)
     if 'gt_seg_map' not in results:
-        raise UserError('a training pipeline must begin with LoadImageFromFile and LoadPanopticIds.')
+        raise UserError('a training pipeline must begin with LoadPhoto and LoadPanopticIds.')
     return mask_stack_info(dataset.get_data_info(place), results['gt_seg_map'])
 
 

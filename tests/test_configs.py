@@ -141,7 +141,7 @@ def test_published__what_all_share(read, name):
     assert (cfg.model.head.decoder.num_layers, cfg.model.head.pixel_decoder.num_layers) == (9, 6)
     assert cfg.model.test_cfg.max_per_image is None  # as many as queries
     order = [transform.type for transform in cfg.train_dataloader.dataset.pipeline]
-    first = ['LoadImageFromFile', 'LoadPanopticIds']
+    first = ['LoadPhoto', 'LoadPanopticIds']
     augmentation = ['RandomShortestEdgeCrop', 'RandomColorDistortion', 'RandomHorizontalFlip', 'PadTo']
     if 'coco-1024' in name:
         augmentation = ['RandomHorizontalFlip', 'ResizeAndCrop']

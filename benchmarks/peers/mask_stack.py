@@ -84,7 +84,7 @@ def _theirs(step: Mapping[str, Any]) -> list[Any]:
     if name == 'FixedSizeCrop':
         return [DiagonalCrop(crop_size=_wide(options['size']), **crop)]
     configs = {
-        'LoadImageFromFile': lambda: {'type': 'LoadImageFromFile'},
+        'LoadPhoto': lambda: {'type': 'LoadImageFromFile'},
         'RandomHorizontalFlip': lambda: {'type': 'mmdet.RandomFlip', 'prob': float(options.get('prob', 0.5))},
         'RandomColorDistortion': lambda: {'type': 'mmseg.PhotoMetricDistortion'},
         'RandomScaleResize': lambda: {

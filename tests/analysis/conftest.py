@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.datasets.images import read_photo
 from mmseg_oneformer.datasets.shapes import write_shapes
+from mmseg_oneformer.photos.decoding import read_photo
 
 SHIPPED = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 

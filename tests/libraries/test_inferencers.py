@@ -16,6 +16,7 @@ from mmseg_oneformer.apis import OneFormerInferencer
 from mmseg_oneformer.checkpoints.checkpoint import for_inference, read_checkpoint, save_safetensors
 from mmseg_oneformer.datasets.drawing import draw_scene
 from mmseg_oneformer.datasets.shapes import ShapesPanoptic
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.libraries.inferencers import ids_to_rgb
 from mmseg_oneformer.zoo import weights
 from mmseg_oneformer.zoo.configs import find_config
@@ -185,3 +186,41 @@ def test_ids_to_rgb__is_what_coco_stores():
     assert rgb.dtype == np.uint8
     assert np.array_equal(rgb.astype(int) @ (1, 256, 65536), ids)
     assert rgb[1, 2].tolist() == [1, 3, 5]
+
+
+@pytest.mark.parametrize('library', ['detector', 'segmentor'])
+def test_arrays__grey_ones_are_read_and_others_refused_in_a_sentence(request, library):
+    inferencer = request.getfixturevalue(library)
+    grey = np.full((64, 48), 90, np.uint8)
+    results = [
+        inferencer(one)['predictions'] for one in (grey, np.dstack([grey] * 3), cv2.imencode('.png', grey)[1].tobytes())
+    ]
+    assert (
+        len({json.dumps(np.asarray(one).tolist() if library == 'segmentor' else one[0]['labels']) for one in results})
+        == 1
+    )
+    for wrong in (grey.astype(np.uint16), np.dstack([grey] * 3) / np.float32(255), np.zeros((0, 5, 3), np.uint8)):
+        with pytest.raises(UserError, match='An image array has to be'):
+            inferencer(wrong)
+
+
+def test_detector__saves_predictions_for_an_array(detector, tmp_path):
+    detector(np.zeros((64, 48, 3), np.uint8), out_dir=str(tmp_path), no_save_pred=False)
+    assert [path.name for path in (tmp_path / 'preds').glob('*.json')]
+
+
+@pytest.mark.parametrize('library', ['detector', 'segmentor'])
+def test_files__are_read_and_drawn_on_as_they_are_shown(request, library, tmp_path):
+    """OpenCV does not turn an AVIF, and mixes a fourth band of a TIFF into its colours."""
+    inferencer = request.getfixturevalue(library)
+    scene = Image.fromarray(draw_scene(96, np.random.default_rng(0)).image)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    scene.resize((96, 64)).save(tmp_path / 'a.avif', exif=exif)
+    drawn = inferencer(str(tmp_path / 'a.avif'), return_vis=True)
+    ours = OneFormerInferencer(NAME, device='cpu')(tmp_path / 'a.avif')
+    assert ours.semantic.shape == (96, 64)
+    if library == 'segmentor':
+        assert np.array_equal(drawn['predictions'], ours.semantic)
+    else:
+        assert drawn['predictions'][0]['panoptic_seg'].shape == (96, 64, 3)

@@ -150,10 +150,10 @@ def test_predict__few_photos_are_decoded_at_a_time(infer, monkeypatch):
     """Decoded photos are what fills the memory: at most two batches of them, however many requests there are."""
     decoded, most, decode = set(), [], service.decode
 
-    def counted_decode(data, limits):
+    def counted_decode(data, limits, read):
         decoded.add(id(data))
         most.append(len(decoded))
-        return decode(data, limits)
+        return decode(data, limits, read)
 
     class Counted(service.Service):
         async def _serve(self, data, tokens, finish):

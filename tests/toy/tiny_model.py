@@ -24,7 +24,7 @@ model = dict(
         decoder=dict(type='MaskedDecoder', num_layers=3, num_heads=4, ffn_channels=32)),
     test_cfg=dict(object_mask_thr=0.3, overlap_thr=0.3, max_per_image=20))
 test_pipeline = [
-    dict(type='LoadImageFromFile'), dict(type='ShortestEdge', size=64, max_size=128), dict(type='LoadPanopticIds'),
+    dict(type='LoadPhoto'), dict(type='ShortestEdge', size=64, max_size=128), dict(type='LoadPanopticIds'),
     dict(type='PackOneFormerInputs')]
 test_dataloader = dict(
     batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),

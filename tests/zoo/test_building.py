@@ -87,7 +87,7 @@ def test_build_part__a_bug_stays_one(error, kind):
     [
         ({'custom_hooks': [{'type': 'EMAHok'}]}, 'custom_hooks.0: there is no hook "EMAHok" (did you mean "EMAHook"?)'),
         ({'optim_wrapper.optimizer.foo': 1}, 'optim_wrapper.optimizer: AdamW has no setting "foo"'),
-        ({'train_dataloader.dataset.pipeline.0.foo': 1}, 'dataset.pipeline.0: LoadImageFromFile has no setting "foo"'),
+        ({'train_dataloader.dataset.pipeline.0.foo': 1}, 'dataset.pipeline.0: LoadPhoto has no setting "foo"'),
         ({'val_evaluator.0.foo': 1}, 'val_evaluator.0: PanopticQuality has no setting "foo"'),
         ({'val_cfg': None}, 'the config has no "val_cfg", which validation needs'),
         ({'visualizer': 3}, 'the setting "visualizer" of the config is 3, not a dict; correct it.'),

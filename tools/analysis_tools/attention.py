@@ -46,7 +46,7 @@ with loading(__name__, parse_args):
 
     from mmseg_oneformer.analysis.attention import RecordedAttention, query_at, segment_queries, watched
     from mmseg_oneformer.apis import OneFormerInferencer, PhotoLogits
-    from mmseg_oneformer.datasets.images import read_photo
+    from mmseg_oneformer.photos.decoding import read_photo
     from mmseg_oneformer.files import atomic_path
     from mmseg_oneformer.models.mask_resize import resize_masks
     from mmseg_oneformer.visualization.overlay import Segment, draw_segments

@@ -38,7 +38,7 @@ with loading(__name__, parse_args):
     from PIL import Image
 
     from mmseg_oneformer.apis import OneFormerInferencer, OneFormerResult
-    from mmseg_oneformer.datasets.images import read_photo
+    from mmseg_oneformer.photos.decoding import read_photo
     from mmseg_oneformer.files import atomic_path
     from mmseg_oneformer.tasks import TASKS
     from mmseg_oneformer.text_table import format_table

@@ -17,7 +17,7 @@ thing_ids = (
 
 size = 512
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='LoadPanopticIds', allow_absent=True),
     dict(type='RandomShortestEdgeCrop', size=(size, size)),
     dict(type='RandomColorDistortion'),
@@ -29,7 +29,7 @@ train_pipeline = [
     dict(type='PackOneFormerInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='ShortestEdge', size=size, max_size=4 * size),
     dict(type='LoadPanopticIds', allow_absent=True),
     dict(type='LoadSemanticMap', reduce_zero_label=True),

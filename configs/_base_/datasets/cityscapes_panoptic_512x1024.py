@@ -8,7 +8,7 @@ num_classes = 19
 thing_ids = (11, 12, 13, 14, 15, 16, 17, 18)
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='LoadPanopticIds'),
     dict(type='RandomShortestEdgeCrop', size=(512, 1024), edge=1024),
     dict(type='RandomColorDistortion'),
@@ -19,7 +19,7 @@ train_pipeline = [
     dict(type='PackOneFormerInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='ShortestEdge', size=1024, max_size=2048),
     dict(type='LoadPanopticIds'),
     dict(type='LoadSemanticMap'),

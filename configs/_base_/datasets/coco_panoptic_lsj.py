@@ -5,7 +5,7 @@ num_classes = 133
 thing_ids = tuple(range(80))
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='LoadPanopticIds'),
     dict(type='RandomHorizontalFlip', prob=0.5),
     dict(
@@ -19,7 +19,7 @@ train_pipeline = [
     dict(type='PackOneFormerInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='ShortestEdge', size=800, max_size=1333),
     dict(type='LoadPanopticIds'),
     dict(type='PackOneFormerInputs'),

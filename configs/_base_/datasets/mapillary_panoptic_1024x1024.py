@@ -13,7 +13,7 @@ thing_ids = (
 # fmt: on
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='LoadPanopticIds'),
     dict(type='RandomShortestEdgeCrop', size=(1024, 1024), edge=2048),
     dict(type='RandomColorDistortion'),
@@ -25,7 +25,7 @@ train_pipeline = [
     dict(type='PackOneFormerInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='ShortestEdge', size=2048, max_size=2048),
     dict(type='LoadPanopticIds'),
     dict(type='PackOneFormerInputs'),

@@ -8,7 +8,7 @@ num_classes = 7
 thing_ids = (3, 4, 5, 6)
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='LoadPanopticIds'),
     dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='RandomColorDistortion'),
@@ -18,7 +18,7 @@ train_pipeline = [
     dict(type='PackOneFormerInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='ShortestEdge', size=96, max_size=384),
     dict(type='LoadPanopticIds'),
     dict(type='PackOneFormerInputs'),

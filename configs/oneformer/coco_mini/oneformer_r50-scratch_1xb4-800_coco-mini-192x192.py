@@ -27,7 +27,7 @@ model = dict(
 )
 
 fixed_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='LoadPanopticIds'),
     dict(type='ShortestEdge', size=192, max_size=288),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
@@ -36,7 +36,7 @@ fixed_pipeline = [
     dict(type='PackOneFormerInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='ShortestEdge', size=192, max_size=288),
     dict(type='LoadPanopticIds'),
     dict(type='PackOneFormerInputs'),

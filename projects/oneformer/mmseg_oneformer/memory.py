@@ -1,10 +1,19 @@
-"""Memory on the CPU: kept instead of returned, and not searched while much is read."""
+"""Memory of the machine: how much is left, what a tool keeps instead of returning it, and what is not searched."""
 
 import ctypes
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+CGROUPS = (
+    (*(f'/sys/fs/cgroup/memory.{name}' for name in ('max', 'current', 'stat')), 'inactive_file'),
+    (
+        *(f'/sys/fs/cgroup/memory/memory.{name}' for name in ('limit_in_bytes', 'usage_in_bytes', 'stat')),
+        'total_inactive_file',
+    ),
+)
+"""Where Linux states limit and use of a container (versions 2 and 1), and in which field the cache of files."""
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
@@ -41,3 +50,24 @@ def without_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def available_memory() -> int | None:
+    """Return how many bytes this process can still get without swapping, or None where the system does not say.
+
+    The limit of a container counts, too.
+    """
+    try:
+        free = _fields('/proc/meminfo')['MemAvailable:'] * 1024
+    except (OSError, KeyError):  # not Linux
+        return None
+    for limit, used, stat, cached in CGROUPS:
+        with suppress(OSError, KeyError, ValueError):  # 'max' is no number: there is no limit.
+            # What the kernel keeps of files counts as used, and goes when the memory is wanted.
+            rest = int(Path(limit).read_text()) - int(Path(used).read_text()) + _fields(stat)[cached]
+            free = min(free, rest)
+    return max(free, 0)
+
+
+def _fields(path: str) -> dict[str, int]:
+    return {name: int(value) for name, value, *_ in map(str.split, Path(path).read_text().splitlines())}

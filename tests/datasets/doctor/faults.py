@@ -5,7 +5,7 @@ import shutil
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 TREE, CAT, DOG = 2, 5, 9
 PLANTED = {}
@@ -265,6 +265,12 @@ def photo_16_bit(data):
 @plant
 def photo_alpha(data):
     Image.open(data.photo(1)).convert('RGBA').save(data.photo(1), format='PNG')
+
+
+@plant
+def photo_more(data):
+    photo = Image.open(data.photo(1)).convert('RGB')
+    photo.save(data.photo(1), format='WEBP', save_all=True, append_images=[ImageOps.mirror(photo)])
 
 
 @plant

@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from PIL import Image
 from torch import nn
 
-from ..apis.sources import IMAGE_SUFFIXES
 from ..datasets.transforms.resize import shortest_edge_size
 from ..errors import UserError
 from ..models.masked_decoder import blocked_positions
 from ..models.oneformer import OneFormer
 from ..models.skeleton import pretending
+from ..photos.header import photo_size
+from ..photos.suffixes import is_photo
 from .operations import OperationCounter, Operations
 
 Size = tuple[int, int]
@@ -64,12 +64,11 @@ def photo_inputs(folders: Sequence[Path], cfg: Config) -> Counter[Input]:
     divisor = cfg.model.data_preprocessor.get('pad_size_divisor', 1)
     inputs: Counter[Input] = Counter()
     for folder in folders:
-        paths = [path for path in folder.glob('*') if path.suffix.lower() in IMAGE_SUFFIXES]
+        paths = [path for path in folder.glob('*') if is_photo(path)]
         if not paths:
             raise UserError(f'{folder} has no photos; name a folder that has some.')
         for path in paths:
-            with Image.open(path) as image:
-                photo = (image.height, image.width)
+            photo = photo_size(path)
             resized = shortest_edge_size(photo, steps[0]['size'], steps[0]['max_size'])
             height, width = (-(-side // divisor) * divisor for side in resized)
             inputs[Input((height, width), photo)] += 1

@@ -233,6 +233,19 @@ class OneFormerInferencer:
             options.on_broken(batch[0].source, str(error))
             return []
 
+    def decode(self, data: bytes, name: str, max_pixels: int) -> np.ndarray:
+        """Return the photo in the bytes of a file, in the hands of a service, as (H, W, 3) uint8 BGR.
+
+        Args:
+            data: From strangers.
+            name: What errors call it.
+            max_pixels: A photo with more is not decoded.
+
+        Raises:
+            PhotoError: It is none that is read, damaged or too large.
+        """
+        return self._load.decode(data, name, max_pixels)
+
     def prepare(self, photo: np.ndarray) -> PreparedPhoto:
         """Resize one photo for the network: the first half of a prediction, in the hands of a service.
 

@@ -6,16 +6,18 @@ import numpy as np
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
-from ..datasets.images import image_fault
+from ..datasets.transforms.photo import LoadPhoto, build_loader
 from ..errors import UserError
-from ..zoo.building import build_part
+from ..photos.decoding import photo_fault
 from ..zoo.configs import require
 from .sources import Source
 
 __all__ = ['PhotoLoader', 'PreparedPhoto']
+
+MAX_PIXELS = 200_000_000
+"""Of photos that do not lie on disk."""
 
 
 class PreparedPhoto(NamedTuple):
@@ -42,14 +44,16 @@ class PhotoLoader:
         divisor: Sides of the network's input are multiples of it.
 
     Raises:
-        UserError: If the pipeline does not begin with the loader of images.
+        UserError: If the pipeline does not begin with the loader of photos.
     """
 
     def __init__(self, cfg: Config, divisor: int) -> None:
         first, *others = require(cfg, 'test_dataloader.dataset.pipeline')
-        if not str(first['type']).endswith('LoadImageFromFile'):
-            raise UserError(f'The test pipeline has to begin with LoadImageFromFile, not {first["type"]}; reorder it.')
-        self._read, self._prepare, self.divisor = build_part(TRANSFORMS, first), Compose(others), divisor
+        loader = build_loader(first)
+        if loader is None:
+            raise UserError(f'The test pipeline has to begin with LoadPhoto, not {first["type"]}; reorder it.')
+        self._read, self._prepare, self.divisor = loader, Compose(others), divisor
+        self._decoder = loader if isinstance(loader, LoadPhoto) else LoadPhoto()
 
     def __call__(self, source: Source) -> PreparedPhoto:
         """Load one image and prepare it for the network.
@@ -64,15 +68,33 @@ class PhotoLoader:
 
     def _load(self, source: Source) -> dict[str, Any]:
         """Return what the first step of a pipeline hands to the others."""
-        if source.read is not None:
-            array = source.read()
-            shape = array.shape[:2]
-            return {'img': array, 'img_shape': shape, 'ori_shape': shape, 'img_path': None}
+        if source.path is None:
+            assert source.read is not None
+            pixels = source.read()
+            if isinstance(pixels, bytes):
+                pixels = self.decode(pixels, source.file_name)
+            shape = pixels.shape[:2]
+            return {'img': pixels, 'img_shape': shape, 'ori_shape': shape, 'img_path': None}
         try:
             return self._read({'img_path': str(source.path)})
+        except UserError:
+            raise
         except Exception:
-            # The libraries raise assertions and cv2 errors that do not name the file.
-            fault = image_fault(str(source.path))
+            # The loaders of libraries raise assertions and cv2 errors that do not name the file.
+            fault = photo_fault(source.path)
             if fault is None:
                 raise
             raise UserError(fault) from None
+
+    def decode(self, data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """Return the photo in the bytes of a file as (H, W, 3) uint8 BGR, as the config's loader reads files.
+
+        Args:
+            data: From wherever.
+            name: What errors call it.
+            max_pixels: Above it the photo is not decoded.
+
+        Raises:
+            PhotoError: It is none that is read, damaged or too large.
+        """
+        return self._decoder.decode(data, name, max_pixels)

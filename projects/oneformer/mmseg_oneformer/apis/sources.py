@@ -22,17 +22,14 @@ from torch import Tensor
 
 from ..errors import MissingFileError, UserError
 from ..files import shorten
-from .pixels import array_to_bgr, check_array, check_pillow, check_tensor, pillow_to_bgr, tensor_to_bgr
+from ..photos.arrays import array_to_bgr, check_array, check_pillow, check_tensor, tensor_to_bgr
+from ..photos.decoding import pillow_to_bgr
+from ..photos.suffixes import PHOTO_SUFFIXES, is_hidden, is_photo, is_video
 from .urls import check_photo_url, fetch_photo, is_url
 
-__all__ = ['IMAGE_SUFFIXES', 'VIDEO_SUFFIXES', 'Frame', 'Input', 'Source', 'Video', 'collect_sources', 'is_one_photo']
+__all__ = ['Frame', 'Input', 'Source', 'Video', 'collect_sources', 'is_one_photo']
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
-"""What counts as a photo in a folder; a file that is named outright is tried whatever it is called."""
-VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv')
-"""What counts as a video."""
-
-Input: TypeAlias = str | os.PathLike[str] | int | np.ndarray | Tensor | Image.Image
+Input: TypeAlias = str | os.PathLike[str] | bytes | bytearray | int | np.ndarray | Tensor | Image.Image
 
 
 @dataclass(frozen=True)
@@ -67,8 +64,9 @@ class Source:
     """The path below the folder that all files of the call share; for what is not a file a name."""
     path: Path | None = None
     """A file, which the config's own loader reads."""
-    read: Callable[[], np.ndarray] | None = field(default=None, repr=False)
-    """What is not a file: returns (H, W, 3) uint8 BGR, or raises a ValueError that says why it cannot."""
+    read: Callable[[], np.ndarray | bytes] | None = field(default=None, repr=False)
+    """What is not a file on disk: returns (H, W, 3) uint8 BGR, or the bytes of a photo's file; or raises a ValueError
+    that says why it cannot."""
     frame: Frame | None = None
 
 
@@ -83,7 +81,8 @@ def collect_sources(
     Args:
         inputs: One or several of: the path of a photo or video; a folder, which means its photos, sorted; a glob
             pattern, which means the photos and videos that match, sorted (``**`` for folders within folders); a
-            camera's number; an http(s) address; an array, a tensor or a PIL image as in :mod:`.pixels`.
+            camera's number; an http(s) address; the bytes of a photo's file; an array, a tensor or a PIL image as in
+            :mod:`..photos.arrays`.
         channel_order: 'rgb' or 'bgr', of all arrays and tensors.
         allow_urls: Take addresses of the Internet.
         allow_private_urls: Take all addresses, also of this machine and of private networks.
@@ -95,7 +94,7 @@ def collect_sources(
         FileNotFoundError: If a path does not exist or a pattern matches nothing.
         UserError: If there is no input at all, or one is of no use.
     """
-    if isinstance(inputs, str | os.PathLike | int | np.ndarray | Tensor | Image.Image):
+    if isinstance(inputs, str | os.PathLike | bytes | bytearray | int | np.ndarray | Tensor | Image.Image):
         inputs = [inputs]
     if not isinstance(inputs, Iterable):
         raise UserError(f'{inputs!r} is not an input; give photos, folders, videos, arrays, tensors or PIL images.')
@@ -121,8 +120,8 @@ def is_one_photo(inputs: Any) -> bool:
         return True
     if isinstance(inputs, str | os.PathLike):
         path = Path(inputs).expanduser()
-        return path.is_file() and path.suffix.lower() not in VIDEO_SUFFIXES
-    return isinstance(inputs, np.ndarray | Image.Image)
+        return path.is_file() and not is_video(path)
+    return isinstance(inputs, np.ndarray | Image.Image | bytes | bytearray)
 
 
 class _Urls(NamedTuple):
@@ -138,12 +137,12 @@ class _Found(NamedTuple):
     path: Path | None = None
     file_name: str = ''
     """Of what has no path."""
-    read: Callable[[], np.ndarray] | None = None
+    read: Callable[[], np.ndarray | bytes] | None = None
     camera: int | None = None
 
     @property
     def is_video(self) -> bool:
-        return self.camera is not None or (self.path is not None and self.path.suffix.lower() in VIDEO_SUFFIXES)
+        return self.camera is not None or (self.path is not None and is_video(self.path))
 
 
 def _expand(item: Input, channel_order: str | None, urls: _Urls, number: int) -> list[_Found]:
@@ -161,6 +160,10 @@ def _expand(item: Input, channel_order: str | None, urls: _Urls, number: int) ->
     if isinstance(item, Image.Image):
         check_pillow(item)
         return [_Found(file_name=f'image_{number:04d}', read=partial(pillow_to_bgr, item))]
+    if isinstance(item, bytes | bytearray):
+        if not item:
+            raise UserError("There are no bytes to decode; give those of a photo's file.")
+        return [_Found(file_name=f'bytes_{number:04d}', read=partial(bytes, item))]
     if isinstance(item, int) and not isinstance(item, bool):
         if item < 0:
             raise UserError(f'There is no camera {item}; the first one is 0.')
@@ -170,7 +173,7 @@ def _expand(item: Input, channel_order: str | None, urls: _Urls, number: int) ->
         return [_Found(file_name=_url_name(item, number), read=partial(fetch_photo, item, urls.private))]
     if isinstance(item, str | os.PathLike):
         return [_Found(path) for path in _files(Path(item).expanduser())]
-    raise UserError(f'{type(item).__name__} is not an input; give paths, uint8 arrays, tensors or PIL images.')
+    raise UserError(f'{type(item).__name__} is not an input; give paths, bytes, uint8 arrays, tensors or PIL images.')
 
 
 def _files(path: Path) -> list[Path]:
@@ -178,14 +181,16 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        files = sorted(file for file in path.iterdir() if is_photo(file) and file.is_file())
         if not files:
-            raise UserError(f'Folder {path} has no photos ({", ".join(IMAGE_SUFFIXES)}); give another one.')
+            raise UserError(f'Folder {path} has no photos ({", ".join(PHOTO_SUFFIXES)}); give another one.')
         return files
     if not glob.has_magic(str(path)):
         raise MissingFileError(f'{path} does not exist; give a photo, a video or a folder of photos.')
     matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207 (`**` of an absolute path)
-    files = [file for file in matches if file.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and file.is_file()]
+    files = [
+        file for file in matches if file.is_file() and (is_photo(file) or (is_video(file) and not is_hidden(file)))
+    ]
     if not files:
         raise MissingFileError(f'No photo or video matches {path}; correct the pattern.')
     return files

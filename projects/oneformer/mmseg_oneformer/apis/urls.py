@@ -20,17 +20,13 @@ from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import IO, Any
 
-import numpy as np
-
 from ..errors import UserError
 from ..version import __version__
-from .untrusted_images import PhotoError, decode_photo
 
 __all__ = ['check_photo_url', 'fetch_photo', 'is_public', 'is_url']
 
 SCHEMES = ('http', 'https')
 MAX_BYTES = 50_000_000
-MAX_PIXELS = 200_000_000
 SECONDS = 30.0
 """From the first to the last byte, name look-up and redirects included."""
 TRANSLATED = ipaddress.ip_network('64:ff9b::/96')
@@ -65,10 +61,8 @@ def is_public(address: str) -> bool:
     return found.is_global and not found.is_multicast
 
 
-def fetch_photo(
-    url: str, allow_private: bool = False, max_bytes: int = MAX_BYTES, seconds: float = SECONDS
-) -> np.ndarray:
-    """Return the photo at an address as (H, W, 3) uint8 BGR, turned as its EXIF orientation says.
+def fetch_photo(url: str, allow_private: bool = False, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> bytes:
+    """Return the file at an address, which may be a photo.
 
     Args:
         url: http or https; redirects are followed to these alone, and never from https to http.
@@ -77,7 +71,7 @@ def fetch_photo(
         seconds: Until all of it has to be here.
 
     Raises:
-        UserError: If it cannot be had in time, is too large or no photo.
+        UserError: If it cannot be had in time or is too large.
     """
     arrived: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
 
@@ -100,7 +94,7 @@ def fetch_photo(
         raise UserError(f'{url} cannot be fetched ({_reason(content)}); correct the address.') from content
     if isinstance(content, Exception):
         raise content
-    return _decode(content, url)
+    return content
 
 
 class _NoDowngrade(urllib.request.HTTPRedirectHandler):
@@ -200,15 +194,3 @@ def _reason(error: Exception) -> str:
         error.close()
         return f'{error.code} {error.reason}'
     return str(getattr(error, 'reason', error)) or type(error).__name__
-
-
-def _decode(content: bytes, url: str) -> np.ndarray:
-    try:
-        return decode_photo(content, MAX_PIXELS)
-    except PhotoError as error:
-        reason = {
-            'unknown': 'is not a photo; give the address of the picture itself',
-            'large': f'has more than {MAX_PIXELS // 1_000_000} megapixels; save a smaller one as a file',
-            'damaged': 'is damaged or of a kind that OpenCV does not read; save the photo as a JPEG',
-        }[error.fault]
-        raise UserError(f'{url} {reason}.') from None

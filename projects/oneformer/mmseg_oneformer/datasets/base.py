@@ -14,8 +14,8 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 
 from ..errors import UserError
+from ..photos.decoding import photo_fault
 from ..tasks import TASKS
-from .images import image_fault
 from .metainfo import check_class_names
 from .randomness import keyed_randomness
 from .relabel import label_map
@@ -113,10 +113,12 @@ class SegmentationDataset(BaseDataset):
         path = info['img_path']
         try:
             sample = self.pipeline(info)
-        except Exception:
-            if fault := image_fault(path):
+        except UserError:
+            raise
+        except Exception:  # Loaders of libraries do not name the file.
+            if fault := photo_fault(path):
                 raise UserError(fault) from None  # The decoder's own complaint says less.
             raise
         if sample is None:
-            raise UserError(image_fault(path) or f'A transform of the pipeline returned nothing for {path}.')
+            raise UserError(photo_fault(path) or f'A transform of the pipeline returned nothing for {path}.')
         return sample

@@ -162,6 +162,7 @@ def deployment_meta(
         'classes': list(dataset_meta['classes']),
         'thing_ids': list(model.thing_ids),
         'mean': model.data_preprocessor.mean.flatten().tolist(),
+        'bits': cfg.test_dataloader.dataset.pipeline[0].get('bits'),
         'shortest_edge': steps[0].size,
         'max_size': steps[0].max_size,
         'divisor': DIVISOR,

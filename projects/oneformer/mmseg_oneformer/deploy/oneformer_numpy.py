@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,27 +142,57 @@ def _load_torch(graph: str, meta: dict[str, Any], providers: list[str] | None) -
     return run
 
 
-def read_photo(path: str | Path) -> np.ndarray:
-    """Read a photo as (H, W, 3) uint8 RGB, rotated by its EXIF orientation; alpha is dropped, 16 bits become 8.
+def read_photo(path: str | Path, bits: int | None = None) -> np.ndarray:
+    """Read a photo as (H, W, 3) uint8 RGB, rotated by its orientation; alpha is dropped, 16 bits become 8.
+
+    Args:
+        path: Of any format that Pillow reads.
+        bits: Of photos with 16 bits a channel, how many the data use; None: all. ``model.meta['bits']`` has what the
+            model was trained with.
 
     Raises:
         ValueError: If it cannot be read, or its values have no known range (32 bits, floating point).
     """
     from PIL import Image, ImageOps
 
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with Image.open(path) as file:
-            sixteen_bits = file.mode.startswith('I;16') or (file.mode, file.format) == ('I', 'PNG')
+            tags = getattr(file, 'tag_v2', {})
+            depth = max(tags.get(258, (8,)))  # BitsPerSample of a TIFF
+            is_signed = depth == 16 and 2 in tags.get(339, ())  # SampleFormat
+            is_deep = file.mode.startswith('I;16') or (
+                file.mode == 'I' and (is_signed or file.format in ('PNG', 'PPM'))
+            )
+            if file.format in ('EPS', 'WMF') or (file.mode in ('I', 'F') and not is_deep):
+                raise ValueError(f'values of the mode {file.mode} have no known range')
+            if bits is not None and not is_deep and (depth == 16 or '16' in str(file.tile[:1])):
+                raise ValueError('Pillow has the upper 8 bits of its 16-bit colours alone; save it with 8 bits')
+            for name in ('xmp', 'XML:com.adobe.xmp', 'transparency'):  # Of XMP's orientation no other reader knows.
+                file.info.pop(name, None)
+            file.load()
             image = ImageOps.exif_transpose(file)
-            if sixteen_bits:  # Pillow would clip at 255.
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.mode in ('I', 'F'):
-                raise ValueError(f'values of the mode {image.mode} have no known range')
+            if is_deep:
+                depth = 15 if is_signed else min(depth, 16) if depth > 8 else 16
+                image = Image.fromarray(_eight_bits(np.asarray(image), depth, bits, str(path)))
+            image.info.pop('transparency', None)
             return np.asarray(image.convert('RGB'))
     except FileNotFoundError:
         raise ValueError(f'{path} does not exist; give the path of a photo.') from None
     except Exception as error:  # Plugins raise anything for broken files.
         raise ValueError(f'{path} cannot be read as a photo: {error}.') from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _eight_bits(values: np.ndarray, depth: int, bits: int | None, name: str) -> np.ndarray:
+    """Return the upper 8 of the bits that the data use, the same for every photo; warn where that leaves it dark."""
+    used, high = bits or depth, int(values.max())
+    if bits is None and 0 < high < 1 << (depth - 1):
+        warnings.warn(
+            f'{name} has {depth} bits a channel and no value above {high}: it is dark; give bits=.', stacklevel=3
+        )
+    return (np.clip(values, 0, (1 << used) - 1) >> (used - 8)).astype(np.uint8)
 
 
 def preprocess(rgb: np.ndarray, meta: dict[str, Any]) -> tuple[np.ndarray, Size]:
@@ -436,7 +467,7 @@ if __name__ == '__main__':
     args = parser.parse_args()
     try:
         model = OneFormer(Path(__file__).parent)
-        print(describe(model(read_photo(args.photo), tuple(args.tasks)), model.meta))
+        print(describe(model(read_photo(args.photo, model.meta.get('bits')), tuple(args.tasks)), model.meta))
     except (OSError, ValueError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)

@@ -23,6 +23,7 @@ from mmengine.structures import BaseDataElement
 from ..analysis.curves import save_curves, usual_curves
 from ..analysis.logs import read_run
 from ..errors import UserError
+from ..photos.decoding import read_photo
 
 SMOOTHED = 40
 """The curves of a training are means over one part in so many of what was logged."""
@@ -59,7 +60,7 @@ class ValidationPictures(Hook):
             return
         for sample in (outputs or ())[: max(0, self.num_images - self._drawn)]:
             try:
-                photo = mmcv.imread(sample.img_path, channel_order='rgb')
+                photo = mmcv.bgr2rgb(read_photo(sample.img_path))
                 # The number tells photos of one name in different folders apart.
                 name = f'val{self._drawn}_{Path(sample.img_path).stem}'
                 runner.visualizer.add_datasample(name, photo, sample, pred_score_thr=self.score_thr, step=runner.iter)

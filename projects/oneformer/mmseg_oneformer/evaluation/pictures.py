@@ -10,6 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.structures import BaseDataElement
 
 from ..files import atomic_path
+from ..photos.decoding import read_photo
 from ..visualization.samples import draw_sample, draw_tokens
 
 
@@ -53,4 +54,4 @@ class SavePictures(Hook):
 
 def _photo(sample: BaseDataElement) -> Any:
     """Return the photo (H, W, 3) uint8 RGB."""
-    return mmcv.imread(sample.img_path, channel_order='rgb')
+    return mmcv.bgr2rgb(read_photo(sample.img_path))

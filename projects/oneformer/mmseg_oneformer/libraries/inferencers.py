@@ -15,7 +15,9 @@ import torch
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from ..datasets.transforms.photo import LoadPhoto, build_loader
 from ..errors import UserError
+from ..photos.arrays import array_to_bgr, check_array
 from ..run_lengths import decode_mask
 from ..zoo.model_file import KEY, checked_config
 from .named_models import PREFIX, is_our_name, read_named_config
@@ -67,7 +69,11 @@ def read_stored_config(weights: str) -> Config:
 
 
 def patch_det_inferencer(module: Any) -> None:
-    """Let mmdet's ``DetInferencer`` make panoptic predictions without panopticapi, and return run-length codes."""
+    """Let mmdet's ``DetInferencer`` make panoptic predictions without panopticapi, and return run-length codes.
+
+    It reads photos as we do, and saves predictions for arrays, which have no path.
+    """
+    read_as_we_do(module, module.DetInferencer)
     if module.id2rgb is None:
         module.id2rgb, module.VOID = ids_to_rgb, 0
     encode, to_dict = module.encode_mask_results, module.DetInferencer.pred2dict
@@ -76,6 +82,9 @@ def patch_det_inferencer(module: Any) -> None:
         return [dict(mask) if isinstance(mask, Mapping) else encode([mask])[0] for mask in masks]
 
     def pred2dict(self: Any, data_sample: Any, *args: Any, **kwargs: Any) -> dict:
+        if data_sample.get('img_path', '') is None:  # mmdet takes the name of the file from it.
+            data_sample = data_sample.clone()
+            del data_sample.img_path
         found = data_sample.get('pred_instances')
         # If all boxes are zero, mmdet computes them from the masks, which it expects to be a tensor.
         if found is not None and isinstance(found.get('masks'), list) and not found.bboxes.any():
@@ -83,6 +92,80 @@ def patch_det_inferencer(module: Any) -> None:
         return to_dict(self, data_sample, *args, **kwargs)
 
     module.encode_mask_results, module.DetInferencer.pred2dict = encode_mask_results, pred2dict
+
+
+def patch_seg_inferencer(module: Any) -> None:
+    """Let mmseg's ``MMSegInferencer`` read photos as we do."""
+    read_as_we_do(module, module.MMSegInferencer)
+
+
+def read_as_we_do(module: Any, inferencer: Any) -> None:
+    """Let an inferencer of a library use the loader of our configs, for files and arrays and the photos it draws on.
+
+    Its own does not turn every photo that says it is turned, fails at grey arrays, and takes any values for pixels.
+
+    Args:
+        module: The inferencer's.
+        inferencer: The class.
+    """
+    init_pipeline, to_list, visualize = inferencer._init_pipeline, inferencer._inputs_to_list, inferencer.visualize
+
+    def _init_pipeline(self: Any, cfg: Any) -> Any:
+        steps = cfg.test_dataloader.dataset.pipeline
+        first, last = steps[0], str(steps[-1]['type'])
+        is_ours = str(first['type']).endswith('LoadPhoto') or last.endswith('PackOneFormerInputs')
+        loader = build_loader(first) if is_ours else None
+        if not isinstance(loader, LoadPhoto):
+            return init_pipeline(self, cfg)
+        steps[0] = type(first)(type='LoadImageFromFile')  # What it looks for, to put a loader of its own there.
+        try:
+            pipeline = init_pipeline(self, cfg)
+        finally:
+            steps[0] = first
+        pipeline.transforms[0] = loader
+        return pipeline
+
+    def _inputs_to_list(self: Any, inputs: Any) -> list[Any]:
+        given, loader = to_list(self, inputs), _loader(self)
+        return given if loader is None else [_as_pixels(one, loader) for one in given]
+
+    def draw(self: Any, *args: Any, **kwargs: Any) -> Any:
+        loader = _loader(self)
+        if loader is None:
+            return visualize(self, *args, **kwargs)
+        library, module.mmcv = module.mmcv, _WithLoader(module.mmcv, loader)
+        try:
+            return visualize(self, *args, **kwargs)
+        finally:
+            module.mmcv = library
+
+    inferencer._init_pipeline, inferencer._inputs_to_list, inferencer.visualize = _init_pipeline, _inputs_to_list, draw
+
+
+class _WithLoader:
+    """The module ``mmcv``, which decodes photos by a loader of ours."""
+
+    def __init__(self, library: Any, loader: LoadPhoto) -> None:
+        self._library, self._loader = library, loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._library, name)
+
+    def imfrombytes(self, content: bytes) -> np.ndarray:
+        return self._loader.decode(content, 'to be drawn on')
+
+
+def _loader(inferencer: Any) -> LoadPhoto | None:
+    first = inferencer.pipeline.transforms[0]
+    return first if isinstance(first, LoadPhoto) else None
+
+
+def _as_pixels(given: Any, loader: LoadPhoto) -> Any:
+    """Return an array in BGR or grey, or the bytes of a file, as (H, W, 3) uint8 BGR; a path as it is."""
+    if isinstance(given, np.ndarray):
+        check_array(given, 'bgr')
+        return array_to_bgr(given, 'bgr')
+    return loader.decode(given, 'of these bytes') if isinstance(given, bytes) else given
 
 
 def patch_det_visualizer(module: Any) -> None:

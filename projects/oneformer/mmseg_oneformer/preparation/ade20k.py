@@ -20,7 +20,8 @@ from pycocotools import mask as mask_api
 from ..annotations.semantic_png import read_pixels
 from ..datasets.benchmarks import ADE20K
 from ..errors import UserError
-from .layout import check_space, list_files, photo_size, require_folder
+from ..photos.header import photo_size
+from .layout import check_space, list_files, require_folder
 from .panoptic import SegmentIds, boxes, panoptic_json, write_id_map, write_json
 from .parallel import Job, hold_journal, run_jobs
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
+from ..photos.suffixes import PHOTO_SUFFIXES
 from .classes import VOID, Classes
-from .layout import SUFFIXES
 from .photo_names import is_written
 
 __all__ = ['LISTED', 'broken_objects', 'findings', 'unused_files']
@@ -83,15 +83,15 @@ def _void(results: Results, classes: Classes) -> str:
 def unused_files(images: Path, used: Iterable[str]) -> list[str]:
     """Return a sentence on the files in a folder of photos that become no photo of the data set, if there are any."""
     names = {str(Path(path)) for path in used}
-    kinds = Image.registered_extensions().keys() | set(SUFFIXES)
+    kinds = Image.registered_extensions().keys() | set(PHOTO_SUFFIXES)
     files = [
         path
         for path in sorted(images.rglob('*'))
         if path.suffix.lower() in kinds and str(path) not in names and not path.name.startswith('.')
     ]
     files = [path for path in files if path.is_file() and not is_written(path)]
-    photos = [path for path in files if path.suffix.lower() in SUFFIXES]
-    others = [path for path in files if path.suffix.lower() not in SUFFIXES]
+    photos = [path for path in files if path.suffix.lower() in PHOTO_SUFFIXES]
+    others = [path for path in files if path.suffix.lower() not in PHOTO_SUFFIXES]
     notes = []
     if photos:
         notes.append(f'{_count(photos, images)} without an annotation: {_names(photos, images)}.')

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from ..apis.sources import IMAGE_SUFFIXES
 from ..errors import MissingFileError, UserError
 from ..files import read_json
-from .layout import photo_size
+from ..photos.header import photo_size
+from ..photos.suffixes import photos_below
 
 __all__ = ['image_list']
 
@@ -46,9 +46,7 @@ def _list_of(path: Path, key: str) -> list[dict[str, Any]]:
 
 def _of_folder(folder: Path) -> list[dict[str, Any]]:
     paths: dict[str, Path] = {}
-    for path in sorted(folder.rglob('*')):
-        if path.name.startswith('.') or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-            continue
+    for path in photos_below(folder):
         name = path.stem.removesuffix('_leftImg8bit')
         if name in paths:
             raise UserError(f'{paths[name]} and {path} have the same name; rename one of them.')

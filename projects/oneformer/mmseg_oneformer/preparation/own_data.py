@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import UserError
+from ..photos.header import photo_size
+from ..photos.suffixes import PHOTO_SUFFIXES, photos_below
 from ..visualization.colors import class_colors
 from .classes import VOID, Classes
 from .findings import LISTED, broken_objects, findings, unused_files
-from .layout import check_space, list_files, photo_size
+from .layout import check_space
 from .panoptic import panoptic_json, write_id_map, write_json
 from .parallel import Job, hold_journal, run_jobs
 from .photo_names import is_written, like_photo
@@ -188,7 +190,7 @@ def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
 def _convert(job: Job, source: Format, palette: Sequence[Sequence[int]], strict: bool) -> dict:
     """Write the PNG of one photo; returns what the JSON and the findings need."""
     photo = Photo(**job.details)
-    size = photo_size(photo.path, turn=True)
+    size = photo_size(photo.path)
     annotation = source.read(photo, size)
     if strict and annotation.broken:
         more = f' ({len(annotation.broken)} such faults in this photo)' if len(annotation.broken) > 1 else ''
@@ -211,5 +213,7 @@ def list_photos(images: Path) -> list[tuple[str, Path]]:
     """Name below ``images``, with slashes, and path of every photo, sorted."""
     if not images.is_dir():
         raise UserError(f'Folder {images} does not exist; give the folder of the photos.')
-    files = [path for path in list_files(images) if not is_written(path)]
-    return [(path.relative_to(images).as_posix(), path) for path in files]
+    photos = [path for path in photos_below(images) if not is_written(path)]
+    if not photos:
+        raise UserError(f'{images} has no photos ({", ".join(PHOTO_SUFFIXES)}); put the files there.')
+    return [(path.relative_to(images).as_posix(), path) for path in photos]

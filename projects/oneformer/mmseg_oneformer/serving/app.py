@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from ..apis.inferencer import OneFormerInferencer
 from ..apis.photo_logits import PhotoLogits
-from ..apis.untrusted_images import FORMATS
+from ..photos.header import FORMATS
 from ..tasks import TASKS, check_tasks
 from ..version import __version__
 from .batching import MicroBatcher

@@ -96,7 +96,7 @@ class Service:
 
     async def _serve(self, data: bytes, tokens: tuple[str, ...], finish: Callable[[PhotoLogits], Result]) -> Result:
         async with self._decoded:
-            prepared = await self._in_thread(lambda: self.infer.prepare(decode(data, self.limits)))
+            prepared = await self._in_thread(lambda: self.infer.prepare(decode(data, self.limits, self.infer.decode)))
             photo = await self.batcher.submit((prepared.network_size, tokens), prepared)
             return await self._in_thread(lambda: finish(photo))
 

@@ -8,13 +8,14 @@ Decisions:
 """
 
 import random
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from anyio import CancelScope, current_time
 from fastapi import Request
 
-from ..apis.untrusted_images import PhotoError, decode_photo
+from ..photos.errors import PhotoError
 
 __all__ = ['DEFAULT_LIMITS', 'Limits', 'RequestError', 'Uploads', 'decode']
 
@@ -150,20 +151,32 @@ class Uploads:
         self._under_way.discard(slowest)
 
 
-def decode(data: bytes, limits: Limits) -> np.ndarray:
-    """Decode a photo as (H, W, 3) uint8 BGR, as OpenMMLab's loader does: turned as its EXIF orientation says.
+def decode(data: bytes, limits: Limits, read: Callable[[bytes, str, int], np.ndarray]) -> np.ndarray:
+    """Decode a photo as (H, W, 3) uint8 BGR.
+
+    Args:
+        data: Of the request.
+        limits: Of the service.
+        read: The loader of the model, which takes the bytes, a name and the largest number of pixels.
 
     Raises:
-        RequestError: It is no photo (415), damaged (400) or has too many pixels (413).
+        RequestError: It is no photo that is read (415), damaged (400) or has too many pixels (413).
+        MemoryError: It does not fit.
     """
     try:
-        return decode_photo(data, limits.max_pixels)
+        return read(data, 'of a request', limits.max_pixels)
     except PhotoError as error:
+        if error.fault == 'memory':
+            raise MemoryError(str(error)) from error
         status, reason = {
+            'unsupported': (
+                415,
+                f'The photo has {error.detail}, which is not read; send it with 8 bits in grey or RGB.',
+            ),
             'unknown': (415, 'This is not a photo that can be read; send a JPEG, PNG or WebP.'),
             'large': (
                 413,
-                f'The photo has {error.size} pixels, at most {limits.max_pixels} are taken; send a smaller one.',
+                f'The photo has {error.detail} pixels, at most {limits.max_pixels} are taken; send a smaller one.',
             ),
             'damaged': (400, 'The photo is damaged or cut off; send it again.'),
         }[error.fault]

@@ -152,9 +152,9 @@ def _check_sizes(image: Any, photo: Photo | None, map_size: tuple[int, ...] | No
     """Compare height and width of photo, PNG and JSON."""
     sizes = set() if map_size is None else {map_size}
     if photo is not None:
-        seen = photo.size[::-1] if photo.turned else photo.size
+        seen = photo.size
         if map_size is not None and map_size != seen:
-            turned = photo.turned and map_size == photo.size
+            turned = photo.turned and map_size == seen[::-1]
             text = f'photo {_by(seen)}{" as it is turned" if photo.turned else ""}, PNG {_by(map_size)}'
             yield Finding('exif-turned' if turned else 'map-size', text)
         sizes.add(seen)

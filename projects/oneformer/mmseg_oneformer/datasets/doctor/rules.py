@@ -249,7 +249,12 @@ _ALL = (
     ),
     # ---- photos
     Rule('photo-missing', 'error', 'A photo does not exist.', 'Put it there, or correct the path.'),
-    Rule('photo-damaged', 'error', 'A photo cannot be decoded, or is cut off.', 'Copy it again.'),
+    Rule(
+        'photo-damaged',
+        'error',
+        'A photo cannot be read: it is damaged, cut off, or has values that no photo has.',
+        'Copy it again, or save it with 8 bits in grey or RGB.',
+    ),
     Rule(
         'photo-exif',
         'warning',
@@ -266,10 +271,16 @@ _ALL = (
     Rule(
         'photo-16-bit',
         'warning',
-        'A photo has more than 8 bits a channel; it is loaded with 8.',
-        'Save it with 8 bits, with the contrast that is meant.',
+        'A photo has more than 8 bits a channel; the upper 8 are loaded.',
+        'Where the data use 12 bits of the 16, say bits=12 in LoadPhoto; or save it with 8 bits.',
     ),
     Rule('photo-alpha', 'warning', 'A photo has an alpha channel, which is ignored.', 'Save it over a background.'),
+    Rule(
+        'photo-more',
+        'warning',
+        'A photo has more than three bands, or its file holds several pictures; the first are loaded.',
+        'Check that they are what is meant.',
+    ),
     Rule(
         'photo-twice',
         'warning',

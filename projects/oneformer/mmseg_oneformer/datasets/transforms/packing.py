@@ -52,6 +52,8 @@ class PackOneFormerInputs(BaseTransform):
     def transform(self, results: dict) -> dict:
         """``dict(inputs=..., data_samples=...)`` of ``results``."""
         image = np.atleast_3d(results['img'])
+        if image.shape[2] == 1:  # A grey array, which the functions of mmdet and mmseg hand on as it is.
+            image = np.repeat(image, 3, axis=2)
         sample = DetDataSample(metainfo={key: results[key] for key in self.meta_keys if key in results})
         if 'gt_index_map' in results:
             sample.gt_instances = InstanceData(labels=torch.from_numpy(results['gt_labels']))

@@ -33,6 +33,8 @@ def shortest_edge_size(size: tuple[int, int], edge: int, max_size: int) -> tuple
 def resize_to(results: dict, size: tuple[int, int], window: Window | None = None) -> dict:
     """Resize photo and, where there is one, map in ``results`` to ``size`` (height, width); keep a window of them."""
     image = results['img']
+    if image.dtype not in (np.uint8, np.float32):  # float32: what mmcv's loader makes of 0 to 255, where it is told to
+        raise UserError(f'A photo has values 0-255 of uint8 and not {image.dtype}; convert the array.')
     results['img'] = resize_image(image, size, window)
     if results.get('gt_seg_map') is not None:
         results['gt_seg_map'] = resize_map(results['gt_seg_map'], size, window)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-import mmcv
 import numpy as np
 from PIL import Image
 
 from ...errors import UserError
 from ...files import atomic_path, write_atomic
+from ...photos.decoding import read_photo
 from ...visualization.colors import palette_colors
 from ...visualization.errors import draw_errors
 from ...visualization.overlay import draw_panoptic, enlarge
@@ -84,9 +84,9 @@ def draw_views(shown: Shown, dataset_meta: Mapping[str, Any]) -> dict[str, np.nd
         UserError: The photo cannot be read, or is not of the size of its annotation.
     """
     record, gt_map, pred_map = shown
-    photo = mmcv.imread(record['file'], channel_order='rgb')
-    if photo is None or photo.shape[:2] != gt_map.shape:
-        state = 'cannot be read' if photo is None else f'is {photo.shape[:2]} pixels and its annotation {gt_map.shape}'
+    photo = cv2.cvtColor(read_photo(record['file']), cv2.COLOR_BGR2RGB)
+    if photo.shape[:2] != gt_map.shape:
+        state = f'is {photo.shape[:2]} pixels and its annotation {gt_map.shape}'
         raise UserError(f'{record["file"]} {state}; the report needs the photo that was annotated.')
     scale = min(1.0, LONG_SIDE / max(gt_map.shape))
     if scale < 1:

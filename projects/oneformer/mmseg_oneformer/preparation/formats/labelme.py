@@ -9,8 +9,9 @@ from ...annotations.faults import Fault
 from ...annotations.labelme import LabelmeShape, read_labelme, shape_code
 from ...annotations.values import InvalidValueError
 from ...errors import UserError
+from ...photos.suffixes import PHOTO_SUFFIXES
 from ..classes import VOID, parse_classes
-from ..layout import SUFFIXES, list_files
+from ..layout import list_files
 from ..own_data import Photo
 from ..photo_names import is_written
 from ..scene import Annotation, Region, check_area
@@ -59,7 +60,7 @@ class LabelmeFormat:
         """Return the name of the photo of a JSON that names none."""
         place = self.images / folder
         for photo in sorted(place.iterdir()) if place.is_dir() else ():
-            if photo.stem == path.stem and photo.suffix.lower() in SUFFIXES:
+            if photo.stem == path.stem and photo.suffix.lower() in PHOTO_SUFFIXES:
                 return photo.name
         raise UserError(
             f'{path} names no photo in "imagePath", and {place} has none called {path.stem}; name it there.'

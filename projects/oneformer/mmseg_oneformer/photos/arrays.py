@@ -6,12 +6,12 @@ predicts a little worse without a sign. Of PIL images it is known.
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
 
-__all__ = ['array_to_bgr', 'check_array', 'check_pillow', 'check_tensor', 'pillow_to_bgr', 'tensor_to_bgr']
+__all__ = ['array_to_bgr', 'check_array', 'check_pillow', 'check_tensor', 'tensor_to_bgr']
 
 ORDERS = ('rgb', 'bgr')
 
@@ -86,22 +86,10 @@ def check_pillow(image: Image.Image) -> None:
     Raises:
         UserError: If it is one.
     """
+    if not all(image.size):
+        raise UserError(f'A PIL image of {image.width} x {image.height} has no pixels; give another one.')
     if image.mode[0] in 'IF':
         raise UserError(f'A PIL image of mode {image.mode} has no known range of values; convert it to "L" or "RGB".')
-
-
-def pillow_to_bgr(image: Image.Image) -> np.ndarray:
-    """Return an image of PIL as (H, W, 3) uint8 BGR, turned as its EXIF orientation says; alpha is dropped.
-
-    Raises:
-        UserError: If its file cannot be read.
-    """
-    try:
-        upright = ImageOps.exif_transpose(image).convert('RGB')
-    except Exception as error:  # Files are read late, and plugins raise whatever broken ones make them raise.
-        name = getattr(image, 'filename', '') or 'in memory'
-        raise UserError(f'PIL image {name} cannot be read ({error}); open it anew.') from error
-    return array_to_bgr(np.asarray(upright), 'rgb')
 
 
 def _check_order(channel_order: str | None, needed: bool) -> None:

@@ -1,0 +1,38 @@
+"""Which files of a folder are photos or videos: one list for training, inference, preparation and the doctor."""
+
+from pathlib import Path
+
+__all__ = ['PHOTO_SUFFIXES', 'VIDEO_SUFFIXES', 'is_hidden', 'is_photo', 'is_video', 'photos_below']
+
+PHOTO_SUFFIXES = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.tif', '.tiff', '.bmp', '.dib', '.avif', '.gif'),
+    *('.jp2', '.j2k', '.ppm', '.pgm', '.pbm', '.pnm', '.tga'),
+)
+"""What counts as a photo in a folder, in any case; a file that is named outright is tried whatever it is called."""
+VIDEO_SUFFIXES = (
+    *('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.3gp', '.3g2', '.ts', '.mts', '.m2ts'),
+    *('.flv', '.ogv'),
+)
+"""What counts as a video, in any case."""
+
+
+def is_photo(path: Path) -> bool:
+    """Whether a file of a folder is called like a photo and not hidden."""
+    return path.suffix.lower() in PHOTO_SUFFIXES and not is_hidden(path)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is called like a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file is one that systems and programs keep for themselves, as macOS its ``._a.jpg``."""
+    return path.name.startswith('.')
+
+
+def photos_below(folder: Path) -> list[Path]:
+    """List the photos in a folder and its folders, sorted by their names below it; hidden folders are left out."""
+    names = {path: path.relative_to(folder) for path in folder.rglob('*') if is_photo(path) and path.is_file()}
+    shown = [path for path, name in names.items() if not any(part.startswith('.') for part in name.parts)]
+    return sorted(shown, key=lambda path: names[path].as_posix())
