@@ -20,6 +20,7 @@ from ..zoo.work_dirs import latest_checkpoint
 from .data_config import DataPath
 from .runs import build_runner, run_config
 from .training_config import scale_learning_rate, use_checkpoint, use_mixed_precision, use_weights
+from .work_dir import work_dir_lock
 
 __all__ = ['TrainResult', 'run_training', 'train']
 
@@ -118,18 +119,21 @@ def run_training(
     if fine_tune_from is not None:
         resolve_weights(fine_tune_from)  # A misspelt path is told before anything is built.
     use_weights(cfg, fine_tune_from)
-    if resume:
-        use_checkpoint(cfg, None if resume is True else resume)
-    elif latest_checkpoint(cfg.work_dir) is not None and is_main_process():
-        print(
-            f'{cfg.work_dir} holds a run, whose checkpoints this one replaces: '
-            '--resume goes on with that one, --work-dir keeps both.'
+    with work_dir_lock(cfg.work_dir, cfg.get('launcher', 'none')):
+        if resume:
+            use_checkpoint(cfg, None if resume is True else resume)
+        elif latest_checkpoint(cfg.work_dir) is not None and is_main_process():
+            print(
+                f'{cfg.work_dir} holds a run, whose checkpoints this one replaces: '
+                '--resume goes on with that one, --work-dir keeps both.'
+            )
+        runner = build_runner(cfg)
+        remedy = (
+            'train with mixed precision (amp), model.backbone.with_cp=True or a smaller train_dataloader.batch_size'
         )
-    runner = build_runner(cfg)
-    remedy = 'train with mixed precision (amp), model.backbone.with_cp=True or a smaller train_dataloader.batch_size'
-    with explain_mistakes(cfg), explain_out_of_memory(remedy):
-        runner.train()
-    return _result(runner)
+        with explain_mistakes(cfg), explain_out_of_memory(remedy):
+            runner.train()
+        return _result(runner)
 
 
 def _is_score(name: str, value: Any) -> bool:
