@@ -7,7 +7,11 @@ import numpy as np
 
 from ..errors import UserError
 
-__all__ = ['image_fault', 'read_photo']
+__all__ = ['UnreadablePhotoError', 'image_fault', 'read_photo']
+
+
+class UnreadablePhotoError(UserError):
+    """A photo is not there, or cannot be decoded."""
 
 
 def read_photo(path: str | Path) -> np.ndarray:
