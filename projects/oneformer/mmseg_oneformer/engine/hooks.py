@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import HOOKS
 
 from ..datasets.base import SegmentationDataset
@@ -68,7 +69,10 @@ class SafeCheckpointHook(CheckpointHook):
         for key in getattr(self, 'best_ckpt_path_dict', {}):
             self.best_ckpt_path_dict[key] = info.get(f'best_ckpt_{key}')
         if is_main_process() and runner.iter:
-            for name in info.get('outdated_ckpts', ()):
+            named = {
+                Path(path).name for key, path in info.items() if key.startswith(('last_ckpt', 'best_ckpt')) and path
+            }
+            for name in set(info.get('outdated_ckpts', ())) - named:
                 self._remove(self.file_backend.join_path(self.out_dir, name))
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
@@ -170,8 +174,11 @@ class StopAtInvalidLoss(Hook):
     After the last iteration the weights are checked too; before each checkpoint ``SafeCheckpointHook`` does it.
 
     Args:
-        interval: Iterations between two checks. OneFormer's losses are on the CPU by then; others are waited for.
+        interval: Iterations between two checks. OneFormer's losses are on the CPU by then; others are waited for. With
+            loss scaling (``--amp`` on a GPU) it is 50 at least.
     """
+
+    SCALED = 50  # A batch whose gradients are not finite is left out then: one such loss does no harm, many do.
 
     def __init__(self, interval: int = 1) -> None:
         self.interval = interval
@@ -185,7 +192,9 @@ class StopAtInvalidLoss(Hook):
             UserError: One of them is NaN or infinite, or the last weights are.
         """
         last = self.is_last_train_iter(runner)
-        if not last and not self.every_n_train_iters(runner, self.interval):
+        scaled = isinstance(getattr(runner, 'optim_wrapper', None), AmpOptimWrapper)
+        interval = max(self.interval, self.SCALED) if scaled else self.interval
+        if not last and not self.every_n_train_iters(runner, interval):
             return
         name = first_non_finite((outputs or {}).items())
         if name is not None:
