@@ -87,7 +87,8 @@ def train(
 
     Raises:
         FileNotFoundError: The data, the weights or the checkpoint do not exist.
-        UserError: Config, data, weights and options do not fit together.
+        UserError: Config, data, weights and options do not fit together, or another training has the work dir.
+        SystemExit: With status 75, after SIGTERM or SIGUSR1; a checkpoint is saved, and ``resume`` goes on.
     """
     cfg = run_config(config, data=data, val=val, work_dir=work_dir, options=options, seed=seed)
     return run_training(cfg, fine_tune_from=fine_tune_from, resume=resume, amp=amp)
