@@ -63,6 +63,8 @@ def test_pages__flags_exist(page):
         tools = re.findall(r'tools/[\w/]+\.(?:py|sh)', line)
         scripts = [ROOT / re.sub(r'(?:dist|slurm)_(\w+)\.sh', r'\1.py', tool) for tool in tools]
         known = common + ''.join(script.read_text() for script in scripts)
+        for shell in (ROOT / tool for tool in tools if tool.endswith('.sh')):
+            known += ''.join(f"'{flag}'" for flag in re.findall(r'^ +(--[a-z-]+)\)', shell.read_text(), re.MULTILINE))
         if 'benchmark.py' in line:  # each subcommand has its own
             known += ''.join(path.read_text() for path in (ROOT / 'benchmarks').glob('*.py'))
         assert not [flag for flag in re.findall(r'(?<!\S)`?(--[a-z][a-z-]+)', line) if f"'{flag}'" not in known], line

@@ -4,6 +4,7 @@ python tools/train.py CONFIG
 python tools/train.py CONFIG --resume                  # from the latest checkpoint, if there is one
 python tools/train.py CONFIG --fine-tune-from MODEL    # from other weights, for other classes too
 python tools/train.py CONFIG --data FOLDER             # on own data, whose classes it takes (docs/own_data.md)
+python tools/train.py CONFIG --replay FILE             # the batch in which a loss became NaN, once more
 bash tools/dist_train.sh CONFIG 8                      # 8 processes: a GPU each, or the CPU where there is none
 """
 
@@ -33,6 +34,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='MODEL',
         help='start from these weights: a file, an https address or the name of a model; its classes may be others',
     )
+    parser.add_argument(
+        '--replay',
+        metavar='FILE',
+        help='train nothing; show which losses of a stored batch are not finite (batch_iter_*.pt in the work dir)',
+    )
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on the CPU')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the number of images per iteration'
@@ -45,15 +51,23 @@ with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
     from mmseg_oneformer.command_line.config import prepare_config
+    from mmseg_oneformer.engine.non_finite import replay
     from mmseg_oneformer.engine.training import run_training
+    from mmseg_oneformer.engine.training_config import use_mixed_precision
 
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Train."""
     args = parse_args(argv)
+    cfg = prepare_config(args)
+    if args.replay is not None:
+        if args.amp:
+            use_mixed_precision(cfg)
+        print('\n'.join(replay(cfg, args.replay)))
+        return
     run_training(
-        prepare_config(args),
+        cfg,
         fine_tune_from=args.fine_tune_from,
         resume=args.resume or False,
         amp=args.amp,

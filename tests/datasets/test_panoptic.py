@@ -15,6 +15,7 @@ from mmseg_oneformer.datasets.panoptic import PanopticDataset
 from mmseg_oneformer.datasets.randomness import keyed_randomness
 from mmseg_oneformer.datasets.samplers import PassSampler
 from mmseg_oneformer.errors import UserError
+from mmseg_oneformer.photos.errors import PhotoError
 
 
 def first(samples):
@@ -376,3 +377,38 @@ def test_real_photos(coco_mini, split):
         assert sample['img'].shape == (*sample['gt_seg_map'].shape, 3)
         pixels = np.bincount(sample['gt_seg_map'].reshape(-1))[1:]
         assert {s['id']: n for s, n in zip(sample['segments_info'], pixels)} == areas[sample['img_id']]
+
+
+def unreadable(toy, numbers):
+    for number in numbers:
+        (toy.folder / f'photos/{number}.jpg').write_bytes(b'no photo')
+
+
+def packed(toy, **settings):
+    cfg = toy.config(**settings)
+    cfg['pipeline'] = [*cfg['pipeline'], dict(type='PackOneFormerInputs')]
+    return PanopticDataset(**cfg)
+
+
+@pytest.mark.parametrize('key', [(0, 1), (3, 1)])
+def test_unreadable__another_photo_takes_its_place(toy, key):
+    expected = packed(toy)[2]['data_samples'].img_path
+    unreadable(toy, [2])
+    sample = packed(toy, max_unreadable=1)[key]['data_samples']
+    assert sample.img_path == expected
+    (fault,) = sample.skipped_photos
+    assert 'photos/2.jpg cannot be decoded' in fault
+    assert 'skipped_photos' not in packed(toy, max_unreadable=1)[(0, 0)]['data_samples']
+
+
+@pytest.mark.parametrize(('numbers', 'limit'), [([2], 0), ([2, 3], 1), ([1, 2, 3], 9)])
+def test_unreadable__more_than_the_limit(toy, numbers, limit):
+    unreadable(toy, numbers)
+    with pytest.raises(PhotoError, match=r'\d.jpg cannot be decoded'):
+        packed(toy, max_unreadable=limit)[(0, 1)]
+
+
+def test_unreadable__an_evaluation_never_skips(toy):
+    unreadable(toy, [2])
+    with pytest.raises(PhotoError):
+        packed(toy, max_unreadable=5)[1]

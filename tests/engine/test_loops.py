@@ -4,6 +4,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from mmdet.structures import DetDataSample
 
 from mmseg_oneformer.engine.loops import ResumableIterLoop, seed_iteration
 
@@ -50,3 +51,19 @@ def test_resumable_loop__rejects_to_resume_inside_an_accumulated_step():
     train._iter = 6
     with pytest.raises(ValueError, match='in the middle of 4 accumulated'):
         train._enter_stream()
+
+
+def test_resumable_loop__logs_skipped_photos_once_and_ends_at_the_limit(monkeypatch):
+    said = []
+    monkeypatch.setattr('mmseg_oneformer.engine.loops.print_log', lambda text, *args, **kwargs: said.append(text))
+    train = loop(max_iters=10)
+    train.dataloader.dataset.max_unreadable = 2
+
+    def batch(*faults):
+        return {'data_samples': [DetDataSample(), DetDataSample(metainfo={'skipped_photos': list(faults)})]}
+
+    for faults in (('Image a is empty.',), ('Image a is empty.',), ('Image b is empty.', 'Image a is empty.')):
+        train._note_skipped(batch(*faults))
+    assert said == [f'Image {name} is empty. Another one is trained on in its place.' for name in 'ab']
+    with pytest.raises(ValueError, match=r'Image c is empty\. It is photo 3 of this kind'):
+        train._note_skipped(batch('Image c is empty.'))

@@ -71,6 +71,51 @@ def test_slurm_train__stand_in_srun_starts_every_task(run_tool, toy_config, tmp_
     assert not any(arg.startswith('--gres') for arg in given)
 
 
+@pytest.fixture
+def slurm(tmp_path):
+    """Environment in which commands of SLURM are stand-ins: ``srun`` starts its tasks, ``scontrol`` notes its words."""
+    folder = tmp_path / 'bin'
+    folder.mkdir()
+    for name, text in (('srun', SRUN), ('scontrol', '#!/bin/sh\n[ $1 = show ] || echo "$@" >> scontrol.txt\n')):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    return {
+        'PATH': f'{folder}{os.pathsep}{os.environ["PATH"]}',
+        'GPUS': '2',
+        'GPUS_PER_NODE': '0',
+        'MASTER_PORT': str(free_port()),
+        'SLURM_JOB_ID': '4711',
+    }
+
+
+@pytest.mark.slow
+def test_slurm_train__signal_saves_and_requeues_the_job(run_tool, toy_config, tmp_path, slurm):
+    """Only one of the tasks is signalled, as SLURM signals them at different moments; both stop at one iteration."""
+    command = ('slurm_train.sh', '--signal', 'gpu', 'toy', toy_config, '--work-dir', 'w', '--resume', '--cfg-options')
+    stop = ('custom_hooks.0.signal_after={3:{1:"SIGUSR1"}}', 'train_dataloader.num_workers=1')
+    stopped = run_tool(*command, *stop, env=slurm)
+    assert stopped.returncode == 75, stopped.stderr
+    assert 'A signal to another process: stopped after iteration 3 of 7; iter_3.pth is saved' in stopped.stdout
+    assert '--signal=USR1@120' in (tmp_path / 'srun.txt').read_text().split()
+    assert (tmp_path / 'scontrol.txt').read_text() == 'requeue 4711\n'
+    assert ranks(tmp_path / 'w') == (['rank0', 'rank1'], 6)
+    finished = run_tool(*command, 'train_dataloader.num_workers=1', env=slurm)
+    assert finished.returncode == 0, finished.stderr
+    assert ranks(tmp_path / 'w') == (['rank0', 'rank1'], 14)
+    assert (tmp_path / 'scontrol.txt').read_text() == 'requeue 4711\n'
+
+
+@pytest.mark.parametrize(('status', 'requeued'), [(75, True), (0, False), (2, False)])
+@pytest.mark.parametrize('flags', [('--signal=TERM@60', 'p', 'j', 'c.py'), ('p', 'j', 'c.py', '--signal=TERM@60')])
+def test_slurm_train__requeues_what_wants_to_go_on(run_tool, tmp_path, slurm, status, requeued, flags):
+    (tmp_path / 'bin/srun').write_text(f'#!/bin/sh\necho "$@"\nexit {status}\n')
+    done = run_tool('slurm_train.sh', *flags, env=slurm)
+    assert done.returncode == status
+    assert '--signal=TERM@60 ' in done.stdout
+    assert done.stdout.strip().endswith('train.py c.py --launcher slurm')
+    assert (tmp_path / 'scontrol.txt').exists() == requeued
+
+
 SRUN = f"""#!{sys.executable}
 import os, socket, subprocess, sys
 args = sys.argv[1:]

@@ -1,12 +1,15 @@
 """A model and data set of a few numbers, with everything random that can differ after a resume."""
 
 import os
+import signal
+import time
 
 import numpy as np
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, HOOKS, MODELS
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -15,20 +18,27 @@ from mmseg_oneformer.errors import UserError
 
 @DATASETS.register_module(force=True)
 class ToyData(Dataset):
-    """Eleven samples; sample 5 is broken on request."""
+    """Eleven samples, or fewer; sample 5 is broken on request, or NaN, or kills or stalls the worker that loads it."""
 
     seed = 0
 
-    def __init__(self, broken=False):
-        self.broken = broken
+    def __init__(self, broken=False, size=11, fault=None, classes=('a', 'b')):
+        self.broken, self.size, self.fault = broken, size, fault
+        self.metainfo = {'classes': classes}
 
     def __len__(self):
-        return 11
+        return self.size
 
     def __getitem__(self, key):
-        pass_number, index = key
+        pass_number, index = key if isinstance(key, tuple | list) else (0, key)
         if self.broken and index == 5:
             raise UserError('photo5.jpg is corrupt; get it again.')
+        if index == 5 and self.fault == 'invalid':
+            return {'inputs': torch.full((4,), torch.nan)}
+        if index == 5 and self.fault == 'kill':
+            os.kill(os.getpid(), signal.SIGKILL)
+        if index == 5 and self.fault == 'stall':
+            time.sleep(1000)
         noise = np.random.default_rng((self.seed, pass_number, index)).normal(size=4)
         return {'inputs': torch.tensor(noise + index, dtype=torch.float32)}
 
@@ -45,6 +55,8 @@ class ToyModel(BaseModel):
 
     def forward(self, inputs, mode='loss'):
         x = torch.stack(inputs)
+        if mode == 'predict':
+            return self.head(self.backbone(x)).detach()
         noise = torch.rand(len(x), 1)
         return {'loss': (self.head(self.backbone(x)) - noise).square().mean()}
 
@@ -55,8 +67,19 @@ class Record(Hook):
 
     priority = 'VERY_LOW'
 
-    def __init__(self, die_after=None, raise_after=None):
-        self.die_after, self.raise_after = die_after, raise_after
+    def __init__(self, die_after=None, raise_after=None, signal_after=None, raise_in_val=None, signal_in_val=None):
+        self.die_after, self.raise_after, self.signal_after = die_after, raise_after, signal_after
+        self.raise_in_val, self.signal_in_val = raise_in_val, signal_in_val
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == self.raise_in_val:
+            raise KeyboardInterrupt
+        if runner.iter == self.signal_in_val:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def after_val_epoch(self, runner, metrics=None):
+        with open(os.path.join(runner.work_dir, 'scores.txt'), 'a') as file:  # noqa: PTH118, PTH123
+            file.write(f'{runner.iter} {metrics["score"].hex()}\n')
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         with open(os.path.join(runner.work_dir, 'losses.txt'), 'a') as file:  # noqa: PTH118, PTH123
@@ -67,3 +90,19 @@ class Record(Hook):
             os._exit(9)
         if batch_idx + 1 == self.raise_after:
             raise KeyboardInterrupt
+        for rank, name in (self.signal_after or {}).get(batch_idx + 1, {}).items():
+            if runner.rank == rank:
+                os.kill(os.getpid(), signal.Signals[name])
+
+
+@METRICS.register_module(force=True)
+class ToyMetric(BaseMetric):
+    """Something that the weights decide: it rises and falls during a training."""
+
+    default_prefix = None
+
+    def process(self, data_batch, data_samples):
+        self.results.extend(float(value) for value in data_samples)
+
+    def compute_metrics(self, results):
+        return {'score': float(np.mean(results))}

@@ -3,7 +3,8 @@
 Decisions:
 * A kind of annotation supports some of the three tasks and no others. A data set says which; drawing a task that it
   does not support is an error before training starts, and how often the others are drawn is stated in the config.
-* Faults in the data are errors. The base class replaces a broken image by another one, which would hide them.
+* Faults in the data are errors. The base class replaces a broken image by another one, which would hide them; here that
+  is an option with a limit, and the loop that trains logs each of them.
 * A sample requested by ``(pass, index)`` draws its augmentation from (seed, pass, index) alone, so that it is the same
   with any number of loader workers and after a resume.
 """
@@ -13,8 +14,9 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
-from ..errors import UserError
+from ..errors import MissingFileError, UserError
 from ..photos.decoding import photo_fault
+from ..photos.errors import PhotoError
 from ..tasks import TASKS
 from .metainfo import check_class_names
 from .randomness import keyed_randomness
@@ -33,14 +35,23 @@ class SegmentationDataset(BaseDataset):
     Args:
         seed: Of the augmentation. ``PassSampler`` replaces it by the run's seed.
         task_probs: Probability of each task for photos of this data set; None: those of ``SampleTask``.
+        max_unreadable: How many photos a training replaces by the next one because they cannot be read; one more ends
+            it. Each process counts its own.
         **kwargs: Arguments of ``BaseDataset``.
     """
 
     tasks: tuple[str, ...] = TASKS
     _metainfo: dict[str, Any]  # The base class sets it, untyped.
 
-    def __init__(self, seed: int = 0, task_probs: Mapping[str, float] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        task_probs: Mapping[str, float] | None = None,
+        max_unreadable: int = 0,
+        **kwargs: Any,
+    ) -> None:
         self.seed = seed
+        self.max_unreadable = max_unreadable
         self.task_probs = None if task_probs is None else dict(task_probs)
         self._given: dict[str, Any] = {}
         super().__init__(**kwargs)
@@ -101,7 +112,22 @@ class SegmentationDataset(BaseDataset):
             return self.prepare_data(int(key))
         pass_number, index = key
         with keyed_randomness(self.seed, int(pass_number), int(index)):
-            return self.prepare_data(int(index))
+            return self._readable(int(index))
+
+    def _readable(self, index: int) -> Any:
+        """Return sample ``index``, or the next one whose photo can be read; its metainfo then says what is skipped."""
+        skipped: list[str] = []
+        while True:
+            try:
+                sample = self.prepare_data((index + len(skipped)) % len(self))
+            except (PhotoError, MissingFileError) as error:
+                if len(skipped) >= min(self.max_unreadable, len(self) - 1):
+                    raise
+                skipped.append(str(error))
+                continue
+            if skipped:
+                sample['data_samples'].set_metainfo({'skipped_photos': skipped})
+            return sample
 
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on data info ``idx``; classes, thing ids and tasks go along for the transforms."""
@@ -117,8 +143,10 @@ class SegmentationDataset(BaseDataset):
             raise
         except Exception:  # Loaders of libraries do not name the file.
             if fault := photo_fault(path):
-                raise UserError(fault) from None  # The decoder's own complaint says less.
+                raise PhotoError(fault) from None  # The decoder's own complaint says less.
             raise
         if sample is None:
-            raise UserError(photo_fault(path) or f'A transform of the pipeline returned nothing for {path}.')
+            if fault := photo_fault(path):
+                raise PhotoError(fault)
+            raise UserError(f'A transform of the pipeline returned nothing for {path}.')
         return sample

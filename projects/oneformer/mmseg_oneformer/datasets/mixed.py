@@ -124,6 +124,11 @@ class MixedDataset(Dataset):
         for number, source in enumerate(self.sources):
             source.seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
+    @property
+    def max_unreadable(self) -> int:
+        """How many photos of all sources together a training skips because they cannot be read."""
+        return sum(source.max_unreadable for source in self.sources)
+
     def __len__(self) -> int:
         """Samples in a pass: the photos of all sources."""
         self.full_init()

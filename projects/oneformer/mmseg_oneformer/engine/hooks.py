@@ -1,25 +1,24 @@
 """Hooks that mmengine lacks or has in a form that can lose a run."""
 
 import logging
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import HOOKS
 
-from ..checkpoints.checkpoint import check_fit
 from ..datasets.base import SegmentationDataset
 from ..errors import UserError
 from ..files import write_atomic
 from ..models.baselines.mask2former import Mask2FormerBaseline
 from ..models.oneformer import OneFormer
+from .non_finite import check_finite, first_non_finite, stop_at
 
 METRIC_TASKS = {'PanopticQuality': 'panoptic', 'InstanceAP': 'instance', 'MeanIoU': 'semantic', 'IoUMetric': 'semantic'}
 """Annotation that a metric compares with, by the name of its class."""
@@ -49,40 +48,71 @@ class SafeCheckpointHook(CheckpointHook):
     """
 
     file_backend: Any
+    _saved = 0  # How often; the best ones are not counted.
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Note what overrode the config, so that a result is not taken for the config's own."""
-        checkpoint['meta']['options'] = dict(runner.cfg.get('options') or {})
+        checkpoint['meta']['options'] = _plain(runner.cfg.get('options') or {})
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Raise an error rather than resume from another model's checkpoint, or with another schedule.
+    def before_train(self, runner: Any) -> None:
+        """Find the folder; what an earlier part of this run named is here, even if the folder was copied since.
 
-        mmengine loads what happens to fit, and a schedule's end from the checkpoint: a run that was to go on for longer
-        would go on at the last learning rate, often 0.
-
-        Raises:
-            UserError: Keys or shapes differ, a schedule ends at another iteration than the config says, or the
-                checkpoint holds averaged weights and this run does not average.
+        What it was about to remove when it was killed is removed now.
         """
-        if runner._resume:
-            if 'ema_state_dict' in checkpoint and not any(isinstance(hook, EMAHook) for hook in runner.hooks):
-                raise UserError(
-                    f'{runner._load_from} is of a run with EMAHook, whose averaged weights cannot be trained on from '
-                    'there; resume with EMAHook in custom_hooks, or start from them with --cfg-options '
-                    'load_from=CHECKPOINT.'
-                )
-            check_schedule(runner.cfg.get('param_scheduler') or [], checkpoint.get('param_schedulers') or [])
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            check_fit(model.state_dict(), checkpoint['state_dict'], runner._load_from)
+        super().before_train(runner)
+        info = runner.message_hub.runtime_info
+        for key in [name for name in info if name.startswith(('last_ckpt', 'best_ckpt')) and info[name]]:
+            here = self.file_backend.join_path(self.out_dir, Path(info[key]).name)
+            info[key] = here if self.file_backend.exists(here) else None
+        if getattr(self, 'best_ckpt_path', None):
+            self.best_ckpt_path = info.get('best_ckpt')
+        for key in getattr(self, 'best_ckpt_path_dict', {}):
+            self.best_ckpt_path_dict[key] = info.get(f'best_ckpt_{key}')
+        if is_main_process() and runner.iter:
+            named = {
+                Path(path).name for key, path in info.items() if key.startswith(('last_ckpt', 'best_ckpt')) and path
+            }
+            for name in set(info.get('outdated_ckpts', ())) - named:
+                self._remove(self.file_backend.join_path(self.out_dir, name))
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
+        """Save the best checkpoint, and let the last one know that this validation is done."""
+        runner.message_hub.update_info('validated_iter', runner.iter)
+        saved = self._saved
+        super().after_val_epoch(runner, metrics)
+        if self._saved == saved and self.is_saved(runner):
+            self._save_checkpoint_with_step(runner, runner.iter, {'epoch': runner.epoch, 'iter': runner.iter})
+
+    def is_saved(self, runner: Any) -> bool:
+        """Return whether the last checkpoint is of this iteration, when that is over."""
+        name = runner.message_hub.runtime_info.get('last_ckpt')
+        return not self.by_epoch and bool(name) and Path(name).name == self.filename_tmpl.format(runner.iter)
+
+    def save_now(self, runner: Any) -> Path | None:
+        """Save a checkpoint between two iterations, unless there is one; return it, or None before the first one."""
+        if runner.iter and not self.by_epoch and not self.is_saved(runner):
+            self._save_checkpoint_with_step(runner, runner.iter, {'epoch': runner.epoch, 'iter': runner.iter})
+        name = runner.message_hub.runtime_info.get('last_ckpt')
+        return Path(name) if name else None
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
-        """Save, then point to what was saved, then remove what is too old."""
+        """Save, then point to what was saved, then remove what is too old.
+
+        Raises:
+            UserError: What would be saved is not finite.
+        """
+        check_finite(runner)
+        self._saved += 1
         outdated = []
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             kept = [*self.keep_ckpt_ids, step]
             outdated = kept[: -self.max_keep_ckpts]
             self.keep_ckpt_ids.append(step)  # A deque of max_keep_ckpts: older entries fall out.
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        outdated = [self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)) for old in outdated]
+        # With the best one that is being replaced: a run that is killed before it removes them does so on resuming.
+        doomed = [Path(path).name for path in [*outdated, *getattr(self.file_backend, 'paths', ())]]
+        runner.message_hub.update_info('outdated_ckpts', doomed)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -100,7 +130,7 @@ class SafeCheckpointHook(CheckpointHook):
         if is_main_process():
             write_atomic(Path(runner.work_dir) / 'last_checkpoint', self.last_ckpt)
             for old in outdated:
-                self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)))
+                self._remove(old)
 
     def _save_best_checkpoint(self, runner: Any, metrics: dict[str, Any]) -> None:
         """Save the new best checkpoint, then remove the one before.
@@ -119,6 +149,7 @@ class SafeCheckpointHook(CheckpointHook):
                 level=logging.WARNING,
             )
             return
+        check_finite(runner)
         backend = self.file_backend
         self.file_backend = later = _LaterRemoval(backend)
         try:
@@ -140,11 +171,16 @@ class SafeCheckpointHook(CheckpointHook):
 class StopAtInvalidLoss(Hook):
     """Ends training at a loss that is not finite, naming the term, instead of training on with broken weights.
 
+    After the last iteration the weights are checked too; before each checkpoint ``SafeCheckpointHook`` does it.
+
     Args:
-        interval: Iterations between two checks. OneFormer's losses are on the CPU by then; others are waited for.
+        interval: Iterations between two checks. OneFormer's losses are on the CPU by then; others are waited for. With
+            loss scaling (``--amp`` on a GPU) it is 50 at least.
     """
 
-    def __init__(self, interval: int = 50) -> None:
+    SCALED = 50  # A batch whose gradients are not finite is left out then: one such loss does no harm, many do.
+
+    def __init__(self, interval: int = 1) -> None:
         self.interval = interval
 
     def after_train_iter(
@@ -153,16 +189,18 @@ class StopAtInvalidLoss(Hook):
         """Check the losses of this iteration.
 
         Raises:
-            UserError: One of them is NaN or infinite.
+            UserError: One of them is NaN or infinite, or the last weights are.
         """
-        if not self.every_n_train_iters(runner, self.interval):
+        last = self.is_last_train_iter(runner)
+        scaled = isinstance(getattr(runner, 'optim_wrapper', None), AmpOptimWrapper)
+        interval = max(self.interval, self.SCALED) if scaled else self.interval
+        if not last and not self.every_n_train_iters(runner, interval):
             return
-        for name, value in (outputs or {}).items():
-            if isinstance(value, torch.Tensor) and not math.isfinite(float(value.detach().sum())):
-                raise UserError(
-                    f'{name} is {float(value.detach().sum())} at iteration {runner.iter + 1}; resume from '
-                    f'{runner.work_dir} with a lower learning rate, or without --amp.'
-                )
+        name = first_non_finite((outputs or {}).items())
+        if name is not None:
+            stop_at(runner, f'{name} is {float((outputs or {})[name].detach().sum())}', runner.iter + 1)
+        if last:
+            check_finite(runner)
 
 
 @HOOKS.register_module()
@@ -222,15 +260,8 @@ def check_metrics(loop: Any) -> None:
         )
 
 
-def check_schedule(configs: Sequence[dict] | dict, states: Sequence[dict]) -> None:
-    """Raise a ValueError if a scheduler of the config ends at another iteration than its state in a checkpoint."""
-    configs = [configs] if isinstance(configs, dict) else configs
-    for config, state in zip(configs, states):
-        if config.get('by_epoch', True) or 'end' not in config or 'end' not in state:
-            continue  # Epochs are converted to iterations on building, a missing end is that of training.
-        if config['end'] != state['end']:
-            raise UserError(
-                f'the schedule in the checkpoint ends at iteration {state["end"]}, that of the config at '
-                f'{config["end"]}, and a resumed run keeps the old one; start a new run from these weights with '
-                '--cfg-options load_from=CHECKPOINT, or resume with the config of the old run.'
-            )
+def _plain(value: Any) -> Any:
+    """Return the settings of a config without its types, which a checkpoint is rejected for."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value

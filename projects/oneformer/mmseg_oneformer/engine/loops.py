@@ -12,13 +12,18 @@ run did (bit by bit on the CPU), with any number of workers. Storing RNG states 
 and mmengine calls ``save_checkpoint`` on the main rank only.
 """
 
+import logging
 import math
 import random
+import signal
+from collections import deque
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
+from mmengine.hooks import EMAHook
+from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop
 from mmengine.runner.base_loop import BaseLoop
@@ -28,6 +33,8 @@ from torch.utils.data import DataLoader
 
 from ..console import say
 from ..errors import UserError
+from .loader_workers import Batches, WorkerStopped, explain_worker, set_timeout
+from .stopping import StopInValidation, StopSignals, ValidationStopped, leave
 
 
 def seed_iteration(seed: int, rank: int, iteration: int) -> None:
@@ -63,7 +70,10 @@ class ResumableIterLoop(IterBasedTrainLoop):
         val_interval: int = 1000,
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
-        self.dataloader_iterator: Any = None
+        self.recent_batches: deque[tuple[int, Any]] = deque(maxlen=2)
+        """The last ones with their iterations, for who has to tell which photos were in them."""
+        self._batches: Batches
+        self._skipped: set[str] = set()
         # Not super().__init__: it starts the workers at once, before it is known where training begins.
         BaseLoop.__init__(self, runner, dataloader)
         if int(max_iters) != max_iters or max_iters < 1:
@@ -83,26 +93,109 @@ class ResumableIterLoop(IterBasedTrainLoop):
             # grid_sample has no deterministic gradient on a GPU: warn of it, where mmengine's setting ends the run.
             # Here and not earlier, since resuming sets it once more.
             torch.use_deterministic_algorithms(True, warn_only=True)
-        self._enter_stream()
-        try:
-            while self._iter < self._max_iters and not self.stop_training:
-                self._train_one()
-        finally:
-            # Ends the workers now. Left to the garbage collector it happens in the middle of something else, and they
-            # are waited for, one after the other.
-            self.dataloader_iterator = None
+        with StopSignals() as self._signals:
+            self._accept_stops_in_validation()
+            self._enter_stream()
+            try:
+                self._make_up_validation()
+                while self._iter < self._max_iters and not self.stop_training:
+                    self._train_one()
+            finally:
+                self._batches.close()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
 
     def _train_one(self) -> None:
         self.runner.model.train()
-        batch = next(self.dataloader_iterator)
+        batch = self._next_batch()
+        self.recent_batches.append((self._iter, batch))
+        self._note_skipped(batch)
         seed_iteration(self.runner.seed, get_rank(), self._iter)
         self.run_iter(batch)
         self._decide_current_val_interval()
         if self._is_validation_due():
+            self._validate()
+
+    def _next_batch(self) -> Any:
+        """Return the next batch, or end the run if a process of it was told to.
+
+        Partial gradients are not in a checkpoint, so a run ends between two updates only.
+        """
+        if self._iter % self._accumulated:
+            return next(self._batches)
+        batch = None
+        try:
+            if self._signals.received is None:
+                batch = next(self._batches)
+        except WorkerStopped:
+            self._signals.note(signal.SIGTERM)
+        if self._signals.agreed():
+            self._save_and_leave()
+        return batch
+
+    def _note_skipped(self, batch: Any) -> None:
+        """Log photos that could not be read, each once.
+
+        Raises:
+            UserError: There are more than ``max_unreadable`` of the data set.
+        """
+        for sample in batch.get('data_samples', ()) if isinstance(batch, dict) else ():
+            for fault in sample.metainfo.get('skipped_photos', ()):
+                if fault in self._skipped:
+                    continue
+                self._skipped.add(fault)
+                limit = self.dataloader.dataset.max_unreadable
+                if len(self._skipped) > limit:
+                    raise UserError(
+                        f'{fault} It is photo {len(self._skipped)} of this kind; max_unreadable is {limit}.'
+                    )
+                print_log(f'{fault} Another one is trained on in its place.', 'current', level=logging.WARNING)
+
+    def _validate(self) -> None:
+        """Run the validation; a signal ends it, and it is made up for on resuming."""
+        set_timeout(self.runner.val_dataloader)
+        try:
             self.runner.val_loop.run()
+            return
+        except ValidationStopped:
+            pass
+        except RuntimeError as error:
+            mistake = explain_worker(error)
+            if isinstance(mistake, WorkerStopped):
+                self._signals.note(signal.SIGTERM)
+            if mistake is None:
+                raise
+            if self._signals.received is None:
+                raise mistake from error
+            self._signals.agreed()
+        for hook in self.runner.hooks:
+            if isinstance(hook, EMAHook):
+                hook._swap_ema_parameters()  # As behind a validation: the model has its own weights again.
+        self._save_and_leave()
+
+    def _make_up_validation(self) -> None:
+        """Run the validation in which the run was killed, if it was."""
+        self._decide_current_val_interval()
+        done = self.runner.message_hub.runtime_info.get('validated_iter') == self._iter
+        if self._iter and self._is_validation_due() and not done:
+            say(f'The validation at iteration {self._iter} was not finished; it is done now.')
+            self._validate()
+
+    def _accept_stops_in_validation(self) -> None:
+        if self.runner.val_loop is not None:
+            self.runner.register_hook(StopInValidation(self._signals))
+
+    def _save_and_leave(self) -> None:
+        """Save a checkpoint and end this process; of several, all of them are here."""
+        saved = [hook.save_now(self.runner) for hook in self.runner.hooks if hasattr(hook, 'save_now')]
+        self._batches.close()
+        name = self._signals.received.name if self._signals.received is not None else 'A signal to another process'
+        say(
+            f'{name}: stopped after iteration {self._iter} of {self._max_iters}; '
+            + (f'{saved[0].name} is saved, --resume goes on.' if saved and saved[0] else 'no checkpoint was saved.')
+        )
+        leave()
 
     def _enter_stream(self) -> None:
         """Start the workers at the first sample of the current iteration.
@@ -111,7 +204,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
             UserError: The sampler cannot start in the middle, or gradients were being accumulated when the checkpoint
                 was written (they are not in it).
         """
-        accumulated = getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
+        accumulated = self._accumulated
         if self._iter % accumulated and self._iter < self._max_iters:
             raise UserError(
                 f'The checkpoint is of iteration {self._iter}, in the middle of {accumulated} accumulated ones, and '
@@ -133,13 +226,18 @@ class ResumableIterLoop(IterBasedTrainLoop):
         sampler.seed = self.runner.seed
         self.dataloader.dataset.seed = self.runner.seed
         sampler.set_start(self._iter, batches.batch_size)
-        self.dataloader_iterator = iter(self.dataloader)
+        self._batches = Batches(self.dataloader)
         if accumulated > 1:
             say(
                 f'{self._max_iters} iterations with accumulative_counts={accumulated} are '
                 f'{math.ceil(self._max_iters / accumulated)} updates of the weights; schedules, validation and '
                 'checkpoints count iterations.'
             )
+
+    @property
+    def _accumulated(self) -> int:
+        """Iterations that one update of the weights takes."""
+        return getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
 
     def _is_validation_due(self) -> bool:
         if self.runner.val_loop is None or self._iter < self.val_begin:

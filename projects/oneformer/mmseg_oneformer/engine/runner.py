@@ -6,13 +6,14 @@ from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 from mmengine.dist import is_main_process
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
 from ..console import shorten_console
 from .console_hook import ConsoleHook
+from .resuming import CheckResume
 
 
 @RUNNERS.register_module()
@@ -36,9 +37,15 @@ class ConsoleRunner(Runner):
             visualizer = {**visualizer, 'name': self._experiment_name}
         return super().build_visualizer(visualizer)
 
+    def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
+        """Build a hub of this run's own: mmengine names it by the second, and the next one would know our scores."""
+        MessageHub._instance_dict.pop(self.experiment_name, None)
+        return super().build_message_hub(message_hub)
+
     def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
-        """Add the hook here and not in the configs: it is part of this console, whatever hooks a user states."""
+        """Add two hooks here and not in the configs: they are there whatever hooks a user states."""
         super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(CheckResume())
         if self._is_short and is_main_process():
             self.register_hook(ConsoleHook())
 

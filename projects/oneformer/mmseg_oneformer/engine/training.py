@@ -20,6 +20,7 @@ from ..zoo.work_dirs import latest_checkpoint
 from .data_config import DataPath
 from .runs import build_runner, run_config
 from .training_config import scale_learning_rate, use_checkpoint, use_mixed_precision, use_weights
+from .work_dir import work_dir_lock
 
 __all__ = ['TrainResult', 'run_training', 'train']
 
@@ -86,7 +87,8 @@ def train(
 
     Raises:
         FileNotFoundError: The data, the weights or the checkpoint do not exist.
-        UserError: Config, data, weights and options do not fit together.
+        UserError: Config, data, weights and options do not fit together, or another training has the work dir.
+        SystemExit: With status 75, after SIGTERM or SIGUSR1; a checkpoint is saved, and ``resume`` goes on.
     """
     cfg = run_config(config, data=data, val=val, work_dir=work_dir, options=options, seed=seed)
     return run_training(cfg, fine_tune_from=fine_tune_from, resume=resume, amp=amp)
@@ -118,18 +120,21 @@ def run_training(
     if fine_tune_from is not None:
         resolve_weights(fine_tune_from)  # A misspelt path is told before anything is built.
     use_weights(cfg, fine_tune_from)
-    if resume:
-        use_checkpoint(cfg, None if resume is True else resume)
-    elif latest_checkpoint(cfg.work_dir) is not None and is_main_process():
-        print(
-            f'{cfg.work_dir} holds a run, whose checkpoints this one replaces: '
-            '--resume goes on with that one, --work-dir keeps both.'
+    with work_dir_lock(cfg.work_dir, cfg.get('launcher', 'none')):
+        if resume:
+            use_checkpoint(cfg, None if resume is True else resume)
+        elif latest_checkpoint(cfg.work_dir) is not None and is_main_process():
+            print(
+                f'{cfg.work_dir} holds a run, whose checkpoints this one replaces: '
+                '--resume goes on with that one, --work-dir keeps both.'
+            )
+        runner = build_runner(cfg)
+        remedy = (
+            'train with mixed precision (amp), model.backbone.with_cp=True or a smaller train_dataloader.batch_size'
         )
-    runner = build_runner(cfg)
-    remedy = 'train with mixed precision (amp), model.backbone.with_cp=True or a smaller train_dataloader.batch_size'
-    with explain_mistakes(cfg), explain_out_of_memory(remedy):
-        runner.train()
-    return _result(runner)
+        with explain_mistakes(cfg), explain_out_of_memory(remedy):
+            runner.train()
+        return _result(runner)
 
 
 def _is_score(name: str, value: Any) -> bool:

@@ -85,7 +85,7 @@ def execute(run: Run, launch: Launch, environment: Mapping[str, str], stop: thre
         if 'checkpoint' not in state:
             code = call(launch.train(run), run.folder / 'train.log', environment, lock, stop)
             checkpoint = latest_checkpoint(run.folder)
-            if code is None:
+            if code in (None, os.EX_TEMPFAIL):  # It was stopped, or a signal to it alone let it save and end.
                 return WAITING
             if code or checkpoint is None:
                 return _fail(run, 'train', code)

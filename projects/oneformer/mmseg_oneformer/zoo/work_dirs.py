@@ -11,14 +11,14 @@ WORK_DIRS = Path('work_dirs')
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
     """Return the checkpoint to resume from, or None if the folder has none.
 
-    ``last_checkpoint`` is followed if possible; if the folder was moved or the file deleted, it is the checkpoint with
-    the highest iteration.
+    ``last_checkpoint`` names it with its folder; one of that name in ``work_dir`` comes first, since the folder may be
+    a copy of the one where the run began. If neither is there, it is the checkpoint of the highest iteration.
     """
     work_dir = Path(work_dir)
     pointer = work_dir / 'last_checkpoint'
     if pointer.is_file():
         named = pointer.read_text().strip()
-        for path in (Path(named), work_dir / Path(named).name):
+        for path in (work_dir / Path(named).name, Path(named)):
             if named and path.is_file():
                 return path
         print_log(

@@ -1,0 +1,79 @@
+"""The work dir of a training: one run at a time, and nothing left of the runs that were killed.
+
+Decisions:
+* The lock is the system's, which takes it away with the process, however that ends. It belongs to one process:
+  ``flock`` would live on in loader workers, which end a few seconds after a run that was killed.
+* The main process alone locks: the others belong to the same run.
+* File systems without locks are used without one.
+"""
+
+import fcntl
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import UserError
+
+__all__ = ['remove_leftovers', 'work_dir_lock']
+
+LOCK = '.train.lock'
+TEMPORARY = re.compile(r'\.(?:.+\.(\d+)\.(?:pth|png|pt)|last_checkpoint\.(\d+))')
+"""What ``files.atomic_path`` calls the files of a training while they are written; the number is that of a process."""
+
+
+@contextmanager
+def work_dir_lock(work_dir: str | os.PathLike[str], launcher: str = 'none') -> Iterator[None]:
+    """Keep other trainings out of a work dir, which is made, and remove what killed ones left there.
+
+    Args:
+        work_dir: The folder.
+        launcher: Who started the processes, of which only the first one locks. Their group need not exist yet.
+
+    Raises:
+        UserError: Another training has it.
+    """
+    rank = os.environ.get('RANK', os.environ.get('OMPI_COMM_WORLD_RANK', '0'))
+    if launcher != 'none' and rank != '0':
+        yield
+        return
+    folder = Path(work_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:  # Which of the two is up to the system.
+            holder = os.pread(handle, 200, 0).decode(errors='replace').strip() or 'unknown'
+            raise UserError(
+                f'Another training is running in {work_dir} ({holder}); wait for its end, or choose another --work-dir.'
+            ) from error
+        except OSError:  # The file system has no locks.
+            pass
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f'process {os.getpid()} on {socket.gethostname()}\n'.encode(), 0)
+        remove_leftovers(folder)
+        yield
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that are no more: half a checkpoint, half a picture."""
+    for path in folder.iterdir():
+        match = TEMPORARY.fullmatch(path.name)
+        if match and not _is_alive(int(match[1] or match[2])):
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # It is another user's.
+        return True
+    return process != os.getpid()  # This process has written nothing yet: its number was that of another one.
