@@ -3,7 +3,8 @@ import os
 import pytest
 from mmengine.fileio import get_file_backend
 
-from mmseg_oneformer.files import atomic_path, check_writable, shorten, write_atomic
+from mmseg_oneformer.errors import WriteError
+from mmseg_oneformer.files import atomic_path, check_folder, check_writable, shorten, write_atomic
 
 
 def test_atomic_path__a_failure_leaves_the_old_file(tmp_path):
@@ -65,3 +66,12 @@ def test_check_writable__says_before_the_work_what_writing_would_say(tmp_path, m
     monkeypatch.setattr(os, 'access', lambda path, mode: path != tmp_path)  # root may write everywhere
     with pytest.raises(PermissionError, match=r'new/b\.json'):
         check_writable(tmp_path / 'new/b.json')
+
+
+def test_check_folder__says_what_is_in_the_way(tmp_path):
+    check_folder(tmp_path / 'new/folder')
+    assert not list(tmp_path.iterdir())
+    (tmp_path / 'a.md').touch()
+    for folder in ('a.md', 'a.md/b/c'):
+        with pytest.raises(WriteError, match=r'a\.md is a file\); give another folder'):
+            check_folder(tmp_path / folder)

@@ -69,7 +69,7 @@ def test_infer__only_corrupt_photos(main, usual, photos, capsys):
         (['--device', 'toaster'], 'Device toaster'),
         (['--weights', 'none.pth'], 'none.pth'),
         (['--model', 'oneformer_r51'], 'oneformer_r51'),
-        (['--out-dir', ''], '--out-dir is missing'),
+        (['--out-dir', ''], '--out-dir missing'),
         (['--batch-size', '0'], 'batch size'),
         (['--out-dir', 'photos'], 'choose another folder'),
         (['nowhere.jpg'], 'nowhere.jpg does not exist'),

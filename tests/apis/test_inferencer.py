@@ -176,7 +176,7 @@ def test_call__thresholds_in_place_of_the_configs(infer, make_photo):
 def test_stream__arguments_are_checked_at_once(infer, make_photo):
     with pytest.raises(ValueError, match='depth'):
         infer.stream(make_photo(), tasks='depth')
-    with pytest.raises(TypeError, match='batchsize'):
+    with pytest.raises(UserError, match=r'no option batchsize \(did you mean "batch_size"\?\)'):
         infer.stream(make_photo(), batchsize=2)
 
 

@@ -73,7 +73,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = Path(path)
     there = next(folder for folder in (target, *target.absolute().parents) if folder.exists())
     if there != target and not there.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
     if not os.access(there, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
 
@@ -83,8 +83,8 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     try:
         check_writable(Path(path) / 'file')
     except OSError as error:
-        where = error.filename if str(error.filename) != str(Path(path) / 'file') else path
-        reason = f'{where} is a file' if isinstance(error, NotADirectoryError) else str(error.strerror).lower()
+        there = next(folder for folder in (Path(path), *Path(path).absolute().parents) if folder.exists())
+        reason = str(error.strerror).lower() if there.is_dir() else f'{there} is a file'
         raise WriteError(f'Nothing can be written into {path} ({reason}); give another folder.') from error
 
 
