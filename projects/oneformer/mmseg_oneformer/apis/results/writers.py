@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -76,6 +76,7 @@ class PredictionWriter:
         self.journal = self.folder / JOURNAL
         self._header = json.loads(json.dumps(settings))
         self._finished = self._read_journal() if resume else {}
+        self._notes: IO[str] | None = None
 
     def is_done(self, source: Source) -> bool:
         """Return whether an interrupted run has written the files of an image, which is as it was then."""
@@ -84,9 +85,10 @@ class PredictionWriter:
 
     def __enter__(self) -> 'PredictionWriter':
         """Begin: JSON files of an earlier run are removed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ('panoptic.json', 'instances.json'):
-            (self.folder / name).unlink(missing_ok=True)
+        for path in (self.folder / 'panoptic.json', self.folder / 'instances.json'):
+            path.unlink(missing_ok=True)
+        if not self.image_ids:  # videos only
+            return self
         # Written anew: a last line that was cut off goes.
         lines = [json.dumps(self._header), *map(json.dumps, self._finished.values())]
         write_atomic(self.journal, '\n'.join(lines) + '\n')
@@ -97,8 +99,9 @@ class PredictionWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write the JSON files, unless an exception ended the block."""
-        self._notes.close()
-        if kind is not None:
+        if self._notes is not None:
+            self._notes.close()
+        if kind is not None or self._notes is None:
             return
         records = [self._finished[name] for name in self.image_ids if name in self._finished]
         if any('panoptic' in record for record in records):
@@ -155,6 +158,7 @@ class PredictionWriter:
         for task, overlay in draw_predictions(image[:, :, ::-1], sample, self.meta, self.score_thr).items():
             self._save(f'overlays/{source.name}_{task}.jpg', overlay)
         self._finished[source.name] = record
+        assert self._notes is not None, 'images are added within the block'
         self._notes.write(json.dumps(record) + '\n')
         self._notes.flush()
 
