@@ -142,8 +142,8 @@ def test_rest__void_of_the_semantic_map_stays_void(convert_one, folder):
 
 
 def test_unused__photos_and_kinds_that_are_not_read_are_told(convert_one, folder):
-    for name in ('b.JPG', 'c.gif', '._a.jpg', 'note.txt'):
+    for name in ('b.JPG', 'c.gif', 'd.psd', '._a.jpg', 'note.txt'):
         Image.new('RGB', (30, 20)).save(folder / 'photos' / name, format='png')
     write(folder / 'x.json', coco({}))
     _, printed = convert_one('coco', 'x.json')
-    assert 'without an annotation: b.JPG.' in printed and 'not read: c.gif' in printed and '._a' not in printed
+    assert 'without an annotation: b.JPG, c.gif.' in printed and 'not read: d.psd' in printed and '._a' not in printed

@@ -68,5 +68,5 @@ def test_folder__hidden_and_broken_files(tmp_path, table):
     (tmp_path / 'photos/._a.png').write_bytes(b'resource fork')
     assert [image['id'] for image in image_list(tmp_path / 'photos', table)['images']] == ['a']
     (tmp_path / 'photos/b.png').write_bytes(b'no picture')
-    with pytest.raises(UserError, match=r'photos/b\.png cannot be read'):
+    with pytest.raises(UserError, match=r'photos/b\.png cannot be decoded'):
         image_list(tmp_path / 'photos', table)

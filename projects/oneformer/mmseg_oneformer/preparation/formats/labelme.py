@@ -9,7 +9,7 @@ from ...annotations.faults import Fault
 from ...annotations.labelme import LabelmeShape, read_labelme, shape_code
 from ...annotations.values import InvalidValueError
 from ...errors import UserError
-from ...photos.suffixes import PHOTO_SUFFIXES
+from ...photos.suffixes import is_photo
 from ..classes import VOID, parse_classes
 from ..layout import list_files
 from ..own_data import Photo
@@ -60,7 +60,7 @@ class LabelmeFormat:
         """Return the name of the photo of a JSON that names none."""
         place = self.images / folder
         for photo in sorted(place.iterdir()) if place.is_dir() else ():
-            if photo.stem == path.stem and photo.suffix.lower() in PHOTO_SUFFIXES:
+            if photo.stem == path.stem and is_photo(photo):
                 return photo.name
         raise UserError(
             f'{path} names no photo in "imagePath", and {place} has none called {path.stem}; name it there.'
