@@ -138,6 +138,8 @@ def test_infer__address_only_if_asked(main, usual, tmp_path, monkeypatch, capsys
         main('http://127.0.0.1:1/photo.jpg', *usual)
     assert stop.value.code == 2 and '--allow-urls' in capsys.readouterr().err
     assert main('http://127.0.0.1:1/photo.jpg', *usual, '--allow-urls') == 1
+    assert 'is not public' in capsys.readouterr().err
+    assert main('http://127.0.0.1:1/photo.jpg', *usual, '--allow-urls', '--allow-private-urls') == 1
     assert 'cannot be fetched' in capsys.readouterr().err
 
 

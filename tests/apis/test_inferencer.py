@@ -62,7 +62,7 @@ def test_call__one_in_one_out_and_a_list_for_whatever_may_be_several(infer, make
     assert [[type(result) for result in results] for results in lists] == [[OneFormerResult]] * 5
     with pytest.raises(UserError, match=r'result of one photo, not a list; leave out \[0\]'):
         one[0][0]
-    with pytest.raises(UserError, match='no list'):
+    with pytest.raises(UserError, match='not a list'):
         (_,) = one[0]
     with pytest.raises(UserError, match='put the one photo into a list'):
         infer(photo, on_broken=print, **options)

@@ -85,14 +85,9 @@ class PredictionWriter:
 
     def __enter__(self) -> 'PredictionWriter':
         """Begin: JSON files of an earlier run are removed."""
-        for path in (self.folder / 'panoptic.json', self.folder / 'instances.json'):
-            path.unlink(missing_ok=True)
-        if not self.image_ids:  # videos only
-            return self
-        # Written anew: a last line that was cut off goes.
-        lines = [json.dumps(self._header), *map(json.dumps, self._finished.values())]
-        write_atomic(self.journal, '\n'.join(lines) + '\n')
-        self._notes = self.journal.open('a', encoding='utf-8')
+        names = ['panoptic.json', 'instances.json', *([] if self._finished else [JOURNAL])]
+        for name in names if self.folder.is_dir() else ():
+            (self.folder / name).unlink(missing_ok=True)
         return self
 
     def __exit__(
@@ -101,7 +96,7 @@ class PredictionWriter:
         """Write the JSON files, unless an exception ended the block."""
         if self._notes is not None:
             self._notes.close()
-        if kind is not None or self._notes is None:
+        if kind is not None or not self._finished:
             return
         records = [self._finished[name] for name in self.image_ids if name in self._finished]
         if any('panoptic' in record for record in records):
@@ -116,7 +111,7 @@ class PredictionWriter:
                 for instance in record['instances']
             ]
             write_atomic(self.folder / 'instances.json', json.dumps(instances))
-        self.journal.unlink()
+        self.journal.unlink(missing_ok=True)
 
     def _read_journal(self) -> dict[str, dict[str, Any]]:
         """Return what an interrupted run has finished, by the names of the images."""
@@ -157,8 +152,16 @@ class PredictionWriter:
             record['instances'] = [{**instance, 'file_name': source.file_name} for instance in found]
         for task, overlay in draw_predictions(image[:, :, ::-1], sample, self.meta, self.score_thr).items():
             self._save(f'overlays/{source.name}_{task}.jpg', overlay)
+        self._note(record)
         self._finished[source.name] = record
-        assert self._notes is not None, 'images are added within the block'
+
+    def _note(self, record: Mapping[str, Any]) -> None:
+        """Write a line of the journal, which is begun with the first one: nothing is made for no image."""
+        if self._notes is None:
+            # Written anew: a last line that was cut off goes.
+            lines = [json.dumps(self._header), *map(json.dumps, self._finished.values())]
+            write_atomic(self.journal, '\n'.join(lines) + '\n')
+            self._notes = self.journal.open('a', encoding='utf-8')
         self._notes.write(json.dumps(record) + '\n')
         self._notes.flush()
 
