@@ -54,7 +54,10 @@ def instance_file(samples, path):
         for entry in instance_truth(panoptic_truth(sample))[::2]:
             code = entry['segmentation'] | {'counts': entry['segmentation']['counts'].decode()}
             annotations.append(entry | {'id': len(annotations) + 1, 'image_id': sample['img_id'], 'segmentation': code})
-    images = [dict(id=s['img_id'], height=s['ori_shape'][0], width=s['ori_shape'][1]) for s in samples]
+    images = [
+        dict(id=s['img_id'], file_name=f'{s["img_id"]}.jpg', height=s['ori_shape'][0], width=s['ori_shape'][1])
+        for s in samples
+    ]
     categories = [{'id': 1, 'name': 'cat'}, {'id': 3, 'name': 'dog'}]
     path.write_text(json.dumps({'images': images, 'annotations': annotations, 'categories': categories}))
 
