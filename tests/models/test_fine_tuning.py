@@ -210,4 +210,4 @@ def test_train__from_a_checkpoint_of_the_reference_code_with_one_option(
 
 def test_train__fine_tuning_is_for_oneformer(call_tool, toy_config, capsys):
     assert call_tool('train.py', toy_config, '--fine-tune-from', 'a.pth') == 2
-    assert '--fine-tune-from is for OneFormer, not for ToyModel' in capsys.readouterr().err
+    assert 'fine-tuning is for OneFormer, not for ToyModel' in capsys.readouterr().err

@@ -117,8 +117,6 @@ def run_training(
         use_mixed_precision(cfg)
     if auto_scale_lr:
         scale_learning_rate(cfg)
-    if fine_tune_from is not None:
-        resolve_weights(fine_tune_from)  # A misspelt path is told before anything is built.
     use_weights(cfg, fine_tune_from)
     with work_dir_lock(cfg.work_dir, cfg.get('launcher', 'none')):
         if resume:
@@ -128,6 +126,8 @@ def run_training(
                 f'{cfg.work_dir} holds a run, whose checkpoints this one replaces: '
                 '--resume goes on with that one, --work-dir keeps both.'
             )
+        if fine_tune_from is not None and not cfg.get('resume'):
+            resolve_weights(fine_tune_from)  # A misspelt path is told before anything is built.
         runner = build_runner(cfg)
         remedy = (
             'train with mixed precision (amp), model.backbone.with_cp=True or a smaller train_dataloader.batch_size'
