@@ -103,7 +103,7 @@ def png_files(draw, size=(6, 8), values=(0, 1, 2, 255), damaged=True):
     pixels = np.array(
         draw(st.lists(st.sampled_from(values), min_size=height * width, max_size=height * width)), np.uint8
     ).reshape(size)
-    mode = draw(st.sampled_from(['L', 'L', 'P', 'P', 'grey RGB', 'RGBA', 'LA', '1', 'I;16', 'RGB']))
+    mode = draw(st.sampled_from([*'LLLPPP', 'grey RGB', 'RGBA', 'LA', '1', 'I;16', 'RGB']))
     picture = Image.fromarray(pixels)
     if mode == 'P':
         picture = Image.fromarray(pixels, 'P')

@@ -165,6 +165,10 @@ def test_config__beside_a_json_of_another_tool(folder, call_tool, capsys):
     for content in ([], {'info': 'x', 'categories': []}, '{'):
         write(folder / 'out/panoptic_val.json', content)
         assert (
-            call_tool('dataset_converters/to_panoptic.py', 'coco', 'x.json', '--images', 'photos', '--out', 'out') == 2
+            call_tool(
+                'dataset_converters/to_panoptic.py',
+                *('coco', 'x.json', '--images', 'photos', '--out', 'out', '--config-out', 'cfg.py'),
+            )
+            == 2
         )
         assert 'panoptic_val.json' in capsys.readouterr().err

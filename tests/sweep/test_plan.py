@@ -77,7 +77,7 @@ def test_plan__unknown_config():
 
 
 def test_plan__options_that_do_not_fit(config):
-    with pytest.raises(ValueError, match='option model.type.x'):
+    with pytest.raises(ValueError, match=r'option model.type.x'):
         plan_runs([str(config)], [0], ('model.type.x=1',), 'w')
 
 

@@ -19,7 +19,7 @@ that are broken, such as an outline of two points, are left out, counted and lis
 """
 
 import argparse
-import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,31 +90,34 @@ with loading(__name__, parse_args):
 
     from mmseg_oneformer.annotations.text import read_text
     from mmseg_oneformer.annotations.yolo import read_yolo_names
-    from mmseg_oneformer.files import write_atomic
+    from mmseg_oneformer.files import check_folder, write_atomic
     from mmseg_oneformer.preparation.formats import CocoFormat, InstanceIdFormat, LabelmeFormat, VocFormat, YoloFormat
     from mmseg_oneformer.preparation.own_config import own_config
     from mmseg_oneformer.preparation.own_data import Format, Written, write_panoptic
-    from mmseg_oneformer.zoo.configs import config_root
 
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Convert what the command line names, say what came of it and give a config."""
+    """Convert what the command line names, and say what came of it."""
     args = parse_args(argv)
     only = args.list and [line.strip() for line in read_text(args.list).splitlines() if line.strip()]
     if args.annotations.is_dir() and args.out.exists() and args.annotations.samefile(args.out):
         raise UserError(f'{args.out} is the folder of the annotations; choose another folder for --out.')
+    check_folder(args.out)
     settings = {key: str(value) for key, value in sorted(vars(args).items()) if key not in ('jobs', 'config_out')}
     written = write_panoptic(
         read_format(args), args.images, args.out, args.name, only, args.jobs, settings, args.strict
     )
     for note in written.notes:
         print(f'warning: {note}', file=sys.stderr)
+    if args.config_out:
+        give_config(written, args.out, args.config_out)
+    else:
+        print(f'Next: python tools/train.py NAME --data {shlex.quote(str(args.out))} (docs/own_data.md)')
     print(
         f'{written.path}: {written.photos} photos, {written.segments} segments, {written.crowds} of them crowds; '
         f'{written.hidden} hidden completely and dropped, {written.broken} broken and left out'
     )
-    give_config(written, args.out, args.config_out)
 
 
 def read_format(args: argparse.Namespace) -> Format:
@@ -143,19 +146,15 @@ def read_names(names: list[str]) -> list[str]:
     return read_yolo_names(names[0]) if is_file else names
 
 
-def give_config(written: Written, out: Path, path: Path | None) -> None:
-    """Write the config, or print it."""
+def give_config(written: Written, out: Path, path: Path) -> None:
+    """Write the config."""
     train, val = (out / f'panoptic_{name}.json' for name in ('train', 'val'))
     train = train if train.is_file() else written.path
     if not val.is_file():
         print(f'{val} does not exist yet: the config measures on the training photos')
         val = train
-    if path:
-        write_atomic(path, own_config(path, train, val))
-        print(f'{path}: a config; check the classes, then: python tools/analysis_tools/browse_dataset.py {path}')
-    else:
-        path = Path(os.path.relpath(config_root())) / 'oneformer/own/oneformer_r50_1xb4-10k_own.py'
-        print(f'A config, which --config-out would write:\n\n{own_config(path, train, val)}')
+    write_atomic(path, own_config(path, train, val))
+    print(f'{path}: a config; check the classes, then: python tools/analysis_tools/browse_dataset.py {path}')
 
 
 if __name__ == '__main__':

@@ -54,12 +54,15 @@ def read_instances(path: str | Path) -> InstanceFile:
         raise UserError(f'{path} is a panoptic JSON: use PanopticDataset, which trains all three tasks.')
     faults: list[Fault] = []
     categories = read_categories(content['categories'], faults, need_kind=False)
+    # Objects of what could not be read would only repeat its fault.
+    known = None if faults else {category['id'] for category in categories}
+    before = len(faults)
     images = read_images(content['images'], faults)
-    known = {category['id'] for category in categories}
     objects: dict[int | str, list[Object]] = {image['id']: [] for image in images}
+    listed = None if len(faults) > before else objects.keys()
     seen: set[int] = set()
     for number, entry in enumerate(content['annotations'], start=1):
-        read = _read_object(entry, number, known, objects.keys(), faults)
+        read = _read_object(entry, number, known, listed, faults)
         if read is None:
             continue
         if read['id'] in seen:
@@ -67,20 +70,20 @@ def read_instances(path: str | Path) -> InstanceFile:
             faults.append(Fault('annotation-id-twice', f'annotation id {read["id"]}', 'is there twice', remedy))
             continue
         seen.add(read['id'])
-        objects[read['image_id']].append(read)
+        objects.setdefault(read['image_id'], []).append(read)
     return InstanceFile(path, categories, images, objects, faults)
 
 
 def _read_object(
-    entry: Any, number: int, known: Collection[int], listed: Collection[int | str], faults: list[Fault]
+    entry: Any, number: int, known: Collection[int] | None, listed: Collection[int | str] | None, faults: list[Fault]
 ) -> Object | None:
     """Return an object, or None after adding what is wrong to ``faults``.
 
     Args:
         entry: As the JSON has it.
         number: Its place, from 1.
-        known: Ids of the categories.
-        listed: Ids of the images.
+        known: Ids of the categories; None: some could not be read.
+        listed: Ids of the images; likewise.
         faults: Of the file.
     """
     try:
@@ -95,11 +98,11 @@ def _read_object(
         faults.append(Fault('entry-incomplete', where, str(error), remedy))
         return None
     where = f'annotation {entry["id"]}'
-    if entry['category_id'] not in known:
+    if known is not None and entry['category_id'] not in known:
         what = f'has category {entry["category_id"]}, which "categories" does not list'
         faults.append(Fault('unknown-category', where, what, 'add it there'))
         return None
-    if entry['image_id'] not in listed:
+    if listed is not None and entry['image_id'] not in listed:
         what = f'is of image {entry["image_id"]}, which "images" does not list'
         faults.append(Fault('annotation-without-image', where, what, 'add it there or remove the annotation'))
         return None

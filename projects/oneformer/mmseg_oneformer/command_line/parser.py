@@ -1,8 +1,9 @@
 """argparse with "did you mean" for flags and choices."""
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import did_you_mean
 
@@ -18,6 +19,10 @@ class Parser(argparse.ArgumentParser):
             hint = did_you_mean(flag.partition('=')[0], self._flags()) if flag.startswith('-') else ''
             self.error(f'unrecognized arguments: {" ".join(unknown)}{hint}')
         return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with status 2; what the operating system says of an @file is put into words."""
+        super().error(re.sub(r"\[Errno \d+\] (.*): '(.*)'", r'\2 cannot be read (\1)', message))
 
     def _flags(self) -> Iterator[str]:
         """Yield all flags, those of subcommands too."""

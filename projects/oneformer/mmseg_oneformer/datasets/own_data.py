@@ -1,5 +1,6 @@
 """Panoptic data that no config describes: a JSON, its photos and its PNGs, found where they usually lie."""
 
+import os
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,7 +98,7 @@ def find_folder(dataset: PanopticFiles, file: PanopticFile, key: str) -> str | N
         folders = [root / sub / name for root in roots for sub in ('', 'images', 'leftImg8bit') for name in names]
         folders += [folder / 'images' for folder in (*roots, *(root / split for root in roots))] + roots
         noted = file.info.get('photos')  # by to_panoptic.py
-        folders = [*([json.parent / noted] if isinstance(noted, str) else []), *folders]
+        folders = [*([Path(os.path.normpath(json.parent / noted))] if isinstance(noted, str) else []), *folders]
     for folder in folders:
         dataset.data_prefix[key] = str(folder)
         if any(path.is_file() for path in probes(dataset, file, key)):

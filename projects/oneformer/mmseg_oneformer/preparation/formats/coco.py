@@ -50,7 +50,8 @@ class CocoFormat:
         self.json_path, self.images, self.semantic = json_path, images, semantic
         self.crowds_are_objects = crowds_are_objects
         if not json_path.is_file():
-            raise MissingFileError(f'{json_path} does not exist; give the instance JSON.')
+            what = 'is a folder' if json_path.is_dir() else 'does not exist'
+            raise MissingFileError(f'{json_path} {what}; give the instance JSON.')
         file = read_instances(json_path)
         raise_faults(json_path, file.faults)
         if not file.images:

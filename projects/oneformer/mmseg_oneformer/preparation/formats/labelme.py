@@ -49,11 +49,24 @@ class LabelmeFormat:
     def photos(self) -> list[Photo]:
         """The photos of all JSONs, sorted by the names of the JSONs."""
         photos = []
+        unknown: dict[str, str] = {}
         files = (path for path in list_files(self.annotations, ('.json',)) if not is_written(path))
         for number, path in enumerate(files, start=1):
             folder = path.relative_to(self.annotations).parent
-            name = (folder / (read_labelme(path).photo or self._named_like(path, folder))).as_posix()
+            content = read_labelme(path)
+            name = (folder / (content.photo or self._named_like(path, folder))).as_posix()
             photos.append(Photo(name, str(self.images / name), number, (str(path),)))
+            for shape in content.shapes:
+                if self.classes.label_of(shape.label) is None:
+                    unknown.setdefault(shape.label, f'{path}: shape {shape.number}')
+        if unknown:  # All at once: a user should not have to run the tool once for each.
+            names = ', '.join(map(repr, unknown))
+            one = len(unknown) == 1
+            what = f'the unknown label {names}' if one else f'one of {len(unknown)} unknown labels, {names}'
+            raise UserError(
+                f'{next(iter(unknown.values()))} has {what}; add {"it" if one else "them"} to --things, --stuff or '
+                '--ignore.'
+            )
         return photos
 
     def _named_like(self, path: Path, folder: Path) -> str:
@@ -91,9 +104,6 @@ class LabelmeFormat:
 
     def _label(self, shape: LabelmeShape, path: Path) -> int:
         label = self.classes.label_of(shape.label)
-        if label is None:
-            raise UserError(
-                f'{path}: shape {shape.number} has the unknown label {shape.label!r}; add it to --things, --stuff or '
-                '--ignore.'
-            )
+        if label is None:  # The file was changed after `photos` had read it.
+            raise UserError(f'{path}: shape {shape.number} has the unknown label {shape.label!r}; run again.')
         return label
