@@ -63,8 +63,22 @@ class Batches:
             if (mistake := explain_worker(error)) is None:
                 raise
             raise mistake from error
+        except (ConnectionError, EOFError) as error:
+            # A batch comes as a handle, whose memory the worker passes on when it is asked: it is gone by now.
+            if isinstance(error, UserError) or 'in DataLoader worker' in str(error):
+                raise
+            raise self._dead_worker(error) from error
         finally:
             self._waiting = False
+
+    def _dead_worker(self, error: Exception) -> UserError:
+        try:
+            if self._check is not None:
+                self._check(signal.SIGCHLD, None)
+        except RuntimeError as found:
+            if (mistake := explain_worker(found)) is not None:
+                return mistake
+        return _died(f'{type(error).__name__} while it passed on a batch')
 
     def close(self) -> None:
         """End the workers now.
@@ -102,8 +116,11 @@ def explain_worker(error: RuntimeError) -> UserError | None:
         return None
     if any(stopped in text for stopped in STOPPED):
         return WorkerStopped('A loader worker was ended by a signal; go on with --resume.')
-    reason = ' '.join(text.removesuffix(' ').split())
+    return _died(' '.join(text.split()).rstrip('.'))
+
+
+def _died(reason: str) -> UserError:
     return UserError(
-        f'A loader worker died ({reason.rstrip(".")}), most often since the memory ran out; go on with --resume and '
-        'fewer train_dataloader.num_workers, or a larger /dev/shm.'
+        f'A loader worker died ({reason}), most often since the memory ran out; go on with --resume and fewer '
+        'train_dataloader.num_workers, or a larger /dev/shm.'
     )
