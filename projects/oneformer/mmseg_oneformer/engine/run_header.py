@@ -12,6 +12,8 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 
 from ..checkpoints.checkpoint import TRAINING_ONLY
+from ..datasets.base import SegmentationDataset
+from ..datasets.mixed import MixedDataset
 from ..models.fine_tuning import is_fine_tuning
 from .optim import CpuAmpOptimWrapper
 
@@ -33,6 +35,7 @@ def training_facts(runner: Any) -> Facts:
         'model': _model(runner),
         'classes': _classes(getattr(loader.dataset, 'metainfo', {})),
         'training': f'{_photos(loader.dataset)}, {batch} an iteration',
+        'input': _input(loader.dataset),
         'validation': f'{_photos(val.dataloader.dataset)}, {_validated(loop, unit)}' if val else 'none',
         'schedule': f'{runner.max_iters} iterations ({passes:.3g} passes), {_optimizer(runner)}, seed {runner.seed}',
         'device': f'{_device()}, {_precision(runner)}',
@@ -112,6 +115,15 @@ def _classes(meta: Mapping[str, Any]) -> str:
         if group
     ]
     return ', '.join(groups)
+
+
+def _input(dataset: Any) -> str:
+    """Return the size of the first sample, as the network gets it; empty for data sets of other libraries."""
+    if not isinstance(dataset, SegmentationDataset | MixedDataset):
+        return ''
+    # By its key, which draws from no generator of the run.
+    height, width = dataset[0, 0]['inputs'].shape[-2:]
+    return f'{width}x{height} pixels (the first photo, after augmentation)'
 
 
 def _photos(dataset: Any) -> str:
