@@ -66,7 +66,9 @@ def read_one(seed: int, number: int, name: str, root: Path) -> Outcome:
         READERS[name](random.Random(f'{seed}:{number}:{name}'), folder)
     except UserError as error:
         text, names = str(error), {folder.name, *(path.name for path in folder.rglob('*'))}
-        kind = REFUSED if any(part in text for part in names | {path.partition('.')[0] for path in names}) else 'nameless'
+        kind = (
+            REFUSED if any(part in text for part in names | {path.partition('.')[0] for path in names}) else 'nameless'
+        )
     except MemoryError:
         kind, text = 'memory', traceback.format_exc()
     except Exception:  # noqa: BLE001 (whatever a reader raises is what is looked for)

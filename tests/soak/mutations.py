@@ -1,5 +1,6 @@
 """Files as they arrive: right, nearly right, cut off, of another program, or noise. Everything is drawn from a seed."""
 
+import copy
 import json
 import random
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ __all__ = ['json_file', 'mutated_bytes', 'mutated_json', 'text_file']
 
 NUMBERS = (0, 1, -1, 2, 7, 255, 256, 300, 65_536, 2**24 - 1, 2**24, 2**31, 2**63, 10**40, 0.5, -0.0, 1e308, -1e12)
 VALUES: tuple[Any, ...] = (
-    *NUMBERS, float('nan'), float('inf'), None, True, False, '', '0', '1', '300.0', ' 7 ', 'false', 'nan', 'dog', 'a.jpg',
+    *NUMBERS, float('nan'),
+    float('inf'), None, True, False, '', '0', '1', '300.0', ' 7 ', 'false', 'nan', 'dog', 'a.jpg',
     'a.png', '..', '../a.jpg', '/etc/passwd', 'C:\\a.jpg', 'images\\a.jpg', 'a\0', '\ud800', 'x' * 5000, '9' * 5000, [], {},
     [[]], [{}], {'a': []}, [1], [0, 0, 5, 0, 5, 5], [[0, 0, 5, 0, 5, 5]], {'size': [6, 8], 'counts': [48]}, [10**9] * 6,
     {'size': [6, 8], 'counts': 'zzzz'}, {'size': [10**6, 10**6], 'counts': [10**12]}, [None], ['dog', 'cat'], 'P' * 100,
@@ -45,13 +47,15 @@ def mutated_bytes(rng: random.Random, data: bytes) -> bytes:
         elif kind == 'zeros':
             changed[place : place + 30] = bytes(30)
     if rng.random() < 0.02:
-        return rng.choice((b'', b'\0' * 100, rng.randbytes(300), b'{}', b'[' * 100_000, b'<html></html>', b'PK\x03\x04'))
+        return rng.choice(
+            (b'', b'\0' * 100, rng.randbytes(300), b'{}', b'[' * 100_000, b'<html></html>', b'PK\x03\x04')
+        )
     return bytes(changed)
 
 
 def mutated_json(rng: random.Random, value: Any) -> Any:
     """Return a copy of JSON content in which some things were replaced, removed, renamed or doubled."""
-    value = json.loads(json.dumps(value))
+    value = copy.deepcopy(value)
     for _ in range(rng.choice((0, 1, 1, 1, 2, 4))):
         places = [path for path in _places(value) if path]
         if not places:
@@ -64,18 +68,18 @@ def mutated_json(rng: random.Random, value: Any) -> Any:
         if kind == 'remove':
             del parent[key]
         elif kind == 'twice' and isinstance(parent, list):
-            parent.append(json.loads(json.dumps(parent[key])))
+            parent.append(copy.deepcopy(parent[key]))
         elif kind == 'text':
             parent[key] = str(parent[key])
         elif kind == 'number':
             parent[key] = rng.choice(NUMBERS)
         elif kind == 'wrap':
-            parent[key] = rng.choice(([parent[key]], {'a': parent[key]}, json.loads('[' * 500 + ']' * 500)))
+            parent[key] = rng.choice(([parent[key]], {'a': parent[key]}, json.loads('[' * 150 + ']' * 150)))
         elif kind == 'other':
-            parent[key] = json.loads(json.dumps(_at(value, rng.choice(places))))
+            parent[key] = copy.deepcopy(_at(value, rng.choice(places)))
         else:
-            parent[key] = rng.choice(VALUES)
-    return rng.choice(VALUES) if rng.random() < 0.01 else value
+            parent[key] = copy.deepcopy(rng.choice(VALUES))
+    return copy.deepcopy(rng.choice(VALUES)) if rng.random() < 0.01 else value
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
