@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from mmseg_oneformer.analysis.curves import in_panels
 from mmseg_oneformer.analysis.logs import Curve, available_keys, find_curves, read_run, smooth, train_time
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.visualization.curves import draw_curves, panel_of
 
 TOOL = 'analysis_tools/analyze_logs.py'
@@ -171,3 +172,17 @@ def test_tool__without_a_display(call_tool, run, capsys):
     with matplotlib.rc_context({'backend': 'agg'}):
         assert call_tool(TOOL, 'plot_curve', run) == 2
     assert 'there is no display to open a window on; write a picture with --out.' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('step', ['null', '[]', '"x"', '-1.5', '1e400', 'NaN', '{}'])
+def test_read_run__a_step_that_is_no_number_is_named(tmp_path, step):
+    path = tmp_path / 'scalars.json'
+    path.write_text(f'{{"loss": 1.0, "step": {step}}}\n{{"loss": 1.0, "step": 2}}\n')
+    with pytest.raises(UserError, match=r'scalars\.json, line 1 is not a logging step'):
+        read_run(path)
+
+
+def test_read_run__steps_written_as_text_and_damaged_bytes(tmp_path):
+    path = tmp_path / 'scalars.json'
+    path.write_bytes(b'{"loss": 1.0, "step": "3"}\n{"PQ": 1.0, "step": 1.0}\n{"loss\xff')
+    assert [step['step'] for step in (*read_run(path).train, *read_run(path).val)] == [3, 3]

@@ -7,6 +7,7 @@ import statistics
 import pytest
 
 from mmseg_oneformer.analysis.results_cells import describe, fill, find_results
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.evaluation.results import write_results
 
 MODEL = 'oneformer_r50_8xb2-50e_coco-1024x1024'
@@ -112,7 +113,7 @@ def test_find_results__strangers_and_mistakes(tmp_path):
     with pytest.raises(FileNotFoundError, match='There is no folder'):
         find_results([tmp_path / 'absent'])
     (tmp_path / 'results.json').write_text('{"model": ')
-    with pytest.raises(ValueError, match='is not JSON'):
+    with pytest.raises(ValueError, match='is not valid JSON'):
         find_results([tmp_path])
 
 
@@ -140,3 +141,23 @@ def test_fill__the_middle_of_a_training_run_is_left_out(write):
     assert fill([result], 'PQ', None, IMAGES, 160000) is None
     assert fill([result], 'PQ', None, IMAGES, 5000).mean == 50.0
     assert 'iteration 5000 of 160000' in describe(result, IMAGES, 160000)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('model', ['m']),
+        ('seed', 'x'),
+        ('iteration', [1]),
+        ('weights_sha256', None),
+        ('num_images', 'all'),
+        ('options', [1]),
+        ('metrics', []),
+        ('metrics', {'panoptic': 5.0}),
+    ],
+)
+def test_find_results__another_form_is_named(tmp_path, key, value):
+    content = {'model': 'm', 'metrics': {'panoptic': {'PQ': 1.0}}, 'weights_sha256': 'ab', key: value}
+    (tmp_path / 'results.json').write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf'results\.json has .*{key}.*; remove it or measure again'):
+        find_results([tmp_path])

@@ -61,11 +61,24 @@ def test_resume__a_line_that_was_cut_off_and_a_photo_that_changed_are_done_again
     journal = out / writers.JOURNAL
     journal.write_text(journal.read_text()[:-20])
     lines = journal.read_text().splitlines()
-    finished = {json.loads(line)['name'] for line in lines[1:-1]}
+    finished = {json.loads(line.partition(' ')[2])['name'] for line in lines[1:-1]}
     cv2.imwrite(str(photos / 'a.png'), make_photo())
     left = {result.source.name for result in infer(photos, out_dir=out, resume=True)}
     assert left == set(NAMES) - (finished - {'a'})
     assert len(json.loads((out / 'panoptic.json').read_text())['annotations']) == len(NAMES)
+
+
+@pytest.mark.parametrize('old', ['"segments_info": [', '"name": "a"', '"stamp": ['])
+def test_resume__a_damaged_line_is_done_again(infer, photos, tmp_path, old):
+    whole, out = tmp_path / 'whole', tmp_path / 'out'
+    infer(photos, out_dir=whole)
+    interrupt(infer, photos, out, 3)
+    journal = out / writers.JOURNAL
+    text = journal.read_text()
+    assert old in text
+    journal.write_text(text.replace(old, old.replace('[', '3, ').replace('"a"', '7')))
+    infer(photos, out_dir=out, resume=True)
+    assert digests(out) == digests(whole)
 
 
 def test_resume__of_other_options_is_refused(infer, photos, tmp_path):

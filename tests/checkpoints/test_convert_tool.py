@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from mmseg_oneformer.apis import OneFormerInferencer
@@ -13,6 +14,7 @@ from mmseg_oneformer.checkpoints.checkpoint import TRAINING_ONLY, read_checkpoin
 from mmseg_oneformer.checkpoints.conversion.convert import from_ours
 from mmseg_oneformer.checkpoints.conversion.hub_config import check_hub_config
 from mmseg_oneformer.checkpoints.files import read_file
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.zoo.weights import find_weights
 
 TOOL = 'model_converters/convert.py'
@@ -254,6 +256,19 @@ def test_convert__mistakes_are_one_sentence_and_leave_nothing(call_tool, tmp_pat
         assert call_tool(TOOL, *args) == 2
         assert re.search(sentence, error(capsys)), sentence
         assert {path.name for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize('text', ['[]', 'null', '3', '"x"', '\xff', '[' * 100_000])
+def test_check_hub_config__what_is_no_config(tmp_path, text):
+    (tmp_path / 'config.json').write_bytes(text.encode('latin-1'))
+    with pytest.raises(UserError, match=r'config\.json is not .*; get it again'):
+        check_hub_config(tmp_path, Config({'model': {'backbone': {}}}))
+
+
+@pytest.mark.parametrize('settings', [[], 'x', {'dilations': 5}, {'dilations': [1, 2]}])
+def test_check_hub_config__settings_in_another_form(tmp_path, settings):
+    (tmp_path / 'config.json').write_text(json.dumps({'backbone_config': settings}))
+    assert len(check_hub_config(tmp_path, Config({'model': {'backbone': {}}}))) == isinstance(settings, dict)
 
 
 def test_check_hub_config__what_no_tensor_shows(tmp_path, narrow):

@@ -1,12 +1,15 @@
 """Confusion of pixels and segments: hand-made cases, a naive count, and the tool on a model and saved predictions."""
 
 import json
+import re
 
 import cv2
 import numpy as np
 import pytest
 from mmengine.evaluator import Evaluator
+from mmengine.structures import BaseDataElement
 
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.evaluation.confusion import (
     keep_classes,
     most_confused,
@@ -209,3 +212,34 @@ def test_saved_predictions__faults_are_named(tmp_path):
     assert prediction.segments_info == [{'id': 5, 'category_id': 2}]
     with pytest.raises(ValueError, match='has no prediction for other'):
         predictions._panoptic('other')
+
+
+@pytest.mark.parametrize(
+    ('change', 'sentence'),
+    [
+        (lambda content: content.pop('images'), 'is not a COCO panoptic JSON'),
+        (lambda content: content['images'].append(3), 'image number 2 is 3 instead of an object'),
+        (lambda content: content['images'][0].pop('file_name'), 'image 1 has no "file_name"'),
+        (lambda content: content['annotations'][0].update(segments_info=None), 'has a "segments_info" that is None'),
+        (lambda content: content['annotations'][0].update(image_id=2), 'annotation of image 2 is of an image'),
+        (lambda content: content['annotations'][0]['segments_info'][0].update(category_id=3), 'has category 3'),
+        (lambda content: content['annotations'][0].update(file_name='../photo.png'), 'leads out of its folder'),
+    ],
+)
+def test_saved_predictions__a_damaged_json_is_one_sentence(tmp_path, change, sentence):
+    content = {
+        'images': [{'id': 1, 'file_name': 'photo.jpg'}],
+        'annotations': [{'image_id': 1, 'file_name': 'photo.png', 'segments_info': [{'id': 3, 'category_id': 9}]}],
+        'categories': [{'id': 9, 'name': 'c'}],
+    }
+    change(content)
+    (tmp_path / 'panoptic.json').write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf'(?s)panoptic\.json.*{re.escape(sentence)}'):
+        SavedPredictions(tmp_path, NAMES)
+
+
+def test_saved_predictions__damaged_pngs_are_one_sentence(tmp_path):
+    for data in (b'', b'\xff', cv2.imencode('.png', np.zeros((4, 4, 3), np.uint8))[1].tobytes()[:-30]):
+        (tmp_path / 'photo_semantic.png').write_bytes(data)
+        with pytest.raises(UserError, match=r'photo_semantic\.png'):
+            SavedPredictions(tmp_path, NAMES).add_to(BaseDataElement(metainfo={'img_path': 'photo.jpg'}), ['semantic'])

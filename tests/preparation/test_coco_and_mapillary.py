@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS
 from PIL import Image
 from pycocotools.coco import COCO
 
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.preparation.coco import prepare_coco
 from mmseg_oneformer.preparation.mapillary import prepare_mapillary
 
@@ -96,6 +97,31 @@ def test_coco__mistakes(coco_mini, tmp_path, call_tool, capsys):
     assert not list((tmp_path / 'out').rglob('*.json'))
 
 
+@pytest.mark.parametrize(
+    ('change', 'sentence'),
+    [
+        (lambda content: json.dumps(content)[:-9], 'is not valid JSON'),
+        (lambda content: json.dumps([content]), 'is not a COCO panoptic JSON'),
+        (lambda content: json.dumps({**content, 'images': [{}]}), 'image number 1 has no "id"'),
+        (lambda content: json.dumps({**content, 'annotations': [{'image_id': 1}]}), 'has no "file_name"'),
+    ],
+)
+def test_coco__a_damaged_json_is_one_sentence(tmp_path, drawn_benchmarks, change, sentence):
+    root = drawn_benchmarks.draw_benchmark('coco', tmp_path, train=1, val=1, size=32)
+    path = root / 'annotations/panoptic_val2017.json'
+    path.write_text(change(json.loads(path.read_text())))
+    with pytest.raises(UserError, match=rf'(?s)panoptic_val2017\.json.*{sentence}'):
+        prepare_coco(root, tmp_path / 'out', 'val', processes=1)
+
+
+def test_coco__a_map_of_another_depth_is_named(tmp_path, drawn_benchmarks):
+    root = drawn_benchmarks.draw_benchmark('coco', tmp_path, train=1, val=1, size=32)
+    (path,) = (root / 'annotations/panoptic_val2017').iterdir()
+    cv2.imwrite(str(path), np.zeros((32, 32, 3), np.uint16))
+    with pytest.raises(UserError, match=rf'{path.name} has 16 bits a channel'):
+        prepare_coco(root, tmp_path / 'out', 'val', processes=1)
+
+
 @pytest.fixture
 def vistas(downloads, tmp_path):
     downloads.draw_mapillary(tmp_path / 'mv')
@@ -146,6 +172,24 @@ def test_mapillary__checks_the_release(vistas, call_tool, capsys):
     assert 'panoptic/v1.png does not exist' in error()
     (vistas / 'validation/images/v0.jpg').unlink()
     assert 'images/v0.jpg of' in error()
+
+
+@pytest.mark.parametrize(
+    'content', ['\xff', '[]', '{}', '{"labels": [3]}', '{"labels": 3}', '{"labels": [{"readable": 3}]}']
+)
+def test_mapillary__a_list_of_labels_that_is_none(vistas, content):
+    (vistas / 'config.json').write_bytes(content.encode('latin-1'))
+    with pytest.raises(UserError, match=r'config\.json (is not valid JSON|does not have the 66 labels)'):
+        prepare_mapillary(vistas, vistas, 'val', processes=1)
+
+
+@pytest.mark.parametrize(('key', 'value'), [('name', 5.0), ('instances', 'x'), ('name', None)])
+def test_mapillary__a_label_in_another_form(vistas, key, value):
+    labels = json.loads((vistas / 'config.json').read_text())['labels']
+    labels[3][key] = value
+    (vistas / 'config.json').write_text(json.dumps({'labels': labels}))
+    with pytest.raises(UserError, match='does not have the 66 labels'):
+        prepare_mapillary(vistas, vistas, 'val', processes=1)
 
 
 def test_mapillary__other_releases(vistas, call_tool, capsys):

@@ -9,7 +9,6 @@ Exit status: 1 if any of them differs, a file is left over, or a run ends otherw
 """
 
 import argparse
-import os
 import random
 import signal
 import subprocess
@@ -19,7 +18,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -28,9 +26,9 @@ import mmseg_oneformer  # noqa: F401  (first: makes the OpenMMLab wheels importa
 from mmseg_oneformer.analysis.logs import read_run
 from mmseg_oneformer.datasets.shapes import write_shapes
 from mmseg_oneformer.zoo.configs import read_config
+from tests.soak.processes import start_tool, warm_server
 from tests.toy.small_models import command_line, small_data, small_model
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 MOST_KILLS = 3
 """Of one training; then it is left alone."""
@@ -57,28 +55,12 @@ class Trainings:
 
     def start(self, work_dir: str) -> subprocess.Popen:
         """Start or resume a training; its output goes to ``<work dir>.log``."""
-        script = [str(ROOT / 'tests/toy/warm_python.py'), str(self.server), str(ROOT / 'tools/train.py')]
-        command = [sys.executable, *script, MODEL, '--work-dir', work_dir, '--resume', '--cfg-options', *self.options]
-        with (self.folder / f'{work_dir}.log').open('ab') as log:
-            return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
+        arguments = [MODEL, '--work-dir', work_dir, '--resume', '--cfg-options', *self.options]
+        return start_tool(self.server, self.folder, self.folder / f'{work_dir}.log', 'train.py', arguments)
 
     def said(self, work_dir: str) -> str:
         """Return what all parts of a training have printed."""
         return (self.folder / f'{work_dir}.log').read_text(errors='replace')
-
-
-@contextmanager
-def warm_server(folder: Path) -> Iterator[Path]:
-    """Yield the address of a process that forks trainings."""
-    address = folder / 'socket'
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'MPLBACKEND': 'Agg'}
-    with subprocess.Popen([sys.executable, ROOT / 'tests/toy/warm_python.py', 'serve', address], env=env) as server:
-        while not address.exists():
-            if server.poll() is not None:
-                raise RuntimeError('the server of warm processes did not start')
-            time.sleep(0.05)
-        yield address
-        server.terminate()
 
 
 def run_and_kill(trainings: Trainings, work_dir: str, rng: random.Random, seconds: float, counts: Counter[str]) -> None:

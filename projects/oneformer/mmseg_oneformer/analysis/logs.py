@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..annotations.values import as_integer
 from ..errors import MissingFileError, UserError
 
 Step = dict[str, Any]
@@ -84,14 +85,14 @@ def _is_of_mmengine(folder: Path) -> bool:
 
 
 def _read_lines(path: Path) -> list[Step]:
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
     steps: list[Step] = []
     iteration = 0
     for number, line in enumerate(lines, start=1):
         try:
             step = json.loads(line)
-            int(step['step'])
-        except (ValueError, TypeError, KeyError):
+            step['step'] = as_integer(step['step'])
+        except (ValueError, TypeError, KeyError, RecursionError):
             if number == len(lines) and number > 1:
                 break  # the run was killed while writing
             raise UserError(f'{path}, line {number} is not a logging step of mmengine; give a scalars.json.') from None

@@ -9,19 +9,32 @@ Decisions:
   results of one run, the one trained longest counts, then the newest.
 """
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..annotations.values import brief
 from ..errors import MissingFileError, UserError
 from ..evaluation.results import OWN, own_token_metrics
+from ..files import read_json
 from .paper import METRICS, MULTI_SCALE
 
 HARMLESS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory')
 """Last parts of the options that state where the data are and how they are loaded, and so change no result."""
+
+NONE = type(None)
+KINDS: dict[str, tuple[type, ...]] = {
+    'model': (str,),
+    'seed': (int, NONE),
+    'iteration': (int, NONE),
+    'weights_sha256': (str,),
+    'num_images': (int, NONE),
+    'options': (dict, NONE),
+    'metrics': (dict,),
+}
+"""What a ``results.json`` holds; whatever else is in it is not read here."""
 
 
 @dataclass(frozen=True)
@@ -100,19 +113,21 @@ def read_result(path: Path) -> Result | None:
     Raises:
         UserError: It is not JSON.
     """
-    try:
-        content: Any = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f'{path} is not JSON ({error}); remove it or measure again.') from error
+    content = read_json(path, 'remove it or measure again')
     if not isinstance(content, dict) or not {'model', 'metrics', 'weights_sha256'} <= set(content):
         return None
+    for key, kinds in KINDS.items():
+        if not isinstance(content.get(key), kinds):
+            raise UserError(f'{path} has {brief(content.get(key))} for {key!r}; remove it or measure again.')
+    if not all(isinstance(numbers, dict) for numbers in content['metrics'].values()):
+        raise UserError(f'{path} has "metrics" that are no numbers of tasks; remove it or measure again.')
     return Result(
         path=path,
         model=content['model'],
         seed=content.get('seed'),
         iteration=content.get('iteration'),
         weights=content['weights_sha256'],
-        num_images=content.get('num_images', 0),
+        num_images=content.get('num_images') or 0,
         options=content.get('options') or {},
         metrics=content['metrics'],
     )

@@ -69,6 +69,7 @@ class PanopticFile(NamedTuple):
 
     path: Path
     info: dict[str, Any]
+    licenses: list[Any]
     categories: list[Category]
     """Sorted by id."""
     images: list[Image]
@@ -83,12 +84,13 @@ class PanopticFile(NamedTuple):
 
 
 @without_collection()
-def read_panoptic(path: str | Path, without: Collection[str] = ()) -> PanopticFile:
+def read_panoptic(path: str | Path, without: Collection[str] = (), need_kind: bool = True) -> PanopticFile:
     """Read a panoptic JSON, or a list of images without annotations.
 
     Args:
         path: The JSON.
         without: Names of categories that are no classes; no segment may have one.
+        need_kind: Whether categories have to say "isthing"; those of predictions need not.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -103,7 +105,7 @@ def read_panoptic(path: str | Path, without: Collection[str] = ()) -> PanopticFi
             'InstanceDataset reads.'
         )
     faults: list[Fault] = []
-    categories = read_categories(content['categories'], faults, need_kind=True)
+    categories = read_categories(content['categories'], faults, need_kind)
     categories = [category for category in categories if category['name'] not in without]
     # Segments of a category that could not be read would only repeat its fault.
     known = None if faults else {category['id'] for category in categories}
@@ -123,8 +125,16 @@ def read_panoptic(path: str | Path, without: Collection[str] = ()) -> PanopticFi
             for image in images
             if image['id'] not in annotations
         ]
-    info = content.get('info')
-    return PanopticFile(path, info if isinstance(info, dict) else {}, categories, images, annotations, faults)
+    info, licenses = content.get('info'), content.get('licenses')
+    return PanopticFile(
+        path,
+        info if isinstance(info, dict) else {},
+        licenses if isinstance(licenses, list) else [],
+        categories,
+        images,
+        annotations,
+        faults,
+    )
 
 
 def _read_annotations(

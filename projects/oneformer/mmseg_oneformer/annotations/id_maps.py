@@ -1,6 +1,7 @@
 """PNGs of segment ids: decoded, and compared with the table of segments."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -8,9 +9,11 @@ import numpy as np
 
 from ..errors import UserError
 
-__all__ = ['decode_ids', 'png_size', 'table_index_map']
+__all__ = ['MAX_PIXELS', 'decode_ids', 'png_size', 'read_ids', 'table_index_map']
 
 PNG = b'\x89PNG\r\n\x1a\n'
+MAX_PIXELS = 2**28
+"""Of a map whose photo is not known."""
 
 
 def png_size(data: bytes) -> tuple[int, int] | None:
@@ -41,6 +44,25 @@ def decode_ids(data: bytes) -> np.ndarray | None:
     # Read as one little-endian number, R, G, B and a fourth byte are the id and something on top.
     rgba = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)
     return (rgba.view('<i4')[..., 0] & 0xFFFFFF).astype(np.int32, copy=False)
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """Return the ids (H, W) int32 of a PNG whose photo is not known.
+
+    Raises:
+        UserError: It cannot be decoded, or is no map of ids.
+    """
+    data = path.read_bytes()
+    height, width = png_size(data) or (0, 0)
+    if height * width > MAX_PIXELS:
+        raise UserError(f'{path} has {width}x{height} pixels by its header, which is no map of a photo; copy it again.')
+    try:
+        ids = decode_ids(data)
+    except UserError as error:
+        raise UserError(f'{path} {error}; write it again.') from error
+    if ids is None:
+        raise UserError(f'{path} cannot be decoded: it is damaged or not a PNG; copy it again.')
+    return ids
 
 
 def table_index_map(

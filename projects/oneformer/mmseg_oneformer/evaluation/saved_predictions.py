@@ -1,16 +1,16 @@
 """Predictions that are on disk already, as ``tools/infer.py`` writes them, put back into data samples."""
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mmengine.structures import BaseDataElement, PixelData
-from PIL import Image
 
-from ..annotations.id_maps import decode_ids
+from ..annotations.coco_panoptic import PanopticAnnotation, read_panoptic
+from ..annotations.faults import raise_faults
+from ..annotations.id_maps import read_ids
+from ..annotations.semantic_png import read_values
 from ..errors import MissingFileError, UserError
 
 
@@ -23,24 +23,26 @@ class SavedPredictions:
 
     Raises:
         FileNotFoundError: There is no such folder.
-        UserError: The JSON has a category that is not a class.
+        UserError: The JSON has faults, or a category that is not a class.
     """
 
     def __init__(self, folder: str | os.PathLike[str], classes: Sequence[str]) -> None:
         self.folder, self.num_classes = Path(folder), len(classes)
         if not self.folder.is_dir():
             raise MissingFileError(f'There is no folder {folder}; write predictions there by tools/infer.py --out-dir.')
-        self.panoptic: dict[str, Mapping[str, Any]] = {}
+        self.panoptic: dict[str, PanopticAnnotation] = {}
         self.label_of: dict[int, int] = {}
         path = self.folder / 'panoptic.json'
         if path.is_file():
-            content = json.loads(path.read_bytes())
-            for category in content['categories']:
+            file = read_panoptic(path, need_kind=False)
+            # A photo without a prediction is named when it is asked for.
+            raise_faults(path, (fault for fault in file.faults if fault.rule != 'image-without-annotation'))
+            for category in file.categories:
                 if category['name'] not in classes:
                     raise UserError(f'{path} has the category {category["name"]!r}, which the config does not have.')
                 self.label_of[category['id']] = classes.index(category['name'])
-            names = {image['id']: Path(image['file_name']).stem for image in content['images']}
-            self.panoptic = {names[annotation['image_id']]: annotation for annotation in content['annotations']}
+            names = {image['id']: Path(image['file_name']).stem for image in file.images}
+            self.panoptic = {names[number]: annotation for number, annotation in file.annotations.items()}
 
     def add_to(self, sample: BaseDataElement, kinds: Sequence[str]) -> None:
         """Put the predictions of the given kinds into a data sample.
@@ -50,8 +52,8 @@ class SavedPredictions:
         """
         stem = Path(sample.img_path).stem
         if 'semantic' in kinds:
-            with Image.open(self._existing(f'{stem}_semantic.png')) as picture:
-                sample.pred_sem_seg = PixelData(sem_seg=np.asarray(picture)[None].astype(np.int64))
+            labels = read_values(self._existing(f'{stem}_semantic.png'))
+            sample.pred_sem_seg = PixelData(sem_seg=labels[None].astype(np.int64))
         if 'panoptic' in kinds:
             sample.pred_panoptic_seg = self._panoptic(stem)
 
@@ -62,9 +64,7 @@ class SavedPredictions:
             )
         annotation = self.panoptic[stem]
         path = self._existing(annotation['file_name'])
-        ids = decode_ids(path.read_bytes())
-        if ids is None:
-            raise UserError(f'{path} cannot be decoded; write it again.')
+        ids = read_ids(path)
         table = []
         # Ids of files are colours and may be the number that stands for void in memory, so they are numbered anew.
         prediction = np.where(ids == 0, self.num_classes, -1).astype(np.int64)

@@ -4,7 +4,6 @@
 that read instance JSONs or label maps, and for comparing with results of others.
 """
 
-import json
 import zlib
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
-from ..annotations.id_maps import decode_ids, table_index_map
+from ..annotations.coco import Category
+from ..annotations.coco_panoptic import PanopticFile, read_panoptic
+from ..annotations.faults import raise_faults
+from ..annotations.id_maps import read_ids, table_index_map
 from ..datasets.benchmarks import COCO
 from ..errors import UserError
 from .layout import check_space, require_folder
@@ -51,11 +53,11 @@ def prepare_coco(root: Path, out: Path, split: str, processes: int | None = None
     if not json_path.is_file():
         raise UserError(f'{json_path} does not exist; {REMEDY.format(name)}.')
     pngs = require_folder(root / 'annotations' / name, REMEDY.format(name))
-    data = json_path.read_bytes()
-    content = json.loads(data)
-    categories = sorted(content['categories'], key=lambda category: category['id'])
+    file = read_panoptic(json_path)
+    categories = file.categories
     if tuple(category['name'] for category in categories) != COCO['classes']:
         raise UserError(f'{json_path} does not have the 133 categories of COCO; copy it again.')
+    raise_faults(json_path, file.grave_faults)
     semseg = out / 'annotations' / f'panoptic_semseg_{split}2017'
     jobs = [
         Job(
@@ -64,26 +66,28 @@ def prepare_coco(root: Path, out: Path, split: str, processes: int | None = None
             (str(semseg / entry['file_name']),),
             (entry['image_id'], entry['segments_info']),
         )
-        for entry in content['annotations']
+        for entry in file.annotations.values()
     ]
     check_space(out, BYTES_A_PICTURE * len(jobs))
     journal = out / 'annotations' / f'.coco_{split}.journal'
     work = partial(_convert, categories=categories)
     target = out / 'annotations' / f'panoptic2instances_{split}2017.json'
     with hold_journal(journal, [target]):
-        results = run_jobs(work, jobs, journal, {'coco': 1, 'json': zlib.crc32(data)}, processes, f'COCO {split}')
-        write_json(target, _instance_json(content, categories, results))
+        results = run_jobs(
+            work, jobs, journal, {'coco': 1, 'json': zlib.crc32(json_path.read_bytes())}, processes, f'COCO {split}'
+        )
+        write_json(target, _instance_json(file, results))
     return [target, semseg]
 
 
-def _instance_json(content: dict, categories: list[dict], results: list[dict]) -> dict:
+def _instance_json(file: PanopticFile, results: list[dict]) -> dict:
     instances = [instance for result in results for instance in result['instances']]
     return {
-        **{key: content[key] for key in ('info', 'licenses') if key in content},
-        'images': content['images'],
+        **{key: value for key, value in (('info', file.info), ('licenses', file.licenses)) if value},
+        'images': file.images,
         'categories': [
             {key: value for key, value in category.items() if key != 'isthing'}
-            for category in categories
+            for category in file.categories
             if category['isthing']
         ],
         # The public script begins at 0, which pycocotools takes for "no match".
@@ -91,16 +95,13 @@ def _instance_json(content: dict, categories: list[dict], results: list[dict]) -
     }
 
 
-def _convert(job: Job, categories: list[dict]) -> dict:
+def _convert(job: Job, categories: list[Category]) -> dict:
     """Write the label map of one photo; returns its ``instances``."""
     image_id, segments = job.details
     path = Path(job.sources[0])
     if not path.is_file():
         raise UserError(f'Annotation {path} does not exist; {REMEDY.format(path.parent.name)}.')
-    ids = decode_ids(path.read_bytes())
-    if ids is None:
-        raise UserError(f'Annotation {path} cannot be decoded: it is damaged or not a PNG; copy it again.')
-    index_map = table_index_map(ids, segments, str(path))
+    index_map = table_index_map(read_ids(path), segments, str(path))
     labels = {category['id']: label for label, category in enumerate(categories)}
     table = np.array([VOID, *(labels[segment['category_id']] for segment in segments)], dtype=np.uint8)
     write_if_changed(job.products[0], encode_labels(table[index_map]))
@@ -111,5 +112,6 @@ def _convert(job: Job, categories: list[dict]) -> dict:
             code = mask_api.encode((columns_first == number).view(np.uint8))
             code['counts'] = code['counts'].decode()
             rest = {key: value for key, value in segment.items() if key != 'id'}
-            instances.append({**rest, 'image_id': image_id, 'segmentation': code})
+            crowd = int(segment['iscrowd'])
+            instances.append({**rest, 'iscrowd': crowd, 'image_id': image_id, 'segmentation': code})
     return {'instances': instances}

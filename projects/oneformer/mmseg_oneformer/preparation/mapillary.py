@@ -4,15 +4,19 @@ The release holds panoptic annotations in COCO's format already. Releases before
 have ``instances/`` only: 16-bit PNGs of 256 times the label plus a number.
 """
 
-import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..annotations.coco_panoptic import read_panoptic
+from ..annotations.faults import raise_faults
 from ..annotations.semantic_png import read_pixels
+from ..annotations.values import InvalidValueError, as_flag, as_name
 from ..datasets.benchmarks import MAPILLARY, MAPILLARY_UNLABELED
 from ..errors import UserError
+from ..files import read_json
 from ..photos.header import photo_size
 from .layout import check_space, list_files, require_folder
 from .panoptic import SegmentIds, boxes, panoptic_json, write_id_map, write_json
@@ -59,19 +63,19 @@ def prepare_mapillary(root: Path, out: Path, split: str, processes: int | None =
 
 def _check_release(json_path: Path, photos: Path) -> None:
     """Compare a JSON as downloaded with the classes of the configs and the files on disk."""
-    content = json.loads(json_path.read_bytes())
-    entries = sorted(content['categories'], key=lambda category: category['id'])
-    entries = [entry for entry in entries if entry['name'] != MAPILLARY_UNLABELED]
+    file = read_panoptic(json_path, without=(MAPILLARY_UNLABELED,))
+    entries = file.categories
     names = tuple(entry['name'] for entry in entries)
     things = tuple(label for label, entry in enumerate(entries) if entry['isthing'])
     if (names, things) != (MAPILLARY['classes'], MAPILLARY['thing_ids']):
         raise UserError(f'{json_path} does not have the 65 classes and 37 things of release 1.2; {REMEDY}.')
+    raise_faults(json_path, file.grave_faults)
     on_disk = {path.stem for path in photos.glob('*.jpg')}
     pngs = {path.name for path in json_path.parent.glob('*.png')}
-    for image in content['images']:
+    for image in file.images:
         if Path(image['file_name']).stem not in on_disk:
             raise UserError(f'Photo {photos / image["file_name"]} of {json_path} does not exist; {REMEDY}.')
-    for annotation in content['annotations']:
+    for annotation in file.annotations.values():
         if annotation['file_name'] not in pngs:
             raise UserError(f'Annotation {json_path.parent / annotation["file_name"]} does not exist; {REMEDY}.')
 
@@ -114,11 +118,25 @@ def _read_labels(root: Path) -> list[dict]:
     """The 66 entries of the release's configuration, void last."""
     for name in CONFIGS:
         if (root / name).is_file():
-            labels = json.loads((root / name).read_bytes())['labels']
-            if tuple(label['readable'] for label in labels) != (*MAPILLARY['classes'], MAPILLARY_UNLABELED):
-                raise UserError(f'{root / name} does not have the 66 labels of release 1.2; {REMEDY}.')
-            return labels
+            content = read_json(root / name)
+            labels = content.get('labels') if isinstance(content, dict) else None
+            try:
+                # Only what is used, in its form: other tools add to these files.
+                return _checked_labels(labels)
+            except (KeyError, TypeError, InvalidValueError) as error:
+                raise UserError(f'{root / name} does not have the 66 labels of release 1.2; {REMEDY}.') from error
     raise UserError(f'{root} has neither {" nor ".join(CONFIGS)}, which name the labels; {REMEDY}.')
+
+
+def _checked_labels(labels: Any) -> list[dict]:
+    """Return the labels of the release, or raise a KeyError, TypeError or InvalidValueError."""
+    names = tuple(as_name(label['readable']) for label in labels)
+    if names != (*MAPILLARY['classes'], MAPILLARY_UNLABELED):
+        raise InvalidValueError('has other names')
+    return [
+        {**label, 'name': as_name(label['name']), 'instances': as_flag(label['instances']), 'color': label['color']}
+        for label in labels
+    ]
 
 
 def _convert(job: Job, is_thing: list[bool]) -> dict:

@@ -2,8 +2,9 @@
 
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -19,7 +20,7 @@ from ...visualization.samples import draw_predictions
 from ..sources import Source, Video
 from .exports import class_map, coco_categories, coco_image, coco_instances, coco_panoptic
 
-__all__ = ['PredictionWriter', 'VideoWriter']
+__all__ = ['PredictionWriter', 'VideoWriter', 'with_checksum']
 
 JOURNAL = '.predictions.jsonl'
 CODEC = 'mp4v'
@@ -125,8 +126,9 @@ class PredictionWriter:
             )
         finished: dict[str, dict[str, Any]] = {}
         for line in lines:
-            with suppress(ValueError):  # cut off when the run was killed
-                record = json.loads(line)
+            checksum, _, text = line.partition(' ')
+            if checksum == _checksum(text):  # Else it was cut off when the run was killed, or is damaged.
+                record = json.loads(text)
                 finished[record['name']] = record
         return finished
 
@@ -159,10 +161,10 @@ class PredictionWriter:
         """Write a line of the journal, which is begun with the first one: nothing is made for no image."""
         if self._notes is None:
             # Written anew: a last line that was cut off goes.
-            lines = [json.dumps(self._header), *map(json.dumps, self._finished.values())]
-            write_atomic(self.journal, '\n'.join(lines) + '\n')
+            lines = [f'{json.dumps(self._header)}\n', *map(with_checksum, self._finished.values())]
+            write_atomic(self.journal, ''.join(lines))
             self._notes = self.journal.open('a', encoding='utf-8')
-        self._notes.write(json.dumps(record) + '\n')
+        self._notes.write(with_checksum(record))
         self._notes.flush()
 
     def _save(self, name: str, picture: np.ndarray) -> None:
@@ -251,6 +253,16 @@ class VideoWriter:
                 f'{self.folder / name} cannot be written as a video; is the disk full, or OpenCV without ffmpeg?'
             )
         return writer, size
+
+
+def with_checksum(record: Mapping[str, Any]) -> str:
+    """Return a line of the journal."""
+    text = json.dumps(record)
+    return f'{_checksum(text)} {text}\n'
+
+
+def _checksum(text: str) -> str:
+    return f'{zlib.crc32(text.encode()):08x}'
 
 
 def _stamp(source: Source) -> list[int] | None:

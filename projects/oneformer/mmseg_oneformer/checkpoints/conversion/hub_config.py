@@ -1,6 +1,5 @@
 """The JSON files beside the weights in a folder of ``transformers``: the network, and the preprocessing of photos."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ...errors import UserError
+from ...files import read_json
 from ..backbone_names import backbone_of, tensors_of_backbone
 from .keys import keys_like
 
@@ -126,16 +126,16 @@ def check_hub_config(folder: Path, cfg: Config) -> list[str]:
     path = folder / 'config.json'
     if not path.is_file():
         return []
-    try:
-        theirs = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f'{path} is not JSON; get it again.') from error
+    theirs = read_json(path, 'get it again')
+    if not isinstance(theirs, dict):
+        raise UserError(f'{path} is not the config of a model, which has settings by name; get it again.')
     for name, value in UNKNOWN_KINDS.items():
         if theirs.get(name) == value:
             raise UserError(f'{path} has {name} = {value}, which is unsupported; convert another model.')
     backbone = cfg.model.backbone
-    dilations = (theirs.get('backbone_config') or {}).get('dilations')
-    if dilations and [list(stage) for stage in backbone.get('dilations', ())] != [list(stage) for stage in dilations]:
+    settings = theirs.get('backbone_config')
+    dilations = settings.get('dilations') if isinstance(settings, dict) else None
+    if dilations and [list(stage) for stage in backbone.get('dilations', ())] != dilations:
         return [f'the dilations in {path} are {dilations}, but the config has others; is it another model?']
     return []
 

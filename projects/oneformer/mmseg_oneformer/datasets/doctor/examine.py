@@ -9,8 +9,9 @@ import numpy as np
 
 from ...annotations.coco_panoptic import TWICE
 from ...annotations.faults import Fault
+from ...annotations.id_maps import MAX_PIXELS
 from .against import Instances, compare_instances, comparison_finding, instances_by_image
-from .maps import MAX_PIXELS, check_pixels, read_map, segment_stats
+from .maps import check_pixels, read_map, segment_stats
 from .photos import Photo, PhotoMark, identities, read_photo
 from .rules import RULES, Finding
 from .source import Source

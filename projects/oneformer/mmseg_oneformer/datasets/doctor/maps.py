@@ -7,12 +7,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ...annotations.id_maps import PNG, decode_ids, png_size
+from ...annotations.id_maps import MAX_PIXELS, PNG, decode_ids, png_size
 from .rules import AREA_PIXELS, AREA_SHARE, BOX_PIXELS, TINY_AREA, VOID_SHARE, Finding
 from .tables import Segment
 
 __all__ = [
-    'MAX_PIXELS',
     'MapFile',
     'SegmentStats',
     'area_drifts',
@@ -23,8 +22,6 @@ __all__ = [
     'unknown_ids',
 ]
 
-MAX_PIXELS = 2**28
-"""Of a map whose photo is not known."""
 GREY, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 3, 4, 6
 """Colour types of a PNG's header."""
 
