@@ -53,6 +53,8 @@ class Segment(TypedDict):
     """Not checked: see :func:`stated_area`."""
     bbox: NotRequired[Any]
     """Not checked: see :func:`stated_box`."""
+    score: NotRequired[Any]
+    """Of predictions; not checked."""
 
 
 class PanopticAnnotation(TypedDict):
