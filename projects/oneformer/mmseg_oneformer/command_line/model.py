@@ -1,7 +1,6 @@
 """The model that a command line names."""
 
 import argparse
-import sys
 
 import numpy as np
 import torch
@@ -16,8 +15,6 @@ def load_model(args: argparse.Namespace) -> OneFormerInferencer:
     """Load the model of ``--model`` and ``add_model_arguments``; errors as of :class:`OneFormerInferencer`."""
     if not torch.cuda.is_available():
         keep_freed_memory()
-    if sys.stderr.isatty():
-        print(f'Loading {args.weights or args.model} ...', file=sys.stderr, flush=True)
     return OneFormerInferencer(
         args.model, args.weights, args.device, args.cfg_options, dtype=args.dtype, compile=args.compile
     )
