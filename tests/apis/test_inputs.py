@@ -16,6 +16,7 @@ from mmseg_oneformer.apis import OneFormerInferencer, urls
 from mmseg_oneformer.apis.sources import collect_sources
 from mmseg_oneformer.apis.urls import fetch_photo
 from mmseg_oneformer.datasets.drawing import STUFF, THINGS, draw_scene
+from mmseg_oneformer.errors import UserError
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 ORIENTATION = 0x0112
@@ -188,6 +189,11 @@ def test_patterns__photos_and_videos_that_match(tmp_path, monkeypatch):
     assert [item.file_name for item in collect_sources('odd[1].jpg')] == ['odd[1].jpg'], 'a file before a pattern'
     with pytest.raises(FileNotFoundError, match=r'matches \*\.webp'):
         collect_sources('*.webp')
+
+
+def test_collect__a_dict_is_no_list_of_its_keys():
+    with pytest.raises(UserError, match=r"\{'img': 'a\.jpg'\} is not an input"):
+        collect_sources({'img': 'a.jpg'})
 
 
 @pytest.mark.parametrize('item', [True, 1.5, None])

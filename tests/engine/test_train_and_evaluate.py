@@ -280,3 +280,8 @@ def test_data__other_formats_are_recognised(empty_folder, files, command):
         (Path('own') / name).write_text('0 0.1 0.1 0.9 0.1 0.5 0.9')
     with pytest.raises(UserError, match=f'to_panoptic.py {command}'):
         train(MODEL, data='own')
+
+
+def test_train__options_that_are_no_dict():
+    with pytest.raises(UserError, match='options are a dict'):
+        train(MODEL, options='train_cfg.max_iters=4')

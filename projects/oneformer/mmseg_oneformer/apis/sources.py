@@ -10,7 +10,7 @@ import glob
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -96,7 +96,7 @@ def collect_sources(
     """
     if isinstance(inputs, str | os.PathLike | bytes | bytearray | int | np.ndarray | Tensor | Image.Image):
         inputs = [inputs]
-    if not isinstance(inputs, Iterable):
+    if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
         raise UserError(f'{inputs!r} is not an input; give photos, folders, videos, arrays, tensors or PIL images.')
     urls = _Urls(allow_urls or allow_private_urls, allow_private_urls)
     found: list[_Found] = []
