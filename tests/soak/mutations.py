@@ -12,7 +12,8 @@ NUMBERS = (0, 1, -1, 2, 7, 255, 256, 300, 65_536, 2**24 - 1, 2**24, 2**31, 2**63
 VALUES: tuple[Any, ...] = (
     *NUMBERS, float('nan'),
     float('inf'), None, True, False, '', '0', '1', '300.0', ' 7 ', 'false', 'nan', 'dog', 'a.jpg',
-    'a.png', '..', '../a.jpg', '/etc/passwd', 'C:\\a.jpg', 'images\\a.jpg', 'a\0', '\ud800', 'x' * 5000, '9' * 5000, [], {},
+    'a.png', '..',
+    '../a.jpg', '/etc/passwd', 'C:\\a.jpg', 'images\\a.jpg', 'a\0', '\ud800', 'x' * 5000, '9' * 5000, [], {},
     [[]], [{}], {'a': []}, [1], [0, 0, 5, 0, 5, 5], [[0, 0, 5, 0, 5, 5]], {'size': [6, 8], 'counts': [48]}, [10**9] * 6,
     {'size': [6, 8], 'counts': 'zzzz'}, {'size': [10**6, 10**6], 'counts': [10**12]}, [None], ['dog', 'cat'], 'P' * 100,
 )  # fmt: skip

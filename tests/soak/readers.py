@@ -63,7 +63,8 @@ from tests.toy.tiny_model import CONFIG
 __all__ = ['READERS']
 
 SIZE = (6, 8)
-PIPELINE = [{'type': 'LoadPhoto'}, {'type': 'LoadPanopticIds'}]
+LOADING = {'pipeline': [{'type': 'LoadPhoto'}, {'type': 'LoadPanopticIds'}], 'serialize_data': False}
+"""Of data sets; serialising ends with a garbage collection, slower than all the rest."""
 Reader = Callable[[random.Random, Path], None]
 READERS: dict[str, Reader] = {}
 
@@ -212,7 +213,7 @@ def load_all(dataset: Any) -> None:
 def panoptic_dataset(rng: random.Random, folder: Path) -> None:
     """Train on panoptic files."""
     path = panoptic_files(rng, folder)
-    settings = {'ann_file': str(path), 'data_prefix': {'img': str(folder / 'photos')}, 'pipeline': PIPELINE}
+    settings = {'ann_file': str(path), 'data_prefix': {'img': str(folder / 'photos')}, **LOADING}
     load_all(PanopticDataset(**settings, test_mode=rng.random() < 0.3))
 
 
@@ -232,7 +233,7 @@ def instance_dataset(rng: random.Random, folder: Path) -> None:
     for name in 'ab':
         write_photo(rng, folder / f'photos/{name}.jpg')
     path = write(folder / 'instances.json', json_file(rng, instance_content()))
-    load_all(InstanceDataset(ann_file=str(path), data_prefix={'img': str(folder / 'photos')}, pipeline=PIPELINE))
+    load_all(InstanceDataset(ann_file=str(path), data_prefix={'img': str(folder / 'photos')}, **LOADING))
 
 
 @reader
@@ -250,7 +251,7 @@ def semantic_dataset(rng: random.Random, folder: Path) -> None:
     for name in 'ab':
         write_photo(rng, folder / f'img/{name}.jpg')
         write(folder / f'seg/{name}.png', map_bytes(rng, rng.choice(((0, 1), (0, 1, 255), (0, 255), (1, 2, 9)))))
-    settings = {'metainfo': {'classes': ('bg', 'obj')}, 'data_root': str(folder), 'pipeline': PIPELINE}
+    settings = {'metainfo': {'classes': ('bg', 'obj')}, 'data_root': str(folder), **LOADING}
     load_all(SemanticDataset(**settings, reduce_zero_label=rng.random() < 0.2))
 
 
