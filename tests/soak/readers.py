@@ -29,6 +29,7 @@ from mmseg_oneformer.analysis.results_cells import find_results
 from mmseg_oneformer.annotations.coco_panoptic import MAX_ID
 from mmseg_oneformer.annotations.outlines import outline_code, partial_code
 from mmseg_oneformer.annotations.values import InvalidValueError
+from mmseg_oneformer.annotations.yolo import read_yolo_names
 from mmseg_oneformer.apis.results.writers import JOURNAL, PredictionWriter, with_checksum
 from mmseg_oneformer.apis.sources import collect_sources
 from mmseg_oneformer.checkpoints.checkpoint import read_checkpoint
@@ -299,7 +300,7 @@ def to_panoptic_yolo(rng: random.Random, folder: Path) -> None:
     write(folder / 'labels/a.txt', text_file(rng, text, 0.15))
     names = write(folder / 'data.yaml', text_file(rng, rng.choice(NAMES), 0.15))
     conversion_command(folder / 'labels')
-    convert(rng, folder, lambda: YoloFormat(folder / 'labels', folder / 'photos', [str(names)], None))
+    convert(rng, folder, lambda: YoloFormat(folder / 'labels', folder / 'photos', read_yolo_names(names), None))
 
 
 LABELMAP = '# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:1,1,1::\ncat:2,2,2::\n'
