@@ -1,5 +1,5 @@
 # Every target works from a bare clone: it makes .venv, installs tested versions and goes on. Written for GNU make 3.81.
-#   make quickstart | test | test-full | lint | docs | clean       PYTHON=python3.12 chooses the interpreter of a new .venv
+#   make quickstart | test | test-full | soak | lint | docs | clean       PYTHON=python3.12 chooses the interpreter of a new .venv
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,7 +10,7 @@ DEV    := $(VENV)/.installed-dev
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python -m
 LINTED := projects benchmarks tools tests configs examples docs setup.py
 
-.PHONY: install install-dev quickstart test test-full lint format docs wheel clean
+.PHONY: install install-dev quickstart test test-full soak lint format docs wheel clean
 
 # Each stamp holds the seconds that its part of the installation took.
 INSTALL := set -e; start=$$(date +%s); install() { $(BIN)/python -m pip install --quiet "$$@"; }
@@ -44,6 +44,12 @@ test: $(DEV)
 
 test-full: $(DEV)
 	$(RUN) pytest -n 2
+
+# Damaged files, kills and slow clients, about an hour; each prints its counts, and all of them run whatever one finds.
+soak: $(DEV)
+	@failed=; for part in "fuzzing --inputs 10000" "training_kills --times 30" "kills --times 30" service; do \
+	    echo "== $$part"; $(RUN) tests.soak.$$part || failed="$$failed $${part%% *}"; \
+	done; test -z "$$failed" || { echo "Faults were found by:$$failed"; exit 1; }
 
 lint: $(DEV)
 	$(BIN)/ruff format --check $(LINTED)

@@ -190,6 +190,27 @@ def instance_contents(draw):
 
 
 @st.composite
+def id_pngs(draw, size=(6, 8)):
+    """Bytes of a PNG with the ids 10 and 300, mostly; of strange ids, palettes, or damaged."""
+    ids = np.full(size, 10)
+    ids[size[0] // 2 :, 2:6] = 300
+    strange = draw(st.sampled_from([None] * 16 + [0, 7, 2**24 - 1]))
+    if strange is not None:
+        ids[0, : draw(st.integers(1, size[1]))] = strange
+    if draw(st.sampled_from([False] * 19 + [True])):
+        ids = ids.T
+    pixels = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1).astype(np.uint8)
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture = picture.convert(draw(st.sampled_from(['RGB'] * 12 + ['RGBA', 'P'])))
+    buffer = io.BytesIO()
+    picture.save(buffer, format='png')
+    data = buffer.getvalue()
+    damage = draw(st.sampled_from(['none'] * 20 + ['cut', 'byte']))
+    place = draw(st.integers(0, len(data) - 1)) if damage != 'none' else 0
+    return {'none': data, 'cut': data[:place], 'byte': data[:place] + b'\x55' + data[place + 1 :]}[damage]
+
+
+@st.composite
 def panoptic_contents(draw):
     """Content of a panoptic JSON of a photo a.jpg whose PNG has the ids 10 and 300."""
     segments = [{'id': 10, 'category_id': 1}, {'id': 300, 'category_id': 2, 'iscrowd': draw(st.sampled_from([0, 1]))}]

@@ -301,3 +301,9 @@ def test_urls__a_broken_one_is_left_out(infer, web, scene):
     assert [prediction.source.name for prediction in predictions] == ['a'] and [source.name for source in broken] == [
         'b'
     ]
+
+
+@pytest.mark.parametrize('empty', [Image.new('RGB', (0, 5)), np.zeros((0, 5, 3), np.uint8), b''])
+def test_inputs__an_empty_image_is_one_sentence(empty):
+    with pytest.raises(ValueError, match=r'empty|no pixel|no bytes|has to be'):
+        collect_sources(empty, 'rgb')[0].read()

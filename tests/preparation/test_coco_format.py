@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from tests.preparation.drawn import SIZE, SQUARE, coco, png, write
 
@@ -147,3 +147,20 @@ def test_unused__photos_and_kinds_that_are_not_read_are_told(convert_one, folder
     write(folder / 'x.json', coco({}))
     _, printed = convert_one('coco', 'x.json')
     assert 'without an annotation: b.JPG, c.gif.' in printed and 'not read: d.psd' in printed and '._a' not in printed
+
+
+@pytest.mark.parametrize('stated', [{}, {'width': 20, 'height': 30}])
+@pytest.mark.parametrize(('suffix', 'options'), [('tif', {}), ('avif', {'quality': 90})])
+def test_coco__a_turned_photo_has_the_size_that_is_shown(convert_one, folder, suffix, options, stated):
+    if not features.check('avif') and suffix == 'avif':
+        pytest.skip('this Pillow has no AVIF')
+    notes = Image.Exif()
+    notes[0x112] = 6  # A quarter turn: stored as 30x20, shown as 20x30.
+    (folder / 'photos/a.jpg').unlink()
+    Image.new('RGB', SIZE[::-1]).save(folder / f'photos/a.{suffix}', exif=notes, **options)
+    content = coco({})
+    content['images'][0] = {'id': content['images'][0]['id'], 'file_name': f'a.{suffix}', **stated}
+    write(folder / 'x.json', content)
+    convert_one('coco', 'x.json')
+    with Image.open(folder / 'out/panoptic_train/a.png') as picture:
+        assert picture.size == (20, 30)

@@ -78,6 +78,8 @@ def read_one(seed: int, number: int, name: str, root: Path) -> Outcome:
         kind, text = 'memory', f'{peak / 2**20:.0f} MB. {text}'
     if there := {path.name for path in root.iterdir()} - {'inputs', 'benchmarks'}:
         kind, text = 'elsewhere', f'{sorted(there)} beside the folder of the input. {text}'
+        for entry in there:
+            shutil.rmtree(root / entry) if (root / entry).is_dir() else (root / entry).unlink()
     shutil.rmtree(folder, ignore_errors=True)
     return Outcome(number, name, kind, text, peak)
 

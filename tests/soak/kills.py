@@ -118,8 +118,9 @@ def contradictions(folder: Path, maps: str) -> list[str]:
         found += [f'{path}: {fault}' for fault in content.faults]
         for annotation in content.annotations.values():
             png = folder / maps.format(stem=path.stem) / annotation['file_name']
-            there = set(np.unique(read_ids(png)).tolist()) - {0} if png.is_file() else None
-            if there != {segment['id'] for segment in annotation['segments_info']}:
+            ids, areas = np.unique(read_ids(png) if png.is_file() else [0], return_counts=True)
+            there = {number: area for number, area in zip(ids.tolist(), areas.tolist()) if number}
+            if there != {segment['id']: segment.get('area') for segment in annotation['segments_info']}:
                 found.append(f'{path} contradicts {png}')
     for path in folder.glob('instances.json'):
         json.loads(path.read_bytes())

@@ -29,6 +29,7 @@ from mmseg_oneformer.analysis.results_cells import find_results
 from mmseg_oneformer.annotations.coco_panoptic import MAX_ID
 from mmseg_oneformer.annotations.outlines import outline_code, partial_code
 from mmseg_oneformer.annotations.values import InvalidValueError
+from mmseg_oneformer.annotations.yolo import read_yolo_names
 from mmseg_oneformer.apis.results.writers import JOURNAL, PredictionWriter, with_checksum
 from mmseg_oneformer.apis.sources import collect_sources
 from mmseg_oneformer.checkpoints.checkpoint import read_checkpoint
@@ -63,7 +64,8 @@ from tests.toy.tiny_model import CONFIG
 __all__ = ['READERS']
 
 SIZE = (6, 8)
-PIPELINE = [{'type': 'LoadPhoto'}, {'type': 'LoadPanopticIds'}]
+LOADING = {'pipeline': [{'type': 'LoadPhoto'}, {'type': 'LoadPanopticIds'}], 'serialize_data': False}
+"""Of data sets; serialising ends with a garbage collection, slower than all the rest."""
 Reader = Callable[[random.Random, Path], None]
 READERS: dict[str, Reader] = {}
 
@@ -212,7 +214,7 @@ def load_all(dataset: Any) -> None:
 def panoptic_dataset(rng: random.Random, folder: Path) -> None:
     """Train on panoptic files."""
     path = panoptic_files(rng, folder)
-    settings = {'ann_file': str(path), 'data_prefix': {'img': str(folder / 'photos')}, 'pipeline': PIPELINE}
+    settings = {'ann_file': str(path), 'data_prefix': {'img': str(folder / 'photos')}, **LOADING}
     load_all(PanopticDataset(**settings, test_mode=rng.random() < 0.3))
 
 
@@ -232,7 +234,7 @@ def instance_dataset(rng: random.Random, folder: Path) -> None:
     for name in 'ab':
         write_photo(rng, folder / f'photos/{name}.jpg')
     path = write(folder / 'instances.json', json_file(rng, instance_content()))
-    load_all(InstanceDataset(ann_file=str(path), data_prefix={'img': str(folder / 'photos')}, pipeline=PIPELINE))
+    load_all(InstanceDataset(ann_file=str(path), data_prefix={'img': str(folder / 'photos')}, **LOADING))
 
 
 @reader
@@ -250,7 +252,7 @@ def semantic_dataset(rng: random.Random, folder: Path) -> None:
     for name in 'ab':
         write_photo(rng, folder / f'img/{name}.jpg')
         write(folder / f'seg/{name}.png', map_bytes(rng, rng.choice(((0, 1), (0, 1, 255), (0, 255), (1, 2, 9)))))
-    settings = {'metainfo': {'classes': ('bg', 'obj')}, 'data_root': str(folder), 'pipeline': PIPELINE}
+    settings = {'metainfo': {'classes': ('bg', 'obj')}, 'data_root': str(folder), **LOADING}
     load_all(SemanticDataset(**settings, reduce_zero_label=rng.random() < 0.2))
 
 
@@ -298,7 +300,7 @@ def to_panoptic_yolo(rng: random.Random, folder: Path) -> None:
     write(folder / 'labels/a.txt', text_file(rng, text, 0.15))
     names = write(folder / 'data.yaml', text_file(rng, rng.choice(NAMES), 0.15))
     conversion_command(folder / 'labels')
-    convert(rng, folder, lambda: YoloFormat(folder / 'labels', folder / 'photos', [str(names)], None))
+    convert(rng, folder, lambda: YoloFormat(folder / 'labels', folder / 'photos', read_yolo_names(names), None))
 
 
 LABELMAP = '# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:1,1,1::\ncat:2,2,2::\n'

@@ -227,3 +227,10 @@ def test_map__a_header_that_claims_gigabytes_is_not_decoded(data):
     content[16:24] = (30_000).to_bytes(4, 'big') * 2
     path.write_bytes(content)
     assert 'is 30000x30000 by its header' in data.examine().tally.rules['map-size'].findings[0].text
+
+
+def test_fix__numbers_that_are_text_of_any_kind(data):
+    data.segment(1, CAT).update(area='\ud800', bbox=['\ud800', 1])
+    fixes = fix(data.examine())
+    assert "area of segment 7 is 400, was '\\ud800'" in '\n'.join(fixes.changes)
+    assert "was ['\\ud800', 1]" in fixes.listed.read_text()

@@ -10,6 +10,7 @@ from PIL import Image
 from mmseg_oneformer.datasets.doctor import RULES, examine, open_source, report_dict, tally, workers
 from mmseg_oneformer.datasets.doctor.maps import segment_stats
 from mmseg_oneformer.datasets.transforms.targets import task_targets
+from mmseg_oneformer.errors import UserError
 from mmseg_oneformer.tasks import TASKS
 
 TREE, CAT, DOG = 2, 5, 9
@@ -330,3 +331,9 @@ def test_malformed_entries__are_findings_and_no_crash(data):
     drifts = {'area-drift': 1, 'box-drift': 1}
     assert found == {'entry-incomplete': 9, 'category-incomplete': 1, 'id-not-in-map': 1, **drifts}
     assert json.dumps(report_dict(data.examine()))
+
+
+def test_open_source__a_json_without_images_is_one_sentence(data):
+    data.content['images'] = []
+    with pytest.raises(UserError, match=r'panoptic_train\.json lists no images'):
+        data.examine()

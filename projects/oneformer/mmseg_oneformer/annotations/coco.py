@@ -35,6 +35,7 @@ class Category(TypedDict):
     name: str
     isthing: NotRequired[bool]
     color: NotRequired[list[int]]
+    supercategory: NotRequired[str]
 
 
 class Image(TypedDict):
@@ -147,6 +148,8 @@ def read_categories(entries: list[Any], faults: list[Fault], need_kind: bool) ->
         entry.update(fields)
         if color is None:
             entry.pop('color', None)
+        if not isinstance(entry.get('supercategory'), str):
+            entry.pop('supercategory', None)
         found[fields['id']] = entry
     return [found[number] for number in sorted(found)]
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...annotations.coco import read_entry
 from ...annotations.coco_panoptic import TWICE, stated_area, stated_box
-from ...annotations.values import InvalidValueError, as_key
+from ...annotations.values import InvalidValueError, as_key, brief
 from ...errors import WriteError
 from ...files import write_atomic
 from .examine import Context, Examination
@@ -274,10 +274,10 @@ def _fix_numbers(table: list[dict], ids: np.ndarray, changes: list[str]) -> None
             continue
         area, box = counted[entry['id']]
         if entry.get('area') is not None and not _is_right(area_drifts, stated_area, entry, area):
-            changes.append(f'area of segment {entry["id"]} is {area}, was {entry["area"]}')
+            changes.append(f'area of segment {entry["id"]} is {area}, was {brief(entry["area"])}')
             entry['area'] = area
         if entry.get('bbox') not in (None, []) and not _is_right(box_drifts, stated_box, entry, box):
-            changes.append(f'bbox of segment {entry["id"]} is {box}, was {entry["bbox"]}')
+            changes.append(f'bbox of segment {entry["id"]} is {box}, was {brief(entry["bbox"])}')
             entry['bbox'] = box
 
 

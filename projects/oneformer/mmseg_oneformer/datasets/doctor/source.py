@@ -60,8 +60,8 @@ def open_source(
 
     Raises:
         FileNotFoundError: The JSON or a folder does not exist.
-        UserError: The JSON has no panoptic annotations, the config has no panoptic data set, or the photos or
-            PNGs are not found.
+        UserError: The JSON has no images or no panoptic annotations, the config has no panoptic data set, or the photos
+            or PNGs are not found.
     """
     nodes = list(_panoptic_nodes(cfg)) if cfg is not None else []
     if cfg is not None and not nodes:
@@ -76,6 +76,8 @@ def open_source(
     file = dataset.read_annotations()
     if not file.annotations and not file.faults:
         raise UserError(f'{path} has no annotations, so there is nothing to check; give the panoptic JSON.')
+    if not file.images and not file.grave_faults:
+        raise UserError(f'{path} lists no images, so there is nothing to check; add the photos to "images".')
     for key, given, flag in (('img', images, '--images'), ('seg', segs, '--segs')):
         if key == 'seg' and not need_maps:
             continue
