@@ -70,7 +70,8 @@ def read_instances(path: str | Path) -> InstanceFile:
             faults.append(Fault('annotation-id-twice', f'annotation id {read["id"]}', 'is there twice', remedy))
             continue
         seen.add(read['id'])
-        objects.setdefault(read['image_id'], []).append(read)
+        if read['image_id'] in objects:  # Else its image could not be read, which is a fault already.
+            objects[read['image_id']].append(read)
     return InstanceFile(path, categories, images, objects, faults)
 
 
