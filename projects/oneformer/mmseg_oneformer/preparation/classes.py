@@ -131,7 +131,9 @@ def check_listed(
         UserError: A class is in no list, a list has a name that is no class, or a name has what stands before values.
     """
     if marked := next((name for name in names if '=' in name), None):
-        raise UserError(f'{source} has the category {marked!r}; "=" stands before values here, so give it another name.')
+        raise UserError(
+            f'{source} has the category {marked!r}; "=" stands before values here, so give it another name.'
+        )
     listed = [entry for entry in things if '=' not in entry]
     left_out = list(map(class_name, ignored))
     for flag, entries in (('--things', listed), ('--ignore', left_out)):

@@ -115,8 +115,9 @@ def fix(examination: Examination) -> Fixes | None:
 
 
 def _fix_lists(content: dict) -> Iterator[str]:
-    """Take out, in place, what belongs to nothing; yield what was done. Entries that cannot be read stay,
-    and so do those that may belong to them.
+    """Take out, in place, what belongs to nothing; yield what was done.
+
+    Entries that cannot be read stay, and so do those that may belong to them.
     """
     keys = [_image_key(image) for image in content['images']]
     numbers = set(keys)
