@@ -81,6 +81,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         fixed_paths(args.panoptic_json)  # Before the work, not after it.
     if args.json is not None:
         check_writable(args.json)
+        for path in map(Path, filter(None, (args.panoptic_json, args.val, args.against, args.config))):
+            if path.exists() and Path(args.json).exists() and path.samefile(args.json):
+                raise UserError(f'{path} is examined, so --json cannot write over it; give another file.')
     cfg = read_config(args.config) if args.config is not None else None
     source = open_source(args.panoptic_json, cfg, args.images, args.segs)
     val = open_source(args.val, cfg, args.val_images, need_maps=False) if args.val is not None else None

@@ -1,8 +1,10 @@
+import io
 from pathlib import Path
 
 import pytest
 
-from mmseg_oneformer.apis.sources import _unique_names, collect_sources
+from mmseg_oneformer.apis.sources import Source, _unique_names, collect_sources, is_one_photo
+from mmseg_oneformer.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -35,8 +37,28 @@ def test_collect_sources__home_and_relative_paths(tmp_path, monkeypatch):
     assert [source.name for source in sources] == ['one', 'deep_two_jpg', 'deep_two_jpg-2']
 
 
+@pytest.mark.parametrize('several', [False, True])
+@pytest.mark.parametrize('kind', [io.BytesIO, lambda data: io.StringIO(str(data))])
+def test_collect_sources__an_open_file_is_rejected_by_name(kind, several):
+    file = kind(b'\x89PNG\n1\n2\n')
+    with pytest.raises(UserError, match=f'{type(file).__name__} is an open file'):
+        collect_sources([file] if several else file)
+
+
+def test_collect_sources__a_view_of_bytes_is_one_photo_and_no_camera():
+    view = memoryview(b'\x00\x01')
+    (source,) = collect_sources(view)
+    assert isinstance(source, Source) and source.read() == b'\x00\x01' and is_one_photo(view)
+
+
 @pytest.mark.parametrize(
-    ('nothing', 'said'), [(None, 'None is not an input'), (2.5, '2.5 is not an input'), ([], 'No input')]
+    ('nothing', 'said'),
+    [
+        (None, 'None is not an input'),
+        (2.5, '2.5 is not an input'),
+        ([], 'No input'),
+        ('', 'An empty path'),
+    ],
 )
 def test_collect_sources__nothing_to_predict(nothing, said):
     with pytest.raises(ValueError, match=said):

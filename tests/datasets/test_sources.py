@@ -63,6 +63,32 @@ def test_semantic__masks_of_0_and_255_are_told(semantic, tmp_path, caplog):
         logger.removeHandler(caplog.handler)
 
 
+@pytest.fixture
+def logged(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_semantic__photos_that_are_left_out_are_told_and_hidden_ones_are_none(semantic, tmp_path, logged):
+    for name in ('img/._a.jpg', 'img/.trash/c.jpg'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b'not a photo')
+    assert len(SemanticDataset(**semantic)) == 2
+    assert 'left out' not in logged.text
+    (tmp_path / 'img/a.png').write_bytes((tmp_path / 'seg/a.png').read_bytes())  # A mask beside its photo.
+    (tmp_path / 'img/c.JPG').write_bytes((tmp_path / 'img/a.jpg').read_bytes())
+    assert len(SemanticDataset(**semantic)) == 2
+    assert '1 photos do not end in .jpg and are left out, such as c.JPG' in logged.text
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_semantic__a_list_in_any_encoding(semantic, tmp_path, encoding):
+    (tmp_path / 'list.txt').write_text('a\nsub/b\n', encoding=encoding)
+    assert len(SemanticDataset(**semantic, ann_file='list.txt')) == 2
+
+
 SQUARE = [[2.0, 2, 22, 2, 22, 22, 2, 22]]
 SMALL = [[10.0, 10, 14, 10, 14, 14, 10, 14]]
 BAND = [[0.0, 8, 40, 8, 40, 16, 0, 16]]
@@ -298,6 +324,18 @@ def test_instances__faults(objects, spoil, message):
     with pytest.raises(ValueError, match=message) as caught:
         InstanceDataset(**write())[0]
     assert 'instances.json' in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_instances__classes_of_crowds_are_told(objects, logged):
+    content, write = objects
+    InstanceDataset(**write())
+    assert 'crowds' not in logged.text
+    for entry in content['annotations']:
+        entry['iscrowd'] = 1
+    InstanceDataset(**write(), test_mode=True)
+    assert 'crowds' not in logged.text
+    InstanceDataset(**write())
+    assert 'are crowds ("iscrowd": 1), which no training learns' in logged.text
 
 
 def test_instances__classes_of_the_config(objects):

@@ -1,11 +1,13 @@
 """Instance JSONs: what is read, left out, told and refused."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
 from PIL import Image, features
 
+from mmseg_oneformer.preparation.photo_names import find_photo, like_photo
 from tests.preparation.drawn import SIZE, SQUARE, coco, png, write
 
 BROKEN = {
@@ -111,6 +113,27 @@ def test_coco__the_root_category_of_roboflow_is_no_class(convert_one, folder):
     assert "category 'pets' is a group without objects" in printed
     content = json.loads((folder / 'out/panoptic_train.json').read_text())
     assert [category['name'] for category in content['categories']] == ['dog']
+
+
+@pytest.mark.parametrize('group', [['pets'], {'a': 1}, 5, None])
+def test_coco__a_group_that_is_no_text(convert_one, folder, group):
+    write(folder / 'x.json', coco({}, categories=[{'id': 1, 'name': 'dog', 'supercategory': group}]))
+    assert convert_one('coco', 'x.json')[0] == [('dog', 36)]
+
+
+def test_coco__a_name_with_what_stands_before_values(convert_one, folder):
+    write(folder / 'x.json', coco({}, categories=[{'id': 1, 'name': 'age=3'}]))
+    assert "x.json has the category 'age=3'" in convert_one('coco', 'x.json', status=2)
+    write(folder / 'x.json', coco({}))
+    assert "'=3' has no name" in convert_one('coco', 'x.json', '--stuff', '=3', status=2)
+
+
+@pytest.mark.parametrize(('stored', 'named'), [('NFC', 'NFD'), ('NFD', 'NFC')])
+def test_find_photo__accents_as_another_file_system_encodes_them(tmp_path, stored, named):
+    there = unicodedata.normalize(stored, 'é.jpg')
+    Image.new('RGB', (3, 2)).save(tmp_path / there)
+    assert find_photo(tmp_path, unicodedata.normalize(named, 'é.jpg')) == there
+    assert f'but {tmp_path / there} does' in like_photo(tmp_path, unicodedata.normalize(named, 'É.jpg'))
 
 
 def test_coco__things_and_ignore_are_heeded(convert_one, folder):

@@ -177,3 +177,15 @@ def test_yolo__text_files_that_fit_no_photo(convert_one, folder):
     write(folder / 'labels/classes.txt', 'dog')
     _, printed = convert_one('yolo', 'labels', '--names', 'labels/classes.txt')
     assert '1 of 2 text files in labels are of no photo, such as b.txt' in printed
+
+
+def test_yolo__text_files_in_upper_case_are_told(convert_one, folder):
+    write(folder / 'labels/a.txt', YOLO)
+    write(folder / 'labels/b.TXT', YOLO)
+    _, printed = convert_one('yolo', 'labels', '--names', 'dog')
+    assert '1 of 2 text files in labels are of no photo, such as b.TXT' in printed
+
+
+def test_yolo__a_name_with_what_stands_before_values(convert_one, folder):
+    write(folder / 'labels/a.txt', YOLO)
+    assert "--names has the category 'dog=3'" in convert_one('yolo', 'labels', '--names', 'dog=3', status=2)

@@ -33,6 +33,13 @@ def test_in_and_out__are_never_the_same(convert_one, folder):
     assert 'no name of a split' in convert_one('coco', 'x.json', '--name', '../x', status=2)
 
 
+def test_config_out__never_writes_over_annotations(convert_one, folder):
+    write(folder / 'x.json', coco({}))
+    before = (folder / 'x.json').read_bytes()
+    assert 'x.json cannot become a config' in convert_one('coco', 'x.json', '--config-out', 'x.json', status=2)
+    assert (folder / 'x.json').read_bytes() == before and not (folder / 'out').exists()
+
+
 AWKWARD = ["l'ete", 'a "b" c', 'back\\slash', 'new\nline', '{{x}} $y', "'''", '"""']
 
 

@@ -104,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.annotations.is_dir() and args.out.exists() and args.annotations.samefile(args.out):
         raise UserError(f'{args.out} is the folder of the annotations; choose another folder for --out.')
     check_folder(args.out)
+    if args.config_out and args.config_out.suffix != '.py':
+        raise UserError(f'{args.config_out} cannot become a config, whose name ends in .py; correct --config-out.')
     settings = {key: str(value) for key, value in sorted(vars(args).items()) if key not in ('jobs', 'config_out')}
     written = write_panoptic(
         read_format(args), args.images, args.out, args.name, only, args.jobs, settings, args.strict

@@ -57,6 +57,28 @@ def test_fix__nothing_to_correct(data):
     assert not list(data.folder.rglob('*.fixed*'))
 
 
+def spoil_photo_name(data):
+    data.content['images'][0]['file_name'] = '../1.jpg'
+
+
+def spoil_image_id(data):
+    data.content['images'][0]['id'] = 2
+
+
+def spoil_table(data):
+    data.annotation(1)['segments_info'] = None
+
+
+@pytest.mark.parametrize('spoil', [spoil_photo_name, spoil_image_id, spoil_table])
+def test_fix__what_belongs_to_an_entry_that_cannot_be_read_stays(data, spoil):
+    spoil(data)
+    data.segment(2, CAT)['area'] = 1
+    assert {'annotation-without-image', 'image-without-annotation'}.isdisjoint(data.found())
+    fixes = fix(data.examine())
+    fixed = json.loads((fixes.json if fixes else data.write()).read_text())
+    assert {key: len(fixed[key]) for key in ('images', 'annotations')} == {'images': 2, 'annotations': 2}
+
+
 def test_fix__stuff_is_merged(data, planted):
     planted['stuff-twice'](data)
     fixes = fix(data.examine())
@@ -144,10 +166,11 @@ def test_fix__what_the_data_set_leaves_out_stays_in_the_json(data, planted):
 
 def test_fix__entries_that_cannot_be_read_stay(data, planted):
     planted['annotation-without-image'](data)
+    planted['area-drift'](data)
     data.content['images'].append(5)
     data.content['annotations'].append(None)
     content = json.loads(fix(data.examine()).json.read_text())
-    assert content['images'][-1] == 5 and content['annotations'][-1] is None and len(content['annotations']) == 3
+    assert content['images'][-1] == 5 and content['annotations'][-1] is None and len(content['annotations']) == 4
 
 
 @pytest.mark.parametrize('name', ['panoptic_train.fixed.json', 'panoptic_train.fixed', 'panoptic_train.fixed.txt'])

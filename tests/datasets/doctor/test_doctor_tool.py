@@ -43,6 +43,15 @@ def test_status(doctor, data, planted, rule, flags, status):
     assert doctor(*flags) == status
 
 
+@pytest.mark.parametrize('flag', ['', '--val', '--against'])
+def test_json__never_writes_over_what_is_examined(doctor, data, capsys, flag):
+    path = data.write_instances([]) if flag == '--against' else data.write_val() if flag else data.write()
+    before = path.read_bytes()
+    assert doctor(*([flag, path] if flag else []), '--json', path) == 2
+    assert '--json cannot write over it' in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_report__for_people(doctor, data, planted, capsys):
     for number in range(3, 7):
         data.add(number, (30, 30))

@@ -111,10 +111,14 @@ def read_panoptic(path: str | Path, without: Collection[str] = (), need_kind: bo
     categories = [category for category in categories if category['name'] not in without]
     # Segments of a category that could not be read would only repeat its fault.
     known = None if faults else {category['id'] for category in categories}
+    before = len(faults)
     images = read_images(content['images'], faults)
-    listed = {image['id'] for image in images}
+    # An entry that could not be read may be the one that others seem to lack.
+    listed = None if len(faults) > before else {image['id'] for image in images}
+    before = len(faults)
     annotations = _read_annotations(content['annotations'], listed, known, faults)
-    if annotations:
+    unread = any(fault.rule == 'entry-incomplete' and fault.image_id is None for fault in faults[before:])
+    if annotations and not unread:
         faults += [
             Fault(
                 'image-without-annotation',
@@ -140,14 +144,14 @@ def read_panoptic(path: str | Path, without: Collection[str] = (), need_kind: bo
 
 
 def _read_annotations(
-    entries: list[Any], listed: Collection[int | str], known: Collection[int] | None, faults: list[Fault]
+    entries: list[Any], listed: Collection[int | str] | None, known: Collection[int] | None, faults: list[Fault]
 ) -> dict[int | str, PanopticAnnotation]:
     """Return the valid annotations by image; the first one of each.
 
     Args:
         entries: As the JSON has them.
-        listed: Ids of the images.
-        known: Ids of the categories; None: some could not be read.
+        listed: Ids of the images; None: some could not be read.
+        known: Ids of the categories; likewise.
         faults: What is wrong is added.
     """
     found: dict[int | str, PanopticAnnotation] = {}
@@ -166,7 +170,7 @@ def _read_annotations(
         if key in found:
             twice[key] = twice.get(key, 1) + 1
             continue
-        if key not in listed:
+        if listed is not None and key not in listed:
             remedy = 'add the image, or remove the annotation'
             what = 'is of an image that "images" does not list'
             faults.append(Fault('annotation-without-image', where, what, remedy, key, name))

@@ -29,7 +29,7 @@ from .urls import check_photo_url, fetch_photo, is_url
 
 __all__ = ['Frame', 'Input', 'Source', 'Video', 'collect_sources', 'is_one_photo']
 
-Input: TypeAlias = str | os.PathLike[str] | bytes | bytearray | int | np.ndarray | Tensor | Image.Image
+Input: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | int | np.ndarray | Tensor | Image.Image
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def collect_sources(
         FileNotFoundError: If a path does not exist or a pattern matches nothing.
         UserError: If there is no input at all, or one is of no use.
     """
-    if isinstance(inputs, str | os.PathLike | bytes | bytearray | int | np.ndarray | Tensor | Image.Image):
+    one = str | os.PathLike | bytes | bytearray | memoryview | int | np.ndarray | Tensor | Image.Image
+    if isinstance(inputs, one) or hasattr(inputs, 'read'):  # An open file would be taken for its lines.
         inputs = [inputs]
     if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
         raise UserError(f'{inputs!r} is not an input; give photos, folders, videos, arrays, tensors or PIL images.')
@@ -121,7 +122,7 @@ def is_one_photo(inputs: Any) -> bool:
     if isinstance(inputs, str | os.PathLike):
         path = Path(inputs).expanduser()
         return path.is_file() and not is_video(path)
-    return isinstance(inputs, np.ndarray | Image.Image | bytes | bytearray)
+    return isinstance(inputs, np.ndarray | Image.Image | bytes | bytearray | memoryview)
 
 
 class _Urls(NamedTuple):
@@ -160,7 +161,7 @@ def _expand(item: Input, channel_order: str | None, urls: _Urls, number: int) ->
     if isinstance(item, Image.Image):
         check_pillow(item)
         return [_Found(file_name=f'image_{number:04d}', read=partial(pillow_to_bgr, item))]
-    if isinstance(item, bytes | bytearray):
+    if isinstance(item, bytes | bytearray | memoryview):
         if not item:
             raise UserError("There are no bytes to decode; give those of a photo's file.")
         return [_Found(file_name=f'bytes_{number:04d}', read=partial(bytes, item))]
@@ -171,8 +172,12 @@ def _expand(item: Input, channel_order: str | None, urls: _Urls, number: int) ->
     if isinstance(item, str) and is_url(item):
         check_photo_url(item, urls.allowed)
         return [_Found(file_name=_url_name(item, number), read=partial(fetch_photo, item, urls.private))]
+    if item == '':
+        raise UserError('An empty path is not an input; give photos, folders or videos.')
     if isinstance(item, str | os.PathLike):
         return [_Found(path) for path in _files(Path(item).expanduser())]
+    if hasattr(item, 'read'):
+        raise UserError(f'{type(item).__name__} is an open file; give its path, or its bytes as file.read().')
     raise UserError(f'{type(item).__name__} is not an input; give paths, bytes, uint8 arrays, tensors or PIL images.')
 
 

@@ -1,13 +1,15 @@
 """Photos with objects alone: COCO's instance JSON, whose outlines may overlap, and nothing about the rest."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
 from ..annotations.coco import Category
-from ..annotations.coco_instances import outline_faults, read_instances
+from ..annotations.coco_instances import InstanceFile, outline_faults, read_instances
 from ..annotations.faults import raise_faults
 from ..errors import UserError
 from ..memory import without_collection
@@ -78,6 +80,7 @@ class InstanceDataset(SegmentationDataset):
             raise UserError(f'{self.ann_file} lists no images.')
         if not self.test_mode and not any(file.objects.values()):
             raise UserError(f'{self.ann_file} has no annotations: training needs the instance JSON.')
+        self._tell_crowds(file)
         return [
             {
                 'img_id': image['id'],
@@ -96,6 +99,18 @@ class InstanceDataset(SegmentationDataset):
             }
             for image in file.images
         ]
+
+    def _tell_crowds(self, file: InstanceFile) -> None:
+        """Warn of classes that train nothing, since their objects are crowds, as in CVAT's masks of COCO 1.0."""
+        entries = [entry for objects in file.objects.values() for entry in objects]
+        all_of = Counter(entry['category_id'] for entry in entries)
+        crowds = Counter(entry['category_id'] for entry in entries if entry['iscrowd'])
+        names = [one['name'] for one in file.categories if 2 * crowds[one['id']] > all_of[one['id']]]
+        if names and not self.test_mode:
+            MMLogger.get_current_instance().warning(
+                f'{self.ann_file}: most objects of {", ".join(names[:5])} are crowds ("iscrowd": 1), which no training '
+                'learns; where each is one object, set "iscrowd" to 0.'
+            )
 
     def filter_data(self) -> list[dict]:
         """Leave out photos without objects where ``filter_empty`` says so; never at test time."""

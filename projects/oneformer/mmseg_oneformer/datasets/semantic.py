@@ -10,7 +10,9 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
 from ..annotations.semantic_png import MAX_VALUE, read_values
+from ..annotations.text import read_text
 from ..errors import MissingFileError, UserError
+from ..photos.suffixes import photos_below
 from ..visualization.colors import class_colors
 from .base import SegmentationDataset
 from .transforms.annotation_loading import SemanticValues
@@ -132,16 +134,27 @@ class SemanticDataset(SegmentationDataset):
                 f'({self.ignore_index}) covers {void:.0%}; in masks of 0 and 255 replace 255 by the index of the class.'
             )
 
+    def _tell_unused(self, photos: Path, files: Sequence[Path]) -> None:
+        """Warn of photos that another ending leaves out; PNGs beside the photos are taken for maps."""
+        files = [path for path in files if not path.name.endswith(self.seg_map_suffix)]
+        if files:
+            MMLogger.get_current_instance().warning(
+                f'{photos}: {len(files)} photos do not end in {self.img_suffix} and are left out, such as '
+                f'{files[0].name}; set img_suffix, rename them, or list the annotated photos in ann_file.'
+            )
+
     def _names(self, photos: Path) -> list[str]:
         """Paths of the photos below their folder, without suffix."""
         if self.ann_file:
             path = Path(self.ann_file)
             if not path.is_file():
                 raise MissingFileError(f'List {path} does not exist; put it there or leave ann_file out.')
-            names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+            names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
         else:
-            found = (path.relative_to(photos).as_posix() for path in photos.rglob(f'*{self.img_suffix}'))
-            names = sorted(name.removesuffix(self.img_suffix) for name in found)
+            files = photos_below(photos)
+            found = [path for path in files if path.name.endswith(self.img_suffix)]
+            self._tell_unused(photos, [path for path in files if path not in set(found)])
+            names = sorted(path.relative_to(photos).as_posix().removesuffix(self.img_suffix) for path in found)
         if not names:
             raise UserError(
                 f'{self.ann_file or photos} has no photos that end in {self.img_suffix}; set img_suffix or ann_file.'

@@ -98,6 +98,8 @@ def parse_classes(
             if equals and not value.isdecimal():
                 raise UserError(f'{entry!r} has no number behind "="; write NAME=VALUE as in dog=24, or NAME.')
             name = name if equals else entry
+            if not name:
+                raise UserError(f'{entry!r} has no name before "="; write NAME=VALUE as in dog=24, or NAME.')
             if name not in names[kind] and (kind == 2 or name not in left_out):
                 names[kind].append(name)
             if equals:
@@ -126,8 +128,12 @@ def check_listed(
     every class has to be in one of the three lists, so that none is one unnoticed.
 
     Raises:
-        UserError: A class is in no list, or a list has a name that is no class.
+        UserError: A class is in no list, a list has a name that is no class, or a name has what stands before values.
     """
+    if marked := next((name for name in names if '=' in name), None):
+        raise UserError(
+            f'{source} has the category {marked!r}; "=" stands before values here, so give it another name.'
+        )
     listed = [entry for entry in things if '=' not in entry]
     left_out = list(map(class_name, ignored))
     for flag, entries in (('--things', listed), ('--ignore', left_out)):

@@ -1,6 +1,7 @@
 """The photo that an annotation names, which other tools write in their own ways."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def find_photo(images: Path, name: str) -> str:
 def _other_names(images: Path, name: str) -> Iterator[str]:
     parts, folders = name.split('/'), images.resolve().parts
     own = [name, *('/'.join(parts[n:]) for n in range(1, len(parts)) if folders[-n:] == tuple(parts[:n]))]
+    yield from (unicodedata.normalize(form, name) for form in ('NFC', 'NFD'))  # macOS writes the latter.
     yield from own[1:]
     for one in own:
         folder, slash, last = one.rpartition('/')
@@ -40,11 +42,16 @@ def _other_names(images: Path, name: str) -> Iterator[str]:
 
 def like_photo(images: Path, name: str) -> str:
     """Return a sentence on a photo that is not there: which file is there instead, if one is called alike."""
-    wanted = name.rpartition('/')[2].casefold()
+    wanted = _plain(name.rpartition('/')[2])
     for path in sorted(images.rglob('*')):
-        if path.name.casefold() == wanted and path.is_file():
+        if _plain(path.name) == wanted and path.is_file():
             return f'Photo {images / name} does not exist, but {path} does; correct the name in the annotation.'
     return f'Photo {images / name} does not exist; put it there or remove its annotation.'
+
+
+def _plain(name: str) -> str:
+    """Return a name without what file systems may change in it: case, and how accents are encoded."""
+    return unicodedata.normalize('NFC', name).casefold()
 
 
 def is_written(path: Path) -> bool:

@@ -115,25 +115,34 @@ def fix(examination: Examination) -> Fixes | None:
 
 
 def _fix_lists(content: dict) -> Iterator[str]:
-    """Take out, in place, what belongs to nothing; yield what was done. Entries that cannot be read stay."""
-    numbers = {_image_key(image) for image in content['images']}
+    """Take out, in place, what belongs to nothing; yield what was done.
+
+    Entries that cannot be read stay, and so do those that may belong to them.
+    """
+    keys = [_image_key(image) for image in content['images']]
+    numbers = set(keys)
+    images_known = None not in numbers and len(numbers) == len(keys)
+    annotations_known = all(_annotation_key(annotation) is not None for annotation in content['annotations'])
     first: dict[Any, dict] = {}
     annotations = []
     for annotation in content['annotations']:
         if (number := _annotation_key(annotation)) is not None:
             name = annotation['file_name']
-            if number not in numbers:
+            if images_known and number not in numbers:
                 yield f'{name}: annotation taken out, no image has the id {number}'
                 continue
             if first.setdefault(number, annotation) is not annotation and annotation == first[number]:
                 yield f'{name}: second annotation taken out, it equals the first one'
                 continue
         annotations.append(annotation)
-    images = [image for image in content['images'] if _image_key(image) is None or _image_key(image) in first]
-    for image in content['images']:
-        if (number := _image_key(image)) is not None and number not in first:
+    content['annotations'] = annotations
+    if not annotations_known:
+        return
+    for image, number in zip(content['images'], keys, strict=True):
+        if number is not None and number not in first:
             yield f'{image["file_name"]}: image {number} taken out, it has no annotation'
-    content['annotations'], content['images'] = annotations, images
+    pairs = zip(content['images'], keys, strict=True)
+    content['images'] = [image for image, number in pairs if number is None or number in first]
 
 
 def _apply(content: dict, results: list[_Fixed]) -> None:

@@ -72,7 +72,7 @@ class CocoFormat:
     def _categories(self, file: InstanceFile) -> list[Category]:
         """Return the categories that are classes: a root category of Roboflow, which no object has, is none."""
         used = {entry['category_id'] for entries in file.objects.values() for entry in entries}
-        groups = {category.get('supercategory') for category in file.categories}
+        groups = [category.get('supercategory') for category in file.categories]
         roots = [one for one in file.categories if one['id'] not in used and one['name'] in groups]
         roots = [one for one in roots if one.get('supercategory') != one['name']]
         for root in roots:

@@ -63,15 +63,16 @@ class YoloFormat:
             UserError: No photo has a text file.
         """
         photos = []
-        strays = {path for path in self.labels.rglob('*.txt') if path.name.lower() not in NO_LABELS}
+        files = (path for path in self.labels.rglob('*') if path.suffix.lower() == '.txt')
+        strays = {path for path in files if path.name.lower() not in NO_LABELS}
         count = len(strays)
         for number, (name, path) in enumerate(list_photos(self.images), start=1):
             label = self.labels / Path(name).with_suffix('.txt')
             strays.discard(label)
-            files = [str(label)]
+            sources = [str(label)]
             if self.semantic:
-                files.append(str(self.semantic / Path(name).with_suffix('.png')))
-            photos.append(Photo(name, str(path), number, tuple(files)))
+                sources.append(str(self.semantic / Path(name).with_suffix('.png')))
+            photos.append(Photo(name, str(path), number, tuple(sources)))
         if len(strays) == count:
             example = self.labels / Path(photos[0].name).with_suffix('.txt')
             raise UserError(
