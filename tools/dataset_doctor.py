@@ -2,7 +2,7 @@
 
 python tools/dataset_doctor.py data/coco/annotations/panoptic_train2017.json --config CONFIG
 python tools/dataset_doctor.py PANOPTIC_JSON --images FOLDER --segs FOLDER --json report.json
-python tools/dataset_doctor.py PANOPTIC_JSON --val PANOPTIC_JSON_OF_VAL    # photos that are in both
+python tools/dataset_doctor.py PANOPTIC_JSON --val PANOPTIC_JSON_OF_VAL    # photos in both
 python tools/dataset_doctor.py PANOPTIC_JSON --against instances.json      # merged, split and skipped instances
 python tools/dataset_doctor.py PANOPTIC_JSON --fix                         # corrected copies next to the data
 
@@ -62,7 +62,7 @@ with loading(__name__, parse_args):
 
 
 def describe_fixes(fixes: Fixes | None) -> str:
-    """What ``--fix`` wrote, and how to use it."""
+    """Return what ``--fix`` wrote, and how to use it."""
     if fixes is None:
         return 'Nothing that --fix could correct.'
     seg = f", data_prefix=dict(seg='{fixes.maps}')" if fixes.maps is not None else '; the PNGs are as before'
@@ -72,7 +72,7 @@ def describe_fixes(fixes: Fixes | None) -> str:
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Examine, report, correct."""
+    """Examine, report and correct the data set."""
     args = parse_args(argv)
     jobs = available_cores() if args.jobs is None else args.jobs
     if jobs < 1:

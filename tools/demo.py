@@ -18,7 +18,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        UserError: A number makes no sense.
+        UserError: A number is invalid.
     """
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
@@ -49,7 +49,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.serving.uploads import Limits
 
 WAITING = 8
-"""Photos under way at most: people wait for one each."""
+"""Maximum number of photos in progress: each user waits for one."""
 
 
 @cli_errors
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 'Everyone who reaches this machine can send photos: there is no password and no encryption.',
                 file=sys.stderr,
             )
-        taken.listen()  # Whoever reads the next line may come before the server has started.
+        taken.listen()  # Whoever reads the next line may connect before the server has started.
         print(f'Open {url_of(taken)} in a browser; Ctrl-C stops.', flush=True)
         run(app, taken)
     end_process()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluate with N processes: a GPU each, or the CPU where there is none.
+# Evaluate with N processes: one GPU each, or the CPU if there is none.
 #   bash tools/dist_test.sh CONFIG CHECKPOINT N [flags of test.py]
 # Several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT on each.
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train with N processes: a GPU each, or the CPU where there is none.
+# Train with N processes: one GPU each, or the CPU if there is none.
 #   bash tools/dist_train.sh CONFIG N [flags of train.py]
 # Several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT on each.
 set -euo pipefail

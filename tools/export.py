@@ -66,12 +66,12 @@ def read_photos(paths: Sequence[str]) -> Sequence[np.ndarray]:
     """
     try:
         return [np.ascontiguousarray(read_photo(path)[:, :, ::-1]) for path in paths] or list(drawn_photos())
-    except ValueError as error:  # of a module that stands alone, and cannot know UserError
+    except ValueError as error:  # from a standalone module, which does not have UserError
         raise UserError(str(error)) from error
 
 
 def report(step: str) -> None:
-    """Say what is done next, and when."""
+    """Print the next step, with the time."""
     print(f'{time.strftime("%H:%M:%S")}  {step}', file=sys.stderr, flush=True)
 
 

@@ -41,7 +41,7 @@ class _List(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
     ) -> None:
-        """Print the list in the form that was chosen."""
+        """Print the list in the chosen format."""
         text = f'{format_zoo(weights_states())}\nDownloaded weights are kept in {cache_root()}.\n'
         print(markdown_zoo() if values == 'markdown' else text, end='')
         parser.exit()
@@ -61,7 +61,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--allow-urls', action='store_true', help='allow http(s) URLs of photos as INPUT')
     parser.add_argument(
-        '--allow-private-urls', action='store_true', help='also those of this machine and of private networks'
+        '--allow-private-urls', action='store_true', help='also allow those of this machine and of private networks'
     )
     parser.add_argument('--model', metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
     add_model_arguments(parser)
@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tqdm.write(f'skipped: {reason}', file=sys.stderr)
 
     infer = load_model(args)
-    # A model predicts what it knows, whatever it is shown.
+    # A model predicts only its own classes, whatever the photo shows.
     print(f'The model knows {infer.known_classes}.')
     results = infer.stream(
         args.inputs,

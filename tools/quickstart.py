@@ -2,8 +2,8 @@
 
 python tools/quickstart.py            # `make quickstart` installs everything first
 
-Runs the commands that users type and prints them, so that the next step is known. Drawn data stay, and an interrupted
-training goes on.
+Runs the commands that a user would type and prints them, so that the next steps are clear. Drawn data are kept, and an
+interrupted training is resumed.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--iterations', type=int, default=800, help='length of the training from scratch (default: %(default)s)'
     )
     parser.add_argument('--work-dir', default='work_dirs/quickstart', help='folder for results (default: %(default)s)')
-    parser.add_argument('--install-seconds', type=float, help='what the installation took, for the summary')
+    parser.add_argument('--install-seconds', type=float, help='duration of the installation, for the summary')
     return parser.parse_args(argv)
 
 
@@ -57,12 +57,13 @@ def run(title: str, script: str, *arguments: str | Path) -> float:
     shown = [os.path.relpath(part) if isinstance(part, Path) else part for part in (TOOLS / script, *arguments)]
     print(f'\n=== {title}\n$ python {shlex.join(shown)}', flush=True)
     start = time.perf_counter()
-    # One thread: so small a network gains nothing from more, and beside other work waiting threads cost ten times that.
+    # One thread: such a small network gains nothing from more, and on a busy machine waiting threads cost ten times as
+    # much.
     environment = {'OMP_NUM_THREADS': '1'} | os.environ
     with subprocess.Popen([sys.executable, *command], env=environment) as process:
         try:
             code = process.wait()
-        except KeyboardInterrupt:  # The tool has got it too, and its workers end with it: a kill would leave them.
+        except KeyboardInterrupt:  # The tool has received it too, and its workers exit with it; not after a kill.
             process.wait()
             raise
     if code:
@@ -127,7 +128,7 @@ def draw(photos: Sequence[Path], out: Path) -> None:
 
 
 def report(summary: Mapping[str, Any], out: Path) -> None:
-    """Print what a newcomer should see."""
+    """Print the results that a new user should see."""
     rows = {'trained here': summary['from_scratch'], 'shipped': summary['bundled']}
     print('\nOne model, three predictions, each from its own task token (0-100, higher is better):')
     print(format_results(rows))

@@ -19,7 +19,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        UserError: A number makes no sense.
+        UserError: A number is invalid.
     """
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', required=True, metavar='NAME_OR_CONFIG', help='name of a model, or a config file')
@@ -30,16 +30,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--port', type=int, default=8000, help='port, 0 for any free one (default: %(default)s)')
     parser.add_argument(
-        '--max-batch', type=int, default=4, help='photos of one size that share a pass (default: %(default)s)'
+        '--max-batch', type=int, default=4, help='maximum photos of the same size per pass (default: %(default)s)'
     )
     parser.add_argument(
         '--max-wait-ms', type=float, default=0, help='how long a photo waits for others (default: %(default)s)'
     )
     parser.add_argument(
-        '--max-waiting', type=int, default=64, help='maximum number of photos to predict (default: %(default)s)'
+        '--max-waiting', type=int, default=64, help='maximum number of waiting photos (default: %(default)s)'
     )
     parser.add_argument(
-        '--max-uploads', type=int, default=256, help='maximum number of photos that arrive (default: %(default)s)'
+        '--max-uploads', type=int, default=256, help='maximum number of uploads at a time (default: %(default)s)'
     )
     parser.add_argument(
         '--max-megabytes', type=float, default=20, help='maximum size of an upload (default: %(default)s)'

@@ -6,8 +6,8 @@ python tools/sweep.py CONFIG --seeds 0 1 2 --options "train_cfg.max_iters=9000 p
 python tools/sweep.py CONFIG --seeds 0 1 2 --launcher sbatch --gpus 8 --amp
 python tools/sweep.py CONFIG --seeds 0 1 2 --status
 
-Options with the same keys are alternatives, options with different keys are combined, keys in one pair of quotes belong
-together. The same command continues with unfinished runs; failed runs need --retry-failed.
+Options with the same keys are alternatives, options with different keys are combined, and keys in one pair of quotes
+belong together. The same command continues with unfinished runs; failed runs need --retry-failed.
 """
 
 import argparse
@@ -85,11 +85,11 @@ with loading(__name__, parse_args):
 
 TOOLS = Path(__file__).resolve().parent
 LOOK_EVERY = 5.0
-"""Seconds between two looks into the logs of all runs."""
+"""Seconds between two reads of the logs of all runs."""
 
 
 def show_plan(runs: Sequence[Run], launch: Launch) -> None:
-    """Print what would be run."""
+    """Print the commands that would be run."""
     for run in runs:
         print(f'{run.label}: {state_of(run)}')
         if state_of(run) != FINISHED:
@@ -97,7 +97,7 @@ def show_plan(runs: Sequence[Run], launch: Launch) -> None:
 
 
 def show_status(runs: Sequence[Run]) -> None:
-    """Print the state of every run, and mean and spread of what is finished."""
+    """Print the state of every run, and mean and spread of the finished ones."""
     jobs: set[str] = set()
     if any(job_of(run) for run in runs):
         try:
@@ -115,7 +115,7 @@ def report(run: Run, state: str) -> None:
 
 
 def run_all(runs: Sequence[Run], launch: Launch, devices: Sequence[str]) -> None:
-    """Run on this machine what is not finished, and show how far all of it is."""
+    """Run the unfinished runs on this machine, and show the overall progress."""
     counted = [run for run in runs if run.max_iters]
     bar = Progress('sweep', sum(run.max_iters or 0 for run in counted), 'iterations')
     looked = -LOOK_EVERY
@@ -134,7 +134,7 @@ def run_all(runs: Sequence[Run], launch: Launch, devices: Sequence[str]) -> None
 
 
 def submit_all(runs: Sequence[Run], launch: Launch) -> None:
-    """Submit what is neither finished nor running nor in the queue."""
+    """Submit the runs that are neither finished, running nor in the queue."""
     jobs = queued_jobs()
     for run in runs:
         if job_of(run) in jobs or state_of(run) == RUNNING:
@@ -144,7 +144,7 @@ def submit_all(runs: Sequence[Run], launch: Launch) -> None:
 
 
 def execute_one(args: argparse.Namespace) -> str:
-    """Bring the run in a folder as far as it goes, as a job of sbatch does."""
+    """Complete the run in a folder as far as possible, as a job of sbatch."""
     run = read_run(args.execute)
     state = execute(run, Launch(TOOLS, args.gpus or 0, args.amp), os.environ, threading.Event())
     report(run, state)

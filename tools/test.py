@@ -1,13 +1,13 @@
 """Measure a checkpoint: PQ, AP and mIoU, each from its own task token, in one pass over the data.
 
 python tools/test.py CONFIG CHECKPOINT
-python tools/test.py NAME                                  # shipped or published weights, downloaded at their first use
+python tools/test.py NAME                                  # shipped or published weights, downloaded at first use
 python tools/test.py CONFIG CHECKPOINT --tasks panoptic
 python tools/test.py CONFIG CHECKPOINT --token-matrix      # every metric under every token (paper, Tables 8 and V)
 python tools/test.py CONFIG CHECKPOINT --tta               # several sizes, each with its mirror image
-python tools/test.py CONFIG CHECKPOINT --report D          # every matched, false and missed segment, and a page to look
+python tools/test.py CONFIG CHECKPOINT --report D          # every matched, false and missed segment, and a page to view
 python tools/test.py CONFIG CHECKPOINT --format-only --out answers   # files for a benchmark's server
-bash tools/dist_test.sh CONFIG CHECKPOINT 8                # 8 processes: a GPU each, or the CPU where there is none
+bash tools/dist_test.sh CONFIG CHECKPOINT 8                # 8 processes: one GPU each, or the CPU if there is none
 """
 
 import argparse
@@ -27,7 +27,7 @@ from mmseg_oneformer.command_line import (
 from mmseg_oneformer.errors import UserError
 
 ONLY_MEASURED = ('token_matrix', 'show_dir', 'report', 'dtype', 'compile')
-"""Options without a meaning for --format-only."""
+"""Options that have no meaning with --format-only."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_tasks_argument(parser)
     add_token_argument(parser)
     parser.add_argument('--token-matrix', action='store_true', help='measure every prediction under every token')
-    parser.add_argument('--per-class', action='store_true', help='print the numbers of each class too')
+    parser.add_argument('--per-class', action='store_true', help='also print the numbers of each class')
     parser.add_argument(
         '--format-only', action='store_true', help="write files for a benchmark's server to --out, and measure nothing"
     )

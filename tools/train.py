@@ -2,10 +2,10 @@
 
 python tools/train.py CONFIG
 python tools/train.py CONFIG --resume                  # from the latest checkpoint, if there is one
-python tools/train.py CONFIG --fine-tune-from MODEL    # from other weights, for other classes too
-python tools/train.py CONFIG --data FOLDER             # on own data, whose classes it takes (docs/own_data.md)
-python tools/train.py CONFIG --replay FILE             # the batch in which a loss became NaN, once more
-bash tools/dist_train.sh CONFIG 8                      # 8 processes: a GPU each, or the CPU where there is none
+python tools/train.py CONFIG --fine-tune-from MODEL    # from other weights, which may have other classes
+python tools/train.py CONFIG --data FOLDER             # on own data, with their classes (docs/own_data.md)
+python tools/train.py CONFIG --replay FILE             # compute the batch in which a loss became NaN again
+bash tools/dist_train.sh CONFIG 8                      # 8 processes: one GPU each, or the CPU if there is none
 """
 
 import argparse
@@ -20,7 +20,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument('--data', metavar='PATH', help='own data: a panoptic JSON, or a folder that has one or two')
     parser.add_argument(
-        '--val', metavar='PATH', help='own data to validate on (default: of --data, or every fifth photo)'
+        '--val', metavar='PATH', help='own data to validate on (default: from --data, or every fifth photo)'
     )
     parser.add_argument(
         '--resume',
@@ -32,7 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--fine-tune-from',
         metavar='MODEL',
-        help='start from these weights: a file, an https address or the name of a model; its classes may be others',
+        help='start from these weights: a file, an https address or the name of a model; its classes may differ',
     )
     parser.add_argument(
         '--replay',

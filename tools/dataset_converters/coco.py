@@ -22,7 +22,7 @@ with loading(__name__, parse_args):
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prepare the splits that the command line names and say what was written."""
+    """Prepare the splits that the command line names and print what was written."""
     prepare_splits(prepare_coco, parse_args(argv=argv))
 
 

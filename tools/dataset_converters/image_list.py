@@ -34,7 +34,7 @@ with loading(__name__, parse_args):
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the JSON and say how many photos it lists."""
+    """Write the JSON and print how many photos it lists."""
     args = parse_args(argv)
     content = image_list(args.source, args.categories)
     write_atomic(args.out, json.dumps(content))

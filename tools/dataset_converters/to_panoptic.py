@@ -10,7 +10,7 @@ Writes OUT/panoptic_NAME.json and OUT/panoptic_NAME/*.png. Annotations are drawn
 1. The semantic PNG. Its pixels of a thing class without an object become one crowd of that class.
 2. Regions of stuff, larger ones first. All regions of one stuff class form one segment.
 3. Crowds, larger ones first; they stay crowds (iscrowd 1).
-4. Objects, larger ones first; of equal ones the later in the file is on top.
+4. Objects, larger ones first; of equally large ones the later in the file is on top.
 
 Pixels that nothing covers are void (id 0), or of the class of --rest. Completely covered objects are dropped. Objects
 that are broken, such as an outline of two points, are left out, counted and listed; --strict stops instead.
@@ -29,7 +29,7 @@ from mmseg_oneformer.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line: one subcommand a format."""
+    """Read the command line: one subcommand per format."""
     parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, fromfile_prefix_chars='@'
     )
@@ -46,7 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--names', nargs='+', required=True, help='class names in their order, a data.yaml or classes.txt'
     )
     ids.add_argument(
-        '--divisor', type=int, default=1000, help='what classes are multiplied by; 256 for KITTI (default: %(default)s)'
+        '--divisor', type=int, default=1000, help='factor of the class; 256 for KITTI (default: %(default)s)'
     )
     ids.add_argument('--photo-suffix', default='', help='ending of the names of photos, such as _leftImg8bit')
     ids.add_argument('--ids-suffix', default='', help='ending of the names of PNGs, such as _gtFine_instanceIds')
@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def add_format(
     formats: argparse._SubParsersAction, name: str, about: str, annotations: str, void: int | None = None
 ) -> argparse.ArgumentParser:
-    """A subcommand with the arguments that all formats have; ``void`` is the default of --void, None: no such flag."""
+    """Add a subcommand with the arguments of all formats; ``void`` is the default of --void, None: no such flag."""
     sub = formats.add_parser(name, help=about, description=about, fromfile_prefix_chars='@')
     sub.add_argument('annotations', type=Path, help=annotations)
     sub.add_argument('--images', type=Path, required=True, help='folder of the photos')
@@ -98,7 +98,7 @@ with loading(__name__, parse_args):
 
 @cli_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Convert what the command line names, and say what came of it."""
+    """Convert what the command line names, and print a summary."""
     args = parse_args(argv)
     only = args.list and [line.strip() for line in read_text(args.list).splitlines() if line.strip()]
     if args.annotations.is_dir() and args.out.exists() and args.annotations.samefile(args.out):
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_format(args: argparse.Namespace) -> Format:
-    """The annotations that the command line names."""
+    """Return the annotations that the command line names."""
     classes = {'things': args.things, 'stuff': args.stuff, 'ignored': args.ignore, 'rest': args.rest}
     if args.format == 'labelme':
         return LabelmeFormat(args.annotations, args.images, **classes)
@@ -143,7 +143,7 @@ def read_format(args: argparse.Namespace) -> Format:
 
 
 def read_names(names: list[str]) -> list[str]:
-    """Class names as given, or those of a file."""
+    """Return the class names as given, or those of a file."""
     is_file = len(names) == 1 and names[0].lower().endswith(('.yaml', '.yml', '.txt', '.names'))
     return read_yolo_names(names[0]) if is_file else names
 

@@ -1,10 +1,11 @@
 """What COCO's panoptic and instance JSONs have in common: the file, its images and its categories.
 
 Decisions:
-* Entries keep the form of the JSON, as typed dicts, and are normalised in place: a second form of a million segments
-  would cost seconds and gigabytes, and subclasses of data sets read entries by the field names that everybody knows.
-* The checks are plain Python. A schema library would be faster by half a second for 100 000 annotations, but stops at
-  the first fault, knows it by a position, and cannot tell a broken outline, which may be left out, from a missing id.
+* Entries keep the form of the JSON, as typed dicts, and are normalised in place: a second representation of a million
+  segments would cost seconds and gigabytes, and subclasses of data sets read entries by the well-known field names.
+* The checks are plain Python. A schema library would be half a second faster for 100 000 annotations, but stops at the
+  first fault, reports only its position, and cannot distinguish a broken outline, which may be left out, from a missing
+  id.
 """
 
 import json
@@ -43,22 +44,22 @@ class Image(TypedDict):
 
     id: int | str
     file_name: str
-    """Below the folder of the photos, with forward slashes."""
+    """Path below the folder of the photos, with forward slashes."""
     height: NotRequired[int]
     """Pixels; with ``width`` or not at all."""
     width: NotRequired[int]
 
 
 def load_json(path: Path, kind: str) -> dict[str, Any]:
-    """Return the content of a JSON with "images" and "categories", whose "annotations" are a list, maybe empty.
+    """Return the content of a JSON with "images" and "categories", whose "annotations" are a list, possibly empty.
 
     Args:
-        path: Of the file.
+        path: The file.
         kind: 'panoptic' or 'instance', for the message.
 
     Raises:
         FileNotFoundError: There is no such file.
-        UserError: It is no JSON or has other content.
+        UserError: It is not a JSON or has other content.
     """
     if not path.is_file():
         raise MissingFileError(f'Annotation file {path} does not exist; put it there or set data_root and ann_file.')
@@ -87,12 +88,12 @@ FIELDS: dict[str, Callable[[Any], Any]] = {
 
 
 def read_entry(entry: Mapping[str, Any], name: str, value_of: Callable[[Any], Any] | None = None) -> Any:
-    """Return a field of an entry in its one form.
+    """Return a field of an entry in its normal form.
 
     Args:
-        entry: Of the JSON.
-        name: Of the field.
-        value_of: Its rule, where that is not the one of ``FIELDS``.
+        entry: An entry of the JSON.
+        name: Name of the field.
+        value_of: Its rule, if that is not the one in ``FIELDS``.
 
     Raises:
         InvalidValueError: The field is missing or its value is invalid.
@@ -106,14 +107,14 @@ def read_entry(entry: Mapping[str, Any], name: str, value_of: Callable[[Any], An
 
 
 def read_numbers(entry: dict[str, Any], *names: str) -> None:
-    """Normalise, in place, fields that are whole numbers nearly always: a million times without a call each."""
+    """Normalise, in place, fields that are nearly always whole numbers: this saves a million calls."""
     for name in names:
         if type(entry.get(name)) is not int:
             entry[name] = read_entry(entry, name)
 
 
 def read_crowd(entry: dict[str, Any]) -> bool:
-    """Return whether an entry says that it is a crowd."""
+    """Return whether an entry is marked as a crowd."""
     crowd = entry.get('iscrowd', False)
     return crowd == 1 if type(crowd) is int and 0 <= crowd <= 1 else 'iscrowd' in entry and read_entry(entry, 'iscrowd')
 
@@ -122,9 +123,9 @@ def read_categories(entries: list[Any], faults: list[Fault], need_kind: bool) ->
     """Return the valid categories, sorted by id; the first one of each id.
 
     Args:
-        entries: As the JSON has them.
-        faults: What is wrong is added.
-        need_kind: Whether they have to say "isthing".
+        entries: As in the JSON.
+        faults: Faults found are added.
+        need_kind: Whether they must have "isthing".
     """
     found: dict[int, Category] = {}
     for number, entry in enumerate(entries, start=1):
@@ -155,7 +156,7 @@ def read_categories(entries: list[Any], faults: list[Fault], need_kind: bool) ->
 
 
 def _color(value: Any) -> list[int] | None:
-    """Return a colour (red, green, blue), or None where there is none that can be shown."""
+    """Return a colour (red, green, blue), or None if there is none that can be shown."""
     if isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part <= 255 for part in value):
         return value
     return None
@@ -165,8 +166,8 @@ def read_images(entries: list[Any], faults: list[Fault]) -> list[Image]:
     """Return the valid images in their order; the first one of each id.
 
     Args:
-        entries: As the JSON has them.
-        faults: What is wrong is added.
+        entries: As in the JSON.
+        faults: Faults found are added.
     """
     found: dict[int | str, Image] = {}
     for number, entry in enumerate(entries, start=1):
@@ -195,6 +196,6 @@ def read_images(entries: list[Any], faults: list[Fault]) -> list[Image]:
 
 
 def check_mapping(entry: Any) -> None:
-    """Raise an InvalidValueError if an entry is no object of the JSON."""
+    """Raise an InvalidValueError if an entry is not a JSON object."""
     if not isinstance(entry, dict):
         raise InvalidValueError(f'is {brief(entry)} instead of an object with fields')

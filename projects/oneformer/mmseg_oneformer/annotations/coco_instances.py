@@ -15,7 +15,7 @@ __all__ = ['InstanceFile', 'Object', 'outline_faults', 'read_instances']
 
 
 class Object(TypedDict):
-    """An annotation of the file."""
+    """An annotated object of the file."""
 
     id: int
     image_id: int | str
@@ -28,14 +28,14 @@ class Object(TypedDict):
 
 
 class InstanceFile(NamedTuple):
-    """The valid part of an instance JSON, and what is wrong with the rest."""
+    """The valid part of an instance JSON, and the faults of the rest."""
 
     path: Path
     categories: list[Category]
     """Sorted by id."""
     images: list[Image]
     objects: dict[int | str, list[Object]]
-    """By ``image_id``, an entry for each image."""
+    """By ``image_id``, with an entry for each image."""
     faults: list[Fault]
 
 
@@ -45,8 +45,8 @@ def read_instances(path: str | Path) -> InstanceFile:
 
     Raises:
         FileNotFoundError: There is no such file.
-        UserError: It is no JSON of this kind. What is wrong with single entries is in ``faults``; outlines are checked
-            by :func:`outline_faults`, since a broken one can be left out.
+        UserError: It is not a JSON of this kind. Faults of single entries are in ``faults``; outlines are checked by
+            :func:`outline_faults`, since a broken one can be left out.
     """
     path = Path(path)
     content = load_json(path, 'instance')
@@ -54,7 +54,7 @@ def read_instances(path: str | Path) -> InstanceFile:
         raise UserError(f'{path} is a panoptic JSON: use PanopticDataset, which trains all three tasks.')
     faults: list[Fault] = []
     categories = read_categories(content['categories'], faults, need_kind=False)
-    # Objects of what could not be read would only repeat its fault.
+    # Objects of images and categories that could not be read would only repeat their faults.
     known = None if faults else {category['id'] for category in categories}
     before = len(faults)
     images = read_images(content['images'], faults)
@@ -78,14 +78,14 @@ def read_instances(path: str | Path) -> InstanceFile:
 def _read_object(
     entry: Any, number: int, known: Collection[int] | None, listed: Collection[int | str] | None, faults: list[Fault]
 ) -> Object | None:
-    """Return an object, or None after adding what is wrong to ``faults``.
+    """Return an object, or None after adding its fault to ``faults``.
 
     Args:
-        entry: As the JSON has it.
-        number: Its place, from 1.
+        entry: As in the JSON.
+        number: Its position, from 1.
         known: Ids of the categories; None: some could not be read.
         listed: Ids of the images; likewise.
-        faults: Of the file.
+        faults: Faults of the file.
     """
     try:
         check_mapping(entry)
@@ -111,7 +111,7 @@ def _read_object(
 
 
 def outline_faults(file: InstanceFile) -> list[Fault]:
-    """Return the objects whose outline cannot be drawn, in the sizes that the file states; nothing is drawn."""
+    """Return the objects whose outline cannot be drawn at the sizes that the file states; nothing is drawn."""
     faults = []
     for image in file.images:
         stated = image.get('height'), image.get('width')
@@ -128,7 +128,7 @@ def outline_faults(file: InstanceFile) -> list[Fault]:
 
 
 def _side(segmentation: Any, axis: int) -> int:
-    """Return the side of a photo whose JSON does not state it: that of the mask, or the longest there is."""
+    """Return the side of a photo whose JSON does not state it: that of the mask, or the longest allowed."""
     size = segmentation.get('size') if isinstance(segmentation, dict) else None
     if isinstance(size, list) and len(size) == 2 and type(size[axis]) is int and 0 < size[axis] <= MAX_SIDE:
         return size[axis]

@@ -35,9 +35,9 @@ MAX_ID = 2**24 - 1
 """Largest id that R + 256 G + 65536 B can hold."""
 OWN_IDS = 'give every segment of an image its own id from 1 up'
 TWICE = 'appears twice'
-"""What is wrong with a second entry of a segment that says the same as the first one."""
+"""The fault of a second entry of a segment that is identical to the first one."""
 TOLERATED = ('annotation-without-image',)
-"""Rules whose faults change no sample."""
+"""Rules whose faults do not change any sample."""
 
 
 class Segment(TypedDict):
@@ -46,7 +46,7 @@ class Segment(TypedDict):
     id: int
     """1 to ``MAX_ID``, unique in its photo."""
     category_id: int
-    """May be unknown; the faults say so."""
+    """May be unknown; then there is a fault."""
     iscrowd: bool
     isthing: NotRequired[bool]
     area: NotRequired[Any]
@@ -54,7 +54,7 @@ class Segment(TypedDict):
     bbox: NotRequired[Any]
     """Not checked: see :func:`stated_box`."""
     score: NotRequired[Any]
-    """Of predictions; not checked."""
+    """In predictions; not checked."""
 
 
 class PanopticAnnotation(TypedDict):
@@ -62,12 +62,12 @@ class PanopticAnnotation(TypedDict):
 
     image_id: int | str
     file_name: str
-    """Of the PNG, below the folder of the PNGs."""
+    """Path of the PNG below the folder of the PNGs."""
     segments_info: list[Segment]
 
 
 class PanopticFile(NamedTuple):
-    """The valid part of a panoptic JSON, and what is wrong with the rest."""
+    """The valid part of a panoptic JSON, and the faults of the rest."""
 
     path: Path
     info: dict[str, Any]
@@ -76,12 +76,12 @@ class PanopticFile(NamedTuple):
     """Sorted by id."""
     images: list[Image]
     annotations: dict[int | str, PanopticAnnotation]
-    """By ``image_id``; the first one of each image, also of images that are not listed."""
+    """By ``image_id``; the first one of each image, including images that are not listed."""
     faults: list[Fault]
 
     @property
     def grave_faults(self) -> list[Fault]:
-        """Those with which nothing is trained or evaluated."""
+        """The faults that prevent training and evaluation."""
         return [fault for fault in self.faults if fault.rule not in TOLERATED]
 
 
@@ -91,12 +91,12 @@ def read_panoptic(path: str | Path, without: Collection[str] = (), need_kind: bo
 
     Args:
         path: The JSON.
-        without: Names of categories that are no classes; no segment may have one.
-        need_kind: Whether categories have to say "isthing"; those of predictions need not.
+        without: Names of categories that are not classes; no segment may have one.
+        need_kind: Whether categories must have "isthing"; those of predictions need not.
 
     Raises:
         FileNotFoundError: There is no such file.
-        UserError: It is no JSON of this kind. What is wrong with single entries is in ``faults``.
+        UserError: It is not a JSON of this kind. Faults of single entries are in ``faults``.
     """
     path = Path(path)
     content = load_json(path, 'panoptic')
@@ -109,7 +109,7 @@ def read_panoptic(path: str | Path, without: Collection[str] = (), need_kind: bo
     faults: list[Fault] = []
     categories = read_categories(content['categories'], faults, need_kind)
     categories = [category for category in categories if category['name'] not in without]
-    # Segments of a category that could not be read would only repeat its fault.
+    # Segments of a category that could not be read would only repeat the category's fault.
     known = None if faults else {category['id'] for category in categories}
     before = len(faults)
     images = read_images(content['images'], faults)
@@ -200,14 +200,14 @@ def _as_list(value: Any) -> list:
 def _read_table(
     entries: list[Any], image_id: int | str, file_name: str, known: Collection[int] | None, faults: list[Fault]
 ) -> list[Segment]:
-    """Return the segments of a photo that a pixel can have, in their order; the first one of each id.
+    """Return the segments of a photo with valid ids, in their order; the first one of each id.
 
     Args:
-        entries: ``segments_info`` as the JSON has it.
-        image_id: Of the photo.
-        file_name: Of the PNG.
+        entries: ``segments_info`` as in the JSON.
+        image_id: Id of the photo.
+        file_name: Name of the PNG.
         known: Ids of the categories; None: some could not be read.
-        faults: What is wrong is added.
+        faults: Faults found are added.
     """
     table: dict[int, Segment] = {}
 
@@ -247,7 +247,7 @@ def stated_area(segment: Segment) -> float | None:
     """Return the area in pixels that a segment states, or None.
 
     Raises:
-        InvalidValueError: It is no number.
+        InvalidValueError: It is not a number.
     """
     area = segment.get('area')
     return area if type(area) is int or area is None else as_number(area)

@@ -1,4 +1,4 @@
-"""What is wrong with an annotation file, entry by entry."""
+"""Faults of an annotation file, entry by entry."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ class Fault(NamedTuple):
     """A fault of one entry.
 
     Attributes:
-        rule: What it breaks, in the names of the doctor's rules.
-        entry: By what the file knows the entry, such as "annotation 12".
-        what: What is wrong, to be read behind ``entry``.
+        rule: The rule that it breaks, by the doctor's name.
+        entry: How the entry is identified in the file, such as "annotation 12".
+        what: What is wrong, phrased to follow ``entry``.
         remedy: What the user can do.
-        image_id: Of the photo, where it concerns one.
+        image_id: Id of the photo, if it concerns one.
         file: Name of the photo or the map in the file.
-        segment_id: Of the segment, where it concerns one.
+        segment_id: Id of the segment, if it concerns one.
     """
 
     rule: str

@@ -13,11 +13,11 @@ __all__ = ['MAX_PIXELS', 'decode_ids', 'png_size', 'read_ids', 'table_index_map'
 
 PNG = b'\x89PNG\r\n\x1a\n'
 MAX_PIXELS = 2**28
-"""Of a map whose photo is not known."""
+"""Maximum for a map whose photo is not known."""
 
 
 def png_size(data: bytes) -> tuple[int, int] | None:
-    """Return the height and width that the header of a PNG states, or None if it is no PNG.
+    """Return the height and width that the header of a PNG states, or None if it is not a PNG.
 
     They are compared with the photo's before the pixels are decoded: a file of 500 KB may claim gigabytes.
     """
@@ -30,7 +30,7 @@ def decode_ids(data: bytes) -> np.ndarray | None:
     """Return the ids (H, W) int32 of a PNG that holds them as R + 256 G + 65536 B, or None if it cannot be decoded.
 
     Raises:
-        UserError: It has more than 8 bits a channel.
+        UserError: It has more than 8 bits per channel.
     """
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -41,7 +41,7 @@ def decode_ids(data: bytes) -> np.ndarray | None:
         return None
     if bgr.dtype != np.uint8:
         raise UserError('has 16 bits a channel; ids are stored as R + 256 G + 65536 B with 8 bits each')
-    # Read as one little-endian number, R, G, B and a fourth byte are the id and something on top.
+    # Read as one little-endian number, R, G, B and a fourth byte are the id plus something in the top byte.
     rgba = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)
     return (rgba.view('<i4')[..., 0] & 0xFFFFFF).astype(np.int32, copy=False)
 
@@ -50,7 +50,7 @@ def read_ids(path: Path) -> np.ndarray:
     """Return the ids (H, W) int32 of a PNG whose photo is not known.
 
     Raises:
-        UserError: It cannot be decoded, or is no map of ids.
+        UserError: It cannot be decoded, or is not a map of ids.
     """
     data = path.read_bytes()
     height, width = png_size(data) or (0, 0)
@@ -68,22 +68,22 @@ def read_ids(path: Path) -> np.ndarray:
 def table_index_map(
     ids: np.ndarray, segments_info: Sequence[Mapping[str, Any]], name: str, allow_absent: bool = False
 ) -> np.ndarray:
-    """Replace the ids of a PNG by 1-based positions in the segment table.
+    """Replace the ids of a PNG with 1-based positions in the segment table.
 
-    Works on runs of equal pixels, a hundred times fewer than pixels: sorting or searching all of them takes longer than
-    decoding the photo.
+    Works on runs of equal pixels, of which there are a hundred times fewer than pixels: sorting or searching all pixels
+    takes longer than decoding the photo.
 
     Args:
         ids: (H, W) int32, 0 = void.
         segments_info: The segment table; ids are unique and not 0.
-        name: Of the PNG, for the error.
-        allow_absent: Accept segments without a pixel.
+        name: Name of the PNG, for the error.
+        allow_absent: Accept segments without pixels.
 
     Returns:
         (H, W) int32: 0 = void, k = ``segments_info[k - 1]``.
 
     Raises:
-        UserError: If the PNG has an id that the table lacks, or, unless allowed, the table one that the PNG lacks.
+        UserError: If the PNG has an id that the table lacks, or, unless allowed, the table has one that the PNG lacks.
     """
     known = np.array([0] + [segment['id'] for segment in segments_info], dtype=np.int64)
     by_id = np.argsort(known)

@@ -13,7 +13,7 @@ CITYSCAPES = 1000
 
 
 class IdRegion(NamedTuple):
-    """What a value means: the number of its class, and whether its pixels are one object."""
+    """The meaning of a value: the number of its class, and whether its pixels are one object."""
 
     value: int
     kind: int
@@ -25,19 +25,19 @@ def read_instance_ids(
 ) -> tuple[np.ndarray, list[IdRegion]]:
     """Read a PNG of instance ids.
 
-    With Cityscapes' divisor of 1000 a value below it is a class alone, and numbers of objects begin at 0. With any
-    other one, as KITTI's 256, every value holds both, and number 0 is no object.
+    With Cityscapes' divisor of 1000, a value below it is only a class, and object numbers begin at 0. With any other
+    one, such as KITTI's 256, every value holds both, and number 0 is not an object.
 
     Args:
-        path: Of the PNG.
+        path: The PNG.
         size: Height and width of the photo.
         divisor: See above.
 
     Returns:
-        Values (H, W) int32, and what each that occurs means.
+        Values (H, W) int32, and the meaning of each that occurs.
 
     Raises:
-        UserError: It is missing, damaged, coloured or of another size.
+        UserError: It is missing, damaged, coloured or differs in size.
     """
     values = read_values(path, size)
     present = np.flatnonzero(np.bincount(values.reshape(-1))).tolist()

@@ -1,4 +1,4 @@
-"""labelme and X-AnyLabeling: one JSON of shapes a photo."""
+"""labelme and X-AnyLabeling: one JSON of shapes per photo."""
 
 import base64
 import binascii
@@ -20,10 +20,10 @@ from .values import InvalidValueError, as_integer, as_name, as_number, as_side, 
 __all__ = ['LabelmeFile', 'LabelmeShape', 'read_labelme', 'shape_code']
 
 CORNERS = 64
-"""Of the polygon that a circle is drawn as."""
+"""Corners of the polygon that a circle is drawn as."""
 WITHOUT_AREA = ('point', 'line', 'linestrip', 'points')
 OUTLINES = ('polygon', 'rotation', 'quadrilateral')
-"""Shapes that are their corners; the last two are X-AnyLabeling's."""
+"""Shapes that are given by their corners; the last two are X-AnyLabeling's."""
 
 Point = tuple[float, float]
 
@@ -36,7 +36,7 @@ class LabelmeShape(NamedTuple):
         label: As it is written.
         kind: ``shape_type``.
         points: x and y in pixels.
-        group: What shapes of one object have in common, or None.
+        group: The group that shapes of one object share, or None.
         mask: PNG of a mask, or None.
     """
 
@@ -49,19 +49,19 @@ class LabelmeShape(NamedTuple):
 
     @property
     def entry(self) -> str:
-        """By what a message calls it."""
+        """The name of the shape in messages."""
         return f'shape {self.number} ({self.label})'
 
 
 class LabelmeFile(NamedTuple):
-    """What a JSON holds.
+    """The content of a JSON.
 
     Attributes:
         photo: Name of the photo without its folder, or None.
-        height: Of the photo, or None.
-        width: Of the photo, or None.
-        shapes: In the order of the file; whether they can be drawn is known behind :func:`shape_code`.
-        broken: Shapes whose points are none.
+        height: Height of the photo, or None.
+        width: Width of the photo, or None.
+        shapes: In the order of the file; only :func:`shape_code` tells whether they can be drawn.
+        broken: Faults of shapes whose points are invalid.
     """
 
     photo: str | None
@@ -75,7 +75,7 @@ def read_labelme(path: Path) -> LabelmeFile:
     """Read a JSON of labelme or X-AnyLabeling.
 
     Raises:
-        UserError: It is no such JSON, or a size or a label is invalid.
+        UserError: It is not such a JSON, or a size or a label is invalid.
     """
     content = read_json(path, 'save it in labelme again')
     if not isinstance(content, dict) or not isinstance(content.get('shapes'), list) or 'imagePath' not in content:
@@ -135,7 +135,7 @@ def _shape(number: int, label: str, shape: Mapping[str, Any]) -> LabelmeShape:
 
 
 def _group(value: Any) -> str | None:
-    """Return what tells a group from others: 3, 3.0 and "3" are one."""
+    """Return the key of a group: 3, 3.0 and "3" are the same."""
     if value is None:
         return None
     try:
@@ -183,7 +183,7 @@ def _drawn(points: Sequence[Point], size: tuple[int, int]) -> dict[str, Any]:
 def _mask_code(data: bytes, left: int, top: int, size: tuple[int, int]) -> dict[str, Any]:
     """Return the code of a mask that labelme stores as a PNG, its upper left corner at (left, top).
 
-    What reaches outside the photo is cut off, as of outlines.
+    Anything outside the photo is cut off, as for outlines.
     """
     try:
         mask = decode_mask(data, (2 * size[0], 2 * size[1]))

@@ -1,7 +1,7 @@
 """Outlines of objects, checked before they are drawn: polygons and COCO's run-length codes.
 
-pycocotools believes what it is given: a coordinate that is not finite or far away costs gigabytes or ends the process,
-and a code that is too short leaves the rest of the mask to whatever the memory held.
+pycocotools trusts its input: a coordinate that is not finite or far away costs gigabytes or ends the process, and a
+code that is too short leaves the rest of the mask uninitialised.
 """
 
 import math
@@ -43,7 +43,7 @@ def check_polygon(polygon: Any, size: Size) -> None:
     if not finite:
         raise InvalidValueError('has an outline with a number that is not finite')
     if -min(size) <= min(polygon) and max(polygon) <= 2 * min(size):
-        return  # Near the photo in both directions, as nearly all are.
+        return  # Near the photo in both directions, as nearly all polygons are.
     for offset, side in ((0, size[1]), (1, size[0])):
         least, most = min(polygon[offset::2]), max(polygon[offset::2])
         if least < -side or most > 2 * side:
@@ -92,7 +92,7 @@ def outline_code(segmentation: Any, size: Size) -> dict[str, Any]:
         size: Height and width of the photo.
 
     Raises:
-        InvalidValueError: It is none of these, has numbers that are not finite or far outside the photo, or counts that
+        InvalidValueError: It is neither, has numbers that are not finite or are far outside the photo, or counts that
             are negative or do not add up to the photo's pixels.
     """
     if not isinstance(segmentation, Mapping):
@@ -105,7 +105,7 @@ def outline_code(segmentation: Any, size: Size) -> dict[str, Any]:
 
 
 def partial_code(segmentation: Any, size: Size) -> tuple[dict[str, Any], list[str]]:
-    """Return the run-length code of what can be drawn of a ``segmentation``, and what is wrong with other outlines.
+    """Return the run-length code of what can be drawn of a ``segmentation``, and the faults of other outlines.
 
     Args:
         segmentation: See :func:`outline_code`.
@@ -154,7 +154,7 @@ def _counts(code: Mapping[str, Any], size: Size) -> np.ndarray:
 
 
 def _decompressed(text: str | bytes) -> np.ndarray:
-    """Return the counts (r,) int64 of COCO's compressed form: 5 bits a character, from the third on as differences."""
+    """Return the counts (r,) int64 of COCO's compressed form: 5 bits per character, from the third as differences."""
     try:
         data = text.encode('ascii') if isinstance(text, str) else text
     except UnicodeEncodeError:

@@ -1,11 +1,11 @@
-"""Semantic PNGs and other maps of a number for each pixel, read as they are stored and not as they look.
+"""Semantic PNGs and other maps with a number for each pixel, read as they are stored and not as they look.
 
 Decisions:
-* A palette's index, a value of 1, 2, 4, 8 or 16 bits: what the file stores is the number. Pillow stretches 2 and 4 bits
-  to 8, and keeps 8 bits of 16 in colours.
-* Three equal channels are one, and an alpha channel says nothing of classes: editors add both when they save.
-* The size is in the header. It is compared with the photo's before anything is decoded, since a small file may hold
-  gigabytes.
+* A palette index or a value of 1, 2, 4, 8 or 16 bits: the number is what the file stores. Pillow scales 2 and 4 bits to
+  8, and keeps 8 bits of 16 in colours.
+* Three equal channels are treated as one, and alpha is ignored: editors add both when they save.
+* The size is in the header. It is compared with the photo's before anything is decoded, since a small file may expand
+  to gigabytes.
 """
 
 import io
@@ -36,14 +36,14 @@ __all__ = [
 Size = tuple[int, int]
 
 MAX_VALUE = 65535
-"""Tables are made of all values up to the largest one; 16 bits are the most that a PNG stores."""
+"""Tables have an entry for every value up to the largest one; a PNG stores at most 16 bits."""
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
-"""Of a map whose photo's size is not known."""
+"""Maximum for a map whose photo's size is not known."""
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
 STRETCHED = {2: 85, 4: 17}
-"""Factor of Pillow by bits of a grey value."""
+"""Pillow's scale factor by bits of a grey value."""
 UNDECODABLE = (OSError, SyntaxError, ValueError, IndexError, TypeError, EOFError, struct.error, zlib.error)
-"""What Pillow raises for bytes that are no image, beside the warnings of its own."""
+"""What Pillow raises for bytes that are not an image, besides its own warnings."""
 DAMAGED = 'cannot be decoded: it is damaged or not a PNG; copy it again'
 COLOURS = (
     'has colours; a semantic PNG has one channel, a palette, or three equal channels, with one value for each class'
@@ -54,7 +54,7 @@ def read_values(path: str | Path, size: Size | None = None) -> np.ndarray:
     """Return the values of a PNG; see :func:`decode_values`.
 
     Raises:
-        UserError: It is missing, damaged, of another size, or has colours.
+        UserError: It is missing, damaged, differs in size, or has colours.
     """
     try:
         return decode_values(_read(path), size)
@@ -66,7 +66,7 @@ def read_pixels(path: str | Path, size: Size | None = None) -> np.ndarray:
     """Return the pixels of a PNG, which may have colours; see :func:`decode_pixels`.
 
     Raises:
-        UserError: It is missing, damaged or of another size.
+        UserError: It is missing, damaged or differs in size.
     """
     try:
         return decode_pixels(_read(path), size)
@@ -85,11 +85,11 @@ def decode_values(data: bytes, size: Size | None = None) -> np.ndarray:
     """Return the values (H, W) int32, from 0 to 65535, of a PNG.
 
     Args:
-        data: Of the file.
+        data: The file's bytes.
         size: Height and width of the photo, if known.
 
     Raises:
-        InvalidValueError: It cannot be decoded, is of another size, or has colours.
+        InvalidValueError: It cannot be decoded, differs in size, or has colours.
     """
     return one_channel(decode_pixels(data, size))
 
@@ -118,11 +118,11 @@ def decode_pixels(data: bytes, size: Size | None = None) -> np.ndarray:
     """Return the stored numbers of a PNG: (H, W), or (H, W, 3) with red first.
 
     Args:
-        data: Of the file.
+        data: The file's bytes.
         size: Height and width of the photo, if known.
 
     Raises:
-        InvalidValueError: It cannot be decoded, or is of another size.
+        InvalidValueError: It cannot be decoded, or differs in size.
     """
     with _open(data) as picture:
         height, width = picture.height, picture.width
@@ -154,8 +154,8 @@ def decode_mask(data: bytes, most: Size) -> np.ndarray:
     """Return where a mask (H, W) bool is set: where its pixels are neither 0 nor transparent.
 
     Args:
-        data: Of the PNG.
-        most: Height and width that it may have at most.
+        data: The PNG's bytes.
+        most: Maximum height and width.
 
     Raises:
         InvalidValueError: It cannot be decoded, or is larger.
@@ -170,19 +170,19 @@ def decode_mask(data: bytes, most: Size) -> np.ndarray:
 
 
 def encoded_size(data: bytes) -> Size:
-    """Return height and width of a PNG as its header has them.
+    """Return height and width of a PNG from its header.
 
     Raises:
-        InvalidValueError: It has none.
+        InvalidValueError: It has no size.
     """
     with _open(data) as picture:
         return picture.height, picture.width
 
 
 def _open(data: bytes) -> Image.Image:
-    """Return a picture of which nothing but the header is decoded."""
+    """Return a picture of which only the header is decoded."""
     try:
-        # Opened as what it is, a PNG may have more pixels than Pillow allows, as photos may.
+        # Opened directly as a PNG, it may have more pixels than Pillow allows, as photos may.
         if data.startswith(SIGNATURE):
             return PngImageFile(io.BytesIO(data))
         return Image.open(io.BytesIO(data))

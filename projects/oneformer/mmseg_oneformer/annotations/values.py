@@ -1,7 +1,7 @@
 """One rule for every kind of value in annotation files, whatever their format.
 
-Exporters write one thing in many ways: the id 300 as 300, 300.0 or "300", a flag as 0, false or "0". Each function here
-takes all of them, returns one form, and raises ``InvalidValueError`` for everything else.
+Exporters write the same value in many ways: the id 300 as 300, 300.0 or "300", a flag as 0, false or "0". Each function
+here accepts all of them, returns one form, and raises ``InvalidValueError`` for everything else.
 """
 
 import math
@@ -24,21 +24,21 @@ __all__ = [
 ]
 
 MAX_SIDE = 1_000_000
-"""Pixels of a photo's side: more is no photo, and sizes are multiplied."""
+"""Maximum side of a photo in pixels: anything larger is not a photo, and sizes are multiplied."""
 MAX_INTEGER = 2**53
-"""Beyond it, JSON's numbers are not exact."""
+"""JSON's numbers above it are not exact."""
 FLAGS = {'0': False, 'false': False, '1': True, 'true': True}
 NUMERAL = re.compile(r'-?(0|[1-9]\d{0,15})(\.0+)?')
 
 
 class InvalidValueError(ValueError):
-    """What is wrong with a value: its sentence continues behind the name of the entry or field."""
+    """The fault of a value, phrased to follow the name of the entry or field."""
 
 
 def brief(value: Any) -> str:
-    """Return a value as a message shows it: in one line of at most 60 characters."""
+    """Return a value as a message shows it: on one line of at most 60 characters."""
     show = reprlib.repr if not isinstance(value, str) else repr if value.isprintable() else ascii
-    text = show(value)  # reprlib: whatever its depth
+    text = show(value)  # reprlib, since it handles any depth
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 
@@ -54,7 +54,7 @@ def as_integer(value: Any) -> int:
 
 
 def as_key(value: Any) -> int | str:
-    """Return the id of a photo: a whole number as :func:`as_integer` has it, or a name such as "frankfurt_000000"."""
+    """Return the id of a photo: a whole number as in :func:`as_integer`, or a name such as "frankfurt_000000"."""
     if isinstance(value, str) and value and not NUMERAL.fullmatch(value.strip()):
         return value
     return as_integer(value)
@@ -92,7 +92,7 @@ def as_side(value: Any) -> int:
 
 
 def as_name(value: Any) -> str:
-    """Return the name of a class as it is written; numbers and booleans are no names."""
+    """Return the name of a class as it is written; numbers and booleans are not names."""
     if not isinstance(value, str):
         raise InvalidValueError(f'is {brief(value)}, which is not text')
     if not value.strip() or not _encodable(value):
@@ -101,9 +101,9 @@ def as_name(value: Any) -> str:
 
 
 def as_file_name(value: Any) -> str:
-    """Return the path of a file below its folder, with forward slashes; Windows' backslashes are taken for them.
+    """Return the path of a file below its folder, with forward slashes, which replace Windows' backslashes.
 
-    A path that leads out of the folder is invalid: what is read or written by it would lie anywhere.
+    A path that leads out of the folder is invalid: it could read or write any file.
     """
     if not isinstance(value, str) or not value or '\0' in value or not _encodable(value):
         raise InvalidValueError(f'is {brief(value)}, which is not a file name')
@@ -115,7 +115,7 @@ def as_file_name(value: Any) -> str:
 
 
 def _encodable(text: str) -> bool:
-    """Return whether a text can be written in UTF-8: JSON may contain halves of characters."""
+    """Return whether a text can be written in UTF-8: JSON may contain lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Pascal VOC's segmentation, also as CVAT and Datumaro write it: in colours, which ``labelmap.txt`` names."""
+"""Pascal VOC's segmentation, also in the form of CVAT and Datumaro: in colours, which ``labelmap.txt`` names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ Color = tuple[int, int, int]
 
 
 class VocLabel(NamedTuple):
-    """A line of ``labelmap.txt``; its place among the lines is the value of the class."""
+    """A line of ``labelmap.txt``; its position among the lines is the value of the class."""
 
     name: str
     color: Color
@@ -47,7 +47,7 @@ class VocObjects(NamedTuple):
 
     Attributes:
         numbers: (H, W) int32, 0 = none.
-        names: By what a message calls each number that occurs.
+        names: The name in messages of each number that occurs.
     """
 
     numbers: np.ndarray
@@ -55,7 +55,7 @@ class VocObjects(NamedTuple):
 
 
 def voc_color(value: int) -> Color:
-    """Return the colour of a value in VOC's palette: its bits in turn, from the highest of red, green and blue on."""
+    """Return the colour of a value in VOC's palette: its bits go in turn to red, green and blue, highest bits first."""
     color = [0, 0, 0]
     for bit in range(8):
         for channel in range(3):
@@ -64,12 +64,12 @@ def voc_color(value: int) -> Color:
 
 
 def read_labelmap(path: str | Path) -> list[VocLabel]:
-    """Read ``labelmap.txt``: lines of ``name:red,green,blue:parts:actions``, and comments behind "#".
+    """Read ``labelmap.txt``: lines of ``name:red,green,blue:parts:actions``, and comments after "#".
 
-    A line without a colour has that of its place in VOC's palette.
+    A line without a colour has that of its position in VOC's palette.
 
     Raises:
-        UserError: A line is no such line, a name or a colour stands there twice, or there is none.
+        UserError: A line has another form, a name or a colour occurs twice, or there are no classes.
     """
     labels: list[VocLabel] = []
     faults = []
@@ -107,12 +107,12 @@ def read_voc_classes(path: str | Path, size: tuple[int, int], labels: Sequence[V
     """Return the values (H, W) int32 of a class PNG; 255 = border.
 
     Args:
-        path: Of the PNG, which has one channel, a palette or colours.
+        path: The PNG, which has one channel, a palette or colours.
         size: Height and width of the photo.
-        labels: Whose colours it has, if any: the value of each is its place. Else colours are those of VOC's palette.
+        labels: The labels whose colours it has; the value of each is its position. If empty, VOC's palette is used.
 
     Raises:
-        UserError: It is missing, damaged or of another size, or has a colour of no class.
+        UserError: It is missing, damaged or differs in size, or has a colour that belongs to no class.
     """
     pixels = read_pixels(path, size)
     if pixels.ndim == 2 or (not labels and is_grey(pixels)):
@@ -135,15 +135,15 @@ def read_voc_classes(path: str | Path, size: tuple[int, int], labels: Sequence[V
 
 
 def read_voc_objects(path: str | Path, size: tuple[int, int], coloured: bool = False) -> VocObjects:
-    """Return the objects of an object PNG: 1, 2, ... (255 = border), or a colour each (black = none).
+    """Return the objects of an object PNG: 1, 2, ... (255 = border), or one colour per object (black = none).
 
     Args:
-        path: Of the PNG.
+        path: The PNG.
         size: Height and width of the photo.
-        coloured: White is the colour of an object, and not border.
+        coloured: White is the colour of an object, not the border.
 
     Raises:
-        UserError: It is missing, damaged or of another size.
+        UserError: It is missing, damaged or differs in size.
     """
     pixels = read_pixels(path, size)
     if pixels.ndim == 2 or (not coloured and is_grey(pixels)):
@@ -154,7 +154,7 @@ def read_voc_objects(path: str | Path, size: tuple[int, int], coloured: bool = F
     codes = _codes(pixels)
     codes[codes == _code(voc_color(BORDER))] = 0
     found, place = np.unique(codes, return_inverse=True)
-    first = int(found[0] != 0)  # Number 0 is black even where there is none.
+    first = int(found[0] != 0)  # Number 0 is black, even if there is no black.
     names = {n + first: f'the object of colour {_shown(code)}' for n, code in enumerate(found.tolist()) if code}
     return VocObjects((place.reshape(size) + first).astype(np.int32), names)
 

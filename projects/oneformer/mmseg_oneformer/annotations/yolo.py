@@ -1,4 +1,4 @@
-"""YOLO: one text file of outlines a photo, and the names of the classes in a list or a ``data.yaml``."""
+"""YOLO: one text file of outlines per photo, and the names of the classes in a list or a ``data.yaml``."""
 
 import math
 from contextlib import suppress
@@ -21,7 +21,7 @@ FORM = 'write: class x1 y1 x2 y2 x3 y3'
 
 
 class YoloObject(NamedTuple):
-    """A line: its number in the file, that of its class, and the outline x, y, x, y, ... as shares of the photo."""
+    """A line: its number in the file, its class number, and the outline x, y, x, y, ... as shares of the photo."""
 
     line: int
     label: int
@@ -29,7 +29,7 @@ class YoloObject(NamedTuple):
 
 
 class YoloLabels(NamedTuple):
-    """What a text file holds: objects, and the lines that are none, such as boxes."""
+    """The content of a text file: objects, and the lines that are not objects with an outline, such as boxes."""
 
     objects: list[YoloObject]
     broken: list[Fault]
@@ -39,11 +39,11 @@ def read_yolo_labels(path: str | Path, num_classes: int) -> YoloLabels:
     """Read the text file of a photo.
 
     Args:
-        path: Of the file.
-        num_classes: Classes are numbered from 0 to one less.
+        path: The file.
+        num_classes: Classes are numbered from 0 to ``num_classes - 1``.
 
     Raises:
-        UserError: It is no text, or a class is no number or unknown.
+        UserError: It is not text, or a class is not a number or unknown.
     """
     objects, broken, faults = [], [], []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -72,7 +72,7 @@ def read_yolo_labels(path: str | Path, num_classes: int) -> YoloLabels:
 def _outline(fields: list[str]) -> tuple[float, ...]:
     if len(fields) == 4:
         raise InvalidValueError('is a box, which cannot become a segment')
-    with suppress(ValueError):  # Four times faster than to ask of each number what it is.
+    with suppress(ValueError):  # Four times faster than checking each number.
         values = tuple(map(float, fields))
         if math.isfinite(sum(values)):
             return values
@@ -86,7 +86,7 @@ def yolo_code(one: YoloObject, size: tuple[int, int]) -> dict[str, Any]:
     """Return the run-length code of an object on a photo of ``size`` (height, width).
 
     Raises:
-        InvalidValueError: It has fewer than three points, or lies far outside the photo, as coordinates in pixels do.
+        InvalidValueError: It has fewer than three points, or lies far outside the photo, such as pixel coordinates.
     """
     pixels = [value * size[1 - place % 2] for place, value in enumerate(one.outline)]
     try:
@@ -104,7 +104,7 @@ def read_yolo_names(path: str | Path) -> list[str]:
         path: A ``data.yaml`` with ``names``, as a list or by number, or a text file with a name on each line.
 
     Raises:
-        UserError: It holds no names, a number is missing or given twice, or a name is.
+        UserError: It holds no names, a number is missing or given twice, or a name is given twice.
     """
     text = read_text(path)
     names = _of_yaml(path, text) if Path(path).suffix.lower() in ('.yaml', '.yml') else text.splitlines()

@@ -1,4 +1,4 @@
-"""What users call: the inferencer, and models by name."""
+"""What users import: the inferencer, and models by name."""
 
 from ..zoo.configs import find_config, list_models
 from ..zoo.weights import find_weights, resolve_weights

@@ -1,12 +1,12 @@
 """Photos in, predictions out: the three lines of Python that most users need.
 
 Decisions:
-* A call keeps nothing: tasks and token are arguments, and the model's own settings are as before after it.
-* Inside, images are BGR, as everywhere in OpenMMLab; files are read by the config's own loader. Arrays and tensors come
-  with their channel order: guessing it wrong would cost accuracy without a sign.
+* A call changes no state: tasks and token are arguments, and the model's own settings are restored afterwards.
+* Internally, images are BGR, as everywhere in OpenMMLab; files are read by the config's own loader. The channel order
+  of arrays and tensors must be stated: a wrong guess would silently cost accuracy.
 * ``stream`` holds one batch at a time, the images of the next, and the results of the last while they are written, for
-  folders whose results do not fit in memory. Reading and writing overlap with the network; order and errors are those
-  of one after the other.
+  folders whose results do not fit in memory. Reading and writing overlap with the network; order and errors are the
+  same as without the overlap.
 """
 
 import os
@@ -45,7 +45,7 @@ Tasks: TypeAlias = str | Sequence[str]
 
 
 class OneFormerInferencer:
-    """Predicts for photos with one model.
+    """Makes predictions for photos with one model.
 
     Example:
         >>> infer = OneFormerInferencer('oneformer_swin-l_8xb2-100e_coco-1024x1024')
@@ -54,18 +54,18 @@ class OneFormerInferencer:
 
     Args:
         model: Name of a model, path of a config, or a config.
-        weights: A checkpoint in any public form, or its https address; by default those of the model's name, which are
-            shipped, or cached, or downloaded.
+        weights: A checkpoint in any public format, or its https address; by default those of the model's name, which
+            are shipped, cached or downloaded.
         device: Such as 'cpu' or 'cuda:1'; by default a GPU if there is one.
         cfg_options: Settings that override the config.
         dtype: Number format of the network: 'fp32', 'bf16', or 'fp16' on a GPU; by default the config's, which is fp32.
             Half precision changes few pixels.
         compile: Compile the network (``torch.compile``), which takes a minute or more at the first images. For GPUs: on
-            the CPU measured, compiled networks were slower (docs/performance.md).
+            the CPU tested, compiled networks were slower (docs/performance.md).
 
     Raises:
         FileNotFoundError: If the weights do not exist.
-        UserError: If there is no such model, its weights are not known or do not fit, or the device does not exist.
+        UserError: If there is no such model, its weights are unknown or do not fit, or the device does not exist.
         ConnectionError: If the weights cannot be downloaded.
     """
 
@@ -132,9 +132,9 @@ class OneFormerInferencer:
             **options: Fields of :class:`InferenceOptions`, such as ``batch_size`` and ``out_dir``.
 
         Returns:
-            The result of one photo (a path or address of a photo, an array, a PIL image). A list of results, in the
-            order of the inputs, of everything that stands for several, however many there are: a list, a folder (its
-            photos sorted by name), a pattern, a video or camera, a tensor.
+            For a single photo (a path or address of a photo, an array, a PIL image), its result. For everything that
+            can stand for several photos, however many there are (a list, a folder, whose photos are sorted by name, a
+            pattern, a video or camera, a tensor), a list of results in the order of the inputs.
 
         Raises:
             FileNotFoundError: If an input does not exist.
@@ -156,10 +156,10 @@ class OneFormerInferencer:
         token: str | None = None,
         **options: Any,
     ) -> Generator[OneFormerResult, None, None]:
-        """Predict for images and frames one batch after the other; arguments and errors as for a call.
+        """Predict for images and frames one batch at a time; arguments and errors as for a call.
 
         Returns:
-            A generator of the results, in the order of the inputs; its ``close()`` ends a camera.
+            A generator of the results, in the order of the inputs; its ``close()`` stops a camera.
         """
         chosen = InferenceOptions.of_call(tasks=tasks, token=token, **options)
         items = collect_sources(inputs, chosen.channel_order, chosen.allow_urls, chosen.allow_private_urls)
@@ -207,7 +207,7 @@ class OneFormerInferencer:
         options: InferenceOptions,
         done: Callable[[int], object],
     ) -> Generator[list[OneFormerResult], None, None]:
-        """Predict for one batch after the other, while the images of the next are read."""
+        """Predict one batch at a time, while the images of the next are read."""
         with closing(read_ahead(self._load, sources, options.batch_size)) as images:
             while batch := list(islice(images, options.batch_size)):
                 loaded = []
@@ -222,7 +222,7 @@ class OneFormerInferencer:
                 done(len(batch))
 
     def _predict_or_skip(self, batch: Sequence[PreparedPhoto], options: InferenceOptions) -> list[OneFormerResult]:
-        """Predict for a batch; where memory runs out, for one photo after the other, and without those too large."""
+        """Predict for a batch; if memory runs out, photo by photo, skipping those that are too large."""
         try:
             return self._predict(batch, options)
         except NoMemoryError as error:
@@ -234,36 +234,36 @@ class OneFormerInferencer:
             return []
 
     def decode(self, data: bytes, name: str, max_pixels: int) -> np.ndarray:
-        """Return the photo in the bytes of a file, in the hands of a service, as (H, W, 3) uint8 BGR.
+        """Decode the bytes of a file, for a service, to a photo (H, W, 3) uint8 BGR.
 
         Args:
-            data: From strangers.
-            name: What errors call it.
+            data: The file's bytes; they may be untrusted.
+            name: How errors name it.
             max_pixels: A photo with more is not decoded.
 
         Raises:
-            PhotoError: It is none that is read, damaged or too large.
+            PhotoError: It is not in a supported format, or it is damaged or too large.
         """
         return self._load.decode(data, name, max_pixels)
 
     def prepare(self, photo: np.ndarray) -> PreparedPhoto:
-        """Resize one photo for the network: the first half of a prediction, in the hands of a service.
+        """Resize one photo for the network: the first half of a prediction, for a service.
 
         Args:
             photo: (H, W, 3) uint8 BGR.
 
         Raises:
-            UserError: If it is no image.
+            UserError: If it is not an image.
         """
         (source,) = collect_sources(photo, channel_order='bgr')
         assert isinstance(source, Source)
         return self._load(source)
 
     def logits(self, batch: Sequence[PreparedPhoto], tokens: Sequence[str] = TASKS) -> list[PhotoLogits]:
-        """Send prepared photos through the network, whose predictions can be made as often as wished.
+        """Run the network on prepared photos; any number of predictions can then be made from its output.
 
         Args:
-            batch: Smaller ones are padded to the largest; those of one ``network_size`` are not.
+            batch: Smaller ones are padded to the largest; photos of the same ``network_size`` are not.
             tokens: The task tokens that predictions may need.
         """
         data = {'inputs': [one.pixels for one in batch], 'data_samples': [one.sample for one in batch]}
@@ -285,12 +285,12 @@ class OneFormerInferencer:
 
     @cached_property
     def colors(self) -> list[Color]:
-        """Colour of each class, red, green, blue in 0..255."""
+        """Colour of each class: red, green and blue in 0..255."""
         return palette_colors(self.dataset_meta)
 
     @property
     def known_classes(self) -> str:
-        """How many classes the model knows, and the names of the first eight."""
+        """The number of classes of the model, and the names of the first eight."""
         names = [name if len(name) <= 40 else f'{name[:37]}...' for name in self.dataset_meta['classes']]
         return f'{len(names)} classes: {", ".join(names[:8])}{", ..." if len(names) > 8 else ""}'
 

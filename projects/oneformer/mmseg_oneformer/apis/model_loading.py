@@ -18,12 +18,12 @@ __all__ = ['build_model', 'choose_device', 'dataset_meta_of', 'model_config', 'm
 
 
 def model_name(model: str | os.PathLike[str] | Config) -> str:
-    """Return what messages call a model."""
+    """Return the name of a model in messages."""
     return str(model.filename or 'this config') if isinstance(model, Config) else str(model)
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """Return the device, or raise a ValueError if it is not there."""
+    """Return the device, or raise a ValueError if it does not exist."""
     try:
         chosen = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         torch.empty(0, device=chosen)
@@ -37,7 +37,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 
 def model_config(model: str | os.PathLike[str] | Config, options: dict[str, Any] | None) -> Config:
-    """Return a config with ``options`` merged into it; one that was given stays as it is."""
+    """Return a config with ``options`` merged into it; a config passed in is not changed."""
     if not isinstance(model, Config):
         return read_config(model, options)
     cfg = model.copy()
@@ -49,7 +49,7 @@ def build_model(cfg: Config) -> Any:
     """Return the OneFormer of a config, for one process.
 
     Raises:
-        UserError: If there is no such network, or no memory for it: configs come in files, too.
+        UserError: If there is no such network, or not enough memory for it: a config may be a file from anywhere.
     """
     try:
         model = revert_sync_batchnorm(build_part(MODELS, require(cfg, 'model')))
@@ -67,8 +67,8 @@ def dataset_meta_of(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, 
     """Return classes, thing ids and palette: the checkpoint's own, else those of the config's test data set.
 
     Raises:
-        UserError: If neither names the classes, there are more or fewer than the model has, or what is said of them is
-            of no use.
+        UserError: If neither names the classes, there are more or fewer than the model has, or their description is
+            invalid.
     """
     stored = meta.get('dataset_meta') or {}
     if not isinstance(stored, dict):
@@ -90,7 +90,7 @@ def dataset_meta_of(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, 
 
 
 def _check_names(meta: dict[str, Any]) -> None:
-    """Raise a ValueError if names, colours or numbers of the classes, which files bring along, are of no use."""
+    """Raise a ValueError if names, colours or numbers of the classes, which come from files, are invalid."""
     classes, palette, numbers = meta['classes'], meta.get('palette') or (), meta.get('category_ids')
     if not all(isinstance(name, str) for name in classes):
         raise UserError('The classes are no names; correct dataset_meta of the weights, or metainfo of the config.')

@@ -1,4 +1,4 @@
-"""What a call of the inferencer may say beside its photos: named, documented and checked here alone."""
+"""The options of an inferencer call: named, documented and checked only here."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ class InferenceOptions:
     """How photos are read, predicted and written; each field is a keyword of ``infer(...)`` and ``infer.stream(...)``.
 
     Raises:
-        UserError: There is no such task, or a number leaves no image.
+        UserError: There is no such task, or a number would leave no image.
     """
 
     tasks: str | Sequence[str] = TASKS
@@ -31,27 +31,27 @@ class InferenceOptions:
     """Show a progress bar for more than one image."""
     out_dir: str | os.PathLike[str] | None = None
     """Also write the predictions here: those of photos as described at :class:`PredictionWriter`, those of videos as at
-    :class:`VideoWriter`. A result comes when its files are there, which are written while the next batch goes through
-    the network; the JSON files, when the last result has been fetched."""
+    :class:`VideoWriter`. A result is returned once its files exist, which are written while the next batch goes
+    through the network; the JSON files are written when the last result has been fetched."""
     resume: bool = False
-    """With ``out_dir``: leave out what an interrupted call with the same model and options has written there, and
-    complete its JSON files."""
+    """With ``out_dir``: skip what an interrupted call with the same model and options has written there, and complete
+    its JSON files."""
     on_broken: Callable[[Source, str], None] | None = None
-    """Called with the image and a sentence for each one that cannot be read or is too large for the memory, which is
-    then left out; by default the first one raises."""
+    """Called with the image and a sentence for each image that cannot be read or does not fit in memory, which is then
+    skipped; by default the first one raises."""
     channel_order: str | None = None
-    """'rgb' or 'bgr', of arrays and tensors, which do not say it themselves."""
+    """'rgb' or 'bgr', for arrays and tensors, which do not state it themselves."""
     allow_urls: bool = False
     """Fetch photos whose addresses are given; off by default, since inputs may come from strangers."""
     allow_private_urls: bool = False
-    """Fetch them from this machine, private networks and through a proxy too."""
+    """Also fetch them from this machine and private networks, and through a proxy."""
     max_frames: int | None = None
-    """Of each video at most."""
+    """Maximum number of frames of each video."""
     object_mask_thr: float | None = None
-    """Least class score of a panoptic segment, 0..1. This and what follows is by default as the config's ``test_cfg``
-    says."""
+    """Minimum class score of a panoptic segment, 0..1. This and the following defaults are those of the config's
+    ``test_cfg``."""
     overlap_thr: float | None = None
-    """Least share of its own mask that a panoptic segment has to win, 0..1."""
+    """Minimum share of its own mask that a panoptic segment has to keep, 0..1."""
     max_per_image: int | None = None
     """Pairs of query and class that are considered for instances."""
     mask_format: str | None = None
@@ -82,6 +82,6 @@ class InferenceOptions:
 
     @property
     def thresholds(self) -> dict[str, Any]:
-        """What :meth:`PhotoLogits.predict` takes beside tasks and token."""
+        """What :meth:`PhotoLogits.predict` takes besides tasks and token."""
         names = ('object_mask_thr', 'overlap_thr', 'max_per_image', 'mask_format')
         return {name: getattr(self, name) for name in names}

@@ -1,4 +1,4 @@
-"""A photo that went through the network once, for predictions again and again."""
+"""The network's output for a photo, from which predictions can be made repeatedly."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,18 +18,18 @@ __all__ = ['PhotoLogits']
 
 
 class PhotoLogits:
-    """The network's output for one photo under T task tokens; predictions are made of it by post-processing alone.
+    """The network's output for one photo under T task tokens; predictions need only post-processing.
 
     Args:
-        source: The photo as it was handed in.
+        source: The photo as it was passed in.
         image: The photo, (H, W, 3) uint8 BGR.
-        sample: Knows the sizes; predictions are written into copies of it.
+        sample: Holds the sizes; predictions are written into copies of it.
         tokens: The T tasks whose tokens were used.
         class_logits: (T, N, K+1).
         mask_logits: (T, N, h, w).
         padded: Height and width of the network's input.
         post_process: That of the model.
-        dataset_meta: ``classes`` and what else is known of them.
+        dataset_meta: ``classes`` and what else is known about them.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class PhotoLogits:
             tasks: 'semantic', 'instance', 'panoptic' or several of them.
             token: The task whose token is used for all; by default each has its own.
             **thresholds: ``object_mask_thr``, ``overlap_thr``, ``max_per_image`` or ``mask_format`` in place of the
-                config's; None is the config's.
+                config's; None means the config's.
 
         Raises:
-            UserError: If there is no such task or threshold, or the photo was not looked at under the token.
+            UserError: If there is no such task or threshold, or the network was not run with the token.
         """
         post_process = self.post_process.with_options(**thresholds)
         sample = self.sample.clone()
@@ -76,7 +76,7 @@ class PhotoLogits:
 
 
 def _to_cpu(sample: DetDataSample) -> DetDataSample:
-    """Move a sample; its maps, which have two names each, only once."""
+    """Move a sample to the CPU; its maps, which have two names each, are moved only once."""
     for name in ('pred_sem_seg', 'pred_panoptic_seg'):
         if name in sample:
             prediction = sample.get(name)

@@ -1,9 +1,9 @@
-"""Reading before it is needed and writing while other work goes on, in one thread each, in order.
+"""Reading ahead and writing in the background, each in one thread and in order.
 
 Decisions:
-* Threads, not processes: decoding, resizing and compressing leave Python's lock, and nothing has to be copied.
-* Whoever takes an item gets the error that belongs to it, when its turn has come and not before.
-* Both end cleanly wherever they are left: what has not begun is dropped, what has begun is waited for.
+* Threads, not processes: decoding, resizing and compressing release Python's lock, and nothing has to be copied.
+* The error of an item is raised when that item's turn comes, and not before.
+* Both end cleanly wherever they are left: work that has not begun is dropped, work that has begun is waited for.
 """
 
 from collections import deque
@@ -22,12 +22,12 @@ Read = TypeVar('Read')
 def read_ahead(
     read: Callable[[Item], Read], items: Iterable[Item], count: int
 ) -> Generator[tuple[Item, Future[Read]], None, None]:
-    """Yield each item and what ``read`` makes of it, which is begun while up to ``count`` items before it are used.
+    """Yield each item with the result of ``read``, which runs up to ``count`` items ahead.
 
     Args:
-        read: Called in another thread, with one item after the other.
+        read: Called in another thread, with one item at a time.
         items: What to read.
-        count: How many items are read at most that have not been requested.
+        count: Maximum number of items read before they are requested.
     """
     upcoming = iter(items)
     with _thread() as pool:
@@ -40,13 +40,13 @@ def read_ahead(
 
 
 def write_behind(write: Callable[[Item], None], batches: Iterable[Sequence[Item]]) -> Iterator[Item]:
-    """Yield all items of ``batches``, each after ``write`` has had it; a batch is written while the next is made.
+    """Yield all items of ``batches``, each once ``write`` is done with it; a batch is written while the next is made.
 
     An error from ``batches`` comes after the items before it, as without the overlap.
 
     Args:
-        write: Called in another thread, with one item after the other.
-        batches: What to write, in parts.
+        write: Called in another thread, with one item at a time.
+        batches: The items to write, in batches.
     """
     made, source = True, iter(batches)
     begun: list[tuple[Item, Future[None]]] = []
@@ -55,7 +55,7 @@ def write_behind(write: Callable[[Item], None], batches: Iterable[Sequence[Item]
             failure, batch = None, None
             try:
                 batch = next(source, None)
-            except Exception as error:  # noqa: BLE001 (raised below, behind the items before it)
+            except Exception as error:  # noqa: BLE001 (raised below, after the items before it)
                 failure = error
             for item, written in begun:
                 written.result()
@@ -73,4 +73,4 @@ def _thread() -> Iterator[ThreadPoolExecutor]:
         yield pool
         was_left = False
     finally:
-        pool.shutdown(cancel_futures=was_left)  # at the end all is requested, and some may wait for its turn yet
+        pool.shutdown(cancel_futures=was_left)  # at the end, requested items may still be waiting for their turn

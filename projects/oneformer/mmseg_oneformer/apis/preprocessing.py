@@ -1,4 +1,4 @@
-"""From a photo to the input of the network, by the two halves of a config's test pipeline."""
+"""From a photo to the input of the network, with the two halves of a config's test pipeline."""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from .sources import Source
 __all__ = ['PhotoLoader', 'PreparedPhoto']
 
 MAX_PIXELS = 200_000_000
-"""Of photos that do not lie on disk."""
+"""Of photos that are not files on disk."""
 
 
 class PreparedPhoto(NamedTuple):
@@ -29,19 +29,19 @@ class PreparedPhoto(NamedTuple):
     pixels: Tensor
     """(3, h, w) uint8, resized."""
     sample: DetDataSample
-    """Knows the sizes."""
+    """Holds the sizes."""
     network_size: tuple[int, int]
-    """Height and width of the network's input when the image is alone in a batch. Images of one size can share a batch
-    and have the predictions that each has alone."""
+    """Height and width of the network's input when the image is alone in a batch. Images of the same size can share a
+    batch and get the same predictions as each would alone."""
 
 
 class PhotoLoader:
     """Reads images and prepares them; may be called by several threads.
 
     Args:
-        cfg: Its ``test_dataloader.dataset.pipeline`` is taken, as by tools/test.py and mmdet; mmseg reads
+        cfg: Its ``test_dataloader.dataset.pipeline`` is used, as by tools/test.py and mmdet; mmseg reads
             ``test_pipeline``.
-        divisor: Sides of the network's input are multiples of it.
+        divisor: The sides of the network's input are multiples of it.
 
     Raises:
         UserError: If the pipeline does not begin with the loader of photos.
@@ -67,7 +67,7 @@ class PhotoLoader:
         return PreparedPhoto(source, results['img'], packed['inputs'], packed['data_samples'], (height, width))
 
     def _load(self, source: Source) -> dict[str, Any]:
-        """Return what the first step of a pipeline hands to the others."""
+        """Return what the first step of a pipeline passes to the others."""
         if source.path is None:
             assert source.read is not None
             pixels = source.read()
@@ -80,7 +80,7 @@ class PhotoLoader:
         except UserError:
             raise
         except Exception:
-            # The loaders of libraries raise assertions and cv2 errors that do not name the file.
+            # Loaders of other libraries raise assertions and cv2 errors that do not name the file.
             fault = photo_fault(source.path)
             if fault is None:
                 raise
@@ -90,11 +90,11 @@ class PhotoLoader:
         """Return the photo in the bytes of a file as (H, W, 3) uint8 BGR, as the config's loader reads files.
 
         Args:
-            data: From wherever.
-            name: What errors call it.
-            max_pixels: Above it the photo is not decoded.
+            data: The file's bytes; they may be untrusted.
+            name: How errors name it.
+            max_pixels: A photo with more is not decoded.
 
         Raises:
-            PhotoError: It is none that is read, damaged or too large.
+            PhotoError: It is not in a supported format, or it is damaged or too large.
         """
         return self._decoder.decode(data, name, max_pixels)

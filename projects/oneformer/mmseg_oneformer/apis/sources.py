@@ -1,9 +1,9 @@
-"""What a user hands in, as a list of images and videos, each with a name of its own.
+"""A user's inputs as a list of images and videos, each with a unique name.
 
 Decisions:
-* Nothing is guessed: arrays and tensors come with their channel order, a number is a camera and never a file, and a web
-  address is fetched only where the call allows it.
-* What is wrong with an input as such is said at once; pixels are read when their turn comes.
+* Nothing is guessed: the channel order of arrays and tensors must be stated, a number is a camera and never a file, and
+  a web address is fetched only if the call allows it.
+* An invalid input is reported at once; pixels are read when their turn comes.
 """
 
 import glob
@@ -45,13 +45,13 @@ class Video:
 
 
 class Frame(NamedTuple):
-    """Where in a video an image was."""
+    """The position of an image in a video."""
 
     video: Video
     number: int
     """Frames before it."""
     fps: float
-    """Frames of the video in a second."""
+    """Frames per second of the video."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class Source:
     name: str
     """Different for each image of a call; the first part of the names of its output files."""
     file_name: str
-    """The path below the folder that all files of the call share; for what is not a file a name."""
+    """The path below the folder that all files of the call share; a name if the image is not a file."""
     path: Path | None = None
     """A file, which the config's own loader reads."""
     read: Callable[[], np.ndarray | bytes] | None = field(default=None, repr=False)
-    """What is not a file on disk: returns (H, W, 3) uint8 BGR, or the bytes of a photo's file; or raises a ValueError
-    that says why it cannot."""
+    """For an image that is not a file on disk: returns (H, W, 3) uint8 BGR, or the bytes of a photo's file; or raises a
+    ValueError with the reason."""
     frame: Frame | None = None
 
 
@@ -76,23 +76,23 @@ def collect_sources(
     allow_urls: bool = False,
     allow_private_urls: bool = False,
 ) -> list[Source | Video]:
-    """List what ``inputs`` means.
+    """List the images and videos that ``inputs`` stands for.
 
     Args:
         inputs: One or several of: the path of a photo or video; a folder, which means its photos, sorted; a glob
             pattern, which means the photos and videos that match, sorted (``**`` for folders within folders); a
             camera's number; an http(s) address; the bytes of a photo's file; an array, a tensor or a PIL image as in
             :mod:`..photos.arrays`.
-        channel_order: 'rgb' or 'bgr', of all arrays and tensors.
-        allow_urls: Take addresses of the Internet.
-        allow_private_urls: Take all addresses, also of this machine and of private networks.
+        channel_order: 'rgb' or 'bgr', for all arrays and tensors.
+        allow_urls: Accept addresses on the Internet.
+        allow_private_urls: Accept all addresses, including those of this machine and of private networks.
 
     Returns:
         At least one, in the given order.
 
     Raises:
         FileNotFoundError: If a path does not exist or a pattern matches nothing.
-        UserError: If there is no input at all, or one is of no use.
+        UserError: If there is no input at all, or one is invalid.
     """
     one = str | os.PathLike | bytes | bytearray | memoryview | int | np.ndarray | Tensor | Image.Image
     if isinstance(inputs, one) or hasattr(inputs, 'read'):  # An open file would be taken for its lines.
@@ -116,7 +116,7 @@ def collect_sources(
 
 
 def is_one_photo(inputs: Any) -> bool:
-    """Return whether ``inputs`` means one photo: not several, nor what may hold several, such as a folder with one."""
+    """Return whether ``inputs`` is a single photo, and not something that can hold several, such as a folder."""
     if isinstance(inputs, str) and is_url(inputs):
         return True
     if isinstance(inputs, str | os.PathLike):
@@ -126,7 +126,7 @@ def is_one_photo(inputs: Any) -> bool:
 
 
 class _Urls(NamedTuple):
-    """Which addresses are taken."""
+    """Which addresses are accepted."""
 
     allowed: bool
     private: bool
@@ -137,7 +137,7 @@ class _Found(NamedTuple):
 
     path: Path | None = None
     file_name: str = ''
-    """Of what has no path."""
+    """For inputs without a path."""
     read: Callable[[], np.ndarray | bytes] | None = None
     camera: int | None = None
 
@@ -147,7 +147,7 @@ class _Found(NamedTuple):
 
 
 def _expand(item: Input, channel_order: str | None, urls: _Urls, number: int) -> list[_Found]:
-    """Return what one input means; what has no name is called by its ``number``."""
+    """Return what one input stands for; an input without a name is named by its ``number``."""
     if isinstance(item, np.ndarray):
         check_array(item, channel_order)
         return [_Found(file_name=f'array_{number:04d}', read=partial(array_to_bgr, item, channel_order))]
@@ -182,7 +182,7 @@ def _expand(item: Input, channel_order: str | None, urls: _Urls, number: int) ->
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the file itself, the photos right in a folder, or the photos and videos that match a pattern."""
+    """Return the file itself, the photos directly in a folder, or the photos and videos that match a pattern."""
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -202,7 +202,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _url_name(url: str, number: int) -> str:
-    """Return a file name for what an address means: its last part, of letters that every file system takes."""
+    """Return a file name for an address: its last part, with only characters that every file system accepts."""
     last = urllib.parse.unquote(urllib.parse.urlsplit(url).path.rsplit('/', 1)[-1])
     plain = re.sub(r'[^A-Za-z0-9._-]', '_', last).strip('.')[-80:]
     return plain or f'url_{number:04d}'
@@ -223,7 +223,7 @@ def _below_common_folder(paths: Sequence[Path]) -> dict[Path, str]:
 def _unique_names(file_names: Sequence[str]) -> list[str]:
     """Return a name for each file: its stem; where stems clash, with its folders; then with its suffix or a number.
 
-    Case does not tell names apart, since it does not on every file system.
+    Names that differ only in case count as equal, since some file systems do not distinguish them.
     """
     plain = [Path(file_name) for file_name in file_names]
     forms = [
@@ -248,7 +248,7 @@ def _unique_names(file_names: Sequence[str]) -> list[str]:
 
 
 def _counts(names: Sequence[str]) -> dict[str, int]:
-    """Count names without regard to case."""
+    """Count names, ignoring case."""
     counts: dict[str, int] = {}
     for name in names:
         counts[name.lower()] = counts.get(name.lower(), 0) + 1

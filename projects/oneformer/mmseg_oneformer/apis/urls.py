@@ -1,10 +1,10 @@
-"""Photos from the web, where a caller wants it: over http(s) alone, bounded in bytes, pixels and time, not on disk.
+"""Photos from the web, if the caller allows it: only over http(s), limited in bytes, pixels and time, never on disk.
 
 Decisions:
 * Addresses of this machine and of private networks are rejected unless the caller allows them too: whoever chooses the
-  inputs could read what only this machine reaches.
-* What is checked is the address that the connection is made to, whatever form or name the URL and its redirects give it
-  in. A name that is looked up twice may mean two addresses.
+  inputs could read what only this machine can reach.
+* The address checked is the one that the connection is made to, in whatever form or name the URL and its redirects give
+  it. A name that is looked up twice may resolve to two addresses.
 """
 
 import ipaddress
@@ -28,13 +28,13 @@ __all__ = ['check_photo_url', 'fetch_photo', 'is_public', 'is_url']
 SCHEMES = ('http', 'https')
 MAX_BYTES = 50_000_000
 SECONDS = 30.0
-"""From the first to the last byte, name look-up and redirects included."""
+"""Time for the whole file, including name look-up and redirects."""
 TRANSLATED = ipaddress.ip_network('64:ff9b::/96')
-"""IPv6 addresses that end in the IPv4 address that they lead to (RFC 6052)."""
+"""IPv6 addresses that end with the IPv4 address that they lead to (RFC 6052)."""
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is an address of any scheme, and so no path."""
+    """Return whether a text is an address of any scheme, and so not a path."""
     return re.match(r'[a-zA-Z][a-zA-Z0-9+.-]+://', text) is not None
 
 
@@ -48,7 +48,7 @@ def check_photo_url(url: str, allowed: bool = True) -> None:
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is one of the Internet, and not of this machine, its networks or a group."""
+    """Return whether an IP address is public, and not that of this machine, its networks or a multicast group."""
     found = ipaddress.ip_address(address)
     if isinstance(found, ipaddress.IPv6Address):
         inner = found.ipv4_mapped or found.sixtofour or (found.teredo and found.teredo[1])
@@ -65,13 +65,13 @@ def fetch_photo(url: str, allow_private: bool = False, max_bytes: int = MAX_BYTE
     """Return the file at an address, which may be a photo.
 
     Args:
-        url: http or https; redirects are followed to these alone, and never from https to http.
+        url: http or https; redirects are followed only to these, and never from https to http.
         allow_private: Also connect to this machine and to private networks, and through a proxy.
-        max_bytes: Of the file.
-        seconds: Until all of it has to be here.
+        max_bytes: Maximum size of the file.
+        seconds: Time limit for the whole file.
 
     Raises:
-        UserError: If it cannot be had in time or is too large.
+        UserError: If it cannot be fetched in time or is too large.
     """
     arrived: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
 
@@ -81,16 +81,16 @@ def fetch_photo(url: str, allow_private: bool = False, max_bytes: int = MAX_BYTE
         except Exception as error:  # noqa: BLE001 (handed to the thread that waits)
             arrived.put(error)
 
-    # A timeout of a socket starts again with each byte, and names are looked up without one: only somebody else's
-    # clock bounds the whole. A daemon does not hold up the end of the program.
+    # A timeout of a socket starts again with each byte, and names are looked up without one: only another thread's
+    # clock limits the whole. A daemon thread does not delay the end of the program.
     threading.Thread(target=work, daemon=True).start()
     try:
         content = arrived.get(timeout=seconds)
     except queue.Empty:
         content = TimeoutError()
-    if isinstance(getattr(content, 'reason', content), TimeoutError):  # The socket's clock may be the quicker one.
+    if isinstance(getattr(content, 'reason', content), TimeoutError):  # The socket's clock may run out first.
         raise UserError(f'{url} has not arrived within {seconds:g} seconds; save the photo as a file.')
-    if isinstance(content, OSError | HTTPException | UnicodeError):  # The last of names that there cannot be.
+    if isinstance(content, OSError | HTTPException | UnicodeError):  # UnicodeError: of host names that cannot exist.
         raise UserError(f'{url} cannot be fetched ({_reason(content)}); correct the address.') from content
     if isinstance(content, Exception):
         raise content
@@ -98,7 +98,7 @@ def fetch_photo(url: str, allow_private: bool = False, max_bytes: int = MAX_BYTE
 
 
 class _NoDowngrade(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http(s) alone, and not from https to http."""
+    """Follows redirects only to http(s), and not from https to http."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
@@ -110,11 +110,11 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
 
 
 def _connect_public(host: str, port: int, timeout: Any) -> socket.socket:
-    """Connect to an address of the Internet.
+    """Connect to a public address.
 
     Raises:
-        UserError: The name has another one.
-        OSError: It has none, or none responds.
+        UserError: The name resolves to an address that is not public.
+        OSError: It has no address, or none responds.
     """
     failure: OSError | None = None
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
@@ -147,7 +147,7 @@ class _PublicTLSConnection(HTTPSConnection):
 
 
 class _PublicHandler(urllib.request.AbstractHTTPHandler):
-    """Makes connections to the Internet alone, and without a proxy, which would look up names itself."""
+    """Connects only to public addresses, and without a proxy, which would look up names itself."""
 
     def http_open(self, request: urllib.request.Request) -> HTTPResponse:
         return self._open(_PublicConnection, request)
@@ -169,7 +169,7 @@ class _PublicHandler(urllib.request.AbstractHTTPHandler):
 
 def _get(url: str, allow_private: bool, max_bytes: int, seconds: float) -> bytes:
     any_address = (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler)
-    # By hand: build_opener adds handlers of file:, ftp: and data:.
+    # By hand: build_opener adds handlers for file:, ftp: and data:.
     opener = urllib.request.OpenerDirector()
     for handler in (
         *(any_address if allow_private else (_PublicHandler,)),
@@ -181,7 +181,7 @@ def _get(url: str, allow_private: bool, max_bytes: int, seconds: float) -> bytes
     request = urllib.request.Request(url, headers={'User-Agent': f'mmseg_oneformer/{__version__}'})
     with opener.open(request, timeout=seconds) as response:
         content = response.read(max_bytes + 1)
-        missing = response.length  # None if the server did not say how much there is
+        missing = response.length  # None if the server did not state the length
     if len(content) > max_bytes:
         raise UserError(f'{url} has more than {max_bytes / 1e6:g} MB; save the photo as a file.')
     if missing:

@@ -1,4 +1,4 @@
-"""Videos and cameras as images, one after the other; none is kept."""
+"""Videos and cameras as images, one at a time; none is kept."""
 
 import math
 from collections.abc import Generator, Iterable
@@ -15,17 +15,17 @@ from .sources import Frame, Source, Video
 __all__ = ['count_images', 'each_image']
 
 USUAL_FPS = 25.0
-"""Taken where a camera or file does not say its own."""
+"""Used if a camera or file does not state its own."""
 
 
 def each_image(items: Iterable[Source | Video], max_frames: int | None = None) -> Generator[Source, None, None]:
     """Yield the images of a call, and the frames of its videos in their places.
 
-    A video that cannot be read comes as one source whose ``read`` says so.
+    A video that cannot be read becomes one source whose ``read`` raises the error.
 
     Args:
         items: Images and videos.
-        max_frames: Of each video at most; a camera has no end without it.
+        max_frames: Maximum number of frames of each video; a camera has no end without it.
     """
     for item in items:
         if isinstance(item, Source):
@@ -35,7 +35,7 @@ def each_image(items: Iterable[Source | Video], max_frames: int | None = None) -
 
 
 def count_images(items: Iterable[Source | Video], max_frames: int | None = None) -> int | None:
-    """Return how many images :func:`each_image` is going to yield, or None if a file does not say it."""
+    """Return how many images :func:`each_image` will yield, or None if a file does not state its length."""
     total = 0
     for item in items:
         if isinstance(item, Source):
@@ -47,7 +47,7 @@ def count_images(items: Iterable[Source | Video], max_frames: int | None = None)
         else:
             with _opened(item) as capture:
                 stated = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-            if not 0 < stated < 1e9:  # Streams without an index state none, or nonsense.
+            if not 0 < stated < 1e9:  # Streams without an index state no number, or nonsense.
                 return None
             total += int(stated) if max_frames is None else min(int(stated), max_frames)
     return total

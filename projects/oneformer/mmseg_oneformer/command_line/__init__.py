@@ -1,7 +1,7 @@
 """The command lines of ``tools/``: what they share, and what can be done before anything slow is imported.
 
-No user should wait seconds for ``--help`` or for the news of a misspelt flag: nothing here imports PyTorch. ``model``
-and ``config`` do; the tools import them behind their command line.
+No user should wait seconds for ``--help`` or for the report of a misspelt flag: nothing here imports PyTorch, except
+``model`` and ``config``, which the tools import after reading their command line.
 """
 
 from .arguments import (

@@ -7,7 +7,7 @@ from ..tasks import TASKS, check_task, check_tasks
 from ..zoo.cfg_options import read_options
 
 DTYPES = ('fp32', 'bf16', 'fp16')
-"""Those of ``models.precision``, which imports PyTorch; a test compares them."""
+"""The same as in ``models.precision``, which imports PyTorch; a test compares them."""
 
 
 class _Options(argparse.Action):
@@ -16,17 +16,17 @@ class _Options(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
     ) -> None:
-        """Store the pairs as a dict, with those of earlier flags; what is none is a UserError."""
+        """Store the pairs as a dict, along with those of earlier flags; anything else is a UserError."""
         setattr(namespace, self.dest, (getattr(namespace, self.dest) or {}) | read_options(values))
 
 
 class _Tasks(argparse.Action):
-    """Tasks with blanks or commas between them."""
+    """Tasks, separated by blanks or commas."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
     ) -> None:
-        """Store the tasks as a tuple without repetitions; an unknown one is a UserError."""
+        """Store the tasks as a tuple without duplicates; an unknown one is a UserError."""
         names = [name for name in ','.join(values).split(',') if name]
         setattr(namespace, self.dest, check_tasks(names or ['']))
 
@@ -64,7 +64,7 @@ def add_token_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``config`` and ``checkpoint``: what is tested."""
+    """Add ``config`` and ``checkpoint``: the model to test."""
     parser.add_argument('config', help='config file, or the name of a model')
     parser.add_argument(
         'checkpoint',
@@ -100,7 +100,7 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of tools that load one model for use, beside ``--model``."""
+    """Add the flags, besides ``--model``, of tools that load one model for use."""
     parser.add_argument('--weights', metavar='FILE', help='a checkpoint, or its https address (default: by the name)')
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
     add_speed_arguments(parser)

@@ -1,4 +1,4 @@
-"""The run that a command line describes."""
+"""The config of the run that a command line describes."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ def prepare_config(args: argparse.Namespace) -> Config:
 
     Args:
         args: Result of a parser with ``config``, the arguments of
-            ``mmseg_oneformer.command_line.add_common_arguments`` and, if wished, ``data`` and ``val``.
+            ``mmseg_oneformer.command_line.add_common_arguments`` and, optionally, ``data`` and ``val``.
     """
     if args.traceback:
         os.environ[TRACEBACK] = '1'

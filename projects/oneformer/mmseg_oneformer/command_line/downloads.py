@@ -1,4 +1,4 @@
-"""The command line of the tools that prepare a benchmark's download: one for all, and one run of them."""
+"""The tools that prepare a benchmark's download: their common command line, and how they run."""
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
@@ -18,10 +18,10 @@ def parse_download(
 
     Args:
         about: Docstring of the tool.
-        root: Where the download is by default.
-        splits: All there are.
-        default: Those that are prepared by default.
-        argv: Of the process by default.
+        root: Default folder of the download.
+        splits: All splits.
+        default: The splits that are prepared by default.
+        argv: By default that of the process.
     """
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--root', type=Path, default=Path(root), help='folder of the download (default: %(default)s)')
@@ -32,10 +32,10 @@ def parse_download(
 
 
 def prepare_splits(prepare: Callable[[Path, Path, str, int | None], Iterable[Path]], args: argparse.Namespace) -> None:
-    """Prepare the splits of :func:`parse_download` and say what was written.
+    """Prepare the splits of :func:`parse_download` and print what was written.
 
     Args:
-        prepare: Takes root, folder of what is written, split and number of processes, and returns what it wrote.
+        prepare: Takes root, output folder, split and number of processes, and returns what it wrote.
         args: The command line.
     """
     for split in args.splits:

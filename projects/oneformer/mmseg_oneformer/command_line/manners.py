@@ -1,11 +1,12 @@
-"""Manners of the command line: a user's mistake ends in one sentence and exit status 2, a bug in a traceback.
+"""Error handling of the command line: a user's mistake ends in one sentence and exit status 2, a bug in a traceback.
 
 Decisions:
-* Types alone tell them apart: a :class:`~..errors.UserError` is a mistake.
-* So is what the operating system says of a file that it names, or of a full disk: the environment is in the way, and
-  its own words say which part of it. It can happen at every write, so no seam could turn it into a sentence.
-* And a package that is not installed.
-* All else is a bug.
+* Only types tell them apart: a :class:`~..errors.UserError` is a mistake.
+* So is an error of the operating system about a named file or a full disk: the environment is at fault, and the
+  system's message states which part of it. It can happen at every write, so no single place could turn it into a
+  sentence.
+* So is a package that is not installed.
+* Anything else is a bug.
 """
 
 import errno
@@ -21,7 +22,7 @@ from ..errors import UserError
 Main = TypeVar('Main', bound=Callable[..., Any])
 
 TRACEBACK = 'ONEFORMER_TRACEBACK'
-"""Environment variable (or ``--traceback``) for developers: mistakes show their traceback too."""
+"""Environment variable (or ``--traceback``) for developers: mistakes also show their traceback."""
 
 
 def cli_errors(main: Main) -> Main:
@@ -37,13 +38,13 @@ def cli_errors(main: Main) -> Main:
 
 @contextmanager
 def loading(module: str, parse_args: Callable[[], object] | None) -> Iterator[None]:
-    """Surround the slow imports of a tool: its command line is read first, and a terminal is told what it waits for.
+    """Surround the slow imports of a tool: its command line is read first, and a terminal shows what is being loaded.
 
-    ``--help`` and misspelt flags are handled without them, and Ctrl-C among them is as quiet as later on.
+    ``--help`` and misspelt flags are handled without them, and Ctrl-C during them is as quiet as later.
 
     Args:
         module: ``__name__`` of the tool; imported as a module, it has no command line.
-        parse_args: Reads ``sys.argv`` without the slow imports; None where that cannot be done.
+        parse_args: Reads ``sys.argv`` without the slow imports; None if that cannot be done.
     """
     if module != '__main__':
         yield
@@ -77,18 +78,18 @@ def _manners() -> Iterator[None]:
 
 
 def _refusal(error: OSError | ModuleNotFoundError) -> str | None:
-    """Return what the environment lacks, or None if ``error`` is not about a package, a file or a full disk."""
+    """Return a sentence on what is at fault, or None if ``error`` is not about a package, a file or a full disk."""
     if isinstance(error, ModuleNotFoundError):
         name = str(error.name)
         return None if '.' in name else f'{name} is not installed; run: pip install {name}'
     if error.errno is not None and error.filename is not None:
         return f'{error.strerror}: {error.filename}.'
-    # A write does not know the name of its file.
+    # The error of a write does not name the file.
     return f'{error.strerror}; free some.' if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
 
 
 def _flush() -> None:
-    """Write what was printed: where that fails, it fails here and not when Python ends."""
+    """Flush the output, so that an error occurs here and not when Python exits."""
     if sys.stdout is None:  # closed by the shell
         return
     try:

@@ -12,7 +12,7 @@ __all__ = ['load_model', 'warm_up']
 
 
 def load_model(args: argparse.Namespace) -> OneFormerInferencer:
-    """Load the model of ``--model`` and ``add_model_arguments``; errors as of :class:`OneFormerInferencer`."""
+    """Load the model of ``--model`` and ``add_model_arguments``; errors as for :class:`OneFormerInferencer`."""
     if not torch.cuda.is_available():
         keep_freed_memory()
     return OneFormerInferencer(
@@ -21,6 +21,6 @@ def load_model(args: argparse.Namespace) -> OneFormerInferencer:
 
 
 def warm_up(infer: OneFormerInferencer) -> None:
-    """Predict for a blank picture: what is wrong with model and device shows now, and the first photo need not wait."""
+    """Predict for a blank picture, so that faults of model and device show now and the first photo need not wait."""
     (blank,) = infer.logits([infer.prepare(np.zeros((480, 640, 3), np.uint8))])
     blank.predict()

@@ -9,10 +9,10 @@ from ..errors import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
-    """An ``ArgumentParser`` that names the flag or choice most like one that there is not."""
+    """An ``ArgumentParser`` that suggests the flag or choice most similar to an unknown one."""
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Return the arguments; a flag that there is not ends the process with status 2."""
+        """Return the arguments; an unknown flag ends the process with status 2."""
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flag = next((word for word in unknown if word.startswith('-')), unknown[0])
@@ -21,11 +21,11 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str) -> NoReturn:
-        """End the process with status 2; what the operating system says of an @file is put into words."""
+        """End the process with status 2; the operating system's error about an @file is reworded."""
         super().error(re.sub(r"\[Errno \d+\] (.*): '(.*)'", r'\2 cannot be read (\1)', message))
 
     def _flags(self) -> Iterator[str]:
-        """Yield all flags, those of subcommands too."""
+        """Yield all flags, including those of subcommands."""
         for action in self._actions:
             yield from action.option_strings
             if isinstance(action, argparse._SubParsersAction):
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
                     yield from command._flags()
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Raise an ArgumentError with a hint if ``value`` is none of the choices."""
+        """Raise an ArgumentError with a hint if ``value`` is not one of the choices."""
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:

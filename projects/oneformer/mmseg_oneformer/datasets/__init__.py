@@ -1,1 +1,1 @@
-"""Data sets of each kind and their mix, the transforms that make training samples, and the order they come in."""
+"""Data sets of each kind and their mix, the transforms that make training samples, and the order of the samples."""

@@ -1,7 +1,7 @@
 """ADE20K with panoptic annotations.
 
-The public preparation paints things over stuff, so a listed stuff segment may have no pixel left. Configs therefore say
-``LoadPanopticIds(allow_absent=True)``.
+The public preparation paints things over stuff, so a listed stuff segment may have no pixels left. Configs therefore
+use ``LoadPanopticIds(allow_absent=True)``.
 """
 
 from mmengine.registry import DATASETS

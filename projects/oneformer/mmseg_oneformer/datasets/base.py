@@ -1,12 +1,12 @@
-"""What data sets of every kind share.
+"""The base class of all data sets.
 
 Decisions:
-* A kind of annotation supports some of the three tasks and no others. A data set says which; drawing a task that it
-  does not support is an error before training starts, and how often the others are drawn is stated in the config.
-* Faults in the data are errors. The base class replaces a broken image by another one, which would hide them; here that
-  is an option with a limit, and the loop that trains logs each of them.
-* A sample requested by ``(pass, index)`` draws its augmentation from (seed, pass, index) alone, so that it is the same
-  with any number of loader workers and after a resume.
+* A kind of annotation supports only some of the three tasks. A data set states which; drawing a task that it does not
+  support is an error before training starts, and the config states how often the others are drawn.
+* Faults in the data are errors. The base class replaces a broken image with another one, which would hide them; here
+  that is an option with a limit, and the training loop logs each of them.
+* The augmentation of a sample requested by ``(pass, index)`` depends only on (seed, pass, index), so that the sample is
+  the same with any number of loader workers and after resuming.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -30,13 +30,13 @@ class SegmentationDataset(BaseDataset):
     """Photos with annotations of one kind.
 
     Attributes:
-        tasks: Those that the annotation supports.
+        tasks: The tasks that the annotation supports.
 
     Args:
-        seed: Of the augmentation. ``PassSampler`` replaces it by the run's seed.
+        seed: Seed of the augmentation. ``PassSampler`` replaces it with the run's seed.
         task_probs: Probability of each task for photos of this data set; None: those of ``SampleTask``.
-        max_unreadable: How many photos a training replaces by the next one because they cannot be read; one more ends
-            it. Each process counts its own.
+        max_unreadable: How many unreadable photos a training replaces with the next one; one more ends it. Each process
+            counts its own.
         **kwargs: Arguments of ``BaseDataset``.
     """
 
@@ -58,7 +58,7 @@ class SegmentationDataset(BaseDataset):
 
     @property
     def name(self) -> str:
-        """By what errors call this data set."""
+        """The name of this data set in errors."""
         return self.ann_file
 
     def full_init(self) -> None:
@@ -81,24 +81,24 @@ class SegmentationDataset(BaseDataset):
     def give_classes(
         self, classes: Sequence[str], thing_ids: Collection[int], aliases: Mapping[str, str | None]
     ) -> None:
-        """Let samples have the classes of another list, matched by name; the photos have to be read already.
+        """Give samples the classes of another list, matched by name; the annotations have to be loaded already.
 
         Args:
             classes: Names of the other list.
             thing_ids: Its things.
-            aliases: Names in the other list of classes that are called otherwise here; None: becomes void.
+            aliases: Names in the other list of classes that have another name here; None: becomes void.
 
         Raises:
             UserError: A class of this data set is not in the list, or is a thing in one and stuff in the other.
         """
         own = self.metainfo
-        # A semantic map does not tell things from stuff; every other annotation does.
+        # A semantic map does not distinguish things from stuff; every other annotation does.
         own_things = None if self.tasks == ('semantic',) else own['thing_ids']
         labels = label_map(own['classes'], own_things, classes, thing_ids, aliases, self.name)
         self._given = {'classes': tuple(classes), 'thing_ids': tuple(thing_ids), 'label_of': labels}
 
     def __getitem__(self, key: int | tuple[int, int]) -> Any:
-        """The sample ``index``, or that of ``(pass, index)`` with randomness of its own.
+        """Return the sample ``index``, or that of ``(pass, index)`` with its own randomness.
 
         Args:
             key: An index, whose augmentation draws from the process's generators, or what ``PassSampler`` yields.
@@ -115,7 +115,7 @@ class SegmentationDataset(BaseDataset):
             return self._readable(int(index))
 
     def _readable(self, index: int) -> Any:
-        """Return sample ``index``, or the next one whose photo can be read; its metainfo then says what is skipped."""
+        """Return sample ``index``, or the next one whose photo can be read, with what was skipped in its metainfo."""
         skipped: list[str] = []
         while True:
             try:
@@ -130,7 +130,7 @@ class SegmentationDataset(BaseDataset):
             return sample
 
     def prepare_data(self, idx: int) -> Any:
-        """Run the pipeline on data info ``idx``; classes, thing ids and tasks go along for the transforms."""
+        """Run the pipeline on data info ``idx``, along with classes, thing ids and tasks for the transforms."""
         info = self.get_data_info(idx)
         info.update(classes=self._metainfo['classes'], thing_ids=self._metainfo['thing_ids'], tasks=self.tasks)
         info.update(self._given)
@@ -141,9 +141,9 @@ class SegmentationDataset(BaseDataset):
             sample = self.pipeline(info)
         except UserError:
             raise
-        except Exception:  # Loaders of libraries do not name the file.
+        except Exception:  # Loaders of other libraries do not name the file.
             if fault := photo_fault(path):
-                raise PhotoError(fault) from None  # The decoder's own complaint says less.
+                raise PhotoError(fault) from None  # The decoder's own error is less specific.
             raise
         if sample is None:
             if fault := photo_fault(path):

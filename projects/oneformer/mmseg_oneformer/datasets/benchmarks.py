@@ -1,11 +1,11 @@
 """Classes, things and colours of the public benchmarks, for data sets and for the preparation of their files.
 
 Decisions:
-* Names and colours that mmdet and mmseg have are theirs. They are read from the source, since importing a data set of
-  theirs imports the library, which takes longer than the preparation of a hundred photos.
-* ADE20K: order and spelling are the reference's, comma lists and the blank behind "window " included: the published
+* Names and colours are those of mmdet and mmseg where they have them. They are read from the source, since importing
+  one of their data sets imports the library, which takes longer than the preparation of a hundred photos.
+* ADE20K: order and spelling are the reference's, including comma lists and the blank after "window ": the published
   models' classes and texts depend on them. mmdet's converter writes files of the same names with all things first; the
-  check of the JSON's categories tells such a file at once.
+  check of the JSON's categories detects such a file at once.
 """
 
 import ast
@@ -68,7 +68,7 @@ def library_metainfo(library: str, module: str, name: str) -> dict[str, Any]:
     Args:
         library: 'mmdet' or 'mmseg'.
         module: Path of the source below the library.
-        name: Of the class.
+        name: Name of the class.
 
     Raises:
         ImportError: The library has no such table.
@@ -85,13 +85,13 @@ def library_metainfo(library: str, module: str, name: str) -> dict[str, Any]:
 
 
 def _benchmark(table: dict[str, Any], thing_ids: tuple[int, ...], classes: tuple[str, ...] | None = None) -> dict:
-    """Return the metainfo of a data set with the colours, and the names unless others are given, of a library's."""
+    """Return the metainfo of a data set with a library's colours, and its names unless others are given."""
     names = tuple(table['classes']) if classes is None else classes
     return {'classes': names, 'thing_ids': thing_ids, 'palette': [tuple(c) for c in table['palette'][: len(names)]]}
 
 
 ADE20K = _benchmark(library_metainfo('mmseg', 'datasets/ade.py', 'ADE20KDataset'), ADE20K_THING_IDS, ADE20K_CLASSES)
-"""150 classes, things scattered among them."""
+"""150 classes, with the things scattered among them."""
 
 CITYSCAPES = _benchmark(
     library_metainfo('mmseg', 'datasets/cityscapes.py', 'CityscapesDataset'), thing_ids=tuple(range(11, 19))

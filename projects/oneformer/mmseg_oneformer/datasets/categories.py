@@ -1,4 +1,4 @@
-"""The categories of a file beside the classes of a config."""
+"""Comparison of the categories of a file with the classes of a config."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,15 +11,15 @@ __all__ = ['category_faults', 'checked_metainfo']
 
 
 def checked_metainfo(metainfo: Mapping[str, Any], categories: Sequence[Category], source: str) -> dict:
-    """A config's metainfo after comparison with the categories of a JSON, or the one made from them.
+    """Return a config's metainfo after comparing it with the categories of a JSON, or metainfo made from them.
 
     Args:
         metainfo: ``classes``, ``thing_ids`` and ``palette``, as far as the config states them.
-        categories: Of the JSON, sorted by id, each with ``isthing``.
+        categories: Categories of the JSON, sorted by id, each with ``isthing``.
         source: The JSON, for the error.
 
     Raises:
-        UserError: They are not what the config states.
+        UserError: The categories are not those that the config states.
     """
     names = tuple(category['name'] for category in categories)
     things = tuple(label for label, category in enumerate(categories) if category['isthing'])
@@ -46,7 +46,7 @@ def checked_metainfo(metainfo: Mapping[str, Any], categories: Sequence[Category]
 def category_faults(
     categories: Sequence[Category], classes: Sequence[str] | None, thing_ids: Collection[int] | None
 ) -> Iterator[tuple[str, str]]:
-    """Yield (rule, sentence without a full stop) wherever the categories are not what a config expects.
+    """Yield (rule, sentence without a full stop) for each category that is not as a config expects.
 
     Args:
         categories: Sorted by id, each with ``isthing``: class k is the k-th.

@@ -16,20 +16,20 @@ __all__ = ['CityscapesPanoptic']
 class CityscapesPanoptic(PanopticDataset):
     """Cityscapes fine annotations as ``createPanopticImgs`` of cityscapesScripts writes them, without train ids.
 
-    Its JSON numbers the categories 7 to 33, in the order of the train ids; groups of things are crowds. Where
-    ``data_prefix`` says so, mIoU and AP are measured on the annotations of their own task: ``sem`` and ``instance`` are
-    the folders of the cities with labelTrainIds and instanceIds.
+    Its JSON numbers the categories 7 to 33, in the order of the train ids; groups of things are crowds. If
+    ``data_prefix`` has ``sem`` and ``instance``, the folders of the cities with labelTrainIds and instanceIds, mIoU and
+    AP are measured on these annotations of their own task.
     """
 
     METAINFO = CITYSCAPES
 
     def image_path(self, image: Mapping[str, Any]) -> str:
-        """Path of the photo, in the folder of its city; the JSON calls it "<city>_..._gtFine_leftImg8bit.png"."""
+        """Return the path of the photo in its city's folder; in the JSON it is "<city>_..._gtFine_leftImg8bit.png"."""
         name = Path(image['file_name']).name.replace('_gtFine_', '_')
         return str(Path(self.data_prefix['img']) / name.partition('_')[0] / name)
 
     def truth_paths(self, image: Mapping[str, Any]) -> dict[str, str]:
-        """``sem_map_path`` (train ids) and ``instance_ids_path``, where ``data_prefix`` names their folders."""
+        """Return ``sem_map_path`` (train ids) and ``instance_ids_path`` if ``data_prefix`` names their folders."""
         stem = Path(image['file_name']).name.partition('_gtFine_')[0]
         kinds = {'sem': ('sem_map_path', 'labelTrainIds'), 'instance': ('instance_ids_path', 'instanceIds')}
         return {

@@ -1,10 +1,10 @@
 """Draws landscapes with simple objects: pictures with exact labels for people without data.
 
 Decisions:
-* Stuff is told by texture (clouds, blades, waves), things by outline (circle, square, triangle, star); colours, places,
-  sizes and light vary, so neither colour nor position alone gives a class away.
+* Stuff is recognised by texture (clouds, blades, waves), things by outline (circle, square, triangle, star); colours,
+  positions, sizes and light vary, so that neither colour nor position is enough to recognise a class.
 * Every segment stays large. A small network trained for minutes should find all of them, so an object that would leave
-  a sliver of itself or of another segment is placed anew.
+  only a sliver of itself or of another segment is placed again.
 * Shapes are signed distance fields: one field gives the outline, its antialiasing, the shading and the shadow.
 
 Pictures are float32 (H, W, 3) RGB in 0..1 until the end; lengths are in picture heights.
@@ -22,9 +22,9 @@ __all__ = ['STUFF', 'THINGS', 'Scene', 'draw_scene']
 STUFF = ('sky', 'grass', 'water')
 THINGS = ('ball', 'box', 'cone', 'star')
 MIN_THING_AREA, MIN_STUFF_AREA = 0.025, 0.06
-"""Smallest visible part of the picture that a segment may have."""
+"""Minimum share of the picture that a segment covers."""
 MIN_VISIBLE = 0.6
-"""Smallest part of an object that others may leave visible."""
+"""Minimum share of an object that others leave visible."""
 
 Field = np.ndarray
 
@@ -35,7 +35,7 @@ class Scene(NamedTuple):
     Attributes:
         image: (H, W, 3) uint8 RGB.
         segment_map: (H, W) int32, k = segment k from 1; there is no void.
-        names: Class name of each segment, that of segment k at k - 1.
+        names: Class name of each segment; that of segment k is at k - 1.
     """
 
     image: np.ndarray
@@ -65,7 +65,7 @@ def _noise(rng: np.random.Generator, size: int, rows: int, columns: int) -> Fiel
 
 
 def _fractal(rng: np.random.Generator, size: int, rows: int, columns: int) -> Field:
-    """Three octaves of ``_noise``, the look of clouds."""
+    """Three octaves of ``_noise``, which look like clouds."""
     octaves = [_noise(rng, size, rows << octave, columns << octave) * 0.55**octave for octave in range(3)]
     return octaves[0] + octaves[1] + octaves[2]
 
@@ -75,12 +75,12 @@ def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def _mix(below: np.ndarray, above: np.ndarray, alpha: Field) -> np.ndarray:
-    """``above`` over ``below``, where ``alpha`` (H, W) is 1."""
+    """Blend ``above`` over ``below`` by ``alpha`` (H, W)."""
     return below + (above - below) * alpha[..., None]
 
 
 def _sky(rng: np.random.Generator, x: Field, y: Field, tone: float) -> np.ndarray:
-    """From a deep top to a pale horizon, with soft clouds; ``tone`` 0..1 goes from noon to dusk."""
+    """A sky from a deep top to a pale horizon, with soft clouds; ``tone`` 0..1 goes from noon to dusk."""
     top = _rgb(rng.uniform(0.56, 0.64) + 0.15 * tone, rng.uniform(0.35, 0.65), rng.uniform(0.65, 0.95) - 0.25 * tone)
     low = _rgb(0.57 - 0.5 * tone, 0.12 + 0.4 * tone, rng.uniform(0.9, 1.0))
     image = _mix(top * np.ones((*x.shape, 1), np.float32), low, (y / 0.5).clip(0, 1))
@@ -203,7 +203,7 @@ def _place_things(
     names: list[str],
     light: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put one to four objects into the landscape, the front ones last; appends to ``names``."""
+    """Put one to four objects into the landscape, those in front last; appends to ``names``."""
     count = rng.choice([1, 2, 3, 4], p=[0.15, 0.35, 0.3, 0.2])
     hue = rng.uniform()
     full_areas = {}
@@ -225,7 +225,7 @@ def _place_things(
 
 
 def _random_thing(rng: np.random.Generator, x: Field, y: Field, height: float) -> _Thing:
-    """A thing at about ``height``, wholly inside the picture."""
+    """A thing at about ``height``, entirely inside the picture."""
     name = THINGS[rng.integers(len(THINGS))]
     radius = rng.uniform(0.15, 0.25) * {'ball': 0.95, 'box': 0.95, 'cone': 1.0, 'star': 1.05}[name]
     center_x = rng.uniform(radius, 1 - radius)
@@ -238,7 +238,7 @@ def _random_thing(rng: np.random.Generator, x: Field, y: Field, height: float) -
 
 
 def _all_large(segment_map: np.ndarray, names: list[str], full_areas: dict[int, int]) -> bool:
-    """Whether every segment is large enough, and things are in one piece and not too hidden."""
+    """Return whether every segment is large enough, and things are in one piece and not too occluded."""
     areas = np.bincount(segment_map.reshape(-1), minlength=len(names) + 2)
     for number in range(1, len(names) + 2):
         if number not in full_areas:
@@ -255,9 +255,9 @@ def _all_large(segment_map: np.ndarray, names: list[str], full_areas: dict[int, 
 def _paint(
     rng: np.random.Generator, image: np.ndarray, thing: _Thing, x: Field, y: Field, color: np.ndarray, light: np.ndarray
 ) -> np.ndarray:
-    """Shadow first, then the object in its light."""
+    """Paint the shadow first, then the shaded object."""
     name, radius, angle, u, v, field = thing
-    # The light seen from the object's frame; the shadow is the same outline moved away from it.
+    # The light in the object's frame; the shadow is the same outline moved away from it.
     to_u, to_v = (
         light[0] * np.cos(angle) + light[1] * np.sin(angle),
         light[1] * np.cos(angle) - light[0] * np.sin(angle),

@@ -1,4 +1,4 @@
-"""Photos with objects alone: COCO's instance JSON, whose outlines may overlap, and nothing about the rest."""
+"""Photos with annotated objects only: COCO's instance JSON, whose outlines may overlap and which has no stuff."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -29,11 +29,11 @@ class InstanceDataset(SegmentationDataset):
 
     Args:
         ann_file: The JSON, relative to ``data_root`` unless absolute.
-        metainfo: ``classes``, compared with the JSON, and if wished ``palette``; without it both are taken from there.
+        metainfo: ``classes``, compared with the JSON, and optionally ``palette``; without it, both come from the JSON.
         data_root: Folder that the other paths are relative to.
         data_prefix: ``img``: folder of the photos.
         filter_empty: In training, leave out photos without an object that is not a crowd.
-        seed: Of the augmentation. ``PassSampler`` replaces it by the run's seed.
+        seed: Seed of the augmentation. ``PassSampler`` replaces it with the run's seed.
         **kwargs: ``task_probs``, ``pipeline``, ``test_mode``, ``indices`` and the other arguments of ``BaseDataset``.
     """
 
@@ -57,7 +57,7 @@ class InstanceDataset(SegmentationDataset):
 
     @classmethod
     def _load_metainfo(cls, metainfo: Mapping[str, Any] | None = None) -> dict:
-        """Metainfo in which every class is a thing."""
+        """Return metainfo in which every class is a thing."""
         meta = super()._load_metainfo(metainfo)
         if 'classes' in meta:
             meta['thing_ids'] = tuple(range(len(meta['classes'])))
@@ -69,7 +69,7 @@ class InstanceDataset(SegmentationDataset):
 
         Raises:
             FileNotFoundError: If the JSON does not exist.
-            UserError: If it is no instance JSON, has faults, or its categories are not the config's.
+            UserError: If it is not an instance JSON, has faults, or its categories are not the config's.
         """
         file = read_instances(self.ann_file)
         raise_faults(self.ann_file, [*file.faults, *outline_faults(file)])
@@ -113,7 +113,7 @@ class InstanceDataset(SegmentationDataset):
             )
 
     def filter_data(self) -> list[dict]:
-        """Leave out photos without objects where ``filter_empty`` says so; never at test time."""
+        """Leave out photos without objects if ``filter_empty`` is set; never at test time."""
         if self.test_mode or not self.filter_empty:
             return self.data_list
         kept = [info for info in self.data_list if any(not entry['iscrowd'] for entry in info['outlines'])]

@@ -20,7 +20,7 @@ class MapillaryPanoptic(PanopticDataset):
     METAINFO = MAPILLARY
 
     def image_path(self, image: Mapping[str, Any]) -> str:
-        """Path of the photo, a JPEG whatever the suffix in the JSON."""
+        """Return the path of the photo, a JPEG whatever the suffix in the JSON."""
         return str(Path(self.data_prefix['img']) / f'{Path(image["file_name"]).stem}.jpg')
 
     def read_annotations(self) -> PanopticFile:

@@ -1,15 +1,16 @@
 """Several data sets in one run: annotations of different kinds, class lists of different lengths.
 
 Decisions:
-* The model has one list of classes, and every source is mapped into it by name. A source may know fewer. What a source
-  does not annotate is void there: no target covers it, so it is background to every mask that is matched, and a query
-  that finds something there is taught "no object". The reference code treats void so. Across kinds of annotation
-  nothing wrong is taught by it, since a photo is drawn for its own task only: objects alone say nothing against stuff
-  in a panoptic prediction. Among sources of the *same* task it is, where photos show classes that they do not annotate.
-* Weights are shares of the samples. A pass is as long as all sources together and holds the same number of samples of
-  a source every time; each source goes through its photos in passes of its own, in an order of its own.
-* Which photo a key ``(pass, index)`` of ``PassSampler`` means is computed from the seed, nothing is counted: a resumed
-  run and any number of processes or loader workers see the same samples.
+* The model has one list of classes, and every source is mapped into it by name. A source may have fewer. What a source
+  does not annotate is void there: no target covers it, so it is background to every matched mask, and a query that
+  finds something there is taught "no object". The reference code treats void in the same way. Across kinds of
+  annotation this teaches nothing wrong, since a photo is drawn only for its own task: annotations of objects only do
+  not contradict stuff in a panoptic prediction. Among sources of the *same* task it does, if photos show classes that
+  they do not annotate.
+* Weights are shares of the samples. A pass is as long as all sources together and always holds the same number of
+  samples of each source; each source goes through its photos in passes of its own, in its own order.
+* Which photo a key ``(pass, index)`` of ``PassSampler`` stands for is computed from the seed, and nothing is counted: a
+  resumed run and any number of processes or loader workers see the same samples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,18 +35,19 @@ class MixedDataset(Dataset):
     """Training samples from several data sets.
 
     Args:
-        sources: Configs of ``PanopticDataset``, ``SemanticDataset``, ``InstanceDataset`` and their kind. Each one's
-            metainfo names *its* classes; ``task_probs`` of a source are the tasks its photos are drawn for.
-        metainfo: ``classes`` and ``thing_ids`` of the model and, if wished, ``palette``.
-        weights: Share of each source in the samples, in any unit; None: each photo once in a pass.
-        aliases: Names in ``metainfo.classes`` of classes that a source calls otherwise; None makes a class void.
-        pipeline: Of the sources that have none of their own.
-        seed: Non-negative. ``PassSampler`` replaces it by the run's seed.
-        lazy_init: Read no annotations yet.
+        sources: Configs of ``PanopticDataset``, ``SemanticDataset``, ``InstanceDataset`` and their subclasses. Each
+            one's metainfo names *its* classes; ``task_probs`` of a source are the probabilities of the tasks that its
+            photos are drawn for.
+        metainfo: ``classes`` and ``thing_ids`` of the model and, optionally, ``palette``.
+        weights: Share of each source in the samples, in any unit; None: each photo once per pass.
+        aliases: Names in ``metainfo.classes`` of classes that a source names differently; None makes a class void.
+        pipeline: For sources that have none of their own.
+        seed: Non-negative. ``PassSampler`` replaces it with the run's seed.
+        lazy_init: Do not read the annotations yet.
 
     Raises:
-        UserError: A source is no such data set, is not for training or does not support its tasks, its classes
-            do not fit, or a weight leaves it no sample.
+        UserError: A source is not such a data set, is not for training or does not support its tasks, its classes
+            do not fit, or a weight leaves it no samples.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class MixedDataset(Dataset):
 
     @property
     def seed(self) -> int:
-        """Of the order and the augmentation; every source has one of its own, derived from it."""
+        """Seed of the order and the augmentation; every source has its own seed, derived from it."""
         return self._seed
 
     @seed.setter
@@ -126,7 +128,7 @@ class MixedDataset(Dataset):
 
     @property
     def max_unreadable(self) -> int:
-        """How many photos of all sources together a training skips because they cannot be read."""
+        """How many unreadable photos a training skips, over all sources."""
         return sum(source.max_unreadable for source in self.sources)
 
     def __len__(self) -> int:
@@ -135,9 +137,9 @@ class MixedDataset(Dataset):
         return sum(self._shares)
 
     def locate(self, pass_number: int, index: int) -> tuple[int, int, int]:
-        """Number of the source, its own pass and its photo that sample ``index`` of pass ``pass_number`` is.
+        """Return source, its own pass, and photo (as numbers) of sample ``index`` of pass ``pass_number``.
 
-        The samples of a source are counted through all passes; its passes are cut from that count.
+        The samples of a source are counted across all passes; its own passes are consecutive parts of that count.
         """
         self.full_init()
         ends = np.cumsum(self._shares)
@@ -153,7 +155,7 @@ class MixedDataset(Dataset):
         return self.sources[self.locate(pass_number, index)[0]].tasks
 
     def __getitem__(self, key: int | tuple[int, int]) -> Any:
-        """The sample of ``(pass, index)`` with randomness of its own; of an index alone, one of the first pass."""
+        """Return the sample of ``(pass, index)`` with its own randomness; for just an index, one of the first pass."""
         keyed = isinstance(key, tuple | list)
         pass_number, index = key if isinstance(key, tuple | list) else (0, key)
         number, own_pass, photo = self.locate(int(pass_number), int(index))
@@ -161,7 +163,7 @@ class MixedDataset(Dataset):
 
 
 def shares(total: int, weights: Sequence[float]) -> list[int]:
-    """Whole numbers in proportion to ``weights`` that sum to ``total``; what rounding leaves goes to the largest rests.
+    """Return whole numbers in proportion to ``weights`` that sum to ``total``, by the largest remainders.
 
     Raises:
         UserError: A weight is not positive.
@@ -177,5 +179,5 @@ def shares(total: int, weights: Sequence[float]) -> list[int]:
 
 @lru_cache(maxsize=32)
 def _order(seed: int, pass_number: int, size: int) -> np.ndarray:
-    """Order (size,) of a source's photos in its pass ``pass_number``."""
+    """Return the order (size,) of a source's photos in its pass ``pass_number``."""
     return np.random.default_rng((seed, pass_number)).permutation(size)

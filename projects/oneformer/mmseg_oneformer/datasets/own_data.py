@@ -1,4 +1,4 @@
-"""Panoptic data that no config describes: a JSON, its photos and its PNGs, found where they usually lie."""
+"""Panoptic data that no config describes: a JSON, its photos and its PNGs, found in their usual places."""
 
 import os
 from itertools import islice
@@ -14,12 +14,12 @@ from .panoptic_files import PanopticFiles, PanopticJson
 __all__ = ['OwnData', 'find_folder', 'find_own_data', 'probes']
 
 PROBES = 20
-"""Entries whose files are looked for to find a folder: a few may be missing."""
+"""Number of entries whose files are looked for to find a folder: a few may be missing."""
 LONG_NAMES = {'train': 'training', 'val': 'validation'}
 
 
 class OwnData(NamedTuple):
-    """A panoptic JSON with annotations, and what belongs to it."""
+    """A panoptic JSON with annotations, and its files."""
 
     json: Path
     photos: Path
@@ -35,12 +35,12 @@ def find_own_data(data: Path, split: str) -> OwnData:
 
     Args:
         data: A panoptic JSON; or a folder with one, or with one for each split, in it or in its ``annotations``.
-        split: 'train' or 'val'; of a folder with one JSON alone, that one is taken for both.
+        split: 'train' or 'val'; if a folder has only one JSON, it is used for both.
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        UserError: The folder has several panoptic JSONs for the split, or a JSON is none, or its photos or PNGs are not
-            beside it.
+        UserError: The folder has several panoptic JSONs for the split, or a JSON is not a panoptic one, or its photos
+            or PNGs are not beside it.
     """
     path = _choose_json(data, split) if data.is_dir() else data
     dataset = PanopticJson(str(path))
@@ -81,15 +81,15 @@ def _choose_json(folder: Path, split: str) -> Path:
 
 
 def find_folder(dataset: PanopticFiles, file: PanopticFile, key: str) -> str | None:
-    """Return the folder beside a JSON that holds its photos ('img') or PNGs ('seg'), or None if none of the usual ones.
+    """Return the folder beside a JSON with its photos ('img') or PNGs ('seg'), or None if it is not in a usual place.
 
     Args:
-        dataset: Not loaded: it knows the JSON and how names become paths. Its ``data_prefix`` becomes the folder.
-        file: Its content.
-        key: Of ``data_prefix``.
+        dataset: Not loaded: it has the JSON and turns names into paths. Its ``data_prefix`` is set to the folder.
+        file: The content of the JSON.
+        key: A key of ``data_prefix``.
     """
     json = Path(dataset.ann_file)
-    name = json.stem.removesuffix('.fixed')  # What the doctor's --fix wrote shares its photos, and mostly its PNGs.
+    name = json.stem.removesuffix('.fixed')  # The doctor's --fix keeps the photos, and mostly the PNGs.
     split = name.rpartition('panoptic_')[2]
     folders = [json.with_suffix(''), json.with_name(name), json.parent, json.parent.parent / name]
     if key == 'img':

@@ -27,30 +27,30 @@ __all__ = ['PanopticDataset']
 
 @DATASETS.register_module()
 class PanopticDataset(PanopticFiles, SegmentationDataset):
-    """Photos with panoptic annotations, the one source of truth for all three tasks.
+    """Photos with panoptic annotations, the single source of ground truth for all three tasks.
 
-    A data info holds ``img_id``, ``img_path`` and, where the JSON has annotations, ``seg_map_path`` and
-    ``segments_info``: a list of ``dict(id, label, isthing, iscrowd)`` with the id of the PNG and the contiguous class
-    index, and ``area`` where that is requested; also what ``truth_paths`` adds.
+    A data info holds ``img_id``, ``img_path`` and, if the JSON has annotations, ``seg_map_path`` and
+    ``segments_info``: a list of ``dict(id, label, isthing, iscrowd)`` with the id in the PNG and the contiguous class
+    index, and ``area`` if requested; also what ``truth_paths`` adds.
 
     Args:
         ann_file: The JSON, relative to ``data_root`` unless absolute.
-        metainfo: ``classes`` (names), ``thing_ids`` (class indices of things) and, if wished, ``palette``. Without it
+        metainfo: ``classes`` (names), ``thing_ids`` (class indices of things) and, optionally, ``palette``. Without it
             all three are taken from the JSON.
         data_root: Folder that the other paths are relative to.
         data_prefix: ``img``: folder of the photos; ``seg``: folder of the PNGs, by default the JSON's path without
-            suffix; ``sem``: folder of the data set's own class maps, where mIoU is to be measured on them instead of
-            on classes derived from the segments. None takes an entry out.
+            suffix; ``sem``: folder of the data set's own class maps, if mIoU should be measured on them instead of on
+            classes derived from the segments. None removes an entry.
         filter_empty: In training, leave out photos without an object that is not a crowd. Detectron2 does so for COCO,
-            as the published models were trained; it costs about 1 000 photos there.
+            and the published models were trained that way; it leaves out about 1 000 photos there.
         instances: The COCO instances JSON of the same photos, whose objects ``filter_empty`` counts, as detectron2
-            does; relative to ``data_root`` unless absolute. None, or no such file, which a line says: the thing
-            segments of ``ann_file`` are counted. A small object may be in one of the two alone.
+            does; relative to ``data_root`` unless absolute. If it is None, or there is no such file (which is
+            reported), the thing segments of ``ann_file`` are counted. A small object may be in only one of the two.
         listed_areas: Measure panoptic quality with the areas that the JSON lists, as panopticapi does, and not with the
-            pixels of the PNG. They differ on ADE20K alone, whose stuff was measured before things were laid over it.
-        hold_out: Every photo of this many, the first among them, is kept from training, and at test time there are
-            these alone. None holds out nothing.
-        seed: Of the augmentation. ``PassSampler`` replaces it by the run's seed.
+            pixels of the PNG. They differ only on ADE20K, whose stuff was measured before things were laid over it.
+        hold_out: One photo in this many, beginning with the first, is excluded from training, and at test time only
+            these are used. None holds out nothing.
+        seed: Seed of the augmentation. ``PassSampler`` replaces it with the run's seed.
         **kwargs: ``task_probs``, ``pipeline``, ``test_mode``, ``indices`` and the other arguments of ``BaseDataset``.
     """
 
@@ -84,8 +84,8 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
 
         Raises:
             FileNotFoundError: If the JSON does not exist.
-            UserError: If it is no panoptic JSON, has a fault that the doctor calls an error, or its categories are not
-                the config's.
+            UserError: If it is not a panoptic JSON, has a fault that the doctor calls an error, or its categories are
+                not the config's.
         """
         file = self.read_annotations()
         raise_faults(self.ann_file, file.grave_faults)
@@ -114,13 +114,13 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
         return infos
 
     def truth_paths(self, image: Mapping[str, Any]) -> dict[str, str]:
-        """What a single task of an image is measured on: ``sem_map_path``, where ``data_prefix`` has ``sem``."""
+        """Return annotations of an image for single tasks: ``sem_map_path``, if ``data_prefix`` has ``sem``."""
         if 'sem' not in self.data_prefix:
             return {}
         return {'sem_map_path': str(Path(self.data_prefix['sem']) / f'{Path(image["file_name"]).stem}.png')}
 
     def _check_truth(self, info: Mapping[str, Any]) -> None:
-        """Look for the annotations of the first image, before hours of training end in the first validation."""
+        """Look for the annotations of the first image, so that training does not fail hours later at validation."""
         for key, prefix in (('sem_map_path', 'sem'), ('instance_ids_path', 'instance')):
             path = info.get(key)
             if path is not None and not fileio.exists(path):
@@ -130,7 +130,7 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
                 )
 
     def filter_data(self) -> list[dict]:
-        """Leave out photos without objects where ``filter_empty`` says so; never at test time.
+        """Leave out photos without objects if ``filter_empty`` is set; never at test time.
 
         Raises:
             UserError: No photo is left, or ``instances`` does not belong to these photos.
@@ -150,7 +150,7 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
         return kept
 
     def _with_instances(self) -> set[Any] | None:
-        """Ids of the images with an object in ``instances``; None if there is no such file."""
+        """Return the ids of images with an object in ``instances``; None if there is no such file."""
         if self.instances is None:
             return None
         path = Path(self.data_root or '') / self.instances

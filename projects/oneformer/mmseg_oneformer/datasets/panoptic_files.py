@@ -1,4 +1,4 @@
-"""Where a panoptic data set's files are: what a data set knows before it reads them, and all that its checks need."""
+"""Where a panoptic data set's files are: known before any of them is read, and enough for its checks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +10,13 @@ __all__ = ['PanopticFiles', 'PanopticJson', 'with_default_folders']
 
 
 def with_default_folders(ann_file: str, data_prefix: Mapping[str, str | None] | None) -> dict[str, str]:
-    """Return a data set's folders by kind, 'img' and 'seg' filled in; None takes one out."""
+    """Return a data set's folders by kind, with 'img' and 'seg' filled in; None removes one."""
     prefix = {'img': '', 'seg': str(Path(ann_file).with_suffix('')), **(data_prefix or {})}
     return {key: folder for key, folder in prefix.items() if folder is not None}
 
 
 class PanopticFiles:
-    """A panoptic JSON and the folders of its photos and PNGs; benchmarks with names of their own override it.
+    """A panoptic JSON and the folders of its photos and PNGs; benchmarks with other file names override it.
 
     Attributes:
         ann_file: The JSON.
@@ -39,7 +39,7 @@ class PanopticFiles:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            UserError: If it is no panoptic JSON. What is wrong with single entries is in its ``faults``.
+            UserError: If it is not a panoptic JSON. Faults of single entries are in its ``faults``.
         """
         return read_panoptic(self.ann_file)
 

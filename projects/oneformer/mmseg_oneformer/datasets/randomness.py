@@ -11,10 +11,10 @@ __all__ = ['keyed_randomness']
 
 @contextmanager
 def keyed_randomness(*key: int) -> Iterator[None]:
-    """Seed Python's and NumPy's global generators from ``key`` and put their states back afterwards.
+    """Seed Python's and NumPy's global generators from ``key`` and restore their states afterwards.
 
     OpenMMLab's transforms draw from these two generators. A sample drawn under (seed, pass, index) is thus the same
-    whether the main process or any loader worker makes it, and making it disturbs no other numbers.
+    whether the main process or any loader worker makes it, and making it affects no other random numbers.
 
     Args:
         *key: Non-negative integers.

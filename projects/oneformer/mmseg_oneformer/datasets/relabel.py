@@ -20,14 +20,14 @@ def label_map(
     aliases: Mapping[str, str | None],
     source: str,
 ) -> tuple[int, ...]:
-    """Class index in ``classes`` of every class of a source; ``VOID`` for those that are left out.
+    """Return the class index in ``classes`` of every class of a source; ``VOID`` for those that are left out.
 
     Args:
         own: Names of the source's classes.
-        own_things: Its things; None if its annotation does not tell them from stuff.
-        classes: Names of the other list; a source may know fewer.
+        own_things: Its things; None if its annotation does not distinguish them from stuff.
+        classes: Names of the other list; a source may have fewer.
         thing_ids: Things of the other list.
-        aliases: Names in ``classes`` of what the source calls otherwise; None: left out.
+        aliases: Names in ``classes`` of classes that the source names differently; None: left out.
         source: Name of the source, for the error.
 
     Raises:
@@ -60,10 +60,10 @@ def relabelled(
     label_of: Sequence[int],
     thing_ids: Collection[int],
 ) -> tuple[np.ndarray, list[dict]]:
-    """A segment map and its table in the classes of another list.
+    """Return a segment map and its table in the classes of another list.
 
-    Segments of classes that are left out become void. Stuff that several classes of the source become is one segment,
-    as stuff is everywhere.
+    Segments of classes that are left out become void. If several classes of the source become the same stuff class,
+    they become one segment, as stuff always is.
 
     Args:
         segment_map: (H, W) int32, 0 = void, k = ``segments_info[k - 1]``.

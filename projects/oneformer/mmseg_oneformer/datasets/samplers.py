@@ -1,4 +1,4 @@
-"""The order of training samples: one endless stream that ranks share and a resumed run re-enters anywhere."""
+"""The order of training samples: one endless stream that ranks share and a resumed run can re-enter anywhere."""
 
 from collections.abc import Iterator, Sized
 
@@ -16,15 +16,15 @@ __all__ = ['PassSampler']
 class PassSampler(Sampler):
     """Yields ``(pass, index)`` for this rank, forever.
 
-    The stream is pass after pass over the data, each in an order of its own that only (seed, pass) decides. Rank r of W
-    takes every W-th element from r on. With batches of total / W on each rank, global batch k therefore holds the same
+    The stream is pass after pass over the data, each in an order that depends only on (seed, pass). Rank r of W takes
+    every W-th element starting from r. With batches of total / W on each rank, global batch k therefore holds the same
     samples for any W, and iteration k starts at a position that is computed, not replayed.
 
     Args:
-        dataset: The data; one with a ``seed`` attribute gets this sampler's, so that augmentation follows the run's
+        dataset: The data; a ``seed`` attribute is set to this sampler's, so that augmentation depends on the run's
             seed.
         shuffle: Whether passes are permuted.
-        seed: Non-negative; the Runner gives its own. None: one that all ranks agree on is drawn.
+        seed: Non-negative; the Runner passes its own. None: one is drawn that all ranks agree on.
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
@@ -43,7 +43,7 @@ class PassSampler(Sampler):
 
         Args:
             iteration: Number of batches already used, counted from the start of training.
-            batch_size: Samples in a batch of this rank.
+            batch_size: Samples per batch of this rank.
         """
         self.start = iteration * batch_size
 
@@ -58,11 +58,11 @@ class PassSampler(Sampler):
             position += self.world_size
 
     def order(self, pass_number: int) -> np.ndarray:
-        """Indices (size,) of the data in the order of pass ``pass_number``."""
+        """Return the indices (size,) of the data in the order of pass ``pass_number``."""
         if not self.shuffle:
             return np.arange(self.size)
         return np.random.default_rng((self.seed, pass_number)).permutation(self.size)
 
     def __len__(self) -> int:
-        """Samples of this rank in one pass, rounded up; iteration itself never ends."""
+        """Return the number of samples of this rank per pass, rounded up; iteration itself never ends."""
         return -(-self.size // self.world_size)

@@ -1,4 +1,4 @@
-"""Photos with semantic maps alone: the class of every pixel, and no objects."""
+"""Photos with semantic maps only: the class of every pixel, and no objects."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,9 +20,9 @@ from .transforms.annotation_loading import SemanticValues
 __all__ = ['SemanticDataset']
 
 SAMPLED = 16
-"""PNGs that are looked at before training."""
+"""Number of PNGs that are checked before training."""
 MUCH = 0.01
-"""Share of the pixels that void covers in a mask that is worth a word."""
+"""Share of void pixels from which on masks are worth a warning."""
 
 
 @DATASETS.register_module()
@@ -33,16 +33,16 @@ class SemanticDataset(SegmentationDataset):
     ``img_id`` and ``img_path``, and ``semantic_map_path`` and ``semantic_values`` for ``LoadPanopticIds``.
 
     Args:
-        metainfo: ``classes``, in the order of the values; if wished ``thing_ids`` (default: none), which matter for a
-            model of other tasks too, and ``palette``.
-        ann_file: Text file that lists the photos to take, without suffix, one a line; default: all.
+        metainfo: ``classes``, in the order of the values; optionally ``thing_ids`` (default: none), which matter for a
+            model that also has other tasks, and ``palette``.
+        ann_file: Text file that lists the photos to use, without suffix, one per line; default: all.
         data_root: Folder that the other paths are relative to.
         data_prefix: ``img``: folder of the photos; ``seg``: folder of the PNGs, named like the photos.
-        img_suffix: What photos end in.
-        seg_map_suffix: What PNGs end in instead.
+        img_suffix: Suffix of the photos.
+        seg_map_suffix: Suffix of the PNGs, which replaces it.
         ignore_index: The value of void, which no target covers.
         reduce_zero_label: Value 0 is void too, and value k is class k - 1.
-        seed: Of the augmentation. ``PassSampler`` replaces it by the run's seed.
+        seed: Seed of the augmentation. ``PassSampler`` replaces it with the run's seed.
         **kwargs: ``task_probs``, ``pipeline``, ``test_mode``, ``indices`` and the other arguments of ``BaseDataset``.
     """
 
@@ -70,12 +70,12 @@ class SemanticDataset(SegmentationDataset):
 
     @property
     def name(self) -> str:
-        """By what errors call this data set: the folder of its PNGs."""
+        """The name of this data set in errors: the folder of its PNGs."""
         return self.data_prefix['seg']
 
     @classmethod
     def _load_metainfo(cls, metainfo: Mapping[str, Any] | None = None) -> dict:
-        """Complete metainfo: the classes are known before any file is read."""
+        """Return complete metainfo: the classes are known before any file is read."""
         meta = super()._load_metainfo(metainfo)
         if 'classes' not in meta:
             raise UserError(
@@ -87,7 +87,7 @@ class SemanticDataset(SegmentationDataset):
         return meta
 
     def load_data_list(self) -> list[dict]:
-        """One data info per photo, in the order of their names or of the list.
+        """Return one data info per photo, in the order of their names or of the list.
 
         Raises:
             FileNotFoundError: The list or a folder does not exist.
@@ -118,12 +118,12 @@ class SemanticDataset(SegmentationDataset):
         ]
 
     def _check_values(self, paths: Sequence[Path]) -> None:
-        """Warn if the PNGs look like masks of 0 and 255, whose class no value stands for: nothing else would say so."""
+        """Warn if the PNGs look like masks of 0 and 255, where 255 is no class: nothing else would reveal it."""
         classes = self._metainfo['classes']
         first = int(self.reduce_zero_label)
         counts = np.zeros(MAX_VALUE + 1, dtype=np.int64)
         for path in paths[:: max(1, len(paths) // SAMPLED)]:
-            with suppress(UserError):  # Said when its turn comes.
+            with suppress(UserError):  # Reported when its turn comes.
                 counts += np.bincount(read_values(path).reshape(-1), minlength=len(counts))
         void = counts[self.ignore_index] / max(counts.sum(), 1) if 0 <= self.ignore_index <= MAX_VALUE else 0
         present = counts[first : first + len(classes)] > 0
@@ -144,7 +144,7 @@ class SemanticDataset(SegmentationDataset):
             )
 
     def _names(self, photos: Path) -> list[str]:
-        """Paths of the photos below their folder, without suffix."""
+        """Return the paths of the photos below their folder, without suffix."""
         if self.ann_file:
             path = Path(self.ann_file)
             if not path.is_file():

@@ -1,4 +1,4 @@
-"""Shapes: a drawn data set in COCO's panoptic format, for a first run without any download."""
+"""Shapes: a synthetic data set in COCO's panoptic format, for a first run without any download."""
 
 import json
 import multiprocessing
@@ -25,14 +25,14 @@ PALETTE = [(128, 186, 232), (96, 160, 52), (32, 84, 148), (224, 60, 60), (236, 1
 MANIFEST = 'make_shapes.json'
 SPLITS = ('train', 'val')
 FORKING_PAYS = 400
-"""Pictures below which starting processes takes longer than drawing."""
+"""Number of pictures below which starting processes takes longer than drawing."""
 
 
 @DATASETS.register_module()
 class ShapesPanoptic(PanopticDataset):
     """Landscapes (sky, grass, water) with balls, boxes, cones and stars; made by ``write_shapes``.
 
-    Stuff comes first on purpose: code that takes the first classes for things fails here.
+    Stuff comes first on purpose: code that assumes that the first classes are things fails here.
     """
 
     METAINFO = {
@@ -64,10 +64,10 @@ def write_shapes(
     """Draw the data set into the folder ``out``; the same arguments give the same bytes.
 
     Everything is written beside ``out`` and moved there in one step, so an ``out`` that exists is complete. Picture n
-    of a split depends on seed, split and n alone: a larger set begins with the smaller one.
+    of a split depends only on seed, split and n: a larger set begins with the smaller one.
 
     Args:
-        out: Folder to make, with ``train/``, ``val/`` and ``annotations/``.
+        out: Folder to create, with ``train/``, ``val/`` and ``annotations/``.
         train: Number of training pictures.
         val: Number of validation pictures.
         size: Height and width in pixels.
@@ -105,7 +105,7 @@ def write_shapes(
 
 
 def _found(out: Path, manifest: dict, overwrite: bool) -> bool:
-    """Whether ``out`` is what is wanted; an error if it is something that should not be replaced."""
+    """Return whether ``out`` is already as requested; raise an error if it should not be replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     path = out / MANIFEST
@@ -146,13 +146,13 @@ def _write_split(folder: Path, split: str, count: int, size: int, seed: int, wor
 
 
 def _run(jobs: list[_Job], workers: int | None) -> Iterator[tuple[dict, dict]]:
-    """Draw ``jobs`` and yield their JSON entries in order, in several processes where these start cheaply."""
+    """Draw ``jobs`` and yield their JSON entries in order, using several processes if it is worth starting them."""
     workers = workers or os.cpu_count() or 1
     if workers == 1 or len(jobs) < FORKING_PAYS or 'fork' not in multiprocessing.get_all_start_methods():
         yield from map(_draw, jobs)
         return
     context = multiprocessing.get_context('fork')
-    # OpenCV's threads do not survive a fork; 0 keeps the children from waiting for them.
+    # OpenCV's threads do not survive a fork; with 0 the children do not wait for them.
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
         yield from pool.map(_draw, jobs, chunksize=16)
 
@@ -167,7 +167,7 @@ def _draw(job: _Job) -> tuple[dict, dict]:
     id_map = np.array([0, *ids], dtype=np.int32)[scene.segment_map]
     bgr = np.stack([id_map >> 16, id_map >> 8 & 255, id_map & 255], axis=-1).astype(np.uint8)
     _write(folder / f'annotations/panoptic_{job.split}/{stem}.png', bgr)
-    # Colour at full resolution: halved, as by default, it would bleed over the outlines of such small pictures.
+    # Colour at full resolution: at half, the default, it would bleed over the outlines of such small pictures.
     _write(folder / job.split / f'{stem}.jpg', scene.image[..., ::-1])
     segments: list[dict[str, Any]] = []
     for number, (name, segment_id) in enumerate(zip(scene.names, ids), start=1):
@@ -187,7 +187,7 @@ def _draw(job: _Job) -> tuple[dict, dict]:
 
 
 def _segment_ids(names: list[str]) -> list[int]:
-    """Ids whose colours, seen as R + 256 G + 65536 B, are the class's, a little darker with each further segment."""
+    """Return ids that, as colours R + 256 G + 65536 B, are the class's colour, a little darker per further segment."""
     ids = []
     for place, name in enumerate(names):
         red, green, blue = (max(channel - 9 * names[:place].count(name), 1) for channel in PALETTE[CLASSES.index(name)])

@@ -1,1 +1,1 @@
-"""Training and evaluation: the two functions, and what mmengine lacks for them (exact resume, safe saving, groups)."""
+"""Training and evaluation: two functions, and what mmengine lacks for them (exact resuming, safe saving, groups)."""

@@ -1,4 +1,4 @@
-"""What a training and a test print: a header, a line an interval, the scores of validations, saved checkpoints.
+"""Console output of training and testing: a header, a line per interval, validation scores, saved checkpoints.
 
 Decisions:
 * Printed and not logged: the log file has all of it already, in mmengine's words.
@@ -19,19 +19,19 @@ from .run_header import describe_start, format_facts, short_path, test_facts, tr
 from .stopwatch import Stopwatch
 
 INTERVAL = 50
-"""Iterations between two lines, where the config has no ``LoggerHook`` that says so."""
+"""Iterations between two lines, if the config has no ``LoggerHook`` that sets them."""
 
 FIRST = 5
 """Iterations after which the first line appears, so that the time left is known soon."""
 
 LONG_WAIT = 0.1
-"""Share of the time spent waiting for data from which on a line says so."""
+"""A line reports the share of the time spent waiting for data if it is at least this."""
 
 
 class ConsoleHook(Hook):
-    """Prints what people want to see of a run; for the main process alone."""
+    """Prints what people want to see of a run; only in the main process."""
 
-    priority = 'VERY_LOW'  # behind those that log losses and save checkpoints
+    priority = 'VERY_LOW'  # after those that log losses and save checkpoints
 
     def __init__(self) -> None:
         self._interval = INTERVAL
@@ -41,7 +41,7 @@ class ConsoleHook(Hook):
         self._saved: dict[str, Any] = {}
 
     def before_train(self, runner: Any) -> None:
-        """Print the header; by now weights are loaded."""
+        """Print the header; the weights are loaded by now."""
         print(format_facts({**training_facts(runner), 'starts from': describe_start(runner)}))
         print('The time left is known after the first iterations.', flush=True)
         self._interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), INTERVAL)
@@ -50,7 +50,7 @@ class ConsoleHook(Hook):
         self._stopwatch, self._began = Stopwatch(runner.iter), time.monotonic()
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Note that the data have arrived."""
+        """Record that the data have arrived."""
         self._stopwatch.begin()
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
@@ -64,7 +64,7 @@ class ConsoleHook(Hook):
         self._print_saved(runner)
 
     def after_train(self, runner: Any) -> None:
-        """Say that training is over."""
+        """Print that training has finished."""
         count, seconds = runner.iter - self._start, format_duration(time.monotonic() - self._began)
         print(f'Trained {count} iterations in {seconds}; results are in {short_path(runner.work_dir)}', flush=True)
 
@@ -127,12 +127,12 @@ class ConsoleHook(Hook):
 
 
 def _checkpoints(runner: Any) -> dict[str, Any]:
-    """Return the newest checkpoints by what they are: mmengine's CheckpointHook, and ours, note them there."""
+    """Return the newest checkpoints by their role, as mmengine's CheckpointHook and ours record them."""
     info = runner.message_hub.runtime_info
     return {name: path for name, path in info.items() if name.startswith(('last_ckpt', 'best_ckpt')) and path}
 
 
 def format_scores(metrics: Mapping[str, Any]) -> str:
-    """Return the headlines, and what is none of our metrics, on one line."""
+    """Return the headline metrics, and those of other libraries, on one line."""
     shown = [name for name in metrics if name in HEADLINES or task_of_metric(name) is None]
     return '  '.join(f'{name} {metrics[name]:.1f}' for name in shown if isinstance(metrics[name], int | float))

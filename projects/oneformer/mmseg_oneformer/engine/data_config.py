@@ -1,11 +1,11 @@
-"""A config for own data: what a panoptic JSON says takes the place of what the config says.
+"""A config for own data: the contents of a panoptic JSON replace the settings of the config.
 
 Decisions:
-* Whatever follows from the data is replaced: classes, files, metrics, and the length of the training with all that
-  counts iterations. Network, augmentation and optimiser stay as they are.
+* Whatever depends on the data is replaced: classes, files, metrics, and the length of the training with all settings
+  that count iterations. Network, augmentation and optimiser stay as they are.
 * Paths become absolute, so that the config can be run again from anywhere.
-* Without photos to validate on, every fifth one is held out from training. A number in the config does it
-  (``hold_out``): no file is written, and the same photos are held out in every run.
+* Without photos to validate on, every fifth one is held out from training. A number in the config (``hold_out``) is
+  enough: no file is written, and the same photos are held out in every run.
 """
 
 import math
@@ -27,11 +27,11 @@ from ..zoo.configs import rename_config
 __all__ = ['check_classes', 'use_data']
 
 HELD_OUT = 5
-"""Every photo of this many validates where no others are given."""
+"""One photo in this many is used for validation if no others are given."""
 MAX_ITERS = 10_000
-"""Iterations on own data, unless the config trains for less or the user says otherwise."""
+"""Iterations on own data, unless the config trains for fewer or the user sets another number."""
 VALIDATIONS = 10
-"""Of a training."""
+"""Per training."""
 LEAST_INTERVAL = 50
 """Iterations between validations: in a short training they would take most of the time."""
 METRICS = {'panoptic': 'PanopticQuality', 'instance': 'InstanceAP', 'semantic': 'MeanIoU'}
@@ -46,15 +46,16 @@ def use_data(cfg: Config, data: DataPath, val: DataPath | None, options: Mapping
         cfg: A config with a panoptic data set's pipelines; changed in place.
         data: A panoptic JSON with its photos and PNGs beside it; or a folder with one, or with one for training and
             one for validation.
-        val: The same, to validate and measure on; None: what ``data`` has for it, else every fifth photo.
-        options: What is going to override the config; ``train_cfg.max_iters`` of it is the length of the training.
+        val: The same, to validate and measure on; None: the validation data in ``data``, else every fifth photo.
+        options: What will override the config; its ``train_cfg.max_iters`` is the length of the training.
 
     Returns:
         ``cfg`` under the name ``<config>_<data>``, without its work dir.
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        UserError: The data are no panoptic data set, the two have different classes, or the model is none of ours.
+        UserError: The data are not a panoptic data set, the two have different classes, or the model is not one of
+            ours.
     """
     train = _files(Path(data), 'train')
     held_out = _files(Path(data) if val is None else Path(val), 'val')
@@ -78,7 +79,7 @@ def use_data(cfg: Config, data: DataPath, val: DataPath | None, options: Mapping
 
 
 def check_classes(weights: str | os.PathLike[str], cfg: Config) -> None:
-    """Raise a UserError if weights are of other classes than the data of a config that :func:`use_data` made."""
+    """Raise a UserError if weights have other classes than the data of a config that :func:`use_data` made."""
     content = read_checkpoint(weights)
     head = content['state_dict'].get(f'{CLASS_HEADS[0]}weight')
     dataset = cfg.test_dataloader.dataset
@@ -114,7 +115,7 @@ def _files(data: Path, split: str) -> OwnData:
 
 
 def _set_classes(cfg: Config, files: OwnData) -> None:
-    """Let the model have the classes of the data."""
+    """Give the model the classes of the data."""
     if cfg.model.type not in ('OneFormer', 'Mask2FormerBaseline'):
         raise UserError(f'data is for OneFormer, not for {cfg.model.type}; write a config for it (docs/own_data.md).')
     owner = cfg.model.head if cfg.model.type == 'OneFormer' else cfg.model
@@ -139,7 +140,7 @@ def _dataset(given: ConfigDict, files: OwnData, hold_out: int | None, split: str
 
 
 def _set_length(cfg: Config, max_iters: int) -> None:
-    """Train for ``max_iters``: what counts iterations keeps its share of the whole."""
+    """Train for ``max_iters``: settings that count iterations keep their share of the whole."""
     ratio = max_iters / cfg.train_cfg.max_iters
 
     def scaled(iteration: int) -> int:
@@ -162,7 +163,7 @@ def _set_length(cfg: Config, max_iters: int) -> None:
 
 
 def _name_of(data: Path) -> str:
-    """Return what a data set is called: its folder."""
+    """Return the name of a data set: that of its folder."""
     data = data.expanduser().absolute()
     folder = data if data.is_dir() else data.parent
     return (folder.parent if folder.name == 'annotations' else folder).name

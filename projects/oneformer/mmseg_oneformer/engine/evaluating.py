@@ -47,13 +47,13 @@ def evaluate(
     """Measure a model in its three tasks: PQ, AP and mIoU, each from its own task token, in one pass over the data.
 
     Args:
-        config: A config's file, the name of a model, or a config, which stays as it is.
+        config: A config's file, the name of a model, or a config, which is not changed.
         weights: A checkpoint, its https address, or the name of a model; by default the shipped or published ones of
             the config's name.
-        data: Own data in place of the config's, as for :func:`train`; of a folder with a JSON for validation that one.
+        data: Own data in place of the config's, as for :func:`train`; of a folder, its validation JSON if it has one.
         tasks: Predictions to make and measure: 'semantic', 'instance', 'panoptic' or several of them.
         token: The task whose token makes all predictions; by default each has its own.
-        tta: Predict from several sizes and mirror images of each photo.
+        tta: Predict from several sizes of each photo and their mirror images.
         out: Results file (default: ``results.json`` in the work dir).
         options: Settings that override the config, by dotted key.
 
@@ -93,22 +93,22 @@ def run_evaluation(
     """Test a checkpoint on the config's test data in one pass and write ``results.json``.
 
     Args:
-        cfg: The config, as :func:`run_config` returns it; it stays as it is. Its ``options`` are named in
-            ``results.json``, beside what overrode it in training.
+        cfg: The config, as :func:`run_config` returns it; it is not changed. ``results.json`` lists its ``options``,
+            along with those that overrode it in training.
         weights: ``.safetensors`` or a checkpoint of mmengine.
-        config_name: What ``results.json`` names as config (default: the config's file); its stem is the model's name.
+        config_name: The config named in ``results.json`` (default: the config's file); its stem is the model's name.
         out: Results file (default: ``results.json`` in the work dir).
         tasks: Predictions to make and measure.
-        token: A task whose token makes all predictions; None leaves it to ``model.test_cfg.token``, and where that is
-            None too each prediction has its own.
+        token: A task whose token makes all predictions; None leaves it to ``model.test_cfg.token``, and if that is
+            None too, each prediction has its own.
         token_matrix: Make and measure every prediction under every token.
         show_dir: Folder for a picture of each image; None for none.
         report: Folder for the report of segments; None for none.
-        report_images: How many images its page shows by each order.
+        report_images: How many images its page shows for each sort order.
         tta: Predict from several views of each photo; ``results.json`` names it among the options.
         dtype: Number format of the network, as for :class:`OneFormerInferencer`; ``results.json`` names it among the
             options if it is not fp32.
-        compile: Compile the network; named likewise.
+        compile: Compile the network; listed among the options too.
 
     Returns:
         The content of ``results.json``.
@@ -175,7 +175,7 @@ def write_predictions(
     Args:
         cfg: The config, with ``work_dir`` set.
         weights: As for :func:`evaluate`.
-        folder: Where to; see :class:`FormatAnswers`.
+        folder: Output folder; see :class:`FormatAnswers`.
         tasks: Predictions to make.
         token: A task whose token makes all predictions; None as for :func:`evaluate`.
         tta: Predict from several views of each photo.
@@ -195,7 +195,7 @@ def write_predictions(
 
 
 def _per_class(runner: Runner, token: str) -> dict[str, ClassNumbers]:
-    """Return what the metrics have found for each class, under each token."""
+    """Return the metrics of each class, under each token."""
     classes = runner.test_dataloader.dataset.metainfo['classes']
     evaluators = getattr(runner.test_loop.evaluator, 'evaluators', {token: runner.test_loop.evaluator})
     return {name: class_numbers(evaluator.metrics, classes) for name, evaluator in evaluators.items()}
@@ -208,13 +208,13 @@ def _miou_average(runner: Runner) -> str | None:
 
 
 def _check_weights(weights: str | os.PathLike[str]) -> None:
-    """Raise a FileNotFoundError before minutes of building data sets."""
+    """Raise a FileNotFoundError now, and not after minutes of building data sets."""
     if not Path(weights).expanduser().exists():
         raise missing_checkpoint(weights)
 
 
 def load_runner(cfg: Config, weights: str | os.PathLike[str]) -> tuple[Runner, dict[str, Any]]:
-    """Return a runner whose model has the weights, and what the checkpoint says about itself."""
+    """Return a runner whose model has the weights, and the checkpoint's metadata."""
     runner = build_runner(cfg)
     say(f'Loading {weights}')
     return runner, load_weights(_network(runner), weights)
@@ -228,6 +228,6 @@ def _test(runner: Runner) -> dict[str, Any]:
 
 
 def _network(runner: Runner) -> Any:
-    """Return the runner's model without what wraps it."""
+    """Return the runner's model without its wrappers."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     return model.module if isinstance(model, TestTimeViews) else model

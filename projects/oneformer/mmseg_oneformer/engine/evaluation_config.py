@@ -1,4 +1,4 @@
-"""The config of an experiment, cut to what can be tested."""
+"""The config of an experiment, reduced to what testing needs."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ TRAINING_KEYS = (
 
 
 def select_metrics(evaluator: Any, tasks: Iterable[str]) -> list[Mapping]:
-    """Return the metrics of a ``test_evaluator`` that measure one of ``tasks``; a metric of unknown kind stays.
+    """Return the metrics of a ``test_evaluator`` that measure one of ``tasks``; unknown metrics are kept.
 
     Raises:
         UserError: No metric is left.
@@ -57,12 +57,12 @@ def for_testing(
     """Return a copy of ``cfg`` that can only be tested, for the given tasks.
 
     Args:
-        cfg: A config of an experiment; its text branch and all of training are left out of the copy.
+        cfg: A config of an experiment; the copy has neither its text branch nor anything of training.
         tasks: Predictions to make and measure.
         token: A task whose token makes all predictions; None gives each prediction its own.
         token_matrix: Make every prediction under every token.
         show_dir: Folder for a picture of each image; None for none.
-        tta: Predict from several views of each photo, as the config's ``tta`` says.
+        tta: Predict from several views of each photo, as set by the config's ``tta``.
         predictions_dir: Write the predictions there for a benchmark's server and measure nothing.
 
     Raises:
@@ -97,22 +97,22 @@ def for_testing(
         use_views(cfg)
     if show_dir is not None:
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), {'type': 'SavePictures', 'out_dir': str(show_dir)}]
-    # Not under the name of the config that was trained, whose copy may lie in the same work dir.
+    # Not under the name of the config that was trained, whose copy may be in the same work dir.
     return rename_config(cfg, f'{Path(cfg.filename or "config").stem}_test')
 
 
 def _need_no_more_than(dataset: ConfigDict, tasks: Iterable[str]) -> None:
-    """Take the folders out of a data set's config that hold the annotations of other tasks only."""
+    """Remove from a data set's config the folders that hold annotations of other tasks only."""
     for key, task in (('sem', 'semantic'), ('instance', 'instance')):
         if task not in tasks:
             dataset.get('data_prefix', {}).pop(key, None)
 
 
 def use_views(cfg: Config) -> None:
-    """Let ``cfg`` test on the views that its ``tta`` states; photos then arrive at their own size.
+    """Let ``cfg`` test on the views that its ``tta`` states; photos then arrive at their original size.
 
     Raises:
-        UserError: The config states no views, or its test pipeline does not resize by ``ShortestEdge``.
+        UserError: The config states no views, or its test pipeline does not resize with ``ShortestEdge``.
     """
     if cfg.get('tta') is None:
         raise UserError('the config has no tta; add tta=dict(sides=(...), max_size=..., flip=True) to it.')

@@ -1,4 +1,4 @@
-"""Hooks that mmengine lacks or has in a form that can lose a run."""
+"""Hooks that mmengine lacks, or whose mmengine versions can lose a run."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ from ..models.oneformer import OneFormer
 from .non_finite import check_finite, first_non_finite, stop_at
 
 METRIC_TASKS = {'PanopticQuality': 'panoptic', 'InstanceAP': 'instance', 'MeanIoU': 'semantic', 'IoUMetric': 'semantic'}
-"""Annotation that a metric compares with, by the name of its class."""
+"""The annotation that each metric compares with, by the metric's class name."""
 
 
 class _LaterRemoval:
-    """A storage backend that only notes which files to remove."""
+    """A storage backend that only records which files to remove."""
 
     def __init__(self, backend: Any) -> None:
         self.backend = backend
@@ -35,29 +35,29 @@ class _LaterRemoval:
         return getattr(self.backend, name)
 
     def remove(self, path: str) -> None:
-        """Note the file."""
+        """Record the file."""
         self.paths.append(path)
 
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's ``CheckpointHook``, but a whole checkpoint is always on disk and ``last_checkpoint`` names it.
+    """mmengine's ``CheckpointHook``, but a complete checkpoint is always on disk and ``last_checkpoint`` names it.
 
     The base class removes the oldest checkpoint *before* it saves the new one (with ``max_keep_ckpts=1`` a kill in
     between loses the run) and writes ``last_checkpoint`` in place. Takes the same arguments.
     """
 
     file_backend: Any
-    _saved = 0  # How often; the best ones are not counted.
+    _saved = 0  # Number of saves; the best ones are not counted.
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Note what overrode the config, so that a result is not taken for the config's own."""
+        """Record what overrode the config, so that a result is not taken for the config's own."""
         checkpoint['meta']['options'] = _plain(runner.cfg.get('options') or {})
 
     def before_train(self, runner: Any) -> None:
-        """Find the folder; what an earlier part of this run named is here, even if the folder was copied since.
+        """Find the folder; files that an earlier part of this run named are here, even if the folder was copied since.
 
-        What it was about to remove when it was killed is removed now.
+        Files that it was about to remove when it was killed are removed now.
         """
         super().before_train(runner)
         info = runner.message_hub.runtime_info
@@ -76,7 +76,7 @@ class SafeCheckpointHook(CheckpointHook):
                 self._remove(self.file_backend.join_path(self.out_dir, name))
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Save the best checkpoint, and let the last one know that this validation is done."""
+        """Save the best checkpoint, and record in the last one that this validation is done."""
         runner.message_hub.update_info('validated_iter', runner.iter)
         saved = self._saved
         super().after_val_epoch(runner, metrics)
@@ -84,22 +84,22 @@ class SafeCheckpointHook(CheckpointHook):
             self._save_checkpoint_with_step(runner, runner.iter, {'epoch': runner.epoch, 'iter': runner.iter})
 
     def is_saved(self, runner: Any) -> bool:
-        """Return whether the last checkpoint is of this iteration, when that is over."""
+        """Return whether the last checkpoint is that of this iteration, once it is complete."""
         name = runner.message_hub.runtime_info.get('last_ckpt')
         return not self.by_epoch and bool(name) and Path(name).name == self.filename_tmpl.format(runner.iter)
 
     def save_now(self, runner: Any) -> Path | None:
-        """Save a checkpoint between two iterations, unless there is one; return it, or None before the first one."""
+        """Save a checkpoint between two iterations, unless there is one; return it, or None before the first."""
         if runner.iter and not self.by_epoch and not self.is_saved(runner):
             self._save_checkpoint_with_step(runner, runner.iter, {'epoch': runner.epoch, 'iter': runner.iter})
         name = runner.message_hub.runtime_info.get('last_ckpt')
         return Path(name) if name else None
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
-        """Save, then point to what was saved, then remove what is too old.
+        """Save a checkpoint, then point to it, then remove those that are too old.
 
         Raises:
-            UserError: What would be saved is not finite.
+            UserError: The checkpoint would hold values that are not finite.
         """
         check_finite(runner)
         self._saved += 1
@@ -110,7 +110,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.keep_ckpt_ids.append(step)  # A deque of max_keep_ckpts: older entries fall out.
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         outdated = [self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)) for old in outdated]
-        # With the best one that is being replaced: a run that is killed before it removes them does so on resuming.
+        # Including the best one that is being replaced: a run killed before it removes them does so on resuming.
         doomed = [Path(path).name for path in [*outdated, *getattr(self.file_backend, 'paths', ())]]
         runner.message_hub.update_info('outdated_ckpts', doomed)
         name = self.filename_tmpl.format(step)
@@ -135,8 +135,8 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Any, metrics: dict[str, Any]) -> None:
         """Save the new best checkpoint, then remove the one before.
 
-        A run without the metric that ``save_best`` names goes on without a best checkpoint; mmengine ends it there.
-        ``Runner.val`` before any training has none to keep; mmengine ends it too.
+        A run without the metric that ``save_best`` names continues without a best checkpoint; mmengine ends it there.
+        ``Runner.val`` before any training has none to keep; there too mmengine ends the run.
         """
         if not hasattr(self, 'file_backend'):  # Set when training begins.
             return
@@ -174,11 +174,11 @@ class StopAtInvalidLoss(Hook):
     After the last iteration the weights are checked too; before each checkpoint ``SafeCheckpointHook`` does it.
 
     Args:
-        interval: Iterations between two checks. OneFormer's losses are on the CPU by then; others are waited for. With
-            loss scaling (``--amp`` on a GPU) it is 50 at least.
+        interval: Iterations between two checks. OneFormer's losses are on the CPU by then; others have to be waited
+            for. With loss scaling (``--amp`` on a GPU) it is at least 50.
     """
 
-    SCALED = 50  # A batch whose gradients are not finite is left out then: one such loss does no harm, many do.
+    SCALED = 50  # A batch whose gradients are not finite is skipped then: one such loss does no harm, many do.
 
     def __init__(self, interval: int = 1) -> None:
         self.interval = interval
@@ -189,7 +189,7 @@ class StopAtInvalidLoss(Hook):
         """Check the losses of this iteration.
 
         Raises:
-            UserError: One of them is NaN or infinite, or the last weights are.
+            UserError: One of them, or of the final weights, is NaN or infinite.
         """
         last = self.is_last_train_iter(runner)
         scaled = isinstance(getattr(runner, 'optim_wrapper', None), AmpOptimWrapper)
@@ -205,10 +205,10 @@ class StopAtInvalidLoss(Hook):
 
 @HOOKS.register_module()
 class CheckClasses(Hook):
-    """Ends a run whose model and data disagree about the classes, before it costs anything.
+    """Ends a run whose model and data disagree about the classes, before it wastes any time.
 
-    Such a model would train without an error: with one class too few the last one becomes "no object". A metric that
-    the annotations of the evaluated photos do not support ends it too: its number would mean nothing.
+    Such a model would train without an error: with one class too few, the last one becomes "no object". A metric that
+    the annotations of the evaluated photos do not support also ends the run: its number would mean nothing.
     """
 
     def before_train(self, runner: Any) -> None:
@@ -226,7 +226,7 @@ class CheckClasses(Hook):
         check_metrics(runner.test_loop)
 
     def _compare(self, runner: Any, loop: Any) -> None:
-        """Raise a ValueError unless number of classes and thing ids agree; other models than ours are left alone."""
+        """Raise a ValueError unless number of classes and thing ids agree; models other than ours are not checked."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         meta = getattr(loop.dataloader.dataset, 'metainfo', {})
         if not isinstance(model, OneFormer | Mask2FormerBaseline) or 'classes' not in meta:
@@ -261,7 +261,7 @@ def check_metrics(loop: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return the settings of a config without its types, which a checkpoint is rejected for."""
+    """Return the settings of a config as plain types: a checkpoint with the config's own types would be rejected."""
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list) else value

@@ -1,10 +1,10 @@
 """Batches from loader workers that may stall, or be killed.
 
 Decisions:
-* PyTorch raises an error wherever the program happens to be when a worker dies. Here it is raised only where a batch is
-  waited for: an iteration that has begun ends, and the weights are not left half updated.
+* PyTorch raises an error wherever the program happens to be when a worker dies. Here it is raised only while waiting
+  for a batch: an iteration that has begun is completed, and the weights are not left half updated.
 * PyTorch waits for ever for a worker that stalls (a network drive, a full /dev/shm). Here it waits for ten minutes,
-  unless ``timeout`` of the data loader says otherwise.
+  unless the ``timeout`` of the data loader is set.
 """
 
 import signal
@@ -19,10 +19,10 @@ from ..errors import UserError
 __all__ = ['Batches', 'WorkerStopped', 'explain_worker', 'set_timeout']
 
 TIMEOUT = 600.0
-"""Seconds that a batch is waited for."""
+"""Seconds to wait for a batch."""
 
 STOPPED = ('killed by signal: Terminated', 'killed by signal: User defined signal 1')
-"""How PyTorch says that a worker received a signal that was meant for the whole run."""
+"""How PyTorch reports that a worker received a signal that was meant for the whole run."""
 
 
 class WorkerStopped(UserError):  # noqa: N818 (an order, not an error)
@@ -30,7 +30,7 @@ class WorkerStopped(UserError):  # noqa: N818 (an order, not an error)
 
 
 class Batches:
-    """The batches of a data loader, in a block of its own.
+    """The batches of a data loader, as a context manager.
 
     Args:
         dataloader: Its workers start here.
@@ -40,7 +40,7 @@ class Batches:
         set_timeout(dataloader)
         self._batches = iter(dataloader)
         self._waiting = False
-        # PyTorch's handler: it looks at every worker of this process, and raises an error.
+        # PyTorch's handler: it checks every worker of this process, and raises an error.
         is_main = threading.current_thread() is threading.main_thread()
         handler = signal.getsignal(signal.SIGCHLD) if is_main and dataloader.num_workers else None
         self._check: Any = handler if callable(handler) else None
@@ -56,7 +56,7 @@ class Batches:
         """
         self._waiting = True
         try:
-            if self._check is not None:  # What happened since the last batch.
+            if self._check is not None:  # Workers may have died since the last batch.
                 self._check(signal.SIGCHLD, None)
             return next(self._batches)
         except RuntimeError as error:
@@ -64,7 +64,7 @@ class Batches:
                 raise
             raise mistake from error
         except (ConnectionError, EOFError) as error:
-            # A batch comes as a handle, whose memory the worker passes on when it is asked: it is gone by now.
+            # A batch arrives as a handle, and the worker passes on its memory on request: the worker is gone by now.
             if isinstance(error, UserError) or 'in DataLoader worker' in str(error):
                 raise
             raise self._dead_worker(error) from error
@@ -83,8 +83,8 @@ class Batches:
     def close(self) -> None:
         """End the workers now.
 
-        Left to the garbage collector it happens in the middle of something else, or never: an error that is being
-        reported holds them, and PyTorch would raise another one for each of them that ends.
+        Left to the garbage collector, it would happen in the middle of something else, or never: an error that is being
+        reported keeps them alive, and PyTorch would raise another error for each of them that ends.
         """
         shut_down = getattr(self._batches, '_shutdown_workers', None)
         if shut_down is not None:
@@ -104,7 +104,7 @@ def set_timeout(dataloader: DataLoader) -> None:
 
 
 def explain_worker(error: RuntimeError) -> UserError | None:
-    """Return the sentence for what PyTorch raises of a worker that was killed or stalls; None for other errors."""
+    """Return our error for PyTorch's about a worker that was killed or stalls; None for other errors."""
     text = str(error)
     if text.startswith('DataLoader timed out'):
         return UserError(

@@ -1,10 +1,10 @@
-"""A training loop that a kill cannot change.
+"""A training loop whose results do not change if the run is killed and resumed.
 
-mmengine's iteration loop replays the data to get back to where a run stopped, and no RNG state is in its checkpoints.
-Here nothing has to be replayed or stored, since what iteration k does follows from (seed, rank, k) alone:
+mmengine's iteration loop replays the data to get back to where a run stopped, and its checkpoints hold no RNG state.
+Here nothing has to be replayed or stored, since iteration k depends only on (seed, rank, k):
 
 * The sampler computes the samples of iteration k (``PassSampler``), and a sample's augmentation is keyed by
-  (seed, pass, index), whichever worker makes it.
+  (seed, pass, index), whichever worker loads it.
 * Before every iteration all RNGs are seeded with a value of (seed, rank, k): dropout, sampled points, noise.
 
 So a run that was killed at any moment and resumed from any of its checkpoints computes exactly what the uninterrupted
@@ -38,7 +38,7 @@ from .stopping import StopInValidation, StopSignals, ValidationStopped, leave
 
 
 def seed_iteration(seed: int, rank: int, iteration: int) -> None:
-    """Seed the RNGs of Python, numpy and torch (all devices) with a value that only the three arguments decide."""
+    """Seed the RNGs of Python, numpy and torch (all devices) with a value that depends only on the three arguments."""
     # SeedSequence mixes: neighbouring iterations and ranks get unrelated streams, which seed + iteration would not.
     words = np.random.SeedSequence((seed, rank, iteration)).generate_state(3)
     random.seed(int(words[0]))
@@ -53,8 +53,8 @@ class ResumableIterLoop(IterBasedTrainLoop):
     Args:
         runner: The Runner; its seed is the run's. If the config has none, mmengine draws one, stores it in the
             checkpoint and restores it on resuming.
-        dataloader: A data loader or its config; its sampler needs ``set_start(iteration, batch_size)`` and
-            ``seed``, as ``PassSampler`` has them, and never ends.
+        dataloader: A data loader or its config; its sampler is endless and needs
+            ``set_start(iteration, batch_size)`` and ``seed``, like ``PassSampler``.
         max_iters: Length of training, in iterations.
         val_begin: First iteration after which validation may run.
         val_interval: Iterations between validations; there is always one after the last iteration.
@@ -71,7 +71,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
         self.recent_batches: deque[tuple[int, Any]] = deque(maxlen=2)
-        """The last ones with their iterations, for who has to tell which photos were in them."""
+        """The last batches with their iterations, for reporting which photos were in them."""
         self._batches: Batches
         self._skipped: set[str] = set()
         # Not super().__init__: it starts the workers at once, before it is known where training begins.
@@ -90,8 +90,8 @@ class ResumableIterLoop(IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         if torch.are_deterministic_algorithms_enabled():
-            # grid_sample has no deterministic gradient on a GPU: warn of it, where mmengine's setting ends the run.
-            # Here and not earlier, since resuming sets it once more.
+            # grid_sample has no deterministic gradient on a GPU: warn about it; mmengine's setting would end the run.
+            # Here and not earlier, since resuming sets it again.
             torch.use_deterministic_algorithms(True, warn_only=True)
         with StopSignals() as self._signals:
             self._accept_stops_in_validation()
@@ -118,7 +118,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
             self._validate()
 
     def _next_batch(self) -> Any:
-        """Return the next batch, or end the run if a process of it was told to.
+        """Return the next batch, or end the run if one of its processes was told to.
 
         Partial gradients are not in a checkpoint, so a run ends between two updates only.
         """
@@ -153,7 +153,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
                 print_log(f'{fault} Another one is trained on in its place.', 'current', level=logging.WARNING)
 
     def _validate(self) -> None:
-        """Run the validation; a signal ends it, and it is made up for on resuming."""
+        """Run the validation; a signal ends it, and it is run again on resuming."""
         set_timeout(self.runner.val_dataloader)
         try:
             self.runner.val_loop.run()
@@ -171,7 +171,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
             self._signals.agreed()
         for hook in self.runner.hooks:
             if isinstance(hook, EMAHook):
-                hook._swap_ema_parameters()  # As behind a validation: the model has its own weights again.
+                hook._swap_ema_parameters()  # As after a validation: the model has its own weights again.
         self._save_and_leave()
 
     def _make_up_validation(self) -> None:
@@ -187,7 +187,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
             self.runner.register_hook(StopInValidation(self._signals))
 
     def _save_and_leave(self) -> None:
-        """Save a checkpoint and end this process; of several, all of them are here."""
+        """Save a checkpoint and end this process; if there are several, all of them get here."""
         saved = [hook.save_now(self.runner) for hook in self.runner.hooks if hasattr(hook, 'save_now')]
         self._batches.close()
         name = self._signals.received.name if self._signals.received is not None else 'A signal to another process'
@@ -222,7 +222,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
                 f'ResumableIterLoop cannot train on {type(self.dataloader.dataset).__name__}: the keys of PassSampler '
                 'mean nothing to a wrapper; use PanopticDataset, SemanticDataset, InstanceDataset or MixedDataset.'
             )
-        # On resuming, the seed is restored only after the data loader was built with another one.
+        # On resuming, the seed is restored only after the data loader has been built with another one.
         sampler.seed = self.runner.seed
         self.dataloader.dataset.seed = self.runner.seed
         sampler.set_start(self._iter, batches.batch_size)
@@ -236,7 +236,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
 
     @property
     def _accumulated(self) -> int:
-        """Iterations that one update of the weights takes."""
+        """Iterations per update of the weights."""
         return getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
 
     def _is_validation_due(self) -> bool:

@@ -1,10 +1,10 @@
-"""NaN and infinity in a training: found before they are saved, with the batch that can be replayed.
+"""NaN and infinity in training: found before they are saved, and stored with the batch so that it can be replayed.
 
 Decisions:
-* What would be saved is looked at before each save: weights, averaged weights, the optimiser's state. A checkpoint that
-  exists is therefore a good one.
-* A loss may be finite and its gradient not; the *next* loss is NaN then. So the last two batches are stored.
-* A stored batch is tensors and plain values, which are read without running what is in the file.
+* Everything to be saved is checked before each save: weights, averaged weights, the optimiser's state. Every checkpoint
+  that exists is therefore a good one.
+* A loss may be finite while its gradient is not; then the *next* loss is NaN. So the last two batches are stored.
+* A stored batch consists of tensors and plain values, which are read without executing code from the file.
 """
 
 import math
@@ -38,7 +38,7 @@ ELEMENTS = {kind.__name__: kind for kind in (DetDataSample, InstanceData, PixelD
 """What a sample is made of, besides tensors and plain values."""
 
 FEW = 4
-"""Photos or parameters that are named; more are counted."""
+"""Maximum number of photos or parameters that are named; the rest are counted."""
 
 
 def first_non_finite(tensors: Iterable[tuple[str, Any]]) -> str | None:
@@ -61,11 +61,11 @@ def stop_at(runner: Any, what: str, iteration: int) -> NoReturn:
 
     Args:
         runner: The Runner.
-        what: What is not finite, and what it is.
+        what: What is not finite, and its value.
         iteration: Counted from 1.
 
     Raises:
-        UserError: Always; names the last good checkpoint, the photos, and how to go on.
+        UserError: Always; names the last good checkpoint, the photos, and how to continue.
     """
     hub = getattr(runner, 'message_hub', None)
     good = hub.runtime_info.get('last_ckpt') if hub is not None else None
@@ -99,7 +99,7 @@ def replay(cfg: Config, file: str | os.PathLike[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: There is no such file, or not the checkpoint that it names.
-        UserError: It is no such file, or of another model.
+        UserError: It is not such a file, or belongs to another model.
     """
     path = Path(file)
     if not path.is_file():
@@ -113,7 +113,7 @@ def replay(cfg: Config, file: str | os.PathLike[str]) -> list[str]:
         model.init_weights()
     checkpoint = content['checkpoint']
     if checkpoint is not None:
-        # A work dir that was copied has its own.
+        # A work dir that was copied has its own copy.
         found = next((p for p in (path.parent / Path(checkpoint).name, Path(checkpoint)) if p.is_file()), None)
         if found is None:
             raise missing_checkpoint(Path(checkpoint))
@@ -143,7 +143,7 @@ def _replay_one(model: nn.Module, cfg: Config, batch: Any) -> Iterator[str]:
 
 
 def _precision(cfg: Config) -> Any:
-    """Return the context that the config's mixed precision computes in."""
+    """Return the autocast context of the config's mixed precision."""
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind == 'CpuAmpOptimWrapper':
         return torch.autocast('cpu', torch.bfloat16)
@@ -152,10 +152,10 @@ def _precision(cfg: Config) -> Any:
 
 
 def _state(runner: Any) -> Iterator[tuple[str, Any]]:
-    """Yield names and tensors of all that a checkpoint holds."""
+    """Yield names and tensors of everything that a checkpoint holds."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     yield from model.named_parameters()
-    # Infinity in a buffer may be meant: masks of attention have it.
+    # Infinity in a buffer may be intended: attention masks contain it.
     yield from (
         (name, torch.nan_to_num(value, nan=math.nan, posinf=0.0, neginf=0.0)) for name, value in model.named_buffers()
     )
@@ -169,7 +169,7 @@ def _state(runner: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _recent(runner: Any) -> Sequence[tuple[int, Any]]:
-    """Return the last batches with the iterations, from 0, that used them; other loops than ours keep none."""
+    """Return the last batches with the iterations, from 0, that used them; loops other than ours keep none."""
     return list(getattr(getattr(runner, 'train_loop', None), 'recent_batches', ()))
 
 
@@ -187,7 +187,7 @@ def _store(runner: Any, batches: Sequence[tuple[int, Any]], checkpoint: str | No
 
 
 def _pack(value: Any) -> Any:
-    """Return data elements as dicts, everything inside of them too."""
+    """Return data elements as dicts, including everything inside them."""
     if isinstance(value, BaseDataElement):
         return {
             'element': type(value).__name__,

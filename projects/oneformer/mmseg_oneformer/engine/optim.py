@@ -1,12 +1,12 @@
-"""What AdamW does with which parameter, and mixed precision without a GPU.
+"""AdamW's learning rate and weight decay for each parameter, and mixed precision without a GPU.
 
 The published models were trained with one learning rate for everything but the backbone (a tenth of it), and without
-weight decay on norms, embeddings and the tables of positions. All other parameters decay, also the raw ones
+weight decay on norms, embeddings and the position tables. All other parameters decay, including raw ones
 (``level_embed`` of the pixel decoder, the text encoder's positions, the contrastive temperature, DiNAT's bias tables)
-and biases; and so do all norms of ConvNeXt, whose authors wrote a class of their own (``backbone_norm_decay``). A
-backbone exempts raw parameters by ``no_weight_decay()``; of a library's class the entry of its names says them.
-mmengine's ``paramwise_cfg`` cannot say this: a ``custom_keys`` entry for the backbone switches its rule for norms off
-in there, and keys match by substring.
+and biases; so do all norms of ConvNeXt, whose authors wrote a class of their own (``backbone_norm_decay``). A
+backbone exempts raw parameters with ``no_weight_decay()``; for a library's class, the entry of its weight names lists
+them. mmengine's ``paramwise_cfg`` cannot express this: a ``custom_keys`` entry for the backbone switches off the rule
+for norms there, and keys match by substring.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def parameter_groups(
 
     Returns:
         Parameter groups for an optimiser: 'params', 'names' (in the same order), 'lr', 'weight_decay'. The first one
-        has the base rate, which is the one that is logged.
+        has the base rate, which is the one logged.
     """
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}
     seen: set[int] = set()
@@ -83,12 +83,12 @@ def parameter_groups(
 def _without_decay(model: nn.Module) -> set[int]:
     """Return the ids of the raw parameters that backbones exempt.
 
-    ``no_weight_decay()``, which any module may have, is timm's and BEiT's convention: names relative to the module.
+    ``no_weight_decay()``, which any module may have, follows timm and BEiT: it returns names relative to the module.
     """
     exempt: set[int] = set()
     for path, module in model.named_modules():
         if 'backbone' not in path.split('.'):
-            continue  # open_clip's text encoder has the method too, and that of the published models decays whole
+            continue  # open_clip's text encoder has the method too, and all of the published models' decays
         own = dict(module.named_parameters())
         names = set(module.no_weight_decay()) if hasattr(module, 'no_weight_decay') else set()
         if path.split('.')[-1] == 'backbone':
@@ -118,7 +118,7 @@ class OneFormerOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Return the optimiser wrapper for ``model``, which may be wrapped for distributed training."""
         groups = parameter_groups(getattr(model, 'module', model), self.base_lr, self.base_wd, **self.paramwise_cfg)
-        # Names would be stored in every checkpoint; newer optimisers of torch reject unknown lists as well.
+        # Names would be stored in every checkpoint; torch's newer optimisers also reject unknown lists.
         params = [{key: value for key, value in group.items() if key != 'names'} for group in groups]
         optimizer = OPTIMIZERS.build(self.optimizer_cfg, default_args={'params': params})
         wrapper = {'type': 'OptimWrapper', **self.optim_wrapper_cfg}

@@ -1,10 +1,10 @@
-"""What a training run leaves to look at: predictions beside the truth at every validation, and its curves.
+"""Pictures of a training run: predictions beside the ground truth at every validation, and its curves.
 
 Decisions:
-* The same photos each time, so that progress can be seen; the hooks of mmdet and mmseg draw whichever photo is at hand
-  when a counter says so, and the one of several processes that comes first.
-* Pictures go to the visualizer's back ends and not to files of our own: where the losses are, there the pictures are.
-* A picture that cannot be drawn is a line in the log, never the end of a training.
+* The same photos each time, so that progress can be seen; the hooks of mmdet and mmseg draw whichever photo is current
+  when a counter is due, and in whichever of several processes gets there first.
+* Pictures go to the visualizer's back ends and not to files of our own, so that they are where the losses are.
+* A picture that cannot be drawn is a line in the log, and never ends a training.
 """
 
 import logging
@@ -26,7 +26,7 @@ from ..errors import UserError
 from ..photos.decoding import read_photo
 
 SMOOTHED = 40
-"""The curves of a training are means over one part in so many of what was logged."""
+"""A training's curves are means over 1 / ``SMOOTHED`` of the logged values."""
 
 
 @HOOKS.register_module()
@@ -37,7 +37,7 @@ class ValidationPictures(Hook):
 
     Args:
         num_images: How many photos, from the beginning of the validation data; 0 draws none.
-        score_thr: Instances below are not drawn.
+        score_thr: Instances with a lower score are not drawn.
     """
 
     def __init__(self, num_images: int = 4, score_thr: float = 0.3) -> None:
@@ -61,12 +61,12 @@ class ValidationPictures(Hook):
         for sample in (outputs or ())[: max(0, self.num_images - self._drawn)]:
             try:
                 photo = mmcv.bgr2rgb(read_photo(sample.img_path))
-                # The number tells photos of one name in different folders apart.
+                # The number distinguishes photos of the same name in different folders.
                 name = f'val{self._drawn}_{Path(sample.img_path).stem}'
                 runner.visualizer.add_datasample(name, photo, sample, pred_score_thr=self.score_thr, step=runner.iter)
-            except (UserError, OSError) as error:  # Photos that are no files, full disks.
+            except (UserError, OSError) as error:  # Photos that are not files, full disks.
                 print_log(f'A validation picture was not drawn: {error}', 'current', level=logging.WARNING)
-            except Exception:  # noqa: BLE001 (trackers raise anything, and no picture is worth a training)
+            except Exception:  # noqa: BLE001 (trackers raise anything, and no picture is worth losing a training run)
                 reason = traceback.format_exc()
                 print_log(f'A validation picture was not drawn:\n{reason}', 'current', level=logging.WARNING)
             self._drawn += 1
@@ -76,11 +76,11 @@ class ValidationPictures(Hook):
 class CurvesPicture(Hook):
     """Draws the losses and the measured quality of a run to ``curves.png`` in its work dir.
 
-    At each validation and in the end; a run that was resumed is drawn as one. It needs the log that
+    At each validation and at the end; a resumed run is drawn as one. It needs the log that
     ``LocalVisBackend`` writes.
     """
 
-    priority = 'VERY_LOW'  # behind the hook that writes the log
+    priority = 'VERY_LOW'  # after the hook that writes the log
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Draw what there is, if this validation is part of a training."""

@@ -1,11 +1,11 @@
-"""A run that goes on with other settings than it began with: told, carried out or rejected, and never ignored.
+"""Changed settings of a resumed run: they are reported, applied or rejected, and never ignored.
 
-mmengine loads whatever happens to fit, and what the checkpoint says wins over the config. Here:
+mmengine loads whatever happens to fit, and the checkpoint's settings take precedence over the config's. Here:
 
-* What makes the run another one is rejected: another model, other classes, another optimiser, another schedule.
-* Numbers of the optimiser are the config's. A changed learning rate starts its schedule anew and takes it to the
+* Changes that make it a different run are rejected: another model, other classes, another optimiser or schedule.
+* The optimiser's settings are those of the config. A changed learning rate restarts its schedule and advances it to the
   current iteration, so that the rates are those of a run that had the new one from the beginning.
-* Other samples (batch size, number of processes, photos) are told.
+* Changes of the samples (batch size, number of processes, photos) are reported.
 """
 
 import copy
@@ -29,19 +29,19 @@ __all__ = ['CheckResume', 'check_optimizer', 'check_schedule', 'describe_changes
 
 RUNNING = {'base_values', 'last_step', '_global_step', '_last_value', 'verbose', 'best', 'num_bad_epochs'}
 RUNNING |= {'cooldown_counter'}
-"""State of a scheduler that changes while it runs; the rest is settings."""
+"""The part of a scheduler's state that changes while it runs; the rest are settings."""
 
 KERNELS = {'params', 'fused', 'foreach', 'capturable', 'differentiable'}
-"""Of a parameter group, what does not say how the weights change; the checkpoint's are kept."""
+"""Keys of a parameter group that do not affect how the weights change; the checkpoint's are kept."""
 
 KINDS = {'betas', 'momentum', 'alpha', 'rho', 'lr_decay', 'lambd', 'etas', 'amsgrad', 'nesterov', 'centered'}
-"""Of a parameter group, what the state of its optimiser depends on."""
+"""Keys of a parameter group that the state of its optimiser depends on."""
 
 START_ANEW = 'or start a new run from its weights with --cfg-options load_from=CHECKPOINT'
 
 
 class CheckResume(Hook):
-    """Compares a run with the checkpoint that it goes on from, before anything is loaded and after."""
+    """Compares a run with the checkpoint that it resumes from, both before and after anything is loaded."""
 
     priority = 'VERY_HIGH'  # before EMAHook, which loads averaged weights
 
@@ -49,15 +49,15 @@ class CheckResume(Hook):
         self._configured: list[dict[str, Any]] | None = None
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Note what a run that goes on is compared with."""
+        """Record what a resumed run is compared with."""
         checkpoint['meta']['run'] = run_facts(runner)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Raise an error where the run cannot go on from the checkpoint, and tell what differs.
+        """Raise an error if the run cannot resume from the checkpoint, and report what differs.
 
         Raises:
-            UserError: The checkpoint has no state of an optimiser, or is of another model, of other classes, of
-                another optimiser, of another schedule or of averaged weights, and this run does not average.
+            UserError: The checkpoint has no optimiser state; or its model, classes, optimiser or schedule differ; or it
+                has averaged weights and this run does not average.
         """
         if not runner._resume:
             return
@@ -90,7 +90,7 @@ class CheckResume(Hook):
             print_log(f'{changes}; the run goes on with other samples.', 'current', level=logging.WARNING)
 
     def before_train(self, runner: Any) -> None:
-        """Give the optimiser what the config says where that differs from the checkpoint."""
+        """Give the optimiser the config's settings if they differ from the checkpoint's."""
         if self._configured is None:
             return
         changed: dict[str, str] = {}
@@ -106,7 +106,7 @@ class CheckResume(Hook):
 
 
 def run_facts(runner: Any) -> dict[str, Any]:
-    """Return what the samples of an iteration and the optimiser's state depend on, as plain values."""
+    """Return what an iteration's samples and the optimiser's state depend on, as plain values."""
     loader = runner.train_loop.dataloader
     batch = getattr(loader, 'batch_size', None) or getattr(loader.batch_sampler, 'batch_size', 0)
     return {
@@ -118,7 +118,7 @@ def run_facts(runner: Any) -> dict[str, Any]:
 
 
 def describe_changes(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
-    """Return what differs in numbers of samples, as the beginning of a sentence; '' if nothing does."""
+    """Return which numbers of samples differ, as the beginning of a sentence; '' if none do."""
     numbers = ('images per iteration', 'processes', 'training photos')
     changes = [f'{now[key]} {key} instead of {before[key]}' for key in numbers if before.get(key, now[key]) != now[key]]
     return f'This run has {", ".join(changes)} in the checkpoint' if changes else ''
@@ -130,7 +130,7 @@ def check_optimizer(
     now: Mapping[str, Any],
     before: Mapping[str, Any],
 ) -> None:
-    """Raise a UserError if the state of an optimiser is not of the one that the config describes.
+    """Raise a UserError if the state of an optimiser does not belong to the one that the config describes.
 
     Args:
         groups: The optimiser's parameter groups.
@@ -160,8 +160,8 @@ def check_optimizer(
 def check_schedule(schedulers: Sequence[Mapping[str, Any]], saved: Sequence[Mapping[str, Any]]) -> None:
     """Raise a UserError if a schedule of the config is not that of a checkpoint.
 
-    A resumed run would keep the old one: one that was to go on for longer would go on at the last learning rate, often
-    0.
+    A resumed run would keep the old one: if it was meant to train for longer, it would continue at the last learning
+    rate, often 0.
 
     Args:
         schedulers: The states of the schedulers that the config describes.
@@ -203,14 +203,14 @@ def _check_classes(path: Any, meta: Mapping[str, Any], runner: Any) -> None:
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the numbers of a parameter group as the config says them, before any schedule."""
+    """Return the settings of a parameter group as in the config, before any schedule."""
     keys = [key for key in group if key not in KERNELS and not key.startswith('initial_')]
     values = {key: group.get(f'initial_{key}', group[key]) for key in keys}
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def _apply(runner: Any, settings: Sequence[Mapping[str, Any]], keys: set[str]) -> None:
-    """Set ``keys`` of all parameter groups, and take their schedules from the beginning to where they are."""
+    """Set ``keys`` of all parameter groups, and replay their schedules from the beginning to the current iteration."""
     groups = runner.optim_wrapper.param_groups
     scheduled = [key for key in keys if f'initial_{key}' in groups[0]]
     for group, values in zip(groups, settings):
@@ -229,7 +229,7 @@ def _apply(runner: Any, settings: Sequence[Mapping[str, Any]], keys: set[str]) -
     configs = runner.cfg.param_scheduler
     configs = [configs] if isinstance(configs, Mapping) else configs
     rebuilt = {place: runner.build_param_scheduler([copy.deepcopy(configs[place])])[0] for place in places}
-    with warnings.catch_warnings():  # The optimiser makes no step meanwhile.
+    with warnings.catch_warnings():  # The optimiser makes no step in the meantime.
         warnings.simplefilter('ignore', UserWarning)
         for _ in range(max(runner.param_schedulers[place]._global_step for place in places)):
             for place, scheduler in rebuilt.items():

@@ -1,4 +1,4 @@
-"""What a run is, in a dozen lines: model, data, schedule, device, files."""
+"""A summary of a run in a dozen lines: model, data, schedule, device, files."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ from ..models.fine_tuning import is_fine_tuning
 from .optim import CpuAmpOptimWrapper
 
 Facts = dict[str, str]
-"""Sentences by what they are about."""
+"""Descriptions by topic."""
 
 MOST_NAMES = 12
-"""More classes than this are counted and not named."""
+"""If there are more classes than this, they are counted and not named."""
 
 
 def training_facts(runner: Any) -> Facts:
-    """Return what is known of a training when its loops are built."""
+    """Return what is known about a training when its loops are built."""
     loop, loader = runner.train_loop, runner.train_loop.dataloader
     batch = (getattr(loader, 'batch_size', None) or loader.batch_sampler.batch_size) * get_world_size()
     val = runner.val_loop
@@ -45,7 +45,7 @@ def training_facts(runner: Any) -> Facts:
 
 
 def test_facts(runner: Any) -> Facts:
-    """Return what is known of a test when its loop is built."""
+    """Return what is known about a test when its loop is built."""
     dataset = runner.test_loop.dataloader.dataset
     return {
         'model': _model(runner),
@@ -66,7 +66,7 @@ def _validated(loop: Any, unit: str) -> str:
 
 
 def describe_start(runner: Any) -> str:
-    """Return where the weights of a training that is about to begin are from."""
+    """Return where the weights come from with which a training is about to begin."""
     if runner.iter:
         return f'iteration {runner.iter}{f" of {short_path(runner._load_from)}" if runner._load_from else ""}'
     if runner._load_from:
@@ -80,7 +80,7 @@ def describe_start(runner: Any) -> str:
 
 
 def format_facts(facts: Facts) -> str:
-    """Return a line a fact."""
+    """Return one line per fact."""
     return '\n'.join(f'  {name:<12}{text}' for name, text in facts.items() if text)
 
 
@@ -121,7 +121,7 @@ def _input(dataset: Any) -> str:
     """Return the size of the first sample, as the network gets it; empty for data sets of other libraries."""
     if not isinstance(dataset, SegmentationDataset | MixedDataset):
         return ''
-    # By its key, which draws from no generator of the run.
+    # By its key, which draws from none of the run's random generators.
     height, width = dataset[0, 0]['inputs'].shape[-2:]
     return f'{width}x{height} pixels (the first photo, after augmentation)'
 
@@ -138,7 +138,7 @@ def _optimizer(runner: Any) -> str:
     wrapper = runner.optim_wrapper
     if not isinstance(wrapper, OptimWrapper):  # several optimisers
         return type(wrapper).__name__
-    # Before a warm-up: schedulers have lowered `lr` by now.
+    # The rate before any warm-up: schedulers have lowered `lr` by now.
     rate = max(group.get('initial_lr', group['lr']) for group in wrapper.param_groups)
     return f'{type(wrapper.optimizer).__name__}, learning rate {rate:g}'
 
@@ -161,6 +161,6 @@ def _device() -> str:
 
 
 def short_path(path: str | os.PathLike[str]) -> str:
-    """Return a path as seen from the current folder where it lies below that."""
+    """Return a path relative to the current folder if it lies below it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith('..') else relative

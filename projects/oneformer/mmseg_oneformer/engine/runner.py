@@ -18,9 +18,9 @@ from .resuming import CheckResume
 
 @RUNNERS.register_module()
 class ConsoleRunner(Runner):
-    """Prints a header, one short line an interval and the results; the log file is mmengine's.
+    """Prints a header, one short line per interval and the results; the log file is mmengine's.
 
-    ``log_level='DEBUG'`` gives the console what the file gets, as mmengine does.
+    With ``log_level='DEBUG'`` the console shows everything that the log file has, as with mmengine.
     """
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
@@ -32,30 +32,30 @@ class ConsoleRunner(Runner):
         return logger
 
     def build_visualizer(self, visualizer: Any = None) -> Any:
-        """Build the visualizer under a name of this run: mmengine keeps it, and the next run needs its own."""
+        """Build the visualizer under this run's own name: mmengine keeps it, and the next run needs its own."""
         if isinstance(visualizer, Mapping):
             visualizer = {**visualizer, 'name': self._experiment_name}
         return super().build_visualizer(visualizer)
 
     def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
-        """Build a hub of this run's own: mmengine names it by the second, and the next one would know our scores."""
+        """Build this run's own hub: mmengine names hubs by the second, so the next run could get ours."""
         MessageHub._instance_dict.pop(self.experiment_name, None)
         return super().build_message_hub(message_hub)
 
     def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
-        """Add two hooks here and not in the configs: they are there whatever hooks a user states."""
+        """Add two hooks here and not in the configs, so that they are present whatever hooks a user states."""
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(CheckResume())
         if self._is_short and is_main_process():
             self.register_hook(ConsoleHook())
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load weights; mmengine prints a line about it in every process, which here is the main one's."""
+        """Load weights; mmengine prints a line about it in every process, here only the main one does."""
         with nullcontext() if is_main_process() else redirect_stdout(None):
             return super().load_checkpoint(*args, **kwargs)
 
     def train(self) -> nn.Module:
-        """Train; says so before the data are read, which may take a minute."""
+        """Train; announced before the data are read, which may take a minute."""
         self._announce('Training')
         return super().train()
 

@@ -34,13 +34,13 @@ def run_config(
     """Return the config of a run, and start the process group if there is a launcher.
 
     Args:
-        config: A file, the name of a model, or a config, which stays as it is.
+        config: A file, the name of a model, or a config, which is not changed.
         data: Own data in place of the config's, as for :func:`use_data`.
         val: Own data to validate and measure on.
         work_dir: Folder for logs and results (default: the config's, else ``work_dirs/<config name>``).
         options: What overrides the config, by dotted key.
         seed: Seeds everything random (default: the config's).
-        deterministic: Take deterministic algorithms where there are any.
+        deterministic: Use deterministic algorithms where there are any.
         launcher: Who started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
 
     Raises:

@@ -1,10 +1,10 @@
-"""Training that ends in order: on a signal, at an iteration that all processes agree on, with a checkpoint.
+"""An orderly end of training: on a signal, at an iteration that all processes agree on, with a checkpoint.
 
 Decisions:
-* SIGTERM and SIGUSR1 are what clusters send before they take a machine away. Both mean "save, to go on later".
-* The exit status says so too: 75, ``EX_TEMPFAIL`` of sysexits.h, which SLURM can requeue on.
-* A handler only takes a note. The processes of a run receive their signals at different moments, and the one that
-  left first would leave the others in a collective operation for ever.
+* SIGTERM and SIGUSR1 are what clusters send before they take a machine away. Both mean "save, to resume later".
+* The exit status tells the same: 75, ``EX_TEMPFAIL`` of sysexits.h, on which SLURM can requeue.
+* A handler only records the signal. The processes of a run receive their signals at different moments, and the one that
+  left first would leave the others waiting in a collective operation for ever.
 """
 
 import logging
@@ -22,18 +22,18 @@ from mmengine.hooks import Hook
 __all__ = ['REQUEUE', 'StopInValidation', 'StopSignals', 'ValidationStopped', 'leave']
 
 REQUEUE = os.EX_TEMPFAIL
-"""Exit status of a run that saved a checkpoint and wants to go on."""
+"""Exit status of a run that saved a checkpoint and can be resumed."""
 
 
 class StopSignals:
-    """Takes note of SIGTERM and SIGUSR1 within its block; elsewhere they do what they did before."""
+    """Records SIGTERM and SIGUSR1 within its block; elsewhere they do what they did before."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> 'StopSignals':
-        if threading.current_thread() is threading.main_thread():  # Python sets handlers in no other.
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers in no other thread.
             for number in (signal.SIGTERM, signal.SIGUSR1):
                 self._before[number] = signal.signal(number, self._note)
         return self
@@ -58,7 +58,7 @@ class StopSignals:
         self.note(signal.Signals(number))
 
 
-class ValidationStopped(Exception):  # noqa: N818 (no error)
+class ValidationStopped(Exception):  # noqa: N818 (not an error)
     """The processes agreed to stop in the middle of a validation."""
 
 
@@ -72,7 +72,7 @@ class StopInValidation(Hook):
         self._shared = 0
 
     def before_val(self, runner: Any) -> None:
-        """Count the batches that every process has: behind those, some have left the loop and agree to nothing."""
+        """Count the batches that every process has: after those, some have left the loop and can no longer agree."""
         batches = torch.tensor(float(len(runner.val_dataloader)))
         all_reduce(batches, 'min')
         self._shared = int(batches)
@@ -90,8 +90,8 @@ class StopInValidation(Hook):
 def leave() -> NoReturn:
     """End this process with status ``REQUEUE``.
 
-    Of several processes none may end before the checkpoint is written, and all have to end at once: srun kills those
-    that still run when the first one ends, and reports their status in place of ours.
+    None of several processes may end before the checkpoint is written, and all have to end at once: srun kills those
+    still running when the first one ends, and reports their status instead of ours.
     """
     if get_world_size() == 1:
         raise SystemExit(REQUEUE)

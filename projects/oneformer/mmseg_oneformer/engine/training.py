@@ -27,7 +27,7 @@ __all__ = ['TrainResult', 'run_training', 'train']
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training leaves behind.
+    """The results of a training.
 
     Example:
         >>> run = train('oneformer_swin-t_8xb2-160k_ade20k-512x512', data='garden', fine_tune_from='...')
@@ -35,15 +35,15 @@ class TrainResult:
     """
 
     work_dir: Path
-    """Folder of the logs, the pictures and all below."""
+    """Folder of the logs, the pictures and the checkpoints."""
     last: Path | None
     """The last checkpoint; None if the config writes none."""
     best: Path | None
     """The best one by ``default_hooks.checkpoint.save_best`` of the config; None if there was no validation."""
     results: dict[str, float]
-    """The last validation's metrics by name, 0-100, as far as they have a value; empty if there was none."""
+    """The last validation's metrics by name, 0-100, if they have a value; empty if there was no validation."""
     config: Path
-    """The config that was trained, whole: what the inferencer, ``evaluate`` and ``tools/train.py`` take."""
+    """The complete config that was trained, which the inferencer, ``evaluate`` and ``tools/train.py`` accept."""
 
     @property
     def weights(self) -> Path | None:
@@ -66,29 +66,29 @@ def train(
     """Train a model.
 
     Args:
-        config: A config's file, the name of a model, or a config, which stays as it is.
-        work_dir: Folder for what is written (default: the config's, else ``work_dirs/<config name>``, to which
-            the name of ``data`` is added).
+        config: A config's file, the name of a model, or a config, which is not changed.
+        work_dir: Output folder (default: the config's, else ``work_dirs/<config name>``, to which the name of ``data``
+            is added).
         data: Own data in place of the config's: a panoptic JSON with photos and PNGs beside it, or a folder that has
-            one, or one for training and one for validation. Classes and metrics follow from them. Training takes as
-            long as the config says, at most 10 000 iterations, or ``train_cfg.max_iters`` of ``options``; learning
-            rate, validations and checkpoints are fitted to that.
-        val: The same, to validate on; by default what ``data`` has for it, else every fifth photo, which is not trained
-            on then. ``val=data`` validates on the photos of the training.
-        fine_tune_from: Start from these weights: a file, an https address or the name of a model, for other classes
-            too.
-        resume: Go on from the latest checkpoint of the work dir, if there is one, or from the one that is named.
+            one, or one for training and one for validation. Classes and metrics follow from the data. The length of
+            the training is the config's, at most 10 000 iterations, or ``train_cfg.max_iters`` of ``options``;
+            learning rate, validations and checkpoints are adapted to it.
+        val: The same, to validate on; by default the validation data in ``data``, else every fifth photo, which is then
+            not trained on. ``val=data`` validates on the training photos.
+        fine_tune_from: Start from these weights, which may have other classes: a file, an https address or the name of
+            a model.
+        resume: Resume from the latest checkpoint of the work dir, if there is one, or from the one named here.
         amp: Mixed precision: float16 on a GPU, bfloat16 on the CPU.
         seed: Seeds everything random (default: the config's).
         options: Settings that override the config, by dotted key: ``{'train_dataloader.batch_size': 4}``.
 
     Returns:
-        Where everything is, and the last validation's metrics.
+        The paths of the results, and the last validation's metrics.
 
     Raises:
         FileNotFoundError: The data, the weights or the checkpoint do not exist.
-        UserError: Config, data, weights and options do not fit together, or another training has the work dir.
-        SystemExit: With status 75, after SIGTERM or SIGUSR1; a checkpoint is saved, and ``resume`` goes on.
+        UserError: Config, data, weights and options do not fit together, or another training is using the work dir.
+        SystemExit: With status 75, after SIGTERM or SIGUSR1; a checkpoint is saved, from which ``resume`` continues.
     """
     cfg = run_config(config, data=data, val=val, work_dir=work_dir, options=options, seed=seed)
     return run_training(cfg, fine_tune_from=fine_tune_from, resume=resume, amp=amp)
@@ -102,14 +102,14 @@ def run_training(
     amp: bool = False,
     auto_scale_lr: bool = False,
 ) -> TrainResult:
-    """Train by a config of :func:`run_config`; the other arguments are those of :func:`train`.
+    """Train with a config from :func:`run_config`; the other arguments are those of :func:`train`.
 
     Args:
-        cfg: Is changed.
+        cfg: The config; it is changed.
         fine_tune_from: Weights to start from.
-        resume: Whether to go on, or from which checkpoint.
+        resume: Whether to resume, or from which checkpoint.
         amp: Mixed precision.
-        auto_scale_lr: Let the learning rate follow the number of images per iteration.
+        auto_scale_lr: Scale the learning rate with the number of images per iteration.
     """
     for key in ('model.type', 'train_dataloader.dataset', 'train_cfg', 'optim_wrapper'):
         require(cfg, key)
@@ -127,7 +127,7 @@ def run_training(
                 '--resume goes on with that one, --work-dir keeps both.'
             )
         if fine_tune_from is not None and not cfg.get('resume'):
-            resolve_weights(fine_tune_from)  # A misspelt path is told before anything is built.
+            resolve_weights(fine_tune_from)  # A misspelt path is reported before anything is built.
         runner = build_runner(cfg)
         remedy = (
             'train with mixed precision (amp), model.backbone.with_cp=True or a smaller train_dataloader.batch_size'
@@ -138,14 +138,14 @@ def run_training(
 
 
 def _is_score(name: str, value: Any) -> bool:
-    """Return whether a scalar is a metric of a validation that has a value on its photos, and not a time."""
+    """Return whether a scalar is a validation metric with a value, and not a time."""
     return name.startswith('val/') and not name.endswith('time') and math.isfinite(value)
 
 
 def _result(runner: Runner) -> TrainResult:
     work_dir = Path(runner.work_dir)
     best = [hook.best_ckpt_path for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best]
-    # The hub keeps every scalar of the run; those of validations stand below "val/".
+    # The hub keeps every scalar of the run; those of validations begin with "val/".
     scalars = {name: values.current() for name, values in runner.message_hub.log_scalars.items()}
     return TrainResult(
         work_dir,

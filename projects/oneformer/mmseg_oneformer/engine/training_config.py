@@ -19,7 +19,7 @@ def use_mixed_precision(cfg: Config) -> None:
     """Switch the optimiser wrapper of ``cfg`` to mixed precision.
 
     Raises:
-        UserError: The config has a wrapper of its own kind.
+        UserError: The config has another wrapper.
     """
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CpuAmpOptimWrapper'):
@@ -36,10 +36,10 @@ def use_mixed_precision(cfg: Config) -> None:
 
 
 def scale_learning_rate(cfg: Config) -> None:
-    """Let the learning rate of ``cfg`` follow the number of images per iteration.
+    """Scale the learning rate of ``cfg`` with the number of images per iteration.
 
     Raises:
-        UserError: The config does not say which number it was chosen for.
+        UserError: The config does not state which number it was chosen for.
     """
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise UserError(
@@ -50,10 +50,10 @@ def scale_learning_rate(cfg: Config) -> None:
 
 
 def use_weights(cfg: Config, weights: str | os.PathLike[str] | None) -> None:
-    """Let ``cfg`` start from ``weights``, if there are any, and name its classes where it starts from any.
+    """Let ``cfg`` start from ``weights``, if they are given; whenever it starts from weights, name its classes.
 
     Raises:
-        UserError: Weights are given and the model is no OneFormer.
+        UserError: Weights are given and the model is not a OneFormer.
     """
     if weights is not None:
         if cfg.model.type != 'OneFormer':
@@ -65,7 +65,7 @@ def use_weights(cfg: Config, weights: str | os.PathLike[str] | None) -> None:
 
 
 def use_checkpoint(cfg: Config, checkpoint: str | os.PathLike[str] | None) -> None:
-    """Let ``cfg`` go on from a checkpoint, or from the latest one in its work dir if None is given.
+    """Let ``cfg`` resume from a checkpoint, or from the latest one in its work dir if None is given.
 
     Raises:
         FileNotFoundError: The named checkpoint does not exist.
@@ -78,4 +78,4 @@ def use_checkpoint(cfg: Config, checkpoint: str | os.PathLike[str] | None) -> No
         raise missing_checkpoint(path)
     cfg.resume, cfg.load_from = True, str(path)
     if is_fine_tuning(cfg.model.get('init_cfg')):
-        cfg.model.init_cfg = None  # What the checkpoint holds began there; the other file may be gone.
+        cfg.model.init_cfg = None  # The checkpoint's weights began there; that file may be gone.

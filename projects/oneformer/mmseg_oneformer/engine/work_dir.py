@@ -1,9 +1,9 @@
-"""The work dir of a training: one run at a time, and nothing left of the runs that were killed.
+"""The work dir of a training: one run at a time, and no leftovers of killed runs.
 
 Decisions:
-* The lock is the system's, which takes it away with the process, however that ends. It belongs to one process:
-  ``flock`` would live on in loader workers, which end a few seconds after a run that was killed.
-* The main process alone locks: the others belong to the same run.
+* The lock is the operating system's, which releases it when the process ends, however it ends. It belongs to one
+  process: ``flock`` would live on in loader workers, which end a few seconds after a run that was killed.
+* Only the main process locks: the others belong to the same run.
 * File systems without locks are used without one.
 """
 
@@ -21,19 +21,19 @@ __all__ = ['remove_leftovers', 'work_dir_lock']
 
 LOCK = '.train.lock'
 TEMPORARY = re.compile(r'\.(?:.+\.(\d+)\.(?:pth|png|pt)|last_checkpoint\.(\d+))')
-"""What ``files.atomic_path`` calls the files of a training while they are written; the number is that of a process."""
+"""The names that ``files.atomic_path`` gives files while they are written; the number is that of a process."""
 
 
 @contextmanager
 def work_dir_lock(work_dir: str | os.PathLike[str], launcher: str = 'none') -> Iterator[None]:
-    """Keep other trainings out of a work dir, which is made, and remove what killed ones left there.
+    """Create a work dir, keep other trainings out of it, and remove what killed ones left there.
 
     Args:
         work_dir: The folder.
         launcher: Who started the processes, of which only the first one locks. Their group need not exist yet.
 
     Raises:
-        UserError: Another training has it.
+        UserError: Another training is using it.
     """
     rank = os.environ.get('RANK', os.environ.get('OMPI_COMM_WORLD_RANK', '0'))
     if launcher != 'none' and rank != '0':
@@ -45,7 +45,7 @@ def work_dir_lock(work_dir: str | os.PathLike[str], launcher: str = 'none') -> I
     try:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:  # Which of the two is up to the system.
+        except (BlockingIOError, PermissionError) as error:  # Which of the two depends on the system.
             holder = os.pread(handle, 200, 0).decode(errors='replace').strip() or 'unknown'
             raise UserError(
                 f'Another training is running in {work_dir} ({holder}); wait for its end, or choose another --work-dir.'
@@ -61,7 +61,7 @@ def work_dir_lock(work_dir: str | os.PathLike[str], launcher: str = 'none') -> I
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of processes that are no more: half a checkpoint, half a picture."""
+    """Remove temporary files of processes that no longer exist: incomplete checkpoints and pictures."""
     for path in folder.iterdir():
         match = TEMPORARY.fullmatch(path.name)
         if match and not _is_alive(int(match[1] or match[2])):
@@ -76,4 +76,4 @@ def _is_alive(process: int) -> bool:
         return False
     except PermissionError:  # It is another user's.
         return True
-    return process != os.getpid()  # This process has written nothing yet: its number was that of another one.
+    return process != os.getpid()  # This process has written nothing yet: its number was reused.

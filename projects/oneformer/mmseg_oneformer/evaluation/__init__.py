@@ -1,1 +1,1 @@
-"""Metrics of the three predictions, the token matrix, and the file of results."""
+"""Metrics of the three predictions, the token matrix, and the results file."""

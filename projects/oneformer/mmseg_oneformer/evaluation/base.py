@@ -7,13 +7,13 @@ __all__ = ['Metric']
 
 
 class Metric(BaseMetric):
-    """A metric with plain names whose results several processes gather through the process group.
+    """A metric with plain names, whose results are gathered from several processes through the process group.
 
     Attributes:
-        class_values: Arrays (K,) by name, 0-100, of the last evaluation; empty where classes have no number.
+        class_values: Arrays (K,) by name, 0-100, of the last evaluation; empty if there are no numbers per class.
 
     Args:
-        collect_device: How several processes bring their results together. 'gpu' gathers through the process group,
+        collect_device: How several processes combine their results. 'gpu' gathers through the process group,
             gloo included, and leaves no folder behind; 'cpu' goes through files.
         prefix: Put before the names of the metrics, with a slash.
         collect_dir: Folder for ``collect_device='cpu'``.

@@ -1,10 +1,10 @@
 """Instance AP by the protocol of Cityscapes, equal to its official script to the last digit.
 
-The script reads one PNG an instance, walks through them once a ground truth instance, writes files into the working
-folder and needs an old numpy. Here the masks of an image are counted against one map of small numbers, and what is
-kept of an image are areas and overlaps. The protocol differs from COCO's in more than the ground truth: no limit of
-detections, no interpolation, objects below 100 pixels and groups are ignored, void excuses by the threshold of the
-match.
+The script reads one PNG per instance, iterates over them once per ground truth instance, writes files into the working
+folder and needs an old numpy. Here the masks of an image are counted against one map of small numbers, and only areas
+and overlaps are kept. The protocol differs from COCO's in more than the ground truth: there is no limit on detections
+and no interpolation, objects below 100 pixels and groups are ignored, and the share of void that excuses a detection
+is the threshold of the match.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,19 +26,19 @@ from .mean_iou import mean_of_seen
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 SMALLEST = 100
-"""Area in pixels from which on an object has to be found."""
+"""Minimum area in pixels of an object that has to be found."""
 
 VOID_IDS = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
-"""Labels that are not evaluated. Only these very numbers are void: numbered caravans and trailers are not."""
+"""Labels that are not evaluated. Only exactly these numbers are void: numbered caravans and trailers are not."""
 
 
 class InstanceOverlaps(NamedTuple):
-    """What is kept of an image with G annotated and P predicted instances.
+    """Areas and overlaps of an image with G annotated and P predicted instances.
 
     Attributes:
         truth_label: (G,) class indices.
         truth_area: (G,) pixels.
-        truth_group: (G,) bool, a group that is annotated as one.
+        truth_group: (G,) bool, a group that is annotated as one instance.
         label: (P,) class indices.
         score: (P,).
         area: (P,) pixels, all above 0.
@@ -62,19 +62,19 @@ def instance_overlaps(
     """Count the pixels that predicted and annotated instances share.
 
     Args:
-        instance_ids: (H, W) of an instanceIds PNG: a label id, or 1000 times it plus a number.
+        instance_ids: (H, W) of an instanceIds PNG: a label id, or 1000 times the label id plus a number.
         instances: ``labels`` (P,) class indices, ``scores`` (P,), ``masks`` (P, H, W) bool or P run-length codes.
         thing_ids: Class indices of the things.
 
     Raises:
-        UserError: A mask is of another size than the annotation.
+        UserError: A mask differs in size from the annotation.
     """
     areas = np.bincount(instance_ids.ravel(), minlength=max(VOID_IDS) + 1)
     values = np.flatnonzero(areas)
     label_of = {CITYSCAPES_LABEL_IDS[label]: label for label in thing_ids}
     labels = np.array([label_of.get(v if v < 1000 else v // 1000, -1) for v in values.tolist()], dtype=np.int64)
     values, labels = values[labels >= 0], labels[labels >= 0]
-    # Small numbers: 0 = of no interest, 1 = void, k + 2 = the k-th annotated instance.
+    # Small numbers: 0 = irrelevant, 1 = void, k + 2 = the k-th annotated instance.
     number = np.zeros(len(areas), dtype=np.uint16)
     number[list(VOID_IDS)] = 1
     number[values] = np.arange(2, len(values) + 2)
@@ -101,7 +101,7 @@ class ClassMatches(NamedTuple):
     """Detections of one class at one threshold over all images.
 
     Attributes:
-        score: (D,) of those that are right or wrong; the ignored ones are left out.
+        score: (D,) of the right and wrong detections; ignored ones are left out.
         right: (D,) bool.
         missed: Objects without a detection.
         to_find: Whether there is an object to find.
@@ -117,8 +117,8 @@ def match_class(images: Sequence[InstanceOverlaps], label: int, threshold: float
     """Match the detections of class ``label``.
 
     An object of at least 100 pixels that is not a group is found by the best of the detections that overlap it by more
-    than the threshold; the others are wrong. A detection that overlaps nothing so much is wrong unless more than the
-    threshold of it lies on void, groups and small objects (small groups count twice, as in the script).
+    than the threshold; the others are wrong. A detection that overlaps no object by that much is wrong, unless the
+    share of it on void, groups and small objects exceeds the threshold (small groups count twice, as in the script).
     """
     scores, rights, missed, to_find = [np.zeros(0)], [np.zeros(0, dtype=bool)], 0, False
     for image in images:
@@ -145,8 +145,8 @@ def match_class(images: Sequence[InstanceOverlaps], label: int, threshold: float
 def average_precision(matches: ClassMatches) -> float:
     """Return the area under the precision-recall curve in [0, 1]; nan without an object to find.
 
-    One point for each distinct score and one at recall 0 with precision 1. A point stands for half the way to each of
-    its neighbours; the curve begins at its highest recall and ends at 0.
+    There is one point for each distinct score and one at recall 0 with precision 1. A point covers half the distance to
+    each of its neighbours; the curve begins at its highest recall and ends at 0.
     """
     if not matches.to_find:
         return float('nan')
@@ -154,7 +154,7 @@ def average_precision(matches: ClassMatches) -> float:
         return 0.0
     score, place = np.unique(matches.score, return_inverse=True)
     size = len(score)
-    # Right and all detections of at least each score: sums from the highest score downwards.
+    # The right detections, and all detections, of at least each score: sums from the highest score downwards.
     right = np.bincount(place, weights=matches.right, minlength=size)[::-1].cumsum()[::-1]
     every = np.bincount(place, minlength=size)[::-1].cumsum()[::-1]
     precision = np.append(right / every, 1.0)
@@ -165,7 +165,7 @@ def average_precision(matches: ClassMatches) -> float:
 
 @METRICS.register_module()
 class CityscapesAP(Metric):
-    """AP and AP50 of ``pred_instances`` on Cityscapes' instanceIds, each 0-100; nan where there is nothing to find.
+    """AP and AP50 of ``pred_instances`` on Cityscapes' instanceIds, each 0-100; nan if there is nothing to find.
 
     The paths come from the data set (``data_prefix.instance``).
     """
@@ -192,7 +192,7 @@ class CityscapesAP(Metric):
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Return the averages over classes and thresholds, and log those of each class."""
         classes, things = self.dataset_meta['classes'], self.dataset_meta['thing_ids']
-        images = [InstanceOverlaps(*result) for result in results]  # mmengine hands plain tuples on
+        images = [InstanceOverlaps(*result) for result in results]  # mmengine passes plain tuples on
         precision = np.array(
             [[average_precision(match_class(images, label, limit)) for limit in THRESHOLDS] for label in things]
         )
@@ -208,7 +208,7 @@ def read_instance_ids(path: str) -> np.ndarray:
     """Return an instanceIds PNG as (H, W) uint16.
 
     Raises:
-        UserError: It is missing or no such PNG.
+        UserError: It is missing or is not such a PNG.
     """
     try:
         ids = cv2.imdecode(np.frombuffer(fileio.get(path), dtype=np.uint8), cv2.IMREAD_UNCHANGED)

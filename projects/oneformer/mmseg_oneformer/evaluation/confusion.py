@@ -1,7 +1,7 @@
-"""What is taken for what: confusion of pixels (semantic prediction) and of segments (panoptic prediction).
+"""Confusion between classes: of pixels (semantic prediction) and of segments (panoptic prediction).
 
-Both are matrices (K + 1, K + 1), rows annotated, columns predicted. The last row and column of the pixels are void.
-Those of the segments are "no segment": one that was missed is in the last column, one that was made up in the last row.
+Both are matrices (K + 1, K + 1), rows annotated, columns predicted. For pixels, the last row and column are void. For
+segments, they are "no segment": missed segments are in the last column, false positives in the last row.
 """
 
 import json
@@ -20,14 +20,14 @@ from .ground_truth import PanopticTruth, describe, panoptic_truth, to_map
 from .matching import match_segments
 
 KINDS = {'semantic': 'void', 'panoptic': 'no segment'}
-"""The predictions, and what the last row and column of their matrix stand for."""
+"""The kinds of prediction, and the name of the last row and column of their matrix."""
 
 
 def pixel_confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
     """Return the pixel counts (K + 1, K + 1) of every pair of classes.
 
     Args:
-        truth: (H, W) integer; what is not a class index is void.
+        truth: (H, W) integer; values that are not a class index are void.
         prediction: (H, W) integer; likewise.
         num_classes: K.
 
@@ -52,19 +52,19 @@ def segment_confusion(
 ) -> np.ndarray:
     """Return the segment counts (K + 1, K + 1) of every pair of classes.
 
-    Two segments are a pair when their IoU exceeds 0.5, whatever their classes, void left out of the union; a segment
-    has one partner at most. The diagonal is the TP of panoptic quality, and a pair beside it is one of its FN *and* one
-    of its FP. Crowds are in no row; a prediction without a partner that void or the crowd of its class excuses is in
-    none.
+    Two segments are a pair if their IoU, with void left out of the union, exceeds 0.5, whatever their classes; a
+    segment has at most one partner. The diagonal is the TP of panoptic quality, and a pair off the diagonal is one of
+    its FN *and* one of its FP. Crowds are not counted, nor are predictions without a partner that void or the crowd of
+    their class excuses.
 
     Args:
-        truth: Annotation.
+        truth: The annotation.
         pred_map: (H, W) integer; an ``id`` of ``pred_segments`` or ``num_classes`` for void.
-        pred_segments: One mapping a segment with ``id`` and ``category_id``.
+        pred_segments: One mapping per segment with ``id`` and ``category_id``.
         num_classes: K.
 
     Raises:
-        UserError: Annotation and prediction do not fit together or contradict themselves.
+        UserError: Annotation and prediction do not fit together, or one of them is inconsistent.
     """
     matching = match_segments(*truth, pred_map, pred_segments, num_classes)
     gt_index, pred_index = np.nonzero((matching.pair_iou > 0.5) & ~matching.crowd[:, None])
@@ -102,7 +102,7 @@ class ConfusionMatrix(Metric):
     """Adds up the confusion of all images and writes it as JSON; returns no numbers.
 
     The file has ``kind``, ``num_images``, ``classes`` (K + 1 names, the last for void or no segment) and ``matrix``:
-    whole numbers, a list for each annotated class. Of several processes the first one writes.
+    whole numbers, one list per annotated class. If there are several processes, the first one writes it.
 
     Args:
         kind: 'semantic' counts pixels, 'panoptic' segments.
@@ -139,12 +139,12 @@ class ConfusionMatrix(Metric):
 
 
 def most_confused(matrix: np.ndarray, names: Sequence[str], number: int) -> list[tuple[str, str, int, float]]:
-    """Return the ``number`` largest entries beside the diagonal: annotated, predicted, count, share of the row.
+    """Return the ``number`` largest entries off the diagonal: annotated, predicted, count, share of the row.
 
     Args:
         matrix: (n, n) counts.
         names: n names.
-        number: How many; entries of 0 are left out.
+        number: How many to return; entries of 0 are left out.
     """
     beside = matrix * (1 - np.eye(len(matrix), dtype=matrix.dtype))
     largest = [index for index in np.argsort(-beside, axis=None, kind='stable')[:number] if beside.flat[index]]
@@ -153,7 +153,7 @@ def most_confused(matrix: np.ndarray, names: Sequence[str], number: int) -> list
 
 
 def keep_classes(matrix: np.ndarray, names: Sequence[str], chosen: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Return the matrix of the chosen classes and the last row and column; the other classes become one, "others".
+    """Return the matrix of the chosen classes and the last row and column; other classes are merged into "others".
 
     Raises:
         UserError: A class is unknown.

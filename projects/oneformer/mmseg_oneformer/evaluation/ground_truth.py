@@ -18,7 +18,7 @@ class PanopticTruth(NamedTuple):
 
     Attributes:
         index_map: (H, W) int32 at original size; 0 is void, k the k-th entry (from 1) of ``segments``.
-        segments: One dict a segment: ``id`` (that of the JSON), ``label`` (class index), ``isthing``, ``iscrowd``.
+        segments: One dict per segment: ``id`` (that of the JSON), ``label`` (class index), ``isthing``, ``iscrowd``.
     """
 
     index_map: np.ndarray
@@ -26,7 +26,7 @@ class PanopticTruth(NamedTuple):
 
 
 def describe(sample: Mapping[str, Any]) -> str:
-    """Return the words by which an error names an image."""
+    """Return how an error names an image."""
     return str(sample.get('img_path') or sample.get('img_id', '<unknown image>'))
 
 
@@ -93,7 +93,7 @@ def read_instance_truth(ann_file: str, names: Mapping[int, str]) -> InstanceTrut
 
 
 def _instance(entry: Object, label_of: Mapping[int, int], ann_file: str) -> dict[str, Any]:
-    """Return an object as COCO's evaluation takes it; area and box are those of the file, as COCO has it."""
+    """Return an object in the form of COCO's evaluation; area and box are those of the file, as in COCO's own code."""
     try:
         area, box = as_number(entry.get('area')), entry.get('bbox')
         if not isinstance(box, list) or len(box) != 4:

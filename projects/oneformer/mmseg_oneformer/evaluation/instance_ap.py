@@ -1,6 +1,6 @@
 """Average precision of instances by COCO's protocol, on the panoptic annotation or on an instance file.
 
-faster-coco-eval counts what pycocotools counts, equal but for the last rounding, in less than half the time
+faster-coco-eval gives the numbers of pycocotools, up to rounding of the last digit, in less than half the time
 (dev/log.md).
 """
 
@@ -25,13 +25,13 @@ from .base import Metric
 from .ground_truth import PanopticTruth, check_file, describe, panoptic_truth, read_instance_truth
 
 STATISTICS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')  # the first six numbers of COCOeval, in its order
-IOU_TYPES = {'segm': '', 'bbox': 'box_'}  # what is compared -> what stands before the names
+IOU_TYPES = {'segm': '', 'bbox': 'box_'}  # what is compared -> prefix of the names
 
 
 def instance_truth(truth: PanopticTruth) -> list[dict]:
     """Return one COCO annotation (without ids) for each thing segment; its class is the contiguous index.
 
-    A thing without a pixel stays, and can only be missed, as panoptic quality counts it.
+    A thing without pixels is kept and can only be missed, as in panoptic quality.
     """
     annotations = []
     for index, segment in enumerate(truth.segments, start=1):
@@ -77,11 +77,11 @@ def instance_predictions(instances: Mapping[str, Any]) -> list[dict]:
 
 @METRICS.register_module()
 class InstanceAP(Metric):
-    """AP, AP50, AP75, APs, APm, APl of ``pred_instances``, each 0-100; nan where there is nothing to find.
+    """AP, AP50, AP75, APs, APm, APl of ``pred_instances``, each 0-100; nan if there is nothing to find.
 
-    The ground truth are the things of the panoptic annotation at original size, their crowds ignored as COCO does. With
+    The ground truth is the things of the panoptic annotation at original size, ignoring crowds as COCO does. With
     ``ann_file`` it is read from a COCO instance file instead, whose categories are found by *name*, so their ids and
-    order are free. The best 100 detections of a class in an image count.
+    order are free. The best 100 detections per class and image count.
 
     Needs ``classes`` and ``thing_ids`` in the data set's metainfo.
     """
@@ -98,8 +98,8 @@ class InstanceAP(Metric):
         Args:
             iou_types: 'segm' compares masks, 'bbox' boxes; the names of box results begin with ``box_``.
             ann_file: A COCO instance JSON with the same image ids, instead of the panoptic annotation.
-            original_ann_file: A second one, measured besides (the paper's AP^instance); the names of its results end
-                with ``_instance``. Where there is no such file, the log says so.
+            original_ann_file: A second one, measured in addition (the paper's AP^instance); the names of its results
+                end with ``_instance``. If there is no such file, this is logged.
             **gathering: Arguments of :class:`Metric`.
 
         Raises:
@@ -134,7 +134,7 @@ class InstanceAP(Metric):
 
     def compute_metrics(self, results: list[tuple[dict, list[dict], list[dict]]]) -> dict[str, float]:
         """Run COCOeval over all images and log the AP of each class."""
-        # Detections of equal score count in the order of their images, which pycocotools sorts by id.
+        # Detections with equal scores count in the order of their images, which pycocotools sorts by id.
         order = np.argsort(np.array([image['id'] for image, _, _ in results]), kind='stable')
         results = [results[place] for place in order.tolist()]
         images, predictions = [image for image, _, _ in results], [found for _, _, found in results]
@@ -166,7 +166,7 @@ class InstanceAP(Metric):
     def _measure(
         self, images: Sequence[dict], truth: Sequence[list[dict]], predictions: Sequence[list[dict]], suffix: str
     ) -> dict[str, float]:
-        """Return the results of every IoU type; ``suffix`` ends their names."""
+        """Return the results of every IoU type; ``suffix`` is appended to their names."""
         metrics: dict[str, float] = {}
         for iou_type in self.iou_types:
             found = [[_with_area(prediction, iou_type) for prediction in of_image] for of_image in predictions]
@@ -186,7 +186,7 @@ class InstanceAP(Metric):
         """Return a COCO object over the images, numbered by position, with the annotations or predictions of each."""
         annotations = [entry | {'image_id': place} for place, of_image in enumerate(entries) for entry in of_image]
         for number, annotation in enumerate(annotations, start=1):
-            annotation['id'] = number  # COCOeval takes annotation 0 for "no match", so numbers begin at 1
+            annotation['id'] = number  # COCOeval takes id 0 for "no match", so numbers begin at 1
         classes = self.dataset_meta['classes']
         coco = COCO()
         coco.dataset = {
@@ -214,7 +214,7 @@ class InstanceAP(Metric):
 
 
 def _with_area(prediction: dict, iou_type: str) -> dict:
-    """Return a result with what COCO's own loader adds: an area of the kind compared."""
+    """Return a result with the field that COCO's own loader adds: the area of what is compared."""
     width, height = prediction['bbox'][2:]
     area = float(mask_api.area(prediction['segmentation'])) if iou_type == 'segm' else width * height
     return prediction | {'area': area, 'iscrowd': 0}

@@ -1,7 +1,7 @@
 """Which predicted segment matches which annotated one: the rules of panopticapi, for one image.
 
 The protocol sorts both maps. Here both hold small contiguous indices, so one joint ``bincount`` counts every overlap of
-an image. Panoptic quality, the report of segments and their confusion all count what is decided here.
+an image. Panoptic quality, the report of segments and their confusion all use these matches.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,12 +13,12 @@ from ..errors import UserError
 
 
 class SegmentMatching(NamedTuple):
-    """The segments of one image, G annotated and P predicted ones, and what became of them.
+    """The segments of one image, G annotated and P predicted ones, and their matches.
 
     Attributes:
         overlap: (G + 1, P + 1) pixel counts of every pair; row and column 0 are void.
-        pair_iou: (G, P) IoU of every pair of any classes, void pixels of the annotation taken out of the union; 0 for
-            a pair of empty segments.
+        pair_iou: (G, P) IoU of every pair of any classes, with void pixels of the annotation left out of the union; 0
+            for a pair of empty segments.
         gt_label: (G,) class indices.
         pred_label: (P,) class indices.
         crowd: (G,) bool.
@@ -50,16 +50,16 @@ def match_segments(
 ) -> SegmentMatching:
     """Match the segments of one image by the rules of panopticapi.
 
-    A pair matches when its classes are equal and its IoU exceeds 0.5, with the void pixels of the annotation taken out
+    A pair matches if its classes are equal and its IoU exceeds 0.5, with the void pixels of the annotation left out
     of the union. Crowds match nothing and are never missed. An unmatched prediction is not a false positive when more
     than half of it lies on void and on the crowd of its class together (of several crowds of a class, the last).
 
     Args:
         gt_map: (H, W) integer; 0 is void, k the k-th entry (from 1) of ``gt_segments``.
-        gt_segments: One mapping a segment with ``label`` in [0, K) and ``iscrowd``; ``area`` (pixels) is taken for the
-            union instead of the counted one where it is given, as panopticapi takes that of the JSON.
+        gt_segments: One mapping per segment with ``label`` in [0, K) and ``iscrowd``; if ``area`` (pixels) is given, it
+            is used for the union instead of the counted one, as panopticapi uses that of the JSON.
         pred_map: (H, W) integer; an ``id`` of ``pred_segments`` or ``num_classes`` for void.
-        pred_segments: One mapping a segment with ``id`` and ``category_id`` in [0, K).
+        pred_segments: One mapping per segment with ``id`` and ``category_id`` in [0, K).
         num_classes: K.
 
     Raises:
@@ -115,7 +115,7 @@ def _overlaps(
 ) -> np.ndarray:
     """Return the pixel counts (num_gt + 1, num_pred + 1) of every pair; row and column 0 are void.
 
-    Predicted ids become column numbers by a look-up table, and ids without an entry show in a column of their own.
+    A look-up table turns predicted ids into column numbers; ids without an entry get a column of their own.
     """
     ids = np.array([segment['id'] for segment in segments], dtype=np.int64)
     if len({void, *ids.tolist()}) != len(ids) + 1 or (ids <= 0).any():
@@ -126,7 +126,7 @@ def _overlaps(
     table = np.full(max(void, ids.max(initial=0)) + 2, unknown, dtype=np.int32)
     table[void] = 0
     table[ids] = np.arange(1, len(ids) + 1)
-    # Ids outside the table are clipped to its first or last entry, both unknown.
+    # Ids outside the table are clipped to its first or last entry, which both stand for unknown ids.
     joint = gt_map.astype(np.int32) * np.int32(columns) + table.take(pred_map, mode='clip')
     overlap = np.bincount(joint.ravel(), minlength=(num_gt + 1) * columns).reshape(num_gt + 1, columns)
     if overlap[:, unknown].any():

@@ -1,7 +1,7 @@
 """Mean IoU as the reference's evaluators average it, counted exactly and several times as fast as mmseg does.
 
 ``mmseg.IoUMetric`` takes five passes and three histograms over the pixels and adds areas up as float32; here one joint
-``bincount`` of both maps gives the same numbers as integers (measured in dev/log.md). It reads our samples as well.
+``bincount`` of both maps gives the same numbers as integers (measured in dev/log.md). It also reads our samples.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Average = Literal['annotated', 'all']
 
 
 class ClassAreas(NamedTuple):
-    """Pixels of each class, each an array (K,) int64; void pixels of the annotation are in none of them.
+    """Pixel counts per class, each an array (K,) int64; void pixels of the annotation are in none of them.
 
     Attributes:
         shared: In both the annotation and the prediction.
@@ -40,9 +40,10 @@ def class_areas(truth: np.ndarray, prediction: np.ndarray, num_classes: int, voi
 
     Args:
         truth: (H, W) integer class indices; ``void`` is left out.
-        prediction: (H, W) integer class indices; what is not a class is missed, and wrong in no class.
+        prediction: (H, W) integer class indices; values that are not a class count as missed, but for no class as
+            wrong.
         num_classes: K.
-        void: A number past the classes.
+        void: A number above the class indices.
 
     Raises:
         UserError: The maps differ in size, the annotation holds a number that is neither a class nor void, or there
@@ -60,7 +61,7 @@ def class_areas(truth: np.ndarray, prediction: np.ndarray, num_classes: int, voi
     row[:num_classes] = range(num_classes)
     row[void] = num_classes
     column = np.append(np.arange(columns, dtype=np.int32), np.int32(num_classes))
-    # What lies past a table is clipped to its last entry.
+    # Values beyond the table are clipped to its last entry.
     joint = row.take(truth, mode='clip') * np.int32(columns) + column.take(prediction, mode='clip')
     counts = np.bincount(joint.ravel(), minlength=(strange + 1) * columns).reshape(strange + 1, columns)
     if counts[strange].any():
@@ -81,15 +82,15 @@ class MeanIoU(Metric):
     void pixels of the annotation are left out of everything. fwIoU weights the IoU of each class with its share of the
     annotated pixels; aAcc is the share of the annotated pixels that have their class.
 
-    What is only predicted, in no pixel of the annotation, has no Acc and no weight. For its IoU there are two rules:
+    A class that is predicted but never annotated has no Acc and no weight. There are two rules for its IoU:
 
     * 'annotated', of detectron2's ``SemSegEvaluator``, which the reference uses for ADE20K, COCO and Mapillary: it has
-      none either.
-    * 'all', of ``mmseg.IoUMetric`` and of Cityscapes' own script: it is 0 and lowers the mean.
+      no IoU either.
+    * 'all', of ``mmseg.IoUMetric`` and of Cityscapes' own script: its IoU is 0 and lowers the mean.
 
-    They agree where every class is annotated. Classes that are neither annotated nor predicted are left out by both.
+    They agree if every class is annotated. Both leave out classes that are neither annotated nor predicted.
 
-    Needs ``classes`` in the data set's metainfo. Logs a table with one line a class.
+    Needs ``classes`` in the data set's metainfo. Logs a table with one line per class.
     """
 
     def __init__(self, ignore_index: int | None = None, average: Average = 'annotated', **gathering: Any) -> None:
@@ -110,7 +111,7 @@ class MeanIoU(Metric):
         self.average = average
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Count one batch; keeps an array (3, K) an image."""
+        """Count one batch; keeps an array (3, K) per image."""
         num_classes = len(self.dataset_meta['classes'])
         void = ignore_index(num_classes) if self.ignore_index is None else self.ignore_index
         for sample in data_samples:
@@ -147,5 +148,5 @@ class MeanIoU(Metric):
 
 
 def mean_of_seen(values: np.ndarray) -> float:
-    """Return the mean without nan; nan where nothing is left."""
+    """Return the mean without nan; nan if nothing is left."""
     return float('nan') if np.isnan(values).all() else float(np.nanmean(values))

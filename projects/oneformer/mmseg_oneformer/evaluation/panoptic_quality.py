@@ -18,7 +18,7 @@ from .matching import match_segments
 
 
 class PQStatistics(NamedTuple):
-    """What panoptic quality adds up over images; each an array (K,), one entry a class.
+    """The sums over images for panoptic quality; each an array (K,), one entry per class.
 
     Attributes:
         iou_sum: Sum of the IoUs of the matched pairs, float64.
@@ -53,7 +53,7 @@ def pq_statistics(
 
 
 def class_quality(statistics: PQStatistics) -> np.ndarray:
-    """Return PQ, SQ and RQ of each class as an array (3, K) in [0, 1]; nan where a class never occurred.
+    """Return PQ, SQ and RQ of each class as an array (3, K) in [0, 1]; nan for a class that never occurred.
 
     PQ = iou_sum / (tp + fp/2 + fn/2), SQ = iou_sum / tp (0 without a match), RQ = tp / (tp + fp/2 + fn/2).
     """
@@ -68,8 +68,8 @@ def class_quality(statistics: PQStatistics) -> np.ndarray:
 def summarize_quality(statistics: PQStatistics, thing_ids: Sequence[int]) -> dict[str, float]:
     """Return PQ, SQ and RQ of all classes, of things (``_th``) and of stuff (``_st``), 0-100.
 
-    Classes that occur neither in the annotation nor in the prediction are left out of the averages; a group of which
-    no class occurs is nan.
+    Classes that occur neither in the annotation nor in the prediction are left out of the averages; the average of a
+    group without any class that occurs is nan.
     """
     quality = class_quality(statistics)
     is_thing = np.zeros(quality.shape[1], dtype=bool)
@@ -89,11 +89,11 @@ def summarize_quality(statistics: PQStatistics, thing_ids: Sequence[int]) -> dic
 class PanopticQuality(Metric):
     """Panoptic quality of ``pred_panoptic_seg``: PQ, SQ, RQ for all classes, things and stuff, each 0-100.
 
-    Needs ``classes`` and ``thing_ids`` in the data set's metainfo. Logs a table with one line a class.
+    Needs ``classes`` and ``thing_ids`` in the data set's metainfo. Logs a table with one line per class.
     """
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Count one batch; keeps an array (4, K) an image."""
+        """Count one batch; keeps an array (4, K) per image."""
         num_classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
             truth = panoptic_truth(sample)
@@ -110,7 +110,7 @@ class PanopticQuality(Metric):
         """Return the averages over classes and log those of each class."""
         classes = self.dataset_meta['classes']
         total = np.zeros((4, len(classes)))
-        for counts in results:  # one after the other: the order of panopticapi, whatever the number of processes
+        for counts in results:  # one at a time: the order of panopticapi, whatever the number of processes
             total += counts
         statistics = PQStatistics(*total)
         quality = 100 * class_quality(statistics)

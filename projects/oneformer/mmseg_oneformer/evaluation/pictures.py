@@ -16,11 +16,11 @@ from ..visualization.samples import draw_sample, draw_tokens
 
 @HOOKS.register_module()
 class SavePictures(Hook):
-    """Writes photo, annotation and predictions of every test image side by side; with a token matrix, a row a token.
+    """Writes photo, annotation and predictions of every test image side by side; a token matrix has one row per token.
 
     Args:
-        out_dir: Folder of the PNGs, named like the photos. Photos of the same name in different folders get the image
-            id behind it.
+        out_dir: Folder of the PNGs, named like the photos. For photos of the same name in different folders the image
+            id is appended.
     """
 
     def __init__(self, out_dir: str) -> None:

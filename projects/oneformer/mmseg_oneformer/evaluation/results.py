@@ -29,9 +29,9 @@ METRICS_OF_TASK = {
 HEADLINES = ('PQ', 'PQ_th', 'PQ_st', 'AP', 'AP_instance', 'mIoU')  # the columns of the paper's tables
 
 Metrics = Mapping[str, float | None]
-"""0-100 by name; nan or None (null in the file) is not measured."""
+"""0-100 by name; nan or None (null in the file) means not measured."""
 ClassNumbers = Mapping[str, Mapping[str, float | None]]
-"""Numbers 0-100 by class and name; None is not measured."""
+"""Numbers 0-100 by class and name; None means not measured."""
 
 
 def task_of_metric(name: str) -> str | None:
@@ -41,7 +41,7 @@ def task_of_metric(name: str) -> str | None:
 
 
 def own_token_metrics(matrix: Mapping[str, Metrics]) -> dict[str, float | None]:
-    """Return from the metrics under each token those that belong to it: the diagonal of the token matrix."""
+    """Return the metrics that belong to the token they were measured under: the diagonal of the token matrix."""
     return {
         name: value
         for token, metrics in matrix.items()
@@ -51,7 +51,7 @@ def own_token_metrics(matrix: Mapping[str, Metrics]) -> dict[str, float | None]:
 
 
 def format_results(metrics: Mapping[str, Metrics]) -> str:
-    """Return the layout of the paper's Table 8: a row for each token, with the headlines that were measured."""
+    """Return a table like the paper's Table 8: a row for each token, with the headline metrics that were measured."""
     columns = [name for name in HEADLINES if any(name in row for row in metrics.values())]
     rows = [[token, *[row.get(name) for name in columns]] for token, row in metrics.items()]
     return format_table(['token', *columns], rows)
@@ -60,7 +60,7 @@ def format_results(metrics: Mapping[str, Metrics]) -> str:
 def class_numbers(metrics: Iterable[Any], classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Gather the ``class_values`` (arrays (K,) by name) of all metrics that have some.
 
-    Of several processes only the first has computed them.
+    If there are several processes, only the first has computed them.
     """
     columns: dict[str, np.ndarray] = {}
     for metric in metrics:
@@ -72,7 +72,7 @@ def class_numbers(metrics: Iterable[Any], classes: Sequence[str]) -> dict[str, d
 
 
 def format_classes(per_class: Mapping[str, ClassNumbers]) -> str:
-    """Return a table a token, with a line a class."""
+    """Return one table per token, with one line per class."""
     tables = []
     for token, numbers in per_class.items():
         names = list(next(iter(numbers.values()), {}))
@@ -82,7 +82,7 @@ def format_classes(per_class: Mapping[str, ClassNumbers]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what the numbers may depend on."""
+    """Return the versions of the software that the numbers may depend on."""
     found = {'python': platform.python_version()}
     for name in ('torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmseg_oneformer'):
         found[name] = str(getattr(importlib.import_module(name), '__version__', 'unknown'))
@@ -104,10 +104,10 @@ def write_results(
     miou_average: str | None = None,
     data: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
-    """Write an evaluation to a JSON file, whole or not at all; of several processes the first one writes.
+    """Write an evaluation to a JSON file atomically; if there are several processes, the first one writes it.
 
     Args:
-        path: The file; its folder is made.
+        path: The file; its folder is created.
         config: Config file; its stem is the name of the model.
         weights: Checkpoint file or folder, which is hashed.
         metrics: Under each token, or 'own' for the default rule, numbers 0-100 by name; nan becomes null.
@@ -115,10 +115,10 @@ def write_results(
         seconds: Wall time of the pass over the data, metrics included.
         seed: Seed of the training run, if known.
         iteration: Iterations trained, if known.
-        options: What overrides the config, by dotted key; with them the model's name alone does not say what was
+        options: What overrides the config, by dotted key; the model's name is then not enough to tell what was
             measured.
         per_class: Under each token, numbers of each class.
-        miou_average: The classes that mIoU was averaged over, as ``MeanIoU`` calls them; None: not measured by it.
+        miou_average: The classes that mIoU was averaged over, in ``MeanIoU``'s terms; None: it did not measure mIoU.
         data: The annotation file, which is hashed; None, or not a file: the hash is null.
 
     Returns:

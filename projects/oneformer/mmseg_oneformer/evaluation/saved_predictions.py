@@ -1,4 +1,4 @@
-"""Predictions that are on disk already, as ``tools/infer.py`` writes them, put back into data samples."""
+"""Predictions saved by ``tools/infer.py``, read back into data samples."""
 
 import os
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class SavedPredictions:
         path = self.folder / 'panoptic.json'
         if path.is_file():
             file = read_panoptic(path, need_kind=False)
-            # A photo without a prediction is named when it is asked for.
+            # A photo without a prediction is reported when it is requested.
             raise_faults(path, (fault for fault in file.faults if fault.rule != 'image-without-annotation'))
             for category in file.categories:
                 if category['name'] not in classes:
@@ -66,7 +66,7 @@ class SavedPredictions:
         path = self._existing(annotation['file_name'])
         ids = read_ids(path)
         table = []
-        # Ids of files are colours and may be the number that stands for void in memory, so they are numbered anew.
+        # Ids in files are colours and may equal the number that stands for void in memory, so they are renumbered.
         prediction = np.where(ids == 0, self.num_classes, -1).astype(np.int64)
         for number, segment in enumerate(annotation['segments_info'], start=self.num_classes + 1):
             prediction[ids == segment['id']] = number

@@ -1,4 +1,4 @@
-"""Predictions as the evaluations of the benchmarks take them: COCO's test-dev, the Cityscapes server, ADE20K's."""
+"""Predictions in the formats of the benchmarks' evaluations: COCO test-dev, the Cityscapes server, ADE20K's."""
 
 import json
 import os
@@ -25,7 +25,7 @@ LAYOUTS = ('coco', 'cityscapes', 'ade20k')
 
 
 def layout_of(dataset_type: str) -> str:
-    """Return the layout for a type of data set; COCO's for all that have none of their own."""
+    """Return the layout for a type of data set; COCO's for all types without one of their own."""
     return {'CityscapesPanoptic': 'cityscapes', 'Ade20kPanoptic': 'ade20k'}.get(dataset_type, 'coco')
 
 
@@ -33,19 +33,19 @@ def layout_of(dataset_type: str) -> str:
 class FormatAnswers(Metric):
     """Writes each image's predictions while they are made, and at the end the JSON files and the archives to upload.
 
-    * panoptic, COCO's format: ``panoptic_<split>_oneformer_results.json``, the folder of that name with a PNG an image
-      (id = R + 256 G, 0 = void), and both as a ``.zip``; for Cityscapes ``cityscapes_panoptic_<split>`` likewise.
+    * panoptic, COCO's format: ``panoptic_<split>_oneformer_results.json``, the folder of that name with one PNG per
+      image (id = R + 256 G, 0 = void), and both as a ``.zip``; for Cityscapes ``cityscapes_panoptic_<split>`` likewise.
     * instance: ``detections_<split>_oneformer_results.json``, COCO's results format, and its ``.zip``; for Cityscapes
-      a folder ``instance`` with a text file an image (mask file, label id, score a line) and a PNG a mask.
-    * semantic: a folder ``semantic`` with a PNG an image. The values are the category ids of the JSON (for Cityscapes
-      its label ids), for ADE20K 1 to 150.
+      a folder ``instance`` with one text file per image (each line: mask file, label id, score) and one PNG per mask.
+    * semantic: a folder ``semantic`` with one PNG per image. The values are the category ids of the JSON (for
+      Cityscapes its label ids), for ADE20K 1 to 150.
 
-    Categories are found in the data set's JSON by name. Images need no annotations. Of several processes each writes
-    the files of its images and the first one the rest, into one folder that all see. There are no metrics.
+    Categories are found in the data set's JSON by name. Images need no annotations. If there are several processes,
+    each writes the files of its images and the first one the rest, into a folder that all share. There are no metrics.
 
     Args:
-        folder: Where to; made if missing.
-        ann_file: The data set's JSON; the split is what stands behind the last "_" of its name.
+        folder: The output folder; created if missing.
+        ann_file: The data set's JSON; the split is the part of its name after the last "_".
         layout: 'coco', 'cityscapes' or 'ade20k'.
         **gathering: Arguments of :class:`Metric`.
 
@@ -116,21 +116,21 @@ class FormatAnswers(Metric):
         return {}
 
     def _stem(self, sample: Mapping[str, Any]) -> str:
-        """Return the name of an image's files, that of its photo."""
+        """Return the stem of an image's files, which is that of its photo."""
         stem = Path(sample['img_path']).stem
         if self.photo_of.setdefault(stem, sample['img_path']) != sample['img_path']:
             raise UserError(f'{describe(sample)} and {self.photo_of[stem]} have the same name; rename one.')
         return stem
 
     def _write_semantic(self, stem: str, labels: np.ndarray) -> list[str]:
-        """Write the class map of an image; returns its name, as the others do theirs."""
+        """Write the class map of an image; returns its file name, as the other methods do."""
         classes = self.dataset_meta['classes']
         values = range(1, len(classes) + 1) if self.layout == 'ade20k' else [self.id_of[name] for name in classes]
         table = np.array([*values], np.uint8 if max(values) < 256 else np.uint16)
         return [self._save(f'semantic/{stem}.png', table[labels])]
 
     def _write_panoptic(self, stem: str, prediction: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-        """Write the segments of an image; also returns its entry of the JSON."""
+        """Write the segments of an image; also returns its entry in the JSON."""
         ids = to_map(prediction['sem_seg'])
         table = np.zeros((int(ids.max()) + 1, 3), np.uint8)
         segments = []
@@ -142,7 +142,7 @@ class FormatAnswers(Metric):
         return [name], {'file_name': f'{stem}.png', 'segments_info': segments}
 
     def _write_instances(self, stem: str, instances: Mapping[str, Any]) -> tuple[list[str], list[dict]]:
-        """Return COCO's results of an image, or for Cityscapes write its files."""
+        """Return COCO's results for an image, or, for Cityscapes, write its files."""
         found = []
         for prediction in instance_predictions(instances):
             if mask_api.area(prediction['segmentation']):
@@ -168,7 +168,7 @@ class FormatAnswers(Metric):
         return name
 
     def _pack(self, name: str, files: Sequence[str]) -> None:
-        """Write ``<name>.zip``; PNGs are stored, being compressed already."""
+        """Write ``<name>.zip``; PNGs are stored, as they are compressed already."""
         with atomic_path(self.folder / f'{name}.zip') as path, zipfile.ZipFile(path, 'w') as archive:
             for file in files:
                 kind = zipfile.ZIP_STORED if file.endswith('.png') else zipfile.ZIP_DEFLATED

@@ -1,4 +1,4 @@
-"""Every metric under every token from one backbone pass an image (paper, Tables 8 and V)."""
+"""Every metric under every token from one backbone pass per image (paper, Tables 8 and V)."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ Predictions = Mapping[str, Sequence[BaseDataElement]]
 
 
 class TokenEvaluator:
-    """One evaluator a token behind the two methods of an evaluator that a loop calls."""
+    """One evaluator per token, with the two methods of an evaluator that a loop calls."""
 
     def __init__(self, evaluators: Mapping[str, Evaluator]) -> None:
         """Take an evaluator for each token."""
@@ -47,7 +47,7 @@ class TokenEvaluator:
 
 
 def split_tokens(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Return metrics named ``token/metric`` as one mapping a token."""
+    """Return metrics named ``token/metric`` as one mapping per token."""
     matrix: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
         token, _, plain = name.partition('/')
@@ -89,7 +89,7 @@ class TokenMatrixLoop(TestLoop):
             )
         self.evaluator: Any
         super().__init__(runner, dataloader, copy.deepcopy(evaluator), fp16)
-        # The base class has built the evaluator and given it the metainfo of the data, so that one is copied.
+        # The base class has built the evaluator and given it the metainfo of the data, so it is copied.
         first: Evaluator = self.evaluator
         self.evaluator = TokenEvaluator({token: copy.deepcopy(first) for token in check_tasks(tokens)})
 

@@ -1,4 +1,4 @@
-"""Tables and entries of the zoo: for a terminal, for ``docs/zoo.md``, and for the metafile of a model of one's own."""
+"""Tables and entries of the zoo: for a terminal, for ``docs/zoo.md``, and for the metafile of a user's own model."""
 
 import posixpath
 import re
@@ -18,7 +18,7 @@ __all__ = ['format_entry', 'format_zoo', 'markdown_zoo', 'metafile_entry']
 
 COLUMNS = ('PQ', 'PQ_th', 'PQ_st', 'AP', 'AP_instance', 'mIoU', 'mIoU(ms+flip)')
 OURS = 'mmseg_oneformer'
-"""What ``Measured By`` says of scores that this project measured."""
+"""The value of ``Measured By`` for scores that this project measured."""
 
 
 def format_zoo(states: Mapping[str, str]) -> str:
@@ -75,18 +75,18 @@ def _markdown_weights(model: ZooModel) -> str:
 def metafile_entry(
     config: Path, cfg: Config, parameters: int, file: str, iteration: int | None, results: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return the entry of a model that this project has trained, as it stands in a metafile.
+    """Return the metafile entry of a model that this project has trained.
 
     Args:
         config: File of the config.
-        cfg: The same, read.
-        parameters: At inference.
+        cfg: The same config, loaded.
+        parameters: Number of parameters at inference.
         file: Name of the published file.
-        iteration: Iterations trained; by default what the config says.
+        iteration: Iterations trained; by default those of the config.
         results: Content of a ``results.json``; None leaves the scores out.
     """
     root = config_root()
-    batch = re.search(r'_(\d+)xb(\d+)[-_]', config.stem)  # processes x images, as all names of OpenMMLab say
+    batch = re.search(r'_(\d+)xb(\d+)[-_]', config.stem)  # processes x images, as in all OpenMMLab names
     folders = {posixpath.basename(posixpath.dirname(model.config)): model.data for model in read_zoo().values()}
     data = folders.get(config.parent.name, config.parent.name)
     metadata = {

@@ -1,4 +1,4 @@
-"""Photos: which files are some, what their headers say, and their pixels.
+"""Photos: which files are photos, their headers, and their pixels.
 
-All of the package reads photos here. The page is docs/photos.md; a test holds every reader to its table of forms.
+The whole package reads photos here. The page is docs/photos.md; a test checks every reader against its table of forms.
 """

@@ -1,7 +1,7 @@
-"""Pixels in memory in their usual forms, as (H, W, 3) uint8 BGR, the form of OpenCV and OpenMMLab.
+"""Images in memory in their usual forms, converted to (H, W, 3) uint8 BGR, the form of OpenCV and OpenMMLab.
 
-The order of the channels is always said: an array looks the same either way, and a network that gets the wrong one
-predicts a little worse without a sign. Of PIL images it is known.
+The channel order always has to be stated: an array looks the same either way, and a network that gets the wrong one
+silently predicts a little worse. For PIL images it is known.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ ORDERS = ('rgb', 'bgr')
 
 
 def check_array(array: np.ndarray, channel_order: str | None) -> None:
-    """Reject what is not an image.
+    """Reject an array that is not an image.
 
     Args:
         array: uint8 grey (H, W) or (H, W, 1), colour (H, W, 3), or colour with alpha (H, W, 4), which is dropped.
@@ -36,7 +36,7 @@ def check_array(array: np.ndarray, channel_order: str | None) -> None:
 
 
 def array_to_bgr(array: np.ndarray, channel_order: str | None) -> np.ndarray:
-    """Return an array that :func:`check_array` takes as (H, W, 3) uint8 BGR; no copy is made if it is."""
+    """Return an array that :func:`check_array` accepts as (H, W, 3) uint8 BGR; not a copy if it has that form."""
     if array.ndim == 2 or array.shape[2] == 1:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     color = array[:, :, :3]
@@ -44,10 +44,10 @@ def array_to_bgr(array: np.ndarray, channel_order: str | None) -> np.ndarray:
 
 
 def check_tensor(batch: Tensor, channel_order: str | None) -> None:
-    """Reject what is not a batch of images.
+    """Reject a tensor that is not a batch of images.
 
     Args:
-        batch: (B, 3, H, W), uint8 in 0..255 or floating point in 0..1, as torchvision has it.
+        batch: (B, 3, H, W), uint8 in 0..255 or floating point in 0..1, as in torchvision.
         channel_order: 'rgb' or 'bgr'.
 
     Raises:
@@ -74,14 +74,14 @@ def check_tensor(batch: Tensor, channel_order: str | None) -> None:
 
 
 def tensor_to_bgr(image: Tensor, channel_order: str | None) -> np.ndarray:
-    """Return one image (3, H, W) of a batch that :func:`check_tensor` takes, rounded, as (H, W, 3) uint8 BGR."""
+    """Return one image (3, H, W) of a batch that :func:`check_tensor` accepts, rounded, as (H, W, 3) uint8 BGR."""
     if image.is_floating_point():
         image = (image.detach().float() * 255).round().to(torch.uint8)
     return array_to_bgr(image.permute(1, 2, 0).cpu().numpy(), channel_order)
 
 
 def check_pillow(image: Image.Image) -> None:
-    """Reject images of PIL whose values have no known range: 32-bit integers, 16 bits and floating point.
+    """Reject PIL images whose values have no known range: 32-bit integers, 16 bits and floating point.
 
     Raises:
         UserError: If it is one.

@@ -1,16 +1,15 @@
-"""The pixels of a photo, for training, inference, the service, the doctor and the pictures of reports alike.
+"""The pixels of a photo, decoded in the same way for training, inference, the service, the doctor and reports.
 
 Decisions:
-* (H, W, 3) uint8 BGR, as the photo is shown. JPEGs and PNGs of 8 bits are decoded by OpenCV, byte for byte as
-  ``mmcv.LoadImageFromFile`` has them; everything else, and what OpenCV rejects, by Pillow. OpenCV is not asked for
-  other formats: it multiplies the colours of a TIFF by a fourth channel, does not turn an AVIF, and makes signed values
-  black.
-* Alpha and bands behind the third are dropped. Colour profiles are not applied.
-* Of 16 bits the upper 8 are taken, of every photo: a rule that looked at a photo's largest value would give two photos
-  of a set, or two frames of a video, another brightness. Where that leaves a photo dark because the data use 12 bits of
-  the 16, it is told, and ``bits=12`` in the config's pipelines takes the upper 8 of the 12, everywhere.
-* How large a photo is says its header, before a byte of it is decoded. A caller that does not trust it sets a limit of
-  pixels; a user's own photo has none but the memory that is left.
+* (H, W, 3) uint8 BGR, as the photo is shown. JPEGs and PNGs of 8 bits are decoded by OpenCV, with the same bytes as
+  ``mmcv.LoadImageFromFile``; everything else, and what OpenCV rejects, by Pillow. OpenCV is not used for other formats:
+  it multiplies the colours of a TIFF by a fourth channel, does not rotate an AVIF, and makes signed values black.
+* Alpha and bands after the third are dropped. Colour profiles are not applied.
+* Of 16 bits the upper 8 are used, in every photo: a rule based on a photo's largest value would give photos of the same
+  set, or frames of the same video, different brightness. If this leaves a photo dark because the data use only 12 of
+  the 16 bits, the user is told, and ``bits=12`` in the config's pipelines uses the upper 8 of the 12, everywhere.
+* The size of a photo is read from its header before any of it is decoded. A caller that does not trust the photo sets a
+  limit on its pixels; a user's own photo is limited only by free memory.
 """
 
 import io
@@ -30,10 +29,10 @@ from .ordinary import is_ordinary, ordinary_header
 __all__ = ['Decoded', 'decode_photo', 'photo_fault', 'pillow_to_bgr', 'read_photo']
 
 LARGE = 50_000_000
-"""Pixels from which on the memory is asked whether they fit; asking takes 0.1 ms."""
+"""Number of pixels from which on free memory is checked first; checking takes 0.1 ms."""
 COLORS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 OPENCV_BYTES, PILLOW_BYTES = 7, 14
-"""Memory that decoding takes, a pixel: the result, what it is made of, and the same again where it has to be turned."""
+"""Bytes per pixel for decoding: the result, what it is made from, and the same again if it has to be rotated."""
 
 
 class Decoded(NamedTuple):
@@ -43,7 +42,7 @@ class Decoded(NamedTuple):
     """(H, W, 3) uint8 BGR as shown."""
     header: Header
     notes: tuple[str, ...]
-    """What a user should know of how it was read, as ends of a sentence that begins with the photo's name."""
+    """What a user should know about how it was read, each completing a sentence that begins with the photo's name."""
 
 
 def read_photo(path: str | Path, bits: int | None = None) -> np.ndarray:
@@ -62,14 +61,14 @@ def decode_photo(
 
     Args:
         photo: A path, or the bytes of a file.
-        max_pixels: Set by callers that do not know where it comes from; then formats of :data:`.header.FORMATS` are
-            taken alone.
+        max_pixels: Set by callers that do not know where the photo comes from; then only the formats of
+            :data:`.header.FORMATS` are accepted.
         bits: How many bits of 16 the data use, 8 to 16; None: all that the file has.
-        name: What errors call it; by default its path.
+        name: How errors name it; by default its path.
 
     Raises:
         MissingFileError: It does not exist.
-        PhotoError: It is no photo, damaged, of a kind that is not read, or too large.
+        PhotoError: It is not a photo, or it is damaged, in an unsupported format, or too large.
     """
     if isinstance(photo, bytes):
         if not photo:
@@ -81,11 +80,11 @@ def decode_photo(
 
 
 def photo_fault(path: str | Path) -> str | None:
-    """Return a sentence on why the photo ``path`` cannot be read, or None if it can, or is in a remote store.
+    """Return a sentence on why the photo ``path`` cannot be read, or None if it can be read or is in a remote store.
 
-    For readers that are not ours, after something failed: reading each photo twice would double the loading time.
+    For readers other than ours, after a failure: reading each photo twice would double the loading time.
     """
-    if '://' in str(path) or ':/' in str(path)[2:]:  # `2:` spares Windows drives.
+    if '://' in str(path) or ':/' in str(path)[2:]:  # `2:` skips Windows drives.
         return None
     try:
         read_photo(path)
@@ -135,7 +134,7 @@ def _check_memory(header: Header, name: str) -> None:
 
 
 def _is_opencvs(header: Header) -> bool:
-    """Whether it is of a kind that OpenCV decodes as it is meant."""
+    """Return whether OpenCV decodes a photo of this kind correctly."""
     if header.format in ('JPEG', 'MPO'):
         return header.mode in ('L', 'RGB')
     return header.format == 'PNG' and header.bits <= 8 and not header.frames
@@ -144,8 +143,8 @@ def _is_opencvs(header: Header) -> bool:
 def _pixels(
     image: Image.Image, header: Header, file: BinaryIO, name: str, bits: int | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return (H, W, 3) uint8 BGR, turned, and what has to be said of it."""
-    place = file.tell()  # Pillow goes on to read from here.
+    """Return (H, W, 3) uint8 BGR, rotated as shown, and notes for the user."""
+    place = file.tell()  # Pillow continues to read from here.
     if _is_opencvs(header):
         found = _by_opencv(_all(file), COLORS)
         if found is not None and found.shape[:2] == header.stored_size:
@@ -158,7 +157,7 @@ def _pixels(
         if bits is not None:
             raise unsupported(name, f'{header.bits} bits a channel in a form whose lower bits cannot be read')
     file.seek(place)
-    image.info.pop('xmp', None)  # A TIFF turns itself when it is loaded, also by XMP.
+    image.info.pop('xmp', None)  # Pillow rotates a TIFF when it is loaded, also by XMP.
     image.load()
     notes: tuple[str, ...] = ()
     if is_integer:
@@ -170,17 +169,17 @@ def _pixels(
 
 
 def _deep_colours(data: bytes, header: Header) -> np.ndarray | None:
-    """Return colours (H, W, 3) uint16 BGR, turned, of which Pillow has the upper 8 bits alone; None: OpenCV fails."""
+    """Return colours (H, W, 3) uint16 BGR, rotated; Pillow keeps only their upper 8 bits. None: OpenCV fails."""
     values = _by_opencv(data, cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[2] < 3:
         return None
     if header.format == 'PNG':
-        values = _turn(values, header.orientation)  # A TIFF OpenCV turns itself, whatever it is told.
+        values = _turn(values, header.orientation)  # OpenCV always rotates a TIFF itself.
     return np.ascontiguousarray(values[:, :, :3]) if values.shape[:2] == header.size else None
 
 
 def pillow_to_bgr(image: Image.Image) -> np.ndarray:
-    """Return an image of PIL as (H, W, 3) uint8 BGR, turned as its EXIF orientation says; alpha is dropped.
+    """Return a PIL image as (H, W, 3) uint8 BGR, rotated by its EXIF orientation; alpha is dropped.
 
     Raises:
         PhotoError: Its file cannot be read.
@@ -188,7 +187,7 @@ def pillow_to_bgr(image: Image.Image) -> np.ndarray:
     name = str(getattr(image, 'filename', '') or 'in memory')
     try:
         with plugin_errors(name), unlimited:
-            # Before the orientation is read: a PNG may have it behind its pixels, and a TIFF turns itself.
+            # Before the orientation is read: a PNG may have it after its pixels, and Pillow rotates a TIFF on loading.
             image.load()
             pixels = _to_bgr(image.copy())
     except PhotoError as error:
@@ -198,7 +197,7 @@ def pillow_to_bgr(image: Image.Image) -> np.ndarray:
 
 
 def _to_bgr(image: Image.Image) -> np.ndarray:
-    image.info.pop('transparency', None)  # Else Pillow warns that it is dropped.
+    image.info.pop('transparency', None)  # Otherwise Pillow warns that it is dropped.
     return cv2.cvtColor(np.asarray(image.convert('RGB')), cv2.COLOR_RGB2BGR)
 
 
@@ -217,7 +216,7 @@ def _by_opencv(data: bytes, flags: int) -> np.ndarray | None:
 
 
 def _eight_bits(values: np.ndarray, header: Header, bits: int | None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the upper 8 of the ``bits`` of integers, the same for every photo, and what has to be said of them."""
+    """Return the upper 8 of the ``bits`` of integers, the same for every photo, and notes for the user."""
     low, high = (int(bound) for bound in (values.min(), values.max()))
     used = header.bits if bits is None else bits
     notes = []
@@ -238,7 +237,7 @@ def _eight_bits(values: np.ndarray, header: Header, bits: int | None) -> tuple[n
 
 
 def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Return stored pixels as they are shown, by the orientation of EXIF."""
+    """Return stored pixels as they are shown, according to the EXIF orientation."""
     if orientation in (2, 4):
         return cv2.flip(pixels, 1 if orientation == 2 else 0)
     if orientation in (5, 7):
@@ -249,7 +248,7 @@ def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _dropped(header: Header) -> tuple[str, ...]:
-    """Say what of the file is not in the pixels; alpha goes without saying."""
+    """Return notes on what the pixels lack of the file; dropped alpha is not mentioned."""
     notes = []
     if header.format == 'TIFF' and header.bands > 3 and header.mode != 'CMYK' and not header.alpha:
         notes.append(f'has {header.bands} bands, of which the first three are read')

@@ -1,4 +1,4 @@
-"""What a photo says of itself, whoever reads it."""
+"""The data of a photo's header, whichever code reads it."""
 
 from typing import NamedTuple
 
@@ -6,29 +6,29 @@ __all__ = ['Header', 'exif_orientation']
 
 ORIENTATION = 0x0112
 LONG = 4
-"""A number of 4 bytes in EXIF; an orientation has 2 as a rule."""
+"""A number of 4 bytes in EXIF; an orientation usually has 2."""
 
 
 class Header(NamedTuple):
-    """What a photo says of itself."""
+    """The data of a photo's header."""
 
     format: str
-    """In Pillow's names."""
+    """Pillow's name for the format."""
     size: tuple[int, int]
-    """Height and width in pixels as the photo is shown, that is turned by its orientation."""
+    """Height and width in pixels as the photo is shown, that is, rotated by its orientation."""
     orientation: int
-    """1 to 8 as EXIF has it."""
+    """1 to 8 as in EXIF."""
     mode: str
     """Pillow's name for its pixels."""
     bits: int = 8
-    """A channel; of signed values those of the positive ones (15 of 16)."""
+    """Bits per channel; for signed values those of the positive ones (15 of 16)."""
     bands: int = 3
-    """Channels of the file; a palette is one."""
+    """Channels of the file; a palette counts as one."""
     alpha: bool = False
     frames: bool = False
-    """There are more pictures in the file."""
+    """Whether the file holds several pictures."""
     tile: int = 0
-    """Pixels of a TIFF's tile, which may be larger than the picture; decoders make room for a whole one."""
+    """Pixels of a TIFF's tile, which may be larger than the picture; decoders allocate a whole one."""
 
     @property
     def turned(self) -> bool:
@@ -42,7 +42,7 @@ class Header(NamedTuple):
 
     @property
     def shows_its_end(self) -> bool:
-        """Whether it was seen in the header's reading that the file is whole: a JPEG, or a PNG of 8 bits."""
+        """Whether reading the header shows that the file is complete: a JPEG, or a PNG of 8 bits."""
         return self.format in ('JPEG', 'MPO') or (self.format == 'PNG' and self.bits <= 8)
 
     @property
@@ -52,9 +52,9 @@ class Header(NamedTuple):
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation that EXIF data state; 1 if they state none or are broken, which breaks no photo.
+    """Return the orientation in EXIF data; 1 if there is none or they are broken, which does not make a photo broken.
 
-    Not by Pillow, which goes by an XMP text where there is no EXIF; browsers and OpenCV do not.
+    Not with Pillow, which uses an XMP text if there is no EXIF; browsers and OpenCV do not.
     """
     exif = exif.removeprefix(b'Exif\0\0')
     order = 'little' if exif[:2] == b'II' else 'big'

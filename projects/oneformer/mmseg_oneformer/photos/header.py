@@ -1,4 +1,4 @@
-"""What the header of a photo says, read without decoding it, whatever its format."""
+"""The header of a photo of any format, read without decoding the photo."""
 
 import io
 import mmap
@@ -19,9 +19,9 @@ from .ordinary import MAX_SCANS, ordinary_header, png_exif, whole_jpeg
 __all__ = ['FORMATS', 'open_photo', 'opened', 'photo_size', 'read_header', 'unlimited']
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF', 'AVIF')
-"""Of photos from strangers, in Pillow's names; everybody else's may have any that Pillow reads."""
+"""Formats of untrusted photos, in Pillow's names; other photos may have any that Pillow reads."""
 DRAWINGS = ('EPS', 'WMF')
-"""What Pillow has other programs draw."""
+"""Formats that Pillow has other programs draw."""
 WIDTH, LENGTH, BITS, ORIENTATION, SAMPLES, TILE_WIDTH, TILE_LENGTH, SAMPLE_FORMAT = (
     256,
     257,
@@ -35,14 +35,14 @@ WIDTH, LENGTH, BITS, ORIENTATION, SAMPLES, TILE_WIDTH, TILE_LENGTH, SAMPLE_FORMA
 """Tags of TIFF."""
 SIGNED = 2
 PNG_DEPTH = 24
-"""Where a PNG has its number of bits a channel, which Pillow does not tell."""
+"""Position of a PNG's number of bits per channel, which Pillow does not provide."""
 
 
 def read_header(path: str | Path) -> Header:
-    """Read the header of a photo, and whether a JPEG or PNG ends as it should.
+    """Read the header of a photo, and check whether a JPEG or PNG ends as it should.
 
     Raises:
-        UserError: It does not exist or is no photo that is read.
+        UserError: It does not exist or is not a supported photo.
     """
     with opened(path) as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -57,7 +57,7 @@ def photo_size(path: str | Path) -> tuple[int, int]:
     """Return height and width of a photo as it is shown, from its header.
 
     Raises:
-        UserError: It does not exist or is no photo that is read.
+        UserError: It does not exist or is not a supported photo.
     """
     return read_header(path).size
 
@@ -67,7 +67,7 @@ def opened(path: str | Path) -> Iterator[io.FileIO]:
     """Open the file of a photo.
 
     Raises:
-        UserError: It does not exist, is a folder, empty, or not to be read.
+        UserError: It does not exist, is a folder or empty, or cannot be read.
     """
     try:
         # Not a Path, nor a buffer: they cost 2 % of a photo's decoding, for every photo of a training.
@@ -84,7 +84,7 @@ def opened(path: str | Path) -> Iterator[io.FileIO]:
 
 
 class _Unlimited:
-    """Lifts Pillow's own limit of pixels, which knows nothing of who asks and what memory there is."""
+    """Lifts Pillow's own limit on pixels, which depends neither on the caller nor on free memory."""
 
     def __init__(self) -> None:
         self.lock, self.inside, self.saved = threading.Lock(), 0, Image.MAX_IMAGE_PIXELS
@@ -103,19 +103,19 @@ class _Unlimited:
 
 
 unlimited = _Unlimited()
-"""The context in which Pillow opens and decodes photos; for all threads while one is in it."""
+"""The context in which Pillow opens and decodes photos; it applies to all threads while one is in it."""
 
 
 def open_photo(file: BinaryIO, name: str, stranger: bool = False) -> tuple[Image.Image, Header]:
     """Return Pillow's image, not yet decoded, and the header; to be called within ``plugin_errors`` and ``unlimited``.
 
     Args:
-        file: At any place.
-        name: What errors call the photo.
-        stranger: Take :data:`FORMATS` alone.
+        file: At any position.
+        name: How errors name the photo.
+        stranger: Accept only :data:`FORMATS`.
 
     Raises:
-        PhotoError: It is no photo, none that is read, or cut off.
+        PhotoError: It is not a photo, unsupported, or cut off.
     """
     file.seek(0)
     head = file.read(PNG_DEPTH + 1)
@@ -136,8 +136,8 @@ def open_photo(file: BinaryIO, name: str, stranger: bool = False) -> tuple[Image
 
 
 def _check_end(image: Image.Image, file: BinaryIO, name: str, stranger: bool) -> None:
-    """Raise a PhotoError if the file is cut off, and let a PNG's EXIF be found wherever it stands."""
-    place = file.tell()  # Pillow goes on to read from here.
+    """Raise a PhotoError if the file is cut off, and let a PNG's EXIF be found wherever it is."""
+    place = file.tell()  # Pillow continues to read from here.
     file.seek(0)
     data = file.read()
     file.seek(place)
@@ -156,7 +156,7 @@ def _header(image: Image.Image, head: bytes) -> Header:
     (width, height), tile = image.size, 0
     if kind == 'TIFF':
         tags = image.tag_v2  # type: ignore[attr-defined]
-        # Not image.size: some versions of Pillow turn it, others do not.
+        # Not image.size: some versions of Pillow rotate it, others do not.
         width, height = int(tags.get(WIDTH, 0)), int(tags.get(LENGTH, 0))
         bits, bands = max(tags.get(BITS, (1,))), int(tags.get(SAMPLES, 1))
         bits -= bits == 16 and SIGNED in tags.get(SAMPLE_FORMAT, ())
@@ -177,7 +177,7 @@ def _header(image: Image.Image, head: bytes) -> Header:
 
 
 def _not_a_photo(header: Header) -> str:
-    """What is in the file instead of a photo's values, or ''."""
+    """Return what is in the file instead of a photo's values, or ''."""
     if header.format in DRAWINGS:
         return 'drawing commands and no pixels'
     if header.mode == 'F':
@@ -188,7 +188,7 @@ def _not_a_photo(header: Header) -> str:
 
 
 def _tiff_form(file: BinaryIO) -> str:
-    """What a TIFF that Pillow does not read is made of, or '' if its tags cannot be read either."""
+    """Return the form of a TIFF that Pillow does not read, or '' if its tags cannot be read either."""
     try:
         file.seek(0)
         tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
@@ -197,5 +197,5 @@ def _tiff_form(file: BinaryIO) -> str:
         bands, bits = int(tags[SAMPLES]), max(tags[BITS])
         kind = {2: 'signed bits', 3: 'bits in floating point'}.get(max(tags.get(SAMPLE_FORMAT, (1,))), 'bits')
         return f'{bands} band{"s" * (bands != 1)} of {bits} {kind}'
-    except Exception:  # noqa: BLE001 (whatever a broken file makes of the parser, as in plugin_errors)
+    except Exception:  # noqa: BLE001 (a broken file can cause any error, as in plugin_errors)
         return ''

@@ -8,31 +8,31 @@ PHOTO_SUFFIXES = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.tif', '.tiff', '.bmp', '.dib', '.avif', '.gif'),
     *('.jp2', '.j2k', '.ppm', '.pgm', '.pbm', '.pnm', '.tga'),
 )
-"""What counts as a photo in a folder, in any case; a file that is named outright is tried whatever it is called."""
+"""What counts as a photo in a folder, ignoring case; a file that is named explicitly is tried whatever its suffix."""
 VIDEO_SUFFIXES = (
     *('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.3gp', '.3g2', '.ts', '.mts', '.m2ts'),
     *('.flv', '.ogv'),
 )
-"""What counts as a video, in any case."""
+"""What counts as a video, ignoring case."""
 
 
 def is_photo(path: Path) -> bool:
-    """Whether a file of a folder is called like a photo and not hidden."""
+    """Return whether a file of a folder is named like a photo and not hidden."""
     return path.suffix.lower() in PHOTO_SUFFIXES and not is_hidden(path)
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is called like a video."""
+    """Return whether a file is named like a video."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a file is one that systems and programs keep for themselves, as macOS its ``._a.jpg``."""
+    """Return whether a file is for internal use by systems and programs, such as ``._a.jpg`` on macOS."""
     return path.name.startswith('.')
 
 
 def photos_below(folder: Path) -> list[Path]:
-    """List the photos in a folder and its folders, sorted by their names below it; hidden folders are left out."""
+    """List the photos in a folder and its subfolders, sorted by their paths; hidden folders are left out."""
     names = {path: path.relative_to(folder) for path in folder.rglob('*') if is_photo(path) and path.is_file()}
     shown = [path for path, name in names.items() if not any(part.startswith('.') for part in name.parts)]
     return sorted(shown, key=lambda path: names[path].as_posix())

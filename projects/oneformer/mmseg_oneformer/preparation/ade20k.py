@@ -1,15 +1,15 @@
 """ADE20K: the SceneParsing release and the instance release become panoptic and instance annotations.
 
-Decisions, all as in the public preparation (Mask2Former's, which the reference code uses), so that files of either
-origin give the same targets and the same numbers:
+Decisions, all as in the public preparation (Mask2Former's, which the reference code uses), so that files from either
+give the same targets and the same numbers:
 * Stuff comes from the semantic PNG, things from the instance PNG. Things lie over stuff; pixels of a thing class that
   belong to no instance are void.
-* Area and box of stuff are those before things were laid over it; a stuff segment may keep no pixel at all.
+* Area and box of stuff are those before things were laid over it; a stuff segment may have no pixels left.
 * The k-th of the 100 instance classes is the k-th thing of the 150 classes, so no category table is needed. Categories
   of both JSONs are numbered by the 150 classes, 0-149; image ids are the photos' names.
 
-Ids of segments are ours (the public ones are random); names in the instance JSON are the class names, by which the
-metric finds them.
+Segment ids are ours (the public ones are random); names in the instance JSON are the class names, by which the metric
+finds them.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ META = ADE20K
 THINGS: tuple[int, ...] = META['thing_ids']
 FOLDERS = {'train': 'training', 'val': 'validation'}
 BYTES_A_PICTURE = 40_000
-"""Of the PNG and the entries of both JSONs, twice over for the journal."""
+"""Bytes of the PNG and of the entries of both JSONs, which are counted twice because of the journal."""
 
 SEMANTIC_REMEDY = 'unpack ADEChallengeData2016.zip (the SceneParsing release), and give the folder that holds "images"'
 INSTANCE_REMEDY = 'unpack annotations_instance.tar (the instance release of the 2017 challenge) beside "annotations"'
@@ -42,9 +42,9 @@ def prepare_ade20k(root: Path, out: Path, split: str, processes: int | None = No
 
     Args:
         root: Folder with ``images``, ``annotations`` and ``annotations_instance``.
-        out: Folder of what is written.
+        out: Output folder.
         split: 'train' or 'val'.
-        processes: How many; None: one a core.
+        processes: Number of processes; None: one per core.
 
     Returns:
         The two JSONs.
@@ -89,7 +89,7 @@ def _instance_json(results: list[dict]) -> dict:
     return {
         'images': [result['image'] for result in results],
         'categories': [{'id': label, 'name': META['classes'][label]} for label in META['thing_ids']],
-        # pycocotools takes annotation 0 for "no match", so numbers begin at 1.
+        # pycocotools takes id 0 for "no match", so numbers begin at 1.
         'annotations': [{'id': number, **entry} for number, entry in enumerate(annotations, start=1)],
     }
 
@@ -108,7 +108,7 @@ def _convert(job: Job) -> dict:
 
     id_map, segments = _stuff(semantic, ids)
     instances = []
-    # Columns one after the other is what run-length codes want: turned once here, not once an instance.
+    # Run-length codes go column by column: transposed once here, not once per instance.
     columns_first = np.asfortranarray(numbers)
     for number, box in enumerate(boxes(numbers, int(numbers.max(initial=0))), start=1):
         if box is None:
@@ -129,7 +129,7 @@ def _convert(job: Job) -> dict:
 
 
 def _stuff(semantic: np.ndarray, ids: SegmentIds) -> tuple[np.ndarray, list[dict]]:
-    """Ids (H, W) int32 of the stuff in a map (H, W) with 0 = other and label + 1, and the segments' entries."""
+    """Return ids (H, W) int32 and entries of the stuff in a map (H, W), where 0 = other and k = class k - 1."""
     areas = np.bincount(semantic.reshape(-1), minlength=256)
     table = np.zeros(256, dtype=np.int32)
     segments = []
@@ -150,7 +150,7 @@ def _stuff(semantic: np.ndarray, ids: SegmentIds) -> tuple[np.ndarray, list[dict
 
 
 def _instance_maps(path: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Instance classes (1-100) and instance numbers (0 = none) of a PNG of the instance release."""
+    """Return the instance classes (1-100) and instance numbers (0 = none) of a PNG of the instance release."""
     values = read_pixels(path, size)
     if values.ndim != 3:
         raise UserError(
@@ -160,7 +160,7 @@ def _instance_maps(path: str, size: tuple[int, int]) -> tuple[np.ndarray, np.nda
 
 
 def _label(classes: np.ndarray, path: str, number: int) -> int:
-    """Class index of an instance from the red values of its pixels."""
+    """Return the class index of an instance from the red values of its pixels."""
     kind = int(classes[0])
     if not 1 <= kind <= len(THINGS) or (classes != kind).any():
         raise UserError(

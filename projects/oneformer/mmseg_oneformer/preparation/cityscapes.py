@@ -1,9 +1,9 @@
-"""Cityscapes: panoptic files and train ids from the fine annotations, equal to what cityscapesScripts writes.
+"""Cityscapes: panoptic files and train ids from the fine annotations, equal to those of cityscapesScripts.
 
-``createPanopticImgs`` works on one core, writes its JSON in place and stops where a split is missing; the files of this
-module have the same names, values and ids. labelTrainIds follow from labelIds pixel by pixel, since the official
-painter draws the same polygons in the same order for both. cityscapesScripts is therefore not needed here; tests
-compare with it where it is installed.
+``createPanopticImgs`` uses one core, writes its JSON in place and stops if a split is missing; the files of this module
+have the same names, values and ids. labelTrainIds follow from labelIds pixel by pixel, since the official script draws
+the same polygons in the same order for both. cityscapesScripts is therefore not needed here; tests compare with it if
+it is installed.
 """
 
 from pathlib import Path
@@ -40,9 +40,9 @@ def prepare_cityscapes(root: Path, out: Path, split: str, processes: int | None 
 
     Args:
         root: Folder with ``gtFine``.
-        out: Folder of what is written, in which ``gtFine`` is made; usually ``root``.
-        split: 'train', 'val' or 'test', whose annotations are void but for a frame.
-        processes: How many; None: one a core.
+        out: Output folder, in which ``gtFine`` is created; usually ``root``.
+        split: 'train', 'val' or 'test', whose annotations are void except for a frame.
+        processes: Number of processes; None: one per core.
 
     Returns:
         The JSON.
@@ -107,7 +107,7 @@ def _convert(job: Job) -> dict:
 
 
 def _segments(values: np.ndarray) -> tuple[np.ndarray, list[dict]]:
-    """Ids (H, W) and entries of a map of instance ids: label id, or 1000 times it plus a number.
+    """Return ids (H, W) and entries of a map of instance ids: label id, or 1000 times the label id plus a number.
 
     The ids stay the instance ids. A thing class without a number is a group of objects: a crowd.
     """

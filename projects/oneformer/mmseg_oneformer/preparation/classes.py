@@ -1,4 +1,4 @@
-"""The classes of a data set in the making: what the command line says, and what the values of semantic PNGs mean."""
+"""The classes of a data set to be converted: from the command line, and as values of semantic PNGs."""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -24,14 +24,14 @@ VOID = -1
 
 
 class Classes(NamedTuple):
-    """The classes of a data set in the making: things first, then stuff, category ids from 1.
+    """The classes of a data set to be converted: things first, then stuff, category ids from 1.
 
     Attributes:
         things: Names of the countable ones.
         stuff: Names of the others.
-        values: Class index of each value of the semantic PNGs; ``VOID`` for what is ignored.
+        values: Class index of each value of the semantic PNGs; ``VOID`` for ignored ones.
         ignored: Names whose regions are void.
-        rest: Class index of what nothing covers; ``VOID`` for none.
+        rest: Class index of pixels that nothing covers; ``VOID`` for none.
     """
 
     things: tuple[str, ...]
@@ -46,11 +46,11 @@ class Classes(NamedTuple):
         return self.things + self.stuff
 
     def is_thing(self, label: int) -> bool:
-        """Whether class index ``label`` is countable."""
+        """Return whether class index ``label`` is countable."""
         return 0 <= label < len(self.things)
 
     def label_of(self, name: str) -> int | None:
-        """Class index of a name, ``VOID`` if it is ignored, or None if it is unknown."""
+        """Return the class index of a name, ``VOID`` if it is ignored, or None if it is unknown."""
         if name in self.ignored:
             return VOID
         return self.names.index(name) if name in self.names else None
@@ -76,14 +76,14 @@ def parse_classes(
     ignored: Collection[str] = (),
     rest: str | None = None,
 ) -> Classes:
-    """Classes from ``NAME`` or ``NAME=VALUE``, as they stand on the command line.
+    """Return the classes from entries ``NAME`` or ``NAME=VALUE`` of the command line.
 
     Args:
-        things: Of the countable classes; several may have the same name, whose values then mean the same class.
-        stuff: Of the others.
+        things: Countable classes; several may have the same name, whose values then mean the same class.
+        stuff: The other classes.
         void: Values that are ignored.
-        ignored: Of classes that become void, even if they are among the others.
-        rest: Of the stuff class of what nothing covers.
+        ignored: Classes that become void, even if they are among the others.
+        rest: The stuff class for pixels that nothing covers.
 
     Raises:
         UserError: A value is not a number or stands for two classes, or a name is both thing and stuff.
@@ -92,7 +92,7 @@ def parse_classes(
     pairs: list[tuple[str, int]] = []
     left_out = set(map(class_name, ignored))
     for kind, entries in enumerate((things, [*stuff, *([rest] if rest else [])], ignored)):
-        # A list that an editor has saved may begin with a byte order mark and end with an empty line.
+        # A list saved by an editor may begin with a byte order mark and end with an empty line.
         for entry in filter(None, (entry.removeprefix('\ufeff').strip() for entry in entries)):
             name, equals, value = entry.rpartition('=')
             if equals and not value.isdecimal():
@@ -124,8 +124,8 @@ def check_listed(
 ) -> None:
     """Check the classes that an annotation names against the command line.
 
-    A class is a thing unless it is among ``stuff`` or ``ignored``. But where ``things`` lists names without a value,
-    every class has to be in one of the three lists, so that none is one unnoticed.
+    A class is a thing unless it is among ``stuff`` or ``ignored``. But if ``things`` lists names without a value, every
+    class has to be in one of the three lists, so that none becomes a thing unnoticed.
 
     Raises:
         UserError: A class is in no list, a list has a name that is no class, or a name has what stands before values.
@@ -149,16 +149,16 @@ def check_listed(
 
 
 def read_semantic(path: str | Path, size: tuple[int, int], classes: Classes) -> np.ndarray:
-    """Class indices (H, W) of a semantic PNG; ``VOID`` where there is none.
+    """Return the class indices (H, W) of a semantic PNG; ``VOID`` where there is none.
 
     Raises:
-        UserError: It is missing, damaged, coloured or of another size, or has a value without a name.
+        UserError: It is missing, damaged, coloured or differs in size, or has a value without a name.
     """
     return labels_of(read_values(path, size), classes, path)
 
 
 def labels_of(values: np.ndarray, classes: Classes, path: str | Path) -> np.ndarray:
-    """Class indices (H, W) int32 of the values of a PNG; see :func:`read_semantic`."""
+    """Return the class indices (H, W) int32 of the values of a PNG; see :func:`read_semantic`."""
     table = np.full(int(values.max(initial=0)) + 1, VOID - 1, dtype=np.int32)
     for value, label in classes.values.items():
         if value < len(table):

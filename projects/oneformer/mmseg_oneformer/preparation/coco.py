@@ -1,7 +1,7 @@
 """COCO 2017: instance and semantic annotations derived from the panoptic ones.
 
-``tools/train.py`` and ``tools/test.py`` make the same while loading and need none of these files; they are for tools
-that read instance JSONs or label maps, and for comparing with results of others.
+``tools/train.py`` and ``tools/test.py`` derive the same while loading and need none of these files; they are for tools
+that read instance JSONs or label maps, and for comparison with other projects' results.
 """
 
 import zlib
@@ -33,14 +33,14 @@ REMEDY = 'unpack panoptic_annotations_trainval2017.zip, and the {}.zip inside it
 def prepare_coco(root: Path, out: Path, split: str, processes: int | None = None) -> list[Path]:
     """Write ``annotations/panoptic2instances_<split>2017.json`` and ``annotations/panoptic_semseg_<split>2017/``.
 
-    The first has the things only, each with its panoptic segment as mask, crowds included; box and area are those of
-    the panoptic JSON. The second has one PNG a photo with the class index of each pixel, 255 where there is none.
+    The first has only the things, each with its panoptic segment as mask, crowds included; box and area are those of
+    the panoptic JSON. The second has one PNG per photo with the class index of each pixel, 255 where there is none.
 
     Args:
         root: Folder with ``annotations/panoptic_<split>2017.json`` and its folder of PNGs.
-        out: Folder of what is written, in which ``annotations`` is made; usually ``root``.
+        out: Output folder, in which ``annotations`` is created; usually ``root``.
         split: 'train' or 'val'.
-        processes: How many; None: one a core.
+        processes: Number of processes; None: one per core.
 
     Returns:
         The JSON and the folder of PNGs.
@@ -90,7 +90,7 @@ def _instance_json(file: PanopticFile, results: list[dict]) -> dict:
             for category in file.categories
             if category['isthing']
         ],
-        # The public script begins at 0, which pycocotools takes for "no match".
+        # From 1: the public script begins at 0, which pycocotools takes for "no match".
         'annotations': [{**entry, 'id': number} for number, entry in enumerate(instances, start=1)],
     }
 

@@ -1,4 +1,4 @@
-"""What a user might not expect of converted annotations, in sentences."""
+"""Sentences on what a user might not expect of converted annotations."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,15 +14,15 @@ from .photo_names import is_written
 __all__ = ['LISTED', 'broken_objects', 'findings', 'unused_files']
 
 LISTED = 5
-"""Examples that a sentence has."""
+"""Maximum number of examples in a sentence."""
 MUCH = 0.05
-"""Share of the pixels from which on void is worth a word."""
+"""Share of void pixels from which on they are mentioned."""
 
 Results = Sequence[Mapping[str, Any]]
 
 
 def broken_objects(results: Results) -> tuple[int, list[str]]:
-    """Return how many objects or parts of one were left out, and the first sentences on them."""
+    """Return how many objects or parts of objects were left out, and the first sentences on them."""
     sentences = [sentence for result in results for sentence in result['listed']]
     return sum(result['broken'] for result in results), sentences[:LISTED]
 
@@ -31,8 +31,8 @@ def findings(results: Results, classes: Classes) -> list[str]:
     """Return sentences on objects that were left out, on crowds, and on classes that occur nowhere.
 
     Args:
-        results: Of each photo, as ``own_data`` makes them.
-        classes: Of the data set.
+        results: The results of each photo, as made by ``own_data``.
+        classes: The classes of the data set.
     """
     notes = []
     broken, listed = broken_objects(results)
@@ -67,7 +67,7 @@ def findings(results: Results, classes: Classes) -> list[str]:
 
 
 def _void(results: Results, classes: Classes) -> str:
-    """Return a sentence on masks of 0 and 255, if 255 is void and covers much."""
+    """Return a sentence on masks of 0 and 255, if 255 is void and covers a large share."""
     if [value for value, label in classes.values.items() if label == VOID] != [255]:
         return ''
     pixels = sum(result['image']['height'] * result['image']['width'] for result in results)
@@ -81,7 +81,7 @@ def _void(results: Results, classes: Classes) -> str:
 
 
 def unused_files(images: Path, used: Iterable[str]) -> list[str]:
-    """Return a sentence on the files in a folder of photos that become no photo of the data set, if there are any."""
+    """Return sentences on the files in a folder of photos that do not become part of the data set, if there are any."""
     names = {str(Path(path)) for path in used}
     kinds = Image.registered_extensions().keys() | set(PHOTO_SUFFIXES)
     files = [

@@ -15,7 +15,7 @@ def image_list(source: Path, categories: Path) -> dict[str, Any]:
     """Return ``images`` and ``categories`` of a panoptic JSON without annotations.
 
     Args:
-        source: A JSON, whose ``images`` are taken over, or a folder, whose photos get their paths in it as file names
+        source: A JSON, whose ``images`` are copied, or a folder, whose photos get their paths in it as file names
             and their names without suffix as ids; Cityscapes' without "_leftImg8bit", as in its own JSON.
         categories: A panoptic JSON of the data set.
 
@@ -36,7 +36,7 @@ def image_list(source: Path, categories: Path) -> dict[str, Any]:
 
 
 def _list_of(path: Path, key: str) -> list[dict[str, Any]]:
-    """Return the entries of a list in a JSON, none where there is no such list."""
+    """Return the entries of a list in a JSON, or none if there is no such list."""
     content = read_json(path)
     entries = content.get(key) if isinstance(content, dict) else None
     if entries is not None and not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):

@@ -1,4 +1,4 @@
-"""What has to be where before a conversion starts, and one sentence if it is not."""
+"""Which files have to be where before a conversion starts, with one sentence if they are not."""
 
 import shutil
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ def require_folder(path: Path, remedy: str) -> Path:
     """Return ``path``.
 
     Raises:
-        UserError: It is no folder; ``remedy`` says where it comes from.
+        UserError: It is not a folder; ``remedy`` states where to get it.
     """
     if not path.is_dir():
         raise UserError(f'Folder {path} does not exist; {remedy}.')
@@ -21,7 +21,7 @@ def require_folder(path: Path, remedy: str) -> Path:
 
 
 def list_files(folder: Path, suffixes: Iterable[str], remedy: str = 'put the files there') -> list[Path]:
-    """Files below ``folder`` with one of the ``suffixes`` (any case), sorted; hidden ones are left out.
+    """Return the files below ``folder`` with one of the ``suffixes`` (any case), sorted; hidden ones are left out.
 
     Raises:
         UserError: There is none.

@@ -1,7 +1,7 @@
-"""Mapillary Vistas 1.2: a check of the download, and panoptic annotations where it has none.
+"""Mapillary Vistas 1.2: a check of the download, and panoptic annotations if it has none.
 
-The release holds panoptic annotations in COCO's format already. Releases before 1.2, and downloads unpacked in part,
-have ``instances/`` only: 16-bit PNGs of 256 times the label plus a number.
+The release already has panoptic annotations in COCO's format. Releases before 1.2, and partly unpacked downloads, have
+only ``instances/``: 16-bit PNGs of 256 times the label plus a number.
 """
 
 from functools import partial
@@ -31,13 +31,13 @@ REMEDY = 'unpack the 1.2 release of Mapillary Vistas, and give the folder that h
 
 
 def prepare_mapillary(root: Path, out: Path, split: str, processes: int | None = None) -> list[Path]:
-    """Check ``<folder>/panoptic`` of a split, or make it from ``<folder>/instances`` where it is missing.
+    """Check ``<folder>/panoptic`` of a split, or make it from ``<folder>/instances`` if it is missing.
 
     Args:
         root: Folder with ``training`` and ``validation``.
-        out: Folder in which ``<folder>/panoptic`` is made if it has to be; usually ``root``.
+        out: Folder in which ``<folder>/panoptic`` is created if necessary; usually ``root``.
         split: 'train' or 'val'.
-        processes: How many; None: one a core.
+        processes: Number of processes; None: one per core.
 
     Returns:
         The panoptic JSON.
@@ -62,7 +62,7 @@ def prepare_mapillary(root: Path, out: Path, split: str, processes: int | None =
 
 
 def _check_release(json_path: Path, photos: Path) -> None:
-    """Compare a JSON as downloaded with the classes of the configs and the files on disk."""
+    """Compare a downloaded JSON with the classes of the configs and the files on disk."""
     file = read_panoptic(json_path, without=(MAPILLARY_UNLABELED,))
     entries = file.categories
     names = tuple(entry['name'] for entry in entries)
@@ -115,13 +115,13 @@ def _make_panoptic(root: Path, out: Path, split: str, processes: int | None) -> 
 
 
 def _read_labels(root: Path) -> list[dict]:
-    """The 66 entries of the release's configuration, void last."""
+    """Return the 66 entries of the release's configuration, void last."""
     for name in CONFIGS:
         if (root / name).is_file():
             content = read_json(root / name)
             labels = content.get('labels') if isinstance(content, dict) else None
             try:
-                # Only what is used, in its form: other tools add to these files.
+                # Only the fields that are used are checked: other tools add to these files.
                 return _checked_labels(labels)
             except (KeyError, TypeError, InvalidValueError) as error:
                 raise UserError(f'{root / name} does not have the 66 labels of release 1.2; {REMEDY}.') from error
@@ -147,7 +147,7 @@ def _convert(job: Job, is_thing: list[bool]) -> dict:
     if values.ndim != 2 or values.max(initial=0) >= 256 * (len(is_thing) + 1):
         raise UserError(f'Annotation {instance_path} has labels over {len(is_thing)}; it is not of release 1.2.')
     labels, numbers = np.divmod(values.astype(np.int32), 256)
-    # Stuff is one segment a class whatever the number; the label behind the last class is void.
+    # Stuff is one segment per class, whatever the number; the label after the last class is void.
     values = np.where(np.array([*is_thing, False])[labels], labels * 256 + numbers, labels * 256) + 1
     values[labels == len(is_thing)] = 0
     areas = np.bincount(values.reshape(-1))

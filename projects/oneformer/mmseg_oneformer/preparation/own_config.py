@@ -1,4 +1,4 @@
-"""The config that trains on prepared own data, written from what the panoptic JSONs say."""
+"""The config that trains on prepared own data, written from the panoptic JSONs."""
 
 import os
 import shlex
@@ -41,12 +41,12 @@ PARTS = ('models/oneformer_r50.py', 'datasets/coco_panoptic_lsj.py')
 
 
 def own_config(path: Path, train: Path, val: Path) -> str:
-    """Text of a config that lies at ``path`` and trains an R50 model.
+    """Return the text of a config at ``path`` that trains an R50 model.
 
     Args:
-        path: Where it will be; its bases are named relative to it.
+        path: Where it will be saved; its bases are named relative to it.
         train: Panoptic JSON of the training photos, written by ``write_panoptic``.
-        val: Of the validation photos, in the same folder.
+        val: That of the validation photos, in the same folder.
 
     Raises:
         UserError: The two JSONs do not have the same classes.
@@ -84,5 +84,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _in_docstring(text: str) -> str:
-    """Return a text that ends no docstring and stays in its line."""
+    """Return a text that does not end a docstring and stays on one line."""
     return repr(text)[1:-1].replace('"', '\\"')

@@ -1,4 +1,4 @@
-"""Own annotations, whatever their format, to panoptic files for ``PanopticDataset``."""
+"""Conversion of own annotations in any format to panoptic files for ``PanopticDataset``."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -21,7 +21,7 @@ from .scene import Annotation, segment_annotation
 __all__ = ['Format', 'Photo', 'Written', 'list_photos', 'write_panoptic']
 
 BYTES_A_PIXEL = 0.2
-"""Of the PNGs, generously: photos of street scenes need 0.07."""
+"""Bytes per pixel of the PNGs, a generous estimate: photos of street scenes need 0.07."""
 
 
 class Photo(NamedTuple):
@@ -29,10 +29,10 @@ class Photo(NamedTuple):
 
     Attributes:
         name: Path below the folder of photos, with slashes; becomes the JSON's ``file_name``.
-        path: Where it is.
+        path: The file.
         image_id: Number in the JSON.
-        annotation: Files that its annotation is read from; one may be missing where the format allows it.
-        details: What else the format knows of it; plain data.
+        annotation: Files that its annotation is read from; one may be missing if the format allows it.
+        details: What else the format knows about it; plain data.
     """
 
     name: str
@@ -43,30 +43,30 @@ class Photo(NamedTuple):
 
 
 class Format(Protocol):
-    """A way to annotate. Goes to other processes, so it holds plain data only.
+    """An annotation format. It is sent to other processes, so it holds only plain data.
 
-    ``notes``, where there are any behind :meth:`photos`, are sentences on what a user might not expect.
+    ``notes``, if there are any after :meth:`photos`, are sentences on what a user might not expect.
     """
 
     classes: Classes
 
     def photos(self) -> list[Photo]:
-        """All photos, in the order of the JSON to come."""
+        """Return all photos, in the order of the JSON to be written."""
 
     def read(self, photo: Photo, size: tuple[int, int]) -> Annotation:
-        """The annotation of a photo of ``size`` (height, width)."""
+        """Return the annotation of a photo of ``size`` (height, width)."""
 
 
 class Written(NamedTuple):
-    """What was made.
+    """What was written.
 
     Attributes:
         path: The JSON.
-        photos: How many.
-        segments: How many, crowds among them.
-        crowds: How many.
-        hidden: Regions that others cover completely.
-        broken: Objects and parts of objects that were left out.
+        photos: Number of photos.
+        segments: Number of segments, including crowds.
+        crowds: Number of crowds.
+        hidden: Number of regions that others cover completely.
+        broken: Number of objects and parts of objects that were left out.
         notes: Sentences on what a user might not expect.
     """
 
@@ -93,17 +93,17 @@ def write_panoptic(
 
     Args:
         source: The annotations.
-        images: Folder of the photos, noted in the JSON relative to ``out``.
+        images: Folder of the photos, recorded in the JSON relative to ``out``.
         out: Folder to write into.
-        name: Of the split.
-        only: Names of the photos to take, without suffix; None: all.
-        processes: How many; None: one a core.
-        settings: Plain data that the result depends on beside files and classes.
-        strict: A broken object is an error, and not left out.
+        name: Name of the split.
+        only: Names of the photos to use, without suffix; None: all.
+        processes: Number of processes; None: one per core.
+        settings: Plain data that the result depends on, besides files and classes.
+        strict: A broken object is an error, instead of being left out.
 
     Raises:
-        UserError: A file is missing, damaged, does not fit or would be written over, two photos would share a PNG, all
-            objects are broken, or another run writes the same files.
+        UserError: A file is missing, damaged, does not fit or would be overwritten, two photos would share a PNG, all
+            objects are broken, or another run is writing the same files.
     """
     if Path(name).name != name or name in ('', '.', '..'):
         raise UserError(f'{name!r} is no name of a split, which is part of file names; give one such as train.')
@@ -142,10 +142,10 @@ def write_panoptic(
 
 
 def _jobs(photos: Sequence[Photo], images: Path, target: Path) -> list[Job]:
-    """Return the work on each photo.
+    """Return the job of each photo.
 
     Raises:
-        UserError: A photo lies elsewhere, shares its PNG with another one, or a file that is read would be written.
+        UserError: A photo is in another folder or shares its PNG with another one, or an input would be overwritten.
     """
     folder = target.with_suffix('')
     written, real = Path(os.path.realpath(folder)), cache(os.path.realpath)
@@ -172,7 +172,7 @@ def _jobs(photos: Sequence[Photo], images: Path, target: Path) -> list[Job]:
 
 
 def _where(photo: Photo) -> str:
-    """Return by what a message calls the annotation of a photo."""
+    """Return how a message names the annotation of a photo."""
     return f'image {photo.image_id} of {photo.annotation[-1]}' if photo.annotation else f'image {photo.image_id}'
 
 
@@ -188,7 +188,7 @@ def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
 
 
 def _convert(job: Job, source: Format, palette: Sequence[Sequence[int]], strict: bool) -> dict:
-    """Write the PNG of one photo; returns what the JSON and the findings need."""
+    """Write the PNG of one photo; returns the data for the JSON and the findings."""
     photo = Photo(**job.details)
     size = photo_size(photo.path)
     annotation = source.read(photo, size)
@@ -210,7 +210,7 @@ def _convert(job: Job, source: Format, palette: Sequence[Sequence[int]], strict:
 
 
 def list_photos(images: Path) -> list[tuple[str, Path]]:
-    """Name below ``images``, with slashes, and path of every photo, sorted."""
+    """Return the name below ``images``, with slashes, and the path of every photo, sorted."""
     if not images.is_dir():
         raise UserError(f'Folder {images} does not exist; give the folder of the photos.')
     photos = [path for path in photos_below(images) if not is_written(path)]

@@ -1,4 +1,4 @@
-"""Panoptic files, written: ids, PNGs, entries of the JSON."""
+"""Writing panoptic files: ids, PNGs, entries of the JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ STEPS = ((37, 61), (23, 59), (11, 53))
 
 
 class SegmentIds:
-    """Hands out the ids of an image's segments so that the PNG, looked at as a picture, shows the classes' colours.
+    """Assigns the ids of an image's segments so that the PNG, viewed as a picture, shows the classes' colours.
 
     The first segment of a class has its colour, read as R + 256 G + 65536 B; further ones have colours near it, always
-    the same ones in the same order. The public preparations draw them at random instead, so their ids differ from run
+    the same ones in the same order. The public preparations choose them at random instead, so their ids differ from run
     to run; nothing depends on the ids.
     """
 
@@ -33,7 +33,7 @@ class SegmentIds:
         self.attempts: dict[int, int] = {}
 
     def next(self, label: int) -> int:
-        """An id that no other segment of the image has, for one of class ``label``.
+        """Return a new id, unique in the image, for a segment of class ``label``.
 
         Raises:
             UserError: The image has more segments of a class than there are colours near its own.
@@ -52,13 +52,13 @@ class SegmentIds:
 
 
 def panoptic_json(pictures: Sequence[Mapping[str, Any]], png: str, categories: Sequence[Mapping[str, Any]]) -> dict:
-    """Content of a panoptic JSON.
+    """Return the content of a panoptic JSON.
 
     Args:
-        pictures: ``image`` and ``segments`` of each, both as they stand in the JSON.
+        pictures: ``image`` and ``segments`` of each, both as in the JSON.
         png: Pattern of the names of the PNGs; ``{id}`` stands for the image's id, ``{stem}`` for its path without
             suffix.
-        categories: As they stand in the JSON.
+        categories: As in the JSON.
     """
     annotations = []
     for picture in pictures:
@@ -69,7 +69,7 @@ def panoptic_json(pictures: Sequence[Mapping[str, Any]], png: str, categories: S
 
 
 def boxes(index_map: np.ndarray, count: int) -> list[list[int] | None]:
-    """Boxes [left, top, width, height] of the segments 1..count of a map (H, W); None for one without a pixel."""
+    """Return the boxes [left, top, width, height] of segments 1..count of a map (H, W); None for one without pixels."""
     slices = scipy.ndimage.find_objects(index_map, max_label=count)
     return [
         where
@@ -90,12 +90,12 @@ def write_id_map(path: str | Path, id_map: np.ndarray) -> None:
 
 
 def encode_labels(array: np.ndarray) -> bytes:
-    """PNG of an array (H, W) or (H, W, 3; blue first), uint8."""
+    """Return the PNG of an array (H, W) or (H, W, 3; blue first), uint8."""
     return cv2.imencode('.png', np.ascontiguousarray(array))[1].tobytes()
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON, whole or not at all, and not at all if it is there already with the same content."""
+    """Write a JSON atomically, unless it already exists with the same content."""
     text = json.dumps(content, separators=(',', ':')).encode()
     path = Path(path)
     if not path.is_file() or path.read_bytes() != text:

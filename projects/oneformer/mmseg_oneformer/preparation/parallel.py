@@ -1,13 +1,13 @@
-"""Work on many pictures over the cores of a machine, with a progress bar, and go on after an interruption.
+"""Processing of many pictures on all cores of a machine, with a progress bar, resumable after an interruption.
 
 Decisions:
-* Each finished picture is a line in a journal beside the JSON to come. A line counts only while the sources have the
-  size and time, and the products the checksum, that it notes; so changed or damaged files are made again.
-* The journal is removed at the end: the JSON itself tells that all is done. A run on a finished data set therefore
-  computes everything again, writes only what differs, and so proves the files on disk right.
-* A run holds a lock (``flock``) on its journal, which ends with the process however it ends: a second run into the same
-  files waits a moment and is refused then. What a killed run has left half written is removed by the next.
-* Workers end themselves when the main process is killed, since a pool's workers would otherwise wait for ever.
+* Each finished picture is a line in a journal beside the JSON to be written. A line is valid only while the sources
+  have the size and time, and the products the checksum, that it records; so changed or damaged files are made again.
+* The journal is removed at the end: the JSON itself shows that everything is done. A run on a finished data set
+  therefore computes everything again, writes only what differs, and thus verifies the files on disk.
+* A run holds a lock (``flock``) on its journal, which is released when the process ends, however it ends: a second run
+  into the same files waits a moment and is then rejected. Incomplete files of a killed run are removed by the next.
+* Workers exit when the main process is killed, since a pool's workers would otherwise wait for ever.
 """
 
 import errno
@@ -39,9 +39,9 @@ from ..progress import Progress
 __all__ = ['Job', 'hold_journal', 'run_jobs', 'write_if_changed']
 
 FORKING_PAYS = 8
-"""Pictures below which starting processes takes longer than the work."""
+"""Number of pictures below which starting processes takes longer than the work."""
 WAIT = 10.0
-"""Seconds that a run waits for another one's lock: the workers of a killed run take a moment to end."""
+"""Seconds that a run waits for another one's lock: the workers of a killed run take a moment to exit."""
 
 
 class Job(NamedTuple):
@@ -51,7 +51,7 @@ class Job(NamedTuple):
         key: Its name, unique among the jobs.
         sources: Files that are read.
         products: Files that are written.
-        details: What else the work needs; plain data, since it goes to another process.
+        details: What else the work needs; plain data, since it is sent to another process.
     """
 
     key: str
@@ -68,11 +68,11 @@ def hold_journal(journal: Path, targets: Sequence[Path]) -> Iterator[None]:
     """Keep other runs from the files of a journal; remove it if the block ends without an exception.
 
     Args:
-        journal: Of :func:`run_jobs`.
+        journal: The journal of :func:`run_jobs`.
         targets: Files that are written when all pictures are done.
 
     Raises:
-        UserError: Another run holds it.
+        UserError: Another run holds the lock.
     """
     journal.parent.mkdir(parents=True, exist_ok=True)
     with _locked(journal):
@@ -94,7 +94,7 @@ def _locked(journal: Path) -> IO[str]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                return file  # A file system without locks: it is used as before.
+                return file  # A file system without locks: it is used without one.
             file.close()
             if time.monotonic() > end:
                 raise UserError(
@@ -103,7 +103,7 @@ def _locked(journal: Path) -> IO[str]:
                 ) from None
             time.sleep(0.1)
             continue
-        # The run that held it may have removed it meanwhile: then the lock is on a file without a name.
+        # The run that held it may have removed it in the meantime: then the lock is on a deleted file.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), journal.stat()):
                 return file
@@ -116,13 +116,13 @@ def run_jobs(
     """Do ``work`` on all ``jobs`` and return the results in their order.
 
     Args:
-        work: Makes the products of a job and returns what the JSON needs of it: plain data, the same for the same
+        work: Makes the products of a job and returns the data that the JSON needs: plain data, the same for the same
             sources.
-        jobs: Their keys are unique.
-        journal: File of what is finished, left behind if the run is interrupted; see :func:`hold_journal`.
-        settings: Plain data that the results depend on; a journal written under others is ignored.
-        processes: How many to use; None: one a core.
-        description: Stands in front of the progress bar.
+        jobs: Jobs with unique keys.
+        journal: File that records finished jobs, left behind if the run is interrupted; see :func:`hold_journal`.
+        settings: Plain data that the results depend on; a journal written with others is ignored.
+        processes: Number of processes; None: one per core.
+        description: Text in front of the progress bar.
 
     Raises:
         UserError: A picture cannot be converted, or a process was killed.
@@ -134,7 +134,7 @@ def run_jobs(
     finished = _read_journal(journal, header, jobs)
     waiting = [job for job in jobs if job.key not in finished]
     journal.parent.mkdir(parents=True, exist_ok=True)
-    # Written anew: what did not stand the check goes, and so does a last line that was cut off.
+    # Rewritten: entries that did not pass the check are dropped, and so is a last line that was cut off.
     with journal.open('w', encoding='utf-8') as file:
         file.write(header + '\n')
         file.writelines(json.dumps([key, stamp, result]) + '\n' for key, (stamp, result) in finished.items())
@@ -153,7 +153,7 @@ def run_jobs(
 def write_if_changed(path: str | Path, data: bytes) -> None:
     """Make ``path`` hold ``data``, replacing it in one step if it holds anything else.
 
-    The temporary file has one name per target, so that a run that goes on after a kill clears the leftovers away.
+    The temporary file has one name per target, so that a run that continues after a kill removes the leftovers.
     """
     path = Path(path)
     if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
@@ -183,7 +183,7 @@ def _stream(work: Work, jobs: Sequence[Job], processes: int) -> Iterator[dict]:
 
 
 def _start_worker() -> None:
-    cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork; 0 keeps the children from waiting for them.
+    cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork; with 0 the children do not wait for them.
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -195,7 +195,7 @@ def _end_with(parent: Any) -> None:
 
 
 def _stamp(job: Job) -> list:
-    """What a journal notes of a job's files; None for one that is not there."""
+    """Return what a journal records about a job's files; None for one that does not exist."""
     sources: list = []
     for source in job.sources:
         path = Path(source)
@@ -206,7 +206,7 @@ def _stamp(job: Job) -> list:
 
 
 def _read_journal(journal: Path, header: str, jobs: Sequence[Job]) -> dict[str, tuple[list, dict]]:
-    """Stamps and results of the finished jobs whose files are still as they were."""
+    """Return stamps and results of the finished jobs whose files are unchanged."""
     if not journal.is_file():
         return {}
     lines = journal.read_text(encoding='utf-8', errors='replace').split('\n')

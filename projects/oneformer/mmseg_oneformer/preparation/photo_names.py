@@ -1,4 +1,4 @@
-"""The photo that an annotation names, which other tools write in their own ways."""
+"""The photo that an annotation refers to, whose name each tool writes in its own way."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ['find_photo', 'is_written', 'like_photo']
 
 LABEL_STUDIO = re.compile(r'[0-9a-f]{8}-(?=.)')
-"""What Label Studio puts before the name of a photo that it stores."""
+"""The prefix that Label Studio adds to the name of a photo that it stores."""
 
 
 def find_photo(images: Path, name: str) -> str:
@@ -16,11 +16,11 @@ def find_photo(images: Path, name: str) -> str:
 
     Args:
         images: The folder.
-        name: As the annotation has it, with forward slashes. It may begin with the last folders of ``images``, and
-            with what Label Studio adds ("images/ab12cd34-").
+        name: As in the annotation, with forward slashes. It may begin with the last folders of ``images``, and with
+            Label Studio's prefix ("images/ab12cd34-").
 
     Returns:
-        The name of a file that is there, or ``name`` if there is none.
+        The name of a file that exists, or ``name`` if there is none.
     """
     if (images / name).is_file():
         return name
@@ -41,7 +41,7 @@ def _other_names(images: Path, name: str) -> Iterator[str]:
 
 
 def like_photo(images: Path, name: str) -> str:
-    """Return a sentence on a photo that is not there: which file is there instead, if one is called alike."""
+    """Return a sentence on a photo that does not exist, naming a file with a similar name if there is one."""
     wanted = _plain(name.rpartition('/')[2])
     for path in sorted(images.rglob('*')):
         if _plain(path.name) == wanted and path.is_file():
@@ -55,7 +55,7 @@ def _plain(name: str) -> str:
 
 
 def is_written(path: Path) -> bool:
-    """Return whether a file is a panoptic JSON or PNG of an earlier run, and so no annotation or photo of this one."""
+    """Return whether a file is a panoptic JSON or PNG of an earlier run, and so not an annotation or photo."""
     folders = [path.with_suffix(''), *path.parents] if path.suffix == '.json' else list(path.parents)
     own = (folder for folder in folders if folder.name.startswith('panoptic_'))
     return any(folder.is_dir() and folder.with_suffix('.json').is_file() for folder in own)

@@ -1,4 +1,4 @@
-"""Which annotations a folder holds, and the command that makes panoptic files of them."""
+"""Which annotations a folder holds, and the command that converts them to panoptic files."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -14,11 +14,11 @@ __all__ = ['conversion_command']
 
 TOOL = 'tools/dataset_converters/to_panoptic.py'
 READ = 200
-"""Files of labelme that are read for their labels: all of a large folder would take a minute."""
+"""Number of labelme files that are read for their labels: all of a large folder would take a minute."""
 
 
 def conversion_command(data: Path) -> str | None:
-    """Return the call of ``to_panoptic.py`` for own annotations, or None if they are of no known format.
+    """Return the command of ``to_panoptic.py`` for own annotations, or None if their format is unknown.
 
     Args:
         data: The folder of a data set, or a JSON of annotations.
@@ -29,13 +29,13 @@ def conversion_command(data: Path) -> str | None:
     arguments, photos = recognised
     folder = data if data.is_dir() else data.parent
     out = folder if folder.name == 'annotations' else folder / 'annotations'
-    if out in arguments:  # Files of labelme would be read together with what is written.
+    if out in arguments:  # The output would be read together with labelme's files.
         out = folder if out != folder else folder.parent
     return shlex.join(['python', TOOL, *map(str, arguments), '--images', str(photos or 'PHOTOS'), '--out', str(out)])
 
 
 def _recognise(data: Path) -> tuple[list[str | Path], Path | None] | None:
-    """Return the format with its own arguments, and the folder of the photos where that is known."""
+    """Return the format with its own arguments, and the folder of the photos if it is known."""
     if not data.is_dir():
         return _recognise_json(data, [data]) if data.is_file() else None
     places = [data, *(data / name for name in ('annotations', 'labels', 'train', 'labels/train'))]
@@ -55,7 +55,7 @@ def _recognise_json(path: Path, siblings: Iterable[Path]) -> tuple[list[str | Pa
     content = _read(path)
     if {'images', 'annotations', 'categories'} <= content.keys():
         if not any('segmentation' in annotation for annotation in _entries(content, 'annotations')[:1]):
-            return None  # panoptic, boxes alone, or nothing at all
+            return None  # panoptic, only boxes, or nothing at all
         names = [name for name in (_file_name(image) for image in _entries(content, 'images')[:1]) if name]
         roots = [path.parent, path.parent.parent]
         folders = [
@@ -80,7 +80,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _entries(content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """Return the entries of a list that are objects: others are for the converter to complain of."""
+    """Return the entries of a list that are objects; the converter will report the others."""
     entries = content.get(key)
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
@@ -95,7 +95,7 @@ def _file_name(image: Mapping[str, Any]) -> str | None:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # Text that no file can be called.
+    except (OSError, ValueError):  # Text that cannot be a file name.
         return False
 
 

@@ -1,16 +1,16 @@
-"""One photo's annotation as people draw it, with overlaps, put together into segments that do not overlap.
+"""Conversion of one photo's annotation as drawn, with overlaps, to segments that do not overlap.
 
-The rules, from the bottom to the top:
+The rules, from bottom to top:
 
-1. The semantic map. Its pixels of a thing class that no object covers become one crowd of that class: what is there is
-   known, how many is not.
-2. Drawn regions of stuff, larger ones first. All that is of one stuff class is one segment.
+1. The semantic map. Its pixels of a thing class that no object covers become one crowd of that class: the class is
+   known, the number of objects is not.
+2. Drawn regions of stuff, larger ones first. All regions of one stuff class are one segment.
 3. Crowds, larger ones first; they stay crowds.
-4. Objects, larger ones first, so that a smaller one lies on a larger one. Of equal ones the later in the file is on
-   top.
+4. Objects, larger ones first, so that a smaller one lies on a larger one. Of objects of equal size the later one in the
+   file is on top.
 
-What nothing covers is void, or the class that was chosen for the rest. Void values of the semantic map and regions of
-ignored classes are void, not rest. A region that nothing is left of is dropped and counted.
+Pixels that nothing covers are void, or the class that was chosen for the rest. Void values of the semantic map and
+regions of ignored classes are void, not rest. A region of which nothing is left is dropped and counted.
 """
 
 from collections.abc import Sequence
@@ -38,11 +38,11 @@ class Region(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """What is known of a photo.
+    """The annotation of a photo.
 
     Attributes:
         size: Height and width.
-        regions: May overlap.
+        regions: Regions, which may overlap.
         semantic: (H, W) class index of each pixel, ``VOID`` for none; None if there is no such map.
         broken: A sentence on each object, or part of one, that cannot be drawn and is left out.
     """
@@ -54,7 +54,7 @@ class Annotation(NamedTuple):
 
 
 def check_area(code: dict[str, Any]) -> dict[str, Any]:
-    """Return a run-length code that covers a pixel.
+    """Return a run-length code after checking that it covers at least one pixel.
 
     Raises:
         InvalidValueError: It covers none.
@@ -80,7 +80,7 @@ def segment_annotation(
         layer = 0 if not classes.is_thing(region.label) else 1 if region.iscrowd else 2
         return layer, -int(mask_api.area(region.code))
 
-    # `sorted` keeps the order of equals, so the later of two equal ones is painted later.
+    # `sorted` is stable, so the later of two equally large ones is painted later.
     for region in sorted((region for region in annotation.regions if region.label != VOID), key=height):
         index = stuff_index.get(region.label)
         if index is None:
@@ -114,7 +114,7 @@ def segment_annotation(
                     'iscrowd': int(iscrowd),
                 }
             )
-    # A class of the semantic map that objects cover is no region: nothing that was drawn is lost.
+    # A class of the semantic map that objects cover is not a region: nothing that was drawn is lost.
     return table[index_map], segments, int((table[first_drawn:] == 0).sum())
 
 
@@ -128,7 +128,7 @@ def _ignored(annotation: Annotation) -> np.ndarray:
 
 
 def _from_semantic(annotation: Annotation, classes: Classes) -> tuple[np.ndarray, list[tuple[int, bool]]]:
-    """Map (H, W) int32 of segment numbers from 1 and, for each segment, its class and whether it is a crowd."""
+    """Return a map (H, W) int32 of segment numbers from 1; for each segment, its class and whether it is a crowd."""
     if annotation.semantic is None:
         return np.zeros(annotation.size, dtype=np.int32), []
     shifted = annotation.semantic + 1

@@ -1,11 +1,11 @@
 """The HTTP service: ``/predict`` takes a photo and returns predictions.
 
 Decisions:
-* A photo is the request's body as it is (``curl --data-binary @photo.jpg``): no form to parse, and it can be rejected
-  before it has arrived.
+* A photo is the raw body of the request (``curl --data-binary @photo.jpg``): there is no form to parse, and it can be
+  rejected before it has arrived.
 * Every error is ``{"detail": sentence}``.
-* The description (``/openapi.json``, and ``/docs`` for people) is made of the types of what is sent. FastAPI's own
-  pages load their scripts from a foreign server, so ``/docs`` is ours.
+* The description (``/openapi.json``, and ``/docs`` for people) is generated from the types of requests and responses.
+  FastAPI's own pages load their scripts from another server, so ``/docs`` is ours.
 """
 
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ __all__ = ['create_app']
 PARAMETERS = ('tasks', 'score_thr', *(field.name for field in fields(RequestOptions)))
 """Of /predict."""
 LEFT = 499
-"""Status in the log of a request whose client left; nginx's number."""
+"""Status in the log for a request whose client disconnected; nginx's number."""
 
 BODY = {
     'requestBody': {
@@ -66,15 +66,15 @@ def create_app(
     max_wait: float = 0.0,
     max_waiting: int = 64,
 ) -> FastAPI:
-    """Make the application; run it with one worker process.
+    """Create the application; run it with one worker process.
 
     Args:
         infer: The model.
-        name: Of the model, for its users.
-        limits: Of uploads.
-        max_batch: Photos in a batch at most.
+        name: Name of the model, for its users.
+        limits: Limits of uploads.
+        max_batch: Maximum number of photos in a batch.
         max_wait: Seconds that a photo waits for others.
-        max_waiting: Requests under way at most.
+        max_waiting: Maximum number of requests in progress.
     """
 
     @asynccontextmanager
@@ -129,9 +129,9 @@ def _routes(name: str) -> APIRouter:
         score_thr: Annotated[float, Query(ge=0, le=1, description='instances of a lower score are left out')] = 0.5,
     ) -> Response:
         unknown = sorted(set(request.query_params) - set(PARAMETERS))
-        if unknown:  # FastAPI would respond as if it were not there.
+        if unknown:  # FastAPI would ignore it.
             raise RequestError(422, f'There is no parameter {unknown[0]!r}; there are {", ".join(PARAMETERS)}.')
-        requested = ','.join(request.query_params.getlist('tasks') or [tasks])  # FastAPI takes the last of several.
+        requested = ','.join(request.query_params.getlist('tasks') or [tasks])  # FastAPI uses the last of several.
         try:
             chosen = check_tasks(requested.replace(',', ' ').split())
         except ValueError as error:
@@ -166,7 +166,7 @@ def _routes(name: str) -> APIRouter:
             batches=service.batcher.batches,
         )
 
-    @router.head('/health', include_in_schema=False)  # as some balancers request
+    @router.head('/health', include_in_schema=False)  # as requested by some load balancers
     async def alive() -> Response:
         return Response()
 
@@ -184,10 +184,10 @@ def _routes(name: str) -> APIRouter:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    """Let every error be a sentence in JSON.
+    """Make every error a sentence in JSON.
 
-    None closes the connection: uvicorn lets go what still arrives of a body, and the client sees the response, where an
-    end amid its sending would be a broken pipe.
+    None closes the connection: uvicorn discards the rest of a body, and the client sees the response; if the connection
+    ended while it was sending, it would see a broken pipe.
     """
 
     def respond(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -1,12 +1,12 @@
 """Requests that arrive together go through the network together.
 
 Decisions:
-* Only requests of one key are put together. The service's key is the size of the network's input and the tokens, so
-  nothing is padded and a response does not depend on the requests beside it.
+* Only requests with the same key are batched. The service's key is the size of the network's input and the tokens, so
+  nothing is padded and a response does not depend on the other requests in its batch.
 * One batch at a time, in a thread of its own: the network uses all cores already, PyTorch keeps its worker threads from
   batch to batch, and the event loop stays free.
-* A batch that fails is run again one by one: one photo that breaks the network harms no other.
-* Whatever is raised, also what ends threads and tasks, reaches the requests of its batch and nothing else.
+* If a batch fails, its requests are run again one by one: a photo that breaks the network does not affect others.
+* Whatever is raised, including what ends threads and tasks, reaches only the requests of its batch.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ Response = TypeVar('Response')
 
 
 class _Waiting(Generic[Key, Request, Response]):
-    """A request whose turn has not come; compared by identity."""
+    """A waiting request; compared by identity."""
 
     def __init__(self, key: Key, request: Request) -> None:
         loop = asyncio.get_running_loop()
@@ -37,14 +37,14 @@ class _Waiting(Generic[Key, Request, Response]):
 
 
 class MicroBatcher(Generic[Key, Request, Response]):
-    """Hands requests to a function in batches, the oldest first; an asynchronous context manager.
+    """Passes requests to a function in batches, the oldest first; an asynchronous context manager.
 
-    It does not bound the number of requests that wait: whoever calls it does.
+    It does not limit the number of waiting requests: its callers do.
 
     Args:
-        run: Serves a batch of requests of one key, in their order; called in a thread, one call at a time.
-        max_batch: Requests in a batch at most.
-        max_wait: How long a request waits for others of its key, in seconds.
+        run: Serves a batch of requests with the same key, in their order; called in a thread, one call at a time.
+        max_batch: Maximum number of requests in a batch.
+        max_wait: How long a request waits for others with its key, in seconds.
 
     Raises:
         UserError: If a number makes no sense.
@@ -62,7 +62,7 @@ class MicroBatcher(Generic[Key, Request, Response]):
         self.batches = 0
         """Calls of ``run`` so far."""
         self.requests = 0
-        """Requests in them."""
+        """Requests in these calls."""
         self._waiting: list[_Waiting[Key, Request, Response]] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='network')
@@ -76,7 +76,7 @@ class MicroBatcher(Generic[Key, Request, Response]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop; requests that still wait are cancelled."""
+        """Stop; requests that are still waiting are cancelled."""
         assert self._worker is not None
         self._worker.cancel()
         with suppress(asyncio.CancelledError):
@@ -86,14 +86,14 @@ class MicroBatcher(Generic[Key, Request, Response]):
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def submit(self, key: Key, request: Request) -> Response:
-        """Serve one request; a caller that is cancelled meanwhile leaves the queue.
+        """Serve one request; a caller that is cancelled in the meantime leaves the queue.
 
         Args:
             key: Requests of the same key may share a batch.
-            request: For ``run``.
+            request: Passed to ``run``.
 
         Raises:
-            RuntimeError: If it is not, or no longer, running.
+            RuntimeError: If the batcher is not, or no longer, running.
             Exception: What ``run`` raised for this request.
         """
         if self._worker is None or self._worker.done():
@@ -118,14 +118,14 @@ class MicroBatcher(Generic[Key, Request, Response]):
                 raise
 
     async def _serve(self, batch: Sequence[_Waiting[Key, Request, Response]]) -> None:
-        """Set responses or errors of a batch of one key."""
-        batch = [waiting for waiting in batch if not waiting.response.done()]  # The others' clients have left.
+        """Set responses or errors of a batch with one key."""
+        batch = [waiting for waiting in batch if not waiting.response.done()]  # The other clients have disconnected.
         if not batch:
             return
         self.batches += 1
         self.requests += len(batch)
         error = await self._run(batch)
-        # After the exception has gone, and with it what its traceback holds of the batch's memory.
+        # After the exception is gone, and with it the memory of the batch that its traceback holds.
         if error is not None and len(batch) > 1:
             del error
             for waiting in batch:
@@ -143,12 +143,12 @@ class MicroBatcher(Generic[Key, Request, Response]):
             for waiting, response in zip(batch, responses, strict=True):
                 if not waiting.response.done():
                     waiting.response.set_result(response)
-        except Exception as error:  # noqa: BLE001 (raised where its request waits)
+        except Exception as error:  # noqa: BLE001 (raised where its request is waiting)
             return error
         return None
 
     async def _next_batch(self) -> list[_Waiting[Key, Request, Response]]:
-        """Wait for a request, and for others of its key until the batch is full or the first has waited enough."""
+        """Wait for a request, and for others with its key until the batch is full or the first's time is up."""
         while True:
             self._arrived.clear()
             if self._waiting:

@@ -1,13 +1,13 @@
-"""Connections: each has an end, and those that are of use to nobody make room for others.
+"""Connections: each has a time limit, and unused ones make room for others.
 
 Decisions:
-* A connection costs nothing but a file, so many are taken. One more than that ends the one whose end harms least: the
-  oldest that has sent no request, else the one that has been idle longest. Answering "busy" instead, as uvicorn does,
-  lets a few hundred silent clients keep everybody out, /health included.
-* A client that has sent all of its request and closes its half of the connection waits for the response. One that has
-  closed both looks the same until something is sent to it, so it gets ``100 Continue``: only the second one's system
-  rejects that.
-* A message whose end is uncertain is rejected, and its connection closed: a proxy could see other requests in it.
+* A connection costs only a file descriptor, so many are accepted. One more than the limit ends the connection whose end
+  does least harm: the oldest that has sent no request, else the one that has been idle longest. Responding "busy"
+  instead, as uvicorn does, would let a few hundred silent clients lock everybody out, even from /health.
+* A client that has sent its whole request and closes its half of the connection waits for the response. One that has
+  closed both halves looks the same until something is sent to it, so it gets ``100 Continue``: only the system of the
+  latter rejects that.
+* A message whose end is ambiguous is rejected, and its connection closed: a proxy could see other requests in it.
 """
 
 import asyncio
@@ -24,41 +24,41 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 __all__ = ['BoundedProtocol', 'Connections', 'UnambiguousRequests', 'reject']
 
 HEADER_SECONDS = 20
-"""In which the head of a request has to arrive; uvicorn would wait forever. Up to half as much again, by chance: a
-thousand that end at once would hold up everybody else."""
+"""Time for the head of a request to arrive; uvicorn would wait forever. Randomly up to 50 % longer: a thousand
+connections that end at once would delay everybody else."""
 LINGER_SECONDS = 20
-"""For a client that is still sending when its request is rejected, until it reads why."""
+"""Time for a client that is still sending when its request is rejected to read why."""
 READ_SECONDS = 30
-"""In which a client has to read some of a response; uvicorn would wait forever."""
+"""Time in which a client has to read some of a response; uvicorn would wait forever."""
 SEND_BUFFER = 128 * 1024
-"""Bytes that the system takes for each client. It tells of progress in steps of this size: with the megabytes that are
-usual, a client on a slow line would seem to read nothing for minutes."""
+"""Bytes that the system buffers for each client. Progress is seen in steps of this size: with the usual megabytes, a
+client on a slow line would seem to read nothing for minutes."""
 PROBE_SECONDS = 2.0
-"""For which a client that sends no more is taken to be there; then it is asked. Most responses come earlier, without
-anything before them, which simple clients would take for the response."""
+"""Time for which a client that sends no more is assumed to be there; then it is probed. Most responses come earlier, so
+that nothing precedes them, which simple clients would take for the response."""
 LEFT_SECONDS = 0.1
-"""Between two looks at whether a client that was asked has left."""
+"""Time between two checks whether a client that was probed has left."""
 STOP_LINGER_SECONDS = 0.5
-"""``LINGER_SECONDS`` when the service is stopped."""
+"""``LINGER_SECONDS`` while the service is stopping."""
 
 
 class Connections:
     """The open connections of a server.
 
     Args:
-        most: Open at a time.
+        most: Maximum number open at a time.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.stopping = False
         self._open: set[BoundedProtocol] = set()
-        # Dicts, since they keep the order.
+        # Dicts, because they are ordered.
         self._unused: dict[BoundedProtocol, None] = {}
         self._idle: dict[BoundedProtocol, None] = {}
 
     def add(self, connection: 'BoundedProtocol') -> None:
-        """Take a new connection; one that can be spared ends if there are too many."""
+        """Accept a new connection; if there are too many, the most dispensable one ends."""
         self._open.add(connection)
         if len(self._open) > self.most:
             spared = next(iter(self._unused or self._idle), connection)
@@ -68,28 +68,28 @@ class Connections:
             self._unused[connection] = None
 
     def discard(self, connection: 'BoundedProtocol') -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self._open.discard(connection)
         self.busy(connection)
 
     def busy(self, connection: 'BoundedProtocol') -> None:
-        """Keep a connection, which has a request, whatever happens."""
+        """Mark a connection as having a request: it is kept whatever happens."""
         self._unused.pop(connection, None)
         self._idle.pop(connection, None)
 
     def idle(self, connection: 'BoundedProtocol') -> None:
-        """Let a connection go before others that become idle later."""
+        """Mark a connection as idle: it ends before others that become idle later."""
         self.busy(connection)
         if connection in self._open:
             self._idle[connection] = None
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP of uvicorn, with an end for clients that send no request, or its head byte by byte, or read no response.
+    """uvicorn's HTTP, with time limits for clients that send no request, or its head too slowly, or read no response.
 
     Args:
-        connections: Those of the server.
-        options: As for uvicorn's own.
+        connections: The connections of the server.
+        options: As for uvicorn's own protocol.
     """
 
     _patience: asyncio.TimerHandle | None = None
@@ -118,7 +118,7 @@ class BoundedProtocol(H11Protocol):
             self._watch()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's always lets the connection end
-        """Return whether to keep the connection of a client that sends no more: it may wait for its response."""
+        """Return whether to keep the connection of a client that sends no more: it may be waiting for its response."""
         if not self._is_busy or self.cycle.more_body:
             return False
         if not self._sends_no_more:
@@ -147,29 +147,29 @@ class BoundedProtocol(H11Protocol):
             self._reading = None
 
     def on_response_complete(self) -> None:
-        """Take the next request; the connection may be closed for others until it comes."""
+        """Wait for the next request; until it comes, the connection may be closed in favour of others."""
         super().on_response_complete()
         if not self._is_busy:
             self._connections.idle(self)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Let go, even if a response has not been read: closing would wait for its reader."""
+        """End the connection, even if a response has not been read: closing would wait for its reader."""
         if self._reading is None:
             self.transport.abort()
-        else:  # A long response on a slow line. It has its own watch.
+        else:  # A long response on a slow line, which has its own time limit.
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
     def shutdown(self) -> None:
-        """End when what has begun is finished."""
+        """End once the request in progress is finished."""
         if self.conn.our_state is not h11.ERROR:
             super().shutdown()
         if self.transport.is_closing():  # It may linger.
             self.loop.call_later(STOP_LINGER_SECONDS, self._abort_unless_unread)
 
     def send_400_response(self, msg: str) -> None:
-        """Reject what is not HTTP, in a sentence."""
+        """Reject data that is not HTTP, with a sentence."""
         error = sys.exception()  # The parser's; uvicorn calls this where it is caught.
         status, reason = 400, f'This is not a request of HTTP ({error}).'
         if isinstance(error, h11.RemoteProtocolError):
@@ -217,7 +217,7 @@ class BoundedProtocol(H11Protocol):
             self._end_if_left()
 
     def _end_if_left(self) -> None:
-        """End the connection if the client's system has rejected what was sent to it; nothing else tells of that."""
+        """End the connection if the client's system has rejected what was sent to it; there is no other sign."""
         if not self._is_busy or self.transport.is_closing():
             return
         if self.transport.get_extra_info('socket').getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
@@ -231,9 +231,9 @@ class BoundedProtocol(H11Protocol):
 
 
 class _LingeringTransport:
-    """A transport that reads on when it is closed amid a body: a reset would reach the client before the response does.
+    """A transport that continues to read when closed within a body: a reset would reach the client before the response.
 
-    Clients that ask for ``Connection: close``, as Python's urllib, are rejected in this way.
+    Clients that request ``Connection: close``, such as Python's urllib, are rejected in this way.
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
@@ -258,10 +258,10 @@ class _LingeringTransport:
 
 
 class UnambiguousRequests:
-    """Middleware: rejects a request that says its length in two ways, or in a way that its version does not have.
+    """Middleware: rejects a request that states its length in two ways, or in a way that its HTTP version lacks.
 
     Args:
-        app: What serves the others.
+        app: The application that serves the others.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -286,7 +286,7 @@ async def reject(send: Send, status: int, reason: str) -> None:
 
 
 def _sentence(reason: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return headers and body of a response that says what is wrong, as every error does."""
+    """Return headers and body of a response that states what is wrong, like every error."""
     body = json.dumps({'detail': reason}).encode()
     headers = [
         (b'content-type', b'application/json'),

@@ -1,4 +1,4 @@
-"""The OpenAPI description as a page: made here, with nothing to load, since FastAPI's pages fetch scripts from afar."""
+"""The OpenAPI description as a page without external files: FastAPI's pages fetch scripts from other servers."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -24,11 +24,11 @@ a { color: light-dark(#2457c5, #8ab0ff); }
 
 
 def docs_page(openapi: Mapping[str, Any], url: str) -> str:
-    """Return an HTML page, without scripts, of an OpenAPI description; its style is ``STYLE`` at ``docs.css``.
+    """Return an HTML page, without scripts, of an OpenAPI description; its style sheet is ``STYLE`` at ``docs.css``.
 
     Args:
         openapi: The description.
-        url: Where the service is, with a slash behind it.
+        url: Address of the service, with a slash at the end.
     """
     info, schemas = openapi['info'], openapi.get('components', {}).get('schemas', {})
     operations = [
@@ -98,7 +98,7 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """Return a schema in a few words, with a link where it has a name."""
+    """Return a schema in a few words, with a link if it has a name."""
     if '$ref' in schema:
         name = escape(schema['$ref'].rpartition('/')[2])
         return f'<a href="#{name}">{name}</a>'

@@ -1,12 +1,12 @@
-"""What a server on someone's own machine owes its owner: other web sites cannot use it through the browser.
+"""Protection of a server on a user's own machine: other web sites cannot use it through the browser.
 
 Decisions:
 * A site may point its own name at 127.0.0.1 (DNS rebinding) and is then "same origin" to the browser. The Host header
-  still carries the foreign name, so behind a loopback address only loopback's names are served.
+  still has the foreign name, so on a loopback address only loopback's names are served.
 * A foreign page may send requests without reading the responses, which is enough to keep the network busy. Browsers
-  name the page that posts in Origin, and say of everything in Sec-Fetch-Site whether it comes from elsewhere;
-  following a link is not such. Programs (curl, requests) send neither and are served.
-* A page loads nothing but what this server sends, and cannot be framed.
+  name the posting page in Origin, and state in Sec-Fetch-Site for every request whether it comes from another site;
+  following a link does not count as such. Programs (curl, requests) send neither and are served.
+* A page loads only what this server sends, and cannot be framed.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ from .connections import reject
 __all__ = ['Guard', 'is_loopback']
 
 HOST = re.compile(r'(\[[0-9a-f:.]+\]|[\w.-]+)(:\d{1,5})?', re.ASCII | re.IGNORECASE)
-"""A name or an address, and a port. Nothing else: 'localhost' is not the host of 'somebody@localhost' to everybody."""
+"""A name or an address, and a port. Nothing else: parsers disagree on whether 'somebody@localhost' is 'localhost'."""
 HEADERS = {
     'Content-Security-Policy': (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -30,12 +30,12 @@ HEADERS = {
     'Referrer-Policy': 'no-referrer',
     'Cross-Origin-Resource-Policy': 'same-origin',
     'Cross-Origin-Opener-Policy': 'same-origin',
-    'Cache-Control': 'no-store',  # Photos are private, and a page of yesterday does not fit the server of today.
+    'Cache-Control': 'no-store',  # Photos are private, and a page from yesterday may not match today's server.
 }
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach a server that listens on ``host``, a name or an address."""
+    """Return whether a server listening on ``host``, a name or an address, can be reached only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -46,9 +46,9 @@ class Guard:
     """ASGI middleware: ``app.add_middleware(Guard, local=is_loopback(host))``.
 
     Args:
-        app: What is guarded.
-        local: The server listens on a loopback address and serves under loopback's names only. One that others reach
-            cannot know by which names.
+        app: The application to protect.
+        local: The server listens on a loopback address and is served only under loopback's names. A server that others
+            can reach cannot know under which names.
     """
 
     def __init__(self, app: ASGIApp, local: bool = True) -> None:

@@ -17,18 +17,18 @@ class Export(NamedTuple):
     """One kind of file."""
 
     form: str
-    """Its part of the address."""
+    """Its part of the URL."""
     title: str
     tasks: tuple[str, ...]
     suffix: str
-    """Behind ``<photo>_<task>``; COCO's JSON names its PNG, so these are as of ``result.save``."""
+    """Comes after ``<photo>_<task>``; COCO's JSON names its PNG, so these are as in ``result.save``."""
     media_type: str
     make: Callable[[OneFormerResult, str, float], bytes]
-    """Content, of result, task and least score of instances."""
+    """Makes the content from result, task and minimum score of instances."""
 
 
 def archive(result: OneFormerResult, score_thr: float) -> bytes:
-    """Return a zip of every file of a result with all three predictions."""
+    """Return a zip with every file of a result that has all three predictions."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, 'w', zipfile.ZIP_DEFLATED) as file:
         for task in TASKS:
@@ -54,7 +54,7 @@ def _coco_panoptic(result: OneFormerResult) -> bytes:
 
 
 def _least(task: str, score_thr: float) -> float | None:
-    """Return the least score of a task's regions: the page hides instances below it, and no panoptic segments."""
+    """Return the minimum score of a task's regions: the page hides instances below it, but no panoptic segments."""
     return score_thr if task == 'instance' else None
 
 

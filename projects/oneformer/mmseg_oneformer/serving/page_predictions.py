@@ -1,9 +1,9 @@
-"""One prediction as the page draws it: segments with names, scores and colours, and where they are.
+"""One prediction as the page draws it: segments with names, scores, colours and pixels.
 
 Decisions:
-* Places are run lengths, not pictures: browsers that protect their users from fingerprinting change the pixels that a
-  page reads back from a picture.
-* Large photos come smaller, at a size that a screen can show; files to download have every pixel.
+* Pixels are sent as run lengths, not pictures: browsers that protect their users from fingerprinting change the pixels
+  that a page reads back from a picture.
+* Large photos are reduced to a size that a screen can show; files to download have every pixel.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,11 @@ from ..visualization.samples import display_names
 __all__ = ['LEAST_SCORE', 'page_picture', 'page_prediction', 'page_size']
 
 MAX_PIXELS = 1_500_000
-"""Height times width of what the page draws."""
+"""Maximum height times width of what the page draws."""
 LEAST_SCORE = 0.05
-"""Instances below are noise that no user wants, and not sent."""
+"""Instances with a lower score are noise and are not sent."""
 SURE = 0.5
-"""Instances below get the shades that these leave over, as they do where they are not drawn at all."""
+"""Instances with a lower score get the shades that the others leave, so those look as if they were drawn alone."""
 
 
 class _Found(NamedTuple):
@@ -35,7 +35,7 @@ class _Found(NamedTuple):
 
 
 def page_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width at which the page draws a photo of ``size`` (height, width)."""
+    """Return height and width at which the page draws a photo of ``size`` (height, width)."""
     scale = min(1.0, (MAX_PIXELS / (size[0] * size[1])) ** 0.5)
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
@@ -118,7 +118,7 @@ _FIND = {'semantic': _semantic, 'instance': _instances, 'panoptic': _panoptic}
 
 
 def _colors(found: Sequence[_Found], colors: Sequence[Color]) -> list[Color]:
-    """Return the colour of each, that of the pictures to download."""
+    """Return the colour of each segment, as in the pictures to download."""
     things = {k for k, one in enumerate(found) if one.is_thing}
     unsure = {k for k in things if (found[k].score or 0) < SURE}
     return shades([one.label for one in found], [one.mask for one in found], things, colors, unsure)

@@ -1,10 +1,10 @@
-"""The page for people: its files, and the addresses that it requests.
+"""The page for people: its files, and the URLs that it requests.
 
 Decisions:
-* A photo goes through the network once, under all three tokens. Its logits are kept, and every switch and slider is
-  post-processing alone: no address but ``POST /api/photos`` reaches the network.
-* Post-processing runs in threads, two at a time: a page that is impatient does not make the others wait for memory.
-* A page that has left gets nothing, and what it waited for is not made.
+* A photo goes through the network once, under all three tokens. Its logits are kept, and every switch and slider needs
+  only post-processing: no URL except ``POST /api/photos`` uses the network.
+* Post-processing runs in threads, two at a time: an impatient page does not exhaust the memory for others.
+* A page that has disconnected gets no response, and its pending results are not computed.
 * The page is plain files without a build step, and loads nothing from elsewhere.
 """
 
@@ -43,7 +43,7 @@ __all__ = ['add_page']
 FILES = Path(__file__).parent / 'page'
 KEPT_BYTES = 1_000_000_000
 SAMPLE_SIZE, SAMPLE_SEED = 480, 1
-"""Of the drawn picture that the page offers."""
+"""Size of the drawn picture that the page offers."""
 Options = Annotated[RequestOptions, Depends()]
 Score = Annotated[float, Query(ge=0, le=1)]
 Made = TypeVar('Made')
@@ -53,11 +53,11 @@ def add_page(app: FastAPI, infer: OneFormerInferencer, name: str, limits: Limits
     """Add the page to a service, at ``/``.
 
     Args:
-        app: As :func:`create_app` makes it; no route can be added after the page.
+        app: Made by :func:`create_app`; no route can be added after the page.
         infer: Its model.
-        name: Of the model.
-        limits: Of uploads; the page says them.
-        kept_bytes: Pictures and logits that are kept at most.
+        name: Name of the model.
+        limits: Limits of uploads, which the page shows.
+        kept_bytes: Maximum size of the pictures and logits that are kept.
     """
     app.include_router(_facts(infer, name, limits))
     app.include_router(_photos(PhotoCache(kept_bytes)))
@@ -65,7 +65,7 @@ def add_page(app: FastAPI, infer: OneFormerInferencer, name: str, limits: Limits
 
 
 def _facts(infer: OneFormerInferencer, name: str, limits: Limits) -> APIRouter:
-    """What the page knows before there is a photo."""
+    """Routes for what the page shows before there is a photo."""
     router = APIRouter(prefix='/api', include_in_schema=False)
 
     @router.get('/model')
@@ -93,7 +93,7 @@ def _facts(infer: OneFormerInferencer, name: str, limits: Limits) -> APIRouter:
 
 
 def _photos(cache: PhotoCache) -> APIRouter:
-    """What the page requests of a photo."""
+    """Routes for what the page requests for a photo."""
     router = APIRouter(prefix='/api/photos', include_in_schema=False)
     seats = CapacityLimiter(2)
 
@@ -146,7 +146,7 @@ def _photos(cache: PhotoCache) -> APIRouter:
 
 
 def _safe_names(name: str) -> dict[str, str]:
-    """Return name and file name of a photo that a stranger named: they become names of files and parts of JSON."""
+    """Return safe names for an untrusted name of a photo: they become names of files and parts of JSON."""
     plain = re.sub(r'[^\w.()+ -]', '_', PurePosixPath(name.replace('\\', '/')).name)
     file_name = shorten(plain).strip('. ') or 'photo'
     return {'file_name': file_name, 'name': PurePosixPath(file_name).stem}

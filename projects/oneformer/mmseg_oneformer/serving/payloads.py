@@ -1,6 +1,6 @@
-"""What the service takes and sends, as types: options of a request, predictions in COCO's forms, and what else it says.
+"""The types of requests and responses: options of a request, predictions in COCO's formats, and all other responses.
 
-The types are the service's OpenAPI description too, so it cannot say something else than what is taken and sent.
+The OpenAPI description of the service is generated from these types, so it always matches what is accepted and sent.
 """
 
 import base64
@@ -167,7 +167,7 @@ def prediction(result: OneFormerResult, model: str, score_thr: float) -> Predict
     Args:
         result: The predictions.
         model: Its name.
-        score_thr: Instances of a lower score are left out.
+        score_thr: Instances with a lower score are left out.
     """
     height, width = result.size
     sent = Prediction(model=model, width=width, height=height)
@@ -201,7 +201,7 @@ def class_infos(dataset_meta: Any, colors: Any) -> list[ClassInfo]:
     """Return the classes of a model.
 
     Args:
-        dataset_meta: ``classes``, ``thing_ids`` and, if wished, ``category_ids``.
+        dataset_meta: ``classes``, ``thing_ids`` and, optionally, ``category_ids``.
         colors: Red, green, blue of each class.
     """
     classes, things = dataset_meta['classes'], set(dataset_meta['thing_ids'])

@@ -1,4 +1,4 @@
-"""Run an application: a socket, uvicorn, a line in the log for each request, and an end that finishes what began."""
+"""Running an application: a socket, uvicorn, a line in the log for each request, and a graceful end."""
 
 import atexit
 import logging
@@ -23,35 +23,35 @@ from .connections import BoundedProtocol, Connections, UnambiguousRequests
 __all__ = ['end_process', 'listen', 'run', 'url_of']
 
 IDLE_SECONDS = 75
-"""That a connection is kept open for a next request: longer than proxies keep theirs (nginx: 60)."""
+"""Time for which a connection is kept open for the next request: longer than proxies keep theirs (nginx: 60)."""
 STOP_SECONDS = 30
-"""For responses that are under way when the service is stopped."""
+"""Time for responses in progress when the service is stopped."""
 LOGGED_BYTES = 300
-"""Of a request's address in the log."""
+"""Maximum length of a request's URL in the log."""
 MAX_CONNECTIONS = 2000
-"""Open at a time, where the system allows so many files."""
+"""Maximum number open at a time, if the system allows that many files."""
 OTHER_FILES = 200
-"""That the process may have open beside its connections."""
+"""Files that the process may have open besides its connections."""
 ACCEPTED = 64
-"""Connections that are taken in one go: more would hold up the responses to others."""
+"""Connections that are accepted at once: more would delay the responses to others."""
 QUEUED = 2048
-"""Connections that the system takes until it is their turn."""
+"""Connections that the system queues until they are accepted."""
 SWITCH_SECONDS = 0.0001
-"""For which a thread of Python may hold up the others. Each read and write of the event loop waits so long for threads
-that decode and pack; with the usual 5 ms, a crowd of connections keeps /health waiting for seconds."""
+"""Time for which a Python thread may block the others. Each read and write of the event loop waits this long for
+threads that decode and pack; with the usual 5 ms, many connections keep /health waiting for seconds."""
 
 logger = logging.getLogger('mmseg_oneformer.serving')
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take an address, before a model is loaded for nothing; whoever connects is refused until ``run``.
+    """Bind an address, before a model is loaded in vain; connections are refused until ``run``.
 
     Args:
         host: Name or address of this machine.
-        port: 0 takes a free one.
+        port: 0 chooses a free one.
 
     Raises:
-        UserError: The address cannot be had.
+        UserError: The address cannot be used.
     """
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     taken = socket.socket(family, socket.SOCK_STREAM)
@@ -66,18 +66,18 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url_of(taken: socket.socket) -> str:
-    """Address for a browser."""
+    """Return the URL for a browser."""
     host, port = taken.getsockname()[:2]
     return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
 
 def run(app: ASGIApp, taken: socket.socket, on_ready: Callable[[], object] = lambda: None) -> None:
-    """Serve until SIGTERM or Ctrl-C, then finish what has begun; a second Ctrl-C ends at once.
+    """Serve until SIGTERM or Ctrl-C, then finish the requests in progress; a second Ctrl-C ends at once.
 
     Args:
         app: The application.
-        taken: From ``listen``.
-        on_ready: Called when the first request may come.
+        taken: The socket from ``listen``.
+        on_ready: Called when the server is ready for the first request.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%Y-%m-%d %H:%M:%S'))
@@ -103,14 +103,14 @@ def run(app: ASGIApp, taken: socket.socket, on_ready: Callable[[], object] = lam
     # Broken photos are rejected, and have their line in the log.
     warnings.filterwarnings('ignore', module='PIL')
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    # uvicorn raises the signal again when it has finished; the stop was wanted, and is no error.
+    # uvicorn raises the signal again when it has finished; the stop was intended and is not an error.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: None)
     _Server(config, connections, on_ready).run(sockets=[taken])
 
 
 def end_process() -> NoReturn:
-    """End a process whose service has stopped: Python would take its libraries apart for seconds first."""
+    """End a process whose service has stopped: Python would first spend seconds on unloading its libraries."""
     atexit._run_exitfuncs()  # Temporary files are removed, logs are written.
     sys.stdout.flush()
     sys.stderr.flush()
@@ -118,27 +118,27 @@ def end_process() -> NoReturn:
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it is ready, and lets no rejected client hold up its end."""
+    """A server that reports when it is ready, and whose shutdown is not delayed by rejected clients."""
 
     def __init__(self, config: uvicorn.Config, connections: Connections, on_ready: Callable[[], object]) -> None:
         super().__init__(config)
         self.connections, self.on_ready = connections, on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen."""
+        """Start listening."""
         await super().startup(sockets)
         for taken in sockets or []:
-            taken.listen(QUEUED)  # The loop has set the system's queue to what it takes in one go.
+            taken.listen(QUEUED)  # The loop has set the system's queue to the number it accepts at once.
         self.on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop to listen, and finish what has begun."""
+        """Stop listening, and finish the requests in progress."""
         self.connections.stopping = True
         await super().shutdown(sockets)
 
 
 def _room_for_connections() -> int:
-    """Let the process have as many files as its connections need and the system allows; return how many may be open."""
+    """Raise the process's limit on files as far as needed and allowed; return how many connections may be open."""
     (soft, hard), wanted = resource.getrlimit(resource.RLIMIT_NOFILE), MAX_CONNECTIONS + OTHER_FILES
     unlimited = resource.RLIM_INFINITY
     if soft != unlimited and soft < wanted:
@@ -148,10 +148,10 @@ def _room_for_connections() -> int:
 
 
 class LoggedRequests:
-    """Middleware: one line a request, with sizes and seconds, and nothing of what was in it.
+    """Middleware: one line per request, with sizes and seconds, and none of its content.
 
     Args:
-        app: What serves.
+        app: The application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -182,7 +182,7 @@ class LoggedRequests:
 
 def _line(scope: Scope, seen: dict[str, int], seconds: float) -> str:
     client: Any = scope.get('client') or ('-',)
-    # As it was sent, percent signs and all: a line cannot be forged by a path with a line break.
+    # As it was sent, with percent escapes: a path with a line break cannot forge a line.
     query = scope.get('query_string', b'')
     sent = scope.get('raw_path', b'') + (b'?' if query else b'') + query
     target = sent.decode('latin-1') if len(sent) <= LOGGED_BYTES else f'{sent[:LOGGED_BYTES].decode("latin-1")}...'

@@ -1,11 +1,11 @@
 """One model for many requests: admission, decoding, the network, packing.
 
 Decisions:
-* Requests are counted from the last byte of their photo to their response, and rejected above a number: a service that
-  says "busy" at once can be retried, one that takes everything runs out of memory. Few of them are decoded at a time,
-  for the same reason. Uploads have limits of their own.
-* Decoding, post-processing and packing run in threads, as many as there are cores; the network in one, batch by batch.
-* A client that leaves gets no response: its photo drops out of the queue.
+* Requests are counted from the last byte of their photo to their response, and rejected above a limit: a service that
+  responds "busy" at once can be retried, one that accepts everything runs out of memory. Only a few are decoded at a
+  time, for the same reason. Uploads have limits of their own.
+* Decoding, post-processing and packing run in as many threads as there are cores; the network in one, batch by batch.
+* A client that disconnects gets no response: its photo is removed from the queue.
 """
 
 import asyncio
@@ -40,9 +40,9 @@ class Service:
 
     Args:
         infer: The model.
-        limits: Of uploads.
-        batcher: Hands prepared photos to the network.
-        max_waiting: Requests under way at most.
+        limits: Limits of uploads.
+        batcher: Passes prepared photos to the network.
+        max_waiting: Maximum number of requests in progress.
     """
 
     def __init__(self, infer: OneFormerInferencer, limits: Limits, batcher: Batcher, max_waiting: int) -> None:
@@ -50,9 +50,9 @@ class Service:
             raise UserError(f'max_waiting is {max_waiting}; let one request or more be under way.')
         self.infer, self.limits, self.batcher, self.max_waiting = infer, limits, batcher, max_waiting
         self.waiting = 0
-        """Requests under way."""
+        """Number of requests in progress."""
         self.uploads = Uploads(limits, max_waiting * limits.max_bytes)
-        # One batch in the network, and one that is prepared or packed meanwhile.
+        # One batch in the network, and one that is being prepared or packed.
         self._decoded = asyncio.Semaphore(2 * batcher.max_batch)
         self._threads = CapacityLimiter(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 4)
 
@@ -64,13 +64,13 @@ class Service:
             tokens: The task tokens that predictions may need.
 
         Raises:
-            RequestError: The photo cannot be read, is too large, or too many requests are under way.
-            ClientDisconnect: The client left.
+            RequestError: The photo cannot be read or is too large, or too many requests are in progress.
+            ClientDisconnect: The client disconnected.
         """
         return await self.serve(request, tokens, lambda photo: photo)
 
     async def serve(self, request: Request, tokens: Sequence[str], finish: Callable[[PhotoLogits], Result]) -> Result:
-        """Send the photo in a request's body through the network, and make something of its logits in a thread.
+        """Send the photo in a request's body through the network, and process its logits in a thread.
 
         Args:
             request: Its body is a photo.
@@ -81,7 +81,7 @@ class Service:
             RequestError: As for ``look``.
             ClientDisconnect: As for ``look``.
         """
-        self._check_room()  # Before the photo arrives in vain.
+        self._check_room()  # Before the photo is received in vain.
         data = await self.uploads.receive(request)
         self._check_room()
         self.waiting += 1
@@ -105,10 +105,10 @@ class Service:
 
 
 async def unless_left(request: Request, work: Awaitable[Result]) -> Result:
-    """Do the work while the client is there.
+    """Do the work while the client is connected.
 
     Raises:
-        ClientDisconnect: It left.
+        ClientDisconnect: The client disconnected.
     """
 
     async def gone() -> None:

@@ -1,10 +1,10 @@
-"""Photos that strangers send: bounded in bytes, seconds and pixels, and rejected in a sentence.
+"""Untrusted photos sent to the service: limited in bytes, seconds and pixels, and rejected with a sentence.
 
 Decisions:
-* Uploads are counted apart from requests that are predicted: a slow one costs little memory and no time, so many more
-  of them are taken.
-* When too many are under way, the slowest makes room if it is slower than it may be: slow clients, however many, never
-  keep out one that sends at once.
+* Uploads are counted separately from requests being predicted: a slow one costs little memory and no computation, so
+  many more of them are accepted.
+* When too many are in progress, the slowest is dropped if it is below the minimum rate: slow clients, however many,
+  never keep out one that sends at once.
 """
 
 import random
@@ -20,25 +20,25 @@ from ..photos.errors import PhotoError
 __all__ = ['DEFAULT_LIMITS', 'Limits', 'RequestError', 'Uploads', 'decode']
 
 GRACE_SECONDS = 5.0
-"""In which an upload may be as slow as it likes. Up to half as much again, by chance: many that are given up at once
-would hold up everybody else."""
+"""Time in which an upload may be as slow as it likes. Randomly up to 50 % longer: many dropped at once would delay
+everybody else."""
 YOUNG_SECONDS = 1.0
-"""In which it also makes room for no other: all begin with nothing."""
+"""Time in which it is not dropped for others either: all begin with nothing."""
 
 
 class Limits(NamedTuple):
-    """What a service takes."""
+    """What a service accepts."""
 
     max_bytes: int = 20_000_000
-    """Of an uploaded file."""
+    """Maximum size of an uploaded file."""
     max_pixels: int = 30_000_000
-    """Height times width."""
+    """Maximum height times width."""
     max_seconds: float = 30.0
-    """Until an upload has arrived."""
+    """Maximum time until an upload has arrived."""
     min_rate: float = 5000.0
-    """Bytes a second on average, of an upload that takes longer than a few seconds."""
+    """Minimum average bytes per second of an upload that takes longer than a few seconds."""
     max_uploads: int = 256
-    """That are under way at a time."""
+    """Maximum number of uploads in progress at a time."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -48,7 +48,7 @@ class RequestError(Exception):
     """The request cannot be served.
 
     Args:
-        status: Of HTTP.
+        status: HTTP status.
         reason: A sentence for the client.
         retry_after: Seconds after which the same request may be served.
     """
@@ -59,7 +59,7 @@ class RequestError(Exception):
 
 
 class _Upload:
-    """One that is under way."""
+    """An upload in progress."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits, self.since, self.data, self.makes_room = limits, current_time(), bytearray(), False
@@ -68,31 +68,31 @@ class _Upload:
         self.arrived(b'')
 
     def arrived(self, part: bytes) -> None:
-        """Add some bytes; they allow for more time."""
+        """Add some bytes, which extend the time allowed."""
         self.data += part
         rated = self.grace + len(self.data) / self.limits.min_rate
         self.scope.deadline = self.since + min(rated, self.limits.max_seconds)
 
     @property
     def rate(self) -> float:
-        """Bytes a second so far; infinite for one that has only begun."""
+        """Bytes per second so far; infinite for one that has only just begun."""
         seconds = current_time() - self.since
         return len(self.data) / seconds if seconds > YOUNG_SECONDS else float('inf')
 
     @property
     def reason(self) -> str:
-        """Why it was given up."""
+        """Why the upload was dropped."""
         late = current_time() - self.since >= self.limits.max_seconds and not self.makes_room
         how = f'within {self.limits.max_seconds:g} s' if late else f'at {self.limits.min_rate / 1000:g} kB/s or more'
         return f'The photo did not arrive {how}; send it again.'
 
 
 class Uploads:
-    """The uploads that are under way.
+    """The uploads in progress.
 
     Args:
-        limits: Of each, and of their number.
-        max_total: Bytes of all together.
+        limits: Limits of each, and of their number.
+        max_total: Maximum bytes of all together.
     """
 
     def __init__(self, limits: Limits, max_total: int) -> None:
@@ -103,12 +103,12 @@ class Uploads:
         return len(self._under_way)
 
     async def receive(self, request: Request) -> bytes:
-        """Read a request's body, no further than it may go; one that says it is too large is not read at all.
+        """Read a request's body, up to the limit; one that states a larger size is not read at all.
 
         Raises:
-            RequestError: It is a form (415), too large (413), too slow (408) or empty (400), or too many are under way
-                (503).
-            ClientDisconnect: The client left.
+            RequestError: It is a form (415), too large (413), too slow (408) or empty (400), or too many are in
+                progress (503).
+            ClientDisconnect: The client disconnected.
         """
         if request.headers.get('content-type', '').startswith('multipart/'):
             raise RequestError(415, 'The body is a form; send the photo itself: curl --data-binary @photo.jpg.')
@@ -136,10 +136,10 @@ class Uploads:
         return bytes(upload.data)
 
     def _make_room(self) -> None:
-        """Give up the slowest upload if there are too many.
+        """Drop the slowest upload if there are too many.
 
         Raises:
-            RequestError: All are fast enough, or have only begun.
+            RequestError: All are fast enough, or have only just begun.
         """
         if len(self) < self.limits.max_uploads:
             return
@@ -155,13 +155,13 @@ def decode(data: bytes, limits: Limits, read: Callable[[bytes, str, int], np.nda
     """Decode a photo as (H, W, 3) uint8 BGR.
 
     Args:
-        data: Of the request.
-        limits: Of the service.
-        read: The loader of the model, which takes the bytes, a name and the largest number of pixels.
+        data: The body of the request.
+        limits: Limits of the service.
+        read: The loader of the model, which takes the bytes, a name and the maximum number of pixels.
 
     Raises:
-        RequestError: It is no photo that is read (415), damaged (400) or has too many pixels (413).
-        MemoryError: It does not fit.
+        RequestError: It is not a supported photo (415), is damaged (400) or has too many pixels (413).
+        MemoryError: It does not fit into memory.
     """
     try:
         return read(data, 'of a request', limits.max_pixels)
