@@ -96,7 +96,7 @@ def collect_sources(
     """
     one = str | os.PathLike | bytes | bytearray | memoryview | int | np.ndarray | Tensor | Image.Image
     if isinstance(inputs, one) or hasattr(inputs, 'read'):  # An open file would be taken for its lines.
-        inputs = [inputs]
+        inputs = [inputs]  # type: ignore[list-item]  # what it is, `_expand` tells
     if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
         raise UserError(f'{inputs!r} is not an input; give photos, folders, videos, arrays, tensors or PIL images.')
     urls = _Urls(allow_urls or allow_private_urls, allow_private_urls)
