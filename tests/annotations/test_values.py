@@ -78,6 +78,7 @@ def test_as_name__text():
 def test_as_file_name__below_its_folder():
     assert as_file_name('images\\a.jpg') == 'images/a.jpg'
     assert as_file_name('./a..b.jpg') == './a..b.jpg'
+    assert as_file_name('9' * 251 + '.png')
     for value in (
         '../a.png',
         'a/../../b.png',
@@ -87,6 +88,9 @@ def test_as_file_name__below_its_folder():
         '',
         '.',
         'a\0b',
+        '9' * 256,
+        'ä' * 128,
+        'a/' * 3000 + 'a.png',
         '\ud800',
         3,
         None,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import cv2
 import pytest
@@ -78,6 +79,22 @@ def test_resume__a_damaged_line_is_done_again(infer, photos, tmp_path, old):
     assert old in text
     journal.write_text(text.replace(old, old.replace('[', '3, ').replace('"a"', '7')))
     infer(photos, out_dir=out, resume=True)
+    assert digests(out) == digests(whole)
+
+
+def test_runs__what_a_killed_one_left_half_written_goes(infer, photos, tmp_path):
+    whole, out = tmp_path / 'whole', tmp_path / 'out'
+    infer(photos, out_dir=whole)
+    interrupt(infer, photos, out, 2)
+    ended = 2**22 + 1  # Larger than the number of any process.
+    for name in ('.instances.%d.json', '.a_panoptic.%d.png', 'overlays/.a_panoptic.%d.jpg', '..predictions.%d.jsonl'):
+        (out / (name % ended)).touch()
+    kept = [out / f'.b.{os.getppid()}.png', out / '.hidden.png', out / '.1.5']  # of a process that lives, and others
+    for path in kept:
+        path.touch()
+    infer(photos, out_dir=out, resume=True)
+    for path in kept:
+        path.unlink()
     assert digests(out) == digests(whole)
 
 

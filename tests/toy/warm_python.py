@@ -73,7 +73,11 @@ def fork_worker(connection):
         return request
     for file in files:
         os.close(file)
-    connection.sendall(f'{worker}\n'.encode())
+    try:
+        connection.sendall(f'{worker}\n'.encode())
+    except BrokenPipeError:  # The client was killed before its tool began.
+        os.kill(worker, signal.SIGKILL)
+        os._exit(0)
     poll = select.poll()
     poll.register(connection, select.POLLHUP)  # The client has shut down its writing end only, so far.
     while (state := os.waitpid(worker, os.WNOHANG))[0] == 0:

@@ -4,7 +4,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,30 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def remove_leftovers(paths: Iterable[Path], pattern: re.Pattern[str]) -> None:
+    """Remove the temporary files of :func:`atomic_path` whose processes are no more.
+
+    Args:
+        paths: To look at.
+        pattern: Of the names; one of its groups is the number of the process.
+    """
+    for path in paths:
+        match = pattern.fullmatch(path.name)
+        if match and not _is_alive(int(next(filter(None, match.groups())))):
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # It is another user's.
+        return True
+    return process != os.getpid()  # This process has written nothing yet: its number was that of another one.
 
 
 def read_json(path: Path, remedy: str = 'copy it again') -> Any:

@@ -25,6 +25,8 @@ __all__ = [
 
 MAX_SIDE = 1_000_000
 """Maximum side of a photo in pixels: anything larger is not a photo, and sizes are multiplied."""
+MAX_NAME, MAX_PATH = 255, 4000
+"""Bytes of a file's name, and of its path, that file systems take."""
 MAX_INTEGER = 2**53
 """JSON's numbers above it are not exact."""
 FLAGS = {'0': False, 'false': False, '1': True, 'true': True}
@@ -111,6 +113,8 @@ def as_file_name(value: Any) -> str:
     pure = PurePosixPath(path)
     if pure.is_absolute() or PureWindowsPath(path).drive or '..' in pure.parts or not pure.name:
         raise InvalidValueError(f'is {brief(value)}, which leads out of its folder')
+    if max(len(part.encode()) for part in pure.parts) > MAX_NAME or len(path.encode()) > MAX_PATH:
+        raise InvalidValueError(f'is {brief(value)}, which is too long for a file name')
     return path
 
 

@@ -12,12 +12,13 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import remove_leftovers
 
-__all__ = ['remove_leftovers', 'work_dir_lock']
+__all__ = ['work_dir_lock']
 
 LOCK = '.train.lock'
 TEMPORARY = re.compile(r'\.(?:.+\.(\d+)\.(?:pth|png|pt)|last_checkpoint\.(\d+))')
@@ -54,26 +55,7 @@ def work_dir_lock(work_dir: str | os.PathLike[str], launcher: str = 'none') -> I
             pass
         os.ftruncate(handle, 0)
         os.pwrite(handle, f'process {os.getpid()} on {socket.gethostname()}\n'.encode(), 0)
-        remove_leftovers(folder)
+        remove_leftovers(folder.iterdir(), TEMPORARY)
         yield
     finally:
         os.close(handle)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of processes that no longer exist: incomplete checkpoints and pictures."""
-    for path in folder.iterdir():
-        match = TEMPORARY.fullmatch(path.name)
-        if match and not _is_alive(int(match[1] or match[2])):
-            with suppress(FileNotFoundError):
-                path.unlink()
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # It is another user's.
-        return True
-    return process != os.getpid()  # This process has written nothing yet: its number was reused.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from ...errors import UserError, WriteError
-from ...files import atomic_path, check_folder, write_atomic
+from ...files import atomic_path, check_folder, remove_leftovers, write_atomic
 from ...visualization.samples import draw_predictions
 from ..sources import Source, Video
 from .exports import class_map, coco_categories, coco_image, coco_instances, coco_panoptic
@@ -23,6 +24,8 @@ from .exports import class_map, coco_categories, coco_image, coco_instances, coc
 __all__ = ['PredictionWriter', 'VideoWriter', 'with_checksum']
 
 JOURNAL = '.predictions.jsonl'
+TEMPORARY = re.compile(r'\..+\.(\d+)\.(?:png|jpg|jsonl?)')
+"""What files are called while they are written; the number is that of a process."""
 CODEC = 'mp4v'
 """MPEG-4 part 2. The wheels of OpenCV bring no H.264 encoder, and their VP9 takes sixty times as long."""
 
@@ -85,7 +88,8 @@ class PredictionWriter:
         return record is not None and record['stamp'] == _stamp(source)
 
     def __enter__(self) -> 'PredictionWriter':
-        """Begin: JSON files of an earlier run are removed."""
+        """Begin: JSON files of an earlier run are removed, and what a killed one left half written."""
+        remove_leftovers(self.folder.rglob('.*'), TEMPORARY)
         names = ['panoptic.json', 'instances.json', *([] if self._finished else [JOURNAL])]
         for name in names if self.folder.is_dir() else ():
             (self.folder / name).unlink(missing_ok=True)
