@@ -139,7 +139,7 @@ WRONG_PANOPTIC = [
     (['annotations'], 'none', '"annotations" is \'none\' instead of a list'),
     (['annotations'], [], 'has no annotations'),
     (['categories', 0, 'id'], ..., 'category number 1 has no "id"'),
-    (['categories', 0, 'id'], 2, r"category 2 is there twice \('cat' and 'grass'\)"),
+    (['categories', 0, 'id'], 2, r"category 2 appears twice \('cat' and 'grass'\)"),
     (['categories', 0, 'name'], 5, 'category 1 has a "name" that is 5'),
     (['categories', 0, 'isthing'], ..., 'category 1 has no "isthing"'),
     (['categories'], None, '"categories" is None'),

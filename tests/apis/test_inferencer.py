@@ -366,13 +366,13 @@ def test_init__classes_of_the_config(tiny_model, make_photo, tmp_path):
     'change, sentence',
     [
         ({'classes': ('a', 'b')}, '2 classes and the model has 4'),
-        ({'classes': (0, 1, 2, 3)}, 'are no names'),
+        ({'classes': (0, 1, 2, 3)}, 'are not names'),
         ({'classes': ('a', 'b\nc', 'd', 'e')}, r"'b\\nc' has a line break or a control character"),
         ({'classes': ('a', 'b', 'd', '\x1b[2J')}, r"'\\x1b\[2J' has a line break or a control character"),
         ({'palette': [(1, 2, 3)]}, 'not 4 colours'),
         ({'palette': [1, 2, 3, 4]}, 'not 4 colours'),
         ({'category_ids': [7]}, 'not 4 whole numbers'),
-        (None, 'is a list and no dict'),
+        (None, 'is a list, not a dict'),
     ],
 )
 def test_init__names_of_no_use(tiny_model, tmp_path, change, sentence):

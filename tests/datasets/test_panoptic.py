@@ -118,9 +118,7 @@ def test_filter_empty__counts_the_objects_of_the_instances_json(toy, tmp_path, m
     (tmp_path / 'instances.json').write_text(json.dumps(content))
     assert kept() == [3] and kept(test_mode=True) == [1, 2, 3] and len(said) == 1
     (tmp_path / 'instances.json').write_text(json.dumps(content | {'images': images[1:]}))
-    with pytest.raises(
-        UserError, match=r'instances\.json knows no image 1 of .*; name the instances of the same photos'
-    ):
+    with pytest.raises(UserError, match=r'instances\.json has no image 1 of .*; name the instances of the same photos'):
         kept()
     (tmp_path / 'instances.json').write_text('{}')
     with pytest.raises(UserError, match='is not a COCO instance JSON'):
@@ -188,7 +186,7 @@ def spoil_name(toy):
         (spoil_instance_json, 'not the instance one'),
         (spoil_categories, 'not a COCO panoptic JSON'),
         (spoil_isthing, 'category 9 has no "isthing"; write "id"'),
-        (spoil_category_ids, r'category 2 is there twice'),
+        (spoil_category_ids, r'category 2 appears twice'),
     ],
 )
 def test_bad_json(toy, spoil, message):

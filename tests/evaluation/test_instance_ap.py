@@ -239,7 +239,7 @@ def test_instance_ap__mistakes_are_named(drawn, photos, tmp_path):
     with pytest.raises(ValueError, match=r'photo_0.jpg: instances of class 0'):
         run_metric(drawn, photos[0][:1], [sky])
     path = polygon_truth(tmp_path, photos[0][:2], drawn.CLASSES, {1: 1, 3: 3})
-    with pytest.raises(ValueError, match='knows no image 2'):
+    with pytest.raises(ValueError, match='has no image 2'):
         run_metric(drawn, *photos, ann_file=str(path))
     path.write_text(path.read_text().replace('"dog"', '"hound"'))
     with pytest.raises(ValueError, match="no category 'dog'"):

@@ -66,8 +66,8 @@ def test_coco__several_structural_faults_are_named_at_once(convert_one, folder):
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        ({'images': [{'id': 1, 'file_name': 'a.jpg'}] * 2}, 'image id 1 is there twice'),
-        ({'categories': [{'id': 1, 'name': 'dog'}, {'id': 1, 'name': 'cat'}]}, "is there twice ('dog' and 'cat')"),
+        ({'images': [{'id': 1, 'file_name': 'a.jpg'}] * 2}, 'image id 1 appears twice'),
+        ({'categories': [{'id': 1, 'name': 'dog'}, {'id': 1, 'name': 'cat'}]}, "appears twice ('dog' and 'cat')"),
         ({'categories': [{'id': 1, 'name': 'dog'}, {'id': 2, 'name': 'dog'}]}, "two categories called 'dog'"),
         (
             {'images': [{'id': 1, 'file_name': 'a.jpg'}, {'id': 2, 'file_name': 'a.jpg'}]},
@@ -169,7 +169,11 @@ def test_unused__photos_and_kinds_that_are_not_read_are_told(convert_one, folder
         Image.new('RGB', (30, 20)).save(folder / 'photos' / name, format='png')
     write(folder / 'x.json', coco({}))
     _, printed = convert_one('coco', 'x.json')
-    assert 'without an annotation: b.JPG, c.gif.' in printed and 'not read: d.psd' in printed and '._a' not in printed
+    assert (
+        'without an annotation: b.JPG, c.gif.' in printed
+        and 'unsupported format: d.psd' in printed
+        and '._a' not in printed
+    )
 
 
 @pytest.mark.parametrize('stated', [{}, {'width': 20, 'height': 30}])

@@ -179,8 +179,8 @@ CHUNKED = b'Host: x\r\nTransfer-Encoding: chunked\r\n'
         (b'POST / HTTP/1.0\r\n' + CHUNKED + b'\r\n0\r\n\r\n', 400, b'does not go with HTTP/1.0'),
         (b'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n', 501, b'Transfer-Encoding'),
         (b'GET / HTTP/1.1\r\nHost: x\r\nX: ' + b'x' * 100_000, 431, b'send fewer or shorter headers'),
-        (b'nonsense\r\n\r\n', 400, b'not a request of HTTP'),
-        (b'POST /body HTTP/1.1\r\n' + CHUNKED + b'\r\nnonsense\r\n', 400, b'not a request of HTTP'),
+        (b'nonsense\r\n\r\n', 400, b'not an HTTP request'),
+        (b'POST /body HTTP/1.1\r\n' + CHUNKED + b'\r\nnonsense\r\n', 400, b'not an HTTP request'),
     ],
 )
 def test_requests__with_uncertain_ends_are_rejected_and_closed(start, sent, status, reason):

@@ -276,7 +276,7 @@ def test_predict__too_many_at_once_are_told_to_come_back(patient, infer, photos,
         wait_for(lambda: patient.health()['waiting'] == 8)
         status, sent, headers = patient.ask('POST', '/predict', body)
         assert status == 503 and headers['retry-after'] == '1'
-        assert sent['detail'] == '8 requests are under way; try again in a moment.'
+        assert sent['detail'] == '8 requests are in progress; try again in a moment.'
         go_on.set()
         assert [response.result()[0] for response in served] == [200] * 8
     assert patient.predict(body)[0] == 200

@@ -248,7 +248,7 @@ def test_receive__the_slowest_makes_room(quick, monkeypatch):
             await upload.send(b'')
         return given_up[0], too_many, len(await fast.status()), len(await newcomer.status()), len(some)
 
-    assert run(main()) == (408, (503, '2 photos arrive; try again in a moment.'), 10**6, 10**6, 0)
+    assert run(main()) == (408, (503, '2 uploads are in progress; try again in a moment.'), 10**6, 10**6, 0)
 
 
 def test_receive__those_that_have_only_begun_stay():
@@ -273,4 +273,4 @@ def test_receive__bytes_of_all_together():
         await first.send(b'')
         return rejected, len(await first.status())
 
-    assert run(main()) == ((503, 'Too many photos arrive; try again in a moment.'), 600)
+    assert run(main()) == ((503, 'Too many uploads; try again in a moment.'), 600)

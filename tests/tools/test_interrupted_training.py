@@ -52,7 +52,7 @@ def test_stop__saves_at_the_end_of_the_iteration(call_tool, val_config, tmp_path
     options = ('--cfg-options', f'train_dataloader.num_workers={workers}')
     told = f'custom_hooks.0.signal_after={{3:{{0:"{name}"}}}}'
     assert call_tool('train.py', val_config, '--work-dir', 'parts', *options, told) == REQUEUE == 75
-    assert f'{name}: stopped after iteration 3 of 7; iter_3.pth is saved, --resume goes on.' in capsys.readouterr().out
+    assert f'{name}: stopped after iteration 3 of 7; iter_3.pth is saved, --resume continues' in capsys.readouterr().out
     assert checkpoint(tmp_path / 'parts', 'iter_3.pth')['meta']['iter'] == 3
     assert signal.getsignal(signal.SIGTERM) == before
     assert call_tool('train.py', val_config, '--work-dir', 'parts', '--resume', *options) == 0
@@ -125,7 +125,7 @@ def test_resume__with_a_lower_learning_rate(call_tool, toy_config, tmp_path, cap
     assert call_tool('train.py', toy_config, '--work-dir', 'w', '--cfg-options', stop, *options) == 130
     old = checkpoint(tmp_path / 'w', 'iter_4.pth')
     assert call_tool('train.py', toy_config, '--work-dir', 'w', '--resume', '--cfg-options', lower, *options) == 0
-    assert f'The optimiser goes on with lr {NEW} instead of {OLD}, as the config says.' in capsys.readouterr().out
+    assert f'The optimiser continues with lr {NEW} instead of {OLD}, as the config says.' in capsys.readouterr().out
     assert call_tool('train.py', toy_config, '--work-dir', 'new', '--cfg-options', lower, *options) == 0
     expected, actual = checkpoint(tmp_path / 'new'), checkpoint(tmp_path / 'w')
     for key in ('lr', 'initial_lr'):
@@ -159,7 +159,7 @@ def test_resume__with_another_weight_decay(call_tool, toy_config, tmp_path):
 def test_resume__other_samples_are_told(call_tool, toy_config, capsys, option, words):
     assert call_tool('train.py', toy_config, '--work-dir', 'w', '--cfg-options', 'custom_hooks.0.raise_after=5') == 130
     assert call_tool('train.py', toy_config, '--work-dir', 'w', '--resume', '--cfg-options', option) == 0
-    said = f'warning: This run has {words} in the checkpoint; the run goes on with other samples.'
+    said = f'warning: This run has {words} in the checkpoint; the run continues with other samples.'
     assert said in capsys.readouterr().out
 
 

@@ -43,7 +43,7 @@ def test_model_file__config_comes_back(model_file):
 
 def test_model_file__has_no_data_to_measure(model_file, call_tool, capsys):
     assert call_tool('test.py', model_file[0]) == 2
-    assert 'is a model and says nothing of data; give a config first' in capsys.readouterr().err
+    assert 'is a model and does not define data; give a config first' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('by_type', ['os.system', 'subprocess.check_output', 'mmengine.load', 'evil.OneFormer'])
@@ -93,8 +93,8 @@ def test_model_file__what_is_no_config_is_a_sentence(model_file, change):
     'dataset_meta, sentence',
     [
         (None, 'Neither the weights nor the config'),
-        ({'classes': 3}, 'are no list'),
-        ({'classes': 'abc'}, 'are no list'),
+        ({'classes': 3}, 'are not a list'),
+        ({'classes': 'abc'}, 'are not a list'),
     ],
 )
 def test_model_file__classes_that_are_none_are_a_sentence(model_file, dataset_meta, sentence):

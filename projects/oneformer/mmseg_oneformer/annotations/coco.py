@@ -143,7 +143,7 @@ def read_categories(entries: list[Any], faults: list[Fault], need_kind: bool) ->
             continue
         if fields['id'] in found:
             one, other = found[fields['id']]['name'], fields['name']
-            what = f'is there twice ({brief(one)} and {brief(other)})'
+            what = f'appears twice ({brief(one)} and {brief(other)})'
             faults.append(Fault('category-id-twice', where, what, 'give every category its own id'))
             continue
         entry.update(fields)
@@ -187,7 +187,7 @@ def read_images(entries: list[Any], faults: list[Fault]) -> list[Image]:
             continue
         entry['id'], entry['file_name'] = key, name
         if key in found:
-            what = f'is there twice ({brief(found[key]["file_name"])} and {brief(name)})'
+            what = f'appears twice ({brief(found[key]["file_name"])} and {brief(name)})'
             remedy = 'give every image its own id; of merged files, number one anew'
             faults.append(Fault('image-id-twice', f'image id {key}', what, remedy, key, name))
             continue

@@ -67,7 +67,7 @@ def read_instances(path: str | Path) -> InstanceFile:
             continue
         if read['id'] in seen:
             remedy = 'give every annotation its own id; of merged files, number one anew'
-            faults.append(Fault('annotation-id-twice', f'annotation id {read["id"]}', 'is there twice', remedy))
+            faults.append(Fault('annotation-id-twice', f'annotation id {read["id"]}', 'appears twice', remedy))
             continue
         seen.add(read['id'])
         if read['image_id'] in objects:  # Else its image could not be read, which is a fault already.

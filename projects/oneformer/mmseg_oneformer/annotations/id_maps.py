@@ -55,7 +55,7 @@ def read_ids(path: Path) -> np.ndarray:
     data = path.read_bytes()
     height, width = png_size(data) or (0, 0)
     if height * width > MAX_PIXELS:
-        raise UserError(f'{path} has {width}x{height} pixels by its header, which is no map of a photo; copy it again.')
+        raise UserError(f'{path} has {width}x{height} pixels by its header, too many for a photo; copy it again.')
     try:
         ids = decode_ids(data)
     except UserError as error:

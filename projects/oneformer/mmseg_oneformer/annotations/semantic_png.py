@@ -129,7 +129,7 @@ def decode_pixels(data: bytes, size: Size | None = None) -> np.ndarray:
         if size is not None and (height, width) != tuple(size):
             raise InvalidValueError(_size_fault((height, width), size))
         if size is None and height * width > MAX_PIXELS:
-            raise InvalidValueError(f'has {width}x{height} pixels, which is no annotation of a photo; copy it again')
+            raise InvalidValueError(f'has {width}x{height} pixels, too many for a photo; copy it again')
         is_png = isinstance(picture, PngImageFile)
         depth, colours = (data[24], data[25] & 6) if is_png else (8, 0)
         if depth == 16 and colours:  # Pillow would keep the upper 8 bits.

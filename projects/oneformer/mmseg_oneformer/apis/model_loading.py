@@ -72,14 +72,14 @@ def dataset_meta_of(cfg: Config, meta: dict[str, Any], model: Any) -> dict[str, 
     """
     stored = meta.get('dataset_meta') or {}
     if not isinstance(stored, dict):
-        raise UserError(f'The dataset_meta of the weights is a {type(stored).__name__} and no dict; write them again.')
+        raise UserError(f'The dataset_meta of the weights is a {type(stored).__name__}, not a dict; write them again.')
     found = {key.lower(): value for key, value in stored.items()}
     if 'classes' not in found and 'type' in (cfg.get('test_dataloader') or {}).get('dataset', {}):
         found = metainfo_of(cfg.test_dataloader.dataset)
     if 'classes' not in found:
         raise UserError("Neither the weights nor the config name the classes; add metainfo to the config's data set.")
     if not isinstance(found['classes'], list | tuple):
-        raise UserError('The classes are no list; correct dataset_meta of the weights, or metainfo of the config.')
+        raise UserError('The classes are not a list; correct dataset_meta of the weights, or metainfo of the config.')
     if len(found['classes']) != model.head.num_classes:
         raise UserError(
             f'The weights name {len(found["classes"])} classes and the model has {model.head.num_classes}; '
@@ -93,7 +93,7 @@ def _check_names(meta: dict[str, Any]) -> None:
     """Raise a ValueError if names, colours or numbers of the classes, which come from files, are invalid."""
     classes, palette, numbers = meta['classes'], meta.get('palette') or (), meta.get('category_ids')
     if not all(isinstance(name, str) for name in classes):
-        raise UserError('The classes are no names; correct dataset_meta of the weights, or metainfo of the config.')
+        raise UserError('The classes are not names; correct dataset_meta of the weights, or metainfo of the config.')
     check_class_names(classes, 'dataset_meta of the weights, or metainfo of the config')
     colors = () if isinstance(palette, str) else palette  # mmdet's metas may say 'random'
     if colors and (len(colors) < len(classes) or not all(_is_color(one) for one in colors)):

@@ -70,7 +70,7 @@ class PhotoLogits:
         for task in check_tasks(tasks):
             used = check_task(token or task)
             if used not in self.class_logits:
-                raise UserError(f'The photo was not looked at under the {used} token; add it to the tokens.')
+                raise UserError(f'The network was not run with the {used} token; add it to the tokens.')
             post_process.write(sample, task, self.class_logits[used], self.mask_logits[used], self.size)
         return OneFormerResult(self.source, self.image, _to_cpu(sample), self.dataset_meta)
 

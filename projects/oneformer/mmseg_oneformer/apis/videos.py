@@ -67,7 +67,7 @@ def _frames(video: Video, max_frames: int | None) -> Generator[Source, None, Non
             number += 1
     if not number:
         what = f'Camera {video.camera}' if video.path is None else f'Video {video.path}'
-        remedy = 'check that it is connected and free' if video.path is None else 'it may be damaged or of another kind'
+        remedy = 'check that it is connected and free' if video.path is None else 'it may be damaged or unsupported'
         yield Source(video.name, video.file_name, read=partial(_fail, f'{what} gives no picture; {remedy}.'))
 
 

@@ -162,7 +162,7 @@ class PanopticDataset(PanopticFiles, SegmentationDataset):
         strangers = {info['img_id'] for info in self.data_list} - file.objects.keys()
         if strangers:
             raise UserError(
-                f'{path} knows no image {min(strangers, key=str)} of {self.ann_file}; name the instances of the same '
+                f'{path} has no image {min(strangers, key=str)} of {self.ann_file}; name the instances of the same '
                 'photos, or set instances=None.'
             )
         return {number for number, objects in file.objects.items() if not all(one['iscrowd'] for one in objects)}

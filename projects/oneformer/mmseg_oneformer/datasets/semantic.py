@@ -130,7 +130,7 @@ class SemanticDataset(SegmentationDataset):
         if len(classes) > 1 and present.sum() <= 1 and void > MUCH:
             absent = [name for name, there in zip(classes, present) if not there]
             MMLogger.get_current_instance().warning(
-                f'{self.name}: no PNG of those looked at has a pixel of {", ".join(absent[:5])}, and void '
+                f'{self.name}: none of the PNGs checked has a pixel of {", ".join(absent[:5])}, and void '
                 f'({self.ignore_index}) covers {void:.0%}; in masks of 0 and 255 replace 255 by the index of the class.'
             )
 

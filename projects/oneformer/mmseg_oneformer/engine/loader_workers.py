@@ -109,18 +109,18 @@ def explain_worker(error: RuntimeError) -> UserError | None:
     if text.startswith('DataLoader timed out'):
         return UserError(
             f'No batch arrived within {text.split("after ")[-1].split(" ")[0]} seconds, so a loader worker stalls; '
-            'look at the disk or network drive that has the photos and go on with --resume, or wait for longer with '
+            'check the disk or network drive with the photos and continue with --resume, or wait longer with '
             'train_dataloader.timeout=SECONDS.'
         )
     if not text.startswith('DataLoader worker (pid'):
         return None
     if any(stopped in text for stopped in STOPPED):
-        return WorkerStopped('A loader worker was ended by a signal; go on with --resume.')
+        return WorkerStopped('A loader worker was ended by a signal; continue with --resume.')
     return _died(' '.join(text.split()).rstrip('.'))
 
 
 def _died(reason: str) -> UserError:
     return UserError(
-        f'A loader worker died ({reason}), most often since the memory ran out; go on with --resume and fewer '
+        f'A loader worker died ({reason}), most often because memory ran out; continue with --resume and fewer '
         'train_dataloader.num_workers, or a larger /dev/shm.'
     )

@@ -193,7 +193,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
         name = self._signals.received.name if self._signals.received is not None else 'A signal to another process'
         say(
             f'{name}: stopped after iteration {self._iter} of {self._max_iters}; '
-            + (f'{saved[0].name} is saved, --resume goes on.' if saved and saved[0] else 'no checkpoint was saved.')
+            + (f'{saved[0].name} is saved, --resume continues.' if saved and saved[0] else 'no checkpoint was saved.')
         )
         leave()
 

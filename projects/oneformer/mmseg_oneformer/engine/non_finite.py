@@ -106,7 +106,7 @@ def replay(cfg: Config, file: str | os.PathLike[str]) -> list[str]:
         raise missing_checkpoint(path)
     content = safe_load(path)
     if not isinstance(content, dict) or 'batches' not in content:
-        raise UserError(f'{path} is no stored batch; give the batch_iter_*.pt that the message of the run names.')
+        raise UserError(f'{path} is not a stored batch; give the batch_iter_*.pt that the message of the run names.')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         torch.manual_seed(content['seed'])
         model: Any = build_part(MODELS, cfg.model)

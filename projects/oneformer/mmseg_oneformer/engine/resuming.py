@@ -87,7 +87,7 @@ class CheckResume(Hook):
             check_optimizer(groups, checkpoint['optimizer'].get('param_groups', []), facts, meta.get('run') or {})
             self._configured = [_settings(group) for group in runner.optim_wrapper.param_groups]
         if changes := describe_changes(facts, meta.get('run') or {}):
-            print_log(f'{changes}; the run goes on with other samples.', 'current', level=logging.WARNING)
+            print_log(f'{changes}; the run continues with other samples.', 'current', level=logging.WARNING)
 
     def before_train(self, runner: Any) -> None:
         """Give the optimiser the config's settings if they differ from the checkpoint's."""
@@ -102,7 +102,7 @@ class CheckResume(Hook):
         if not changed:
             return
         _apply(runner, self._configured, set(changed))
-        say(f'The optimiser goes on with {", ".join(changed.values())}, as the config says.')
+        say(f'The optimiser continues with {", ".join(changed.values())}, as the config says.')
 
 
 def run_facts(runner: Any) -> dict[str, Any]:

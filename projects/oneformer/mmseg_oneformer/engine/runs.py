@@ -47,7 +47,7 @@ def run_config(
         UserError: There is no such config, or an option or the data do not fit.
     """
     if not isinstance(config, Config) and is_model_file(config):
-        raise UserError(f'{config} is a model and says nothing of data; give a config first, and it as checkpoint.')
+        raise UserError(f'{config} is a model and does not define data; give a config first, and it as checkpoint.')
     cfg = copy.deepcopy(config) if isinstance(config, Config) else read_config(config)
     if not isinstance(options, Mapping | None):
         raise UserError(f'options are a dict such as {{"train_cfg.max_iters": 4}}, not {options!r}.')

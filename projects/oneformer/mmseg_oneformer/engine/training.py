@@ -124,7 +124,7 @@ def run_training(
         elif latest_checkpoint(cfg.work_dir) is not None and is_main_process():
             print(
                 f'{cfg.work_dir} holds a run, whose checkpoints this one replaces: '
-                '--resume goes on with that one, --work-dir keeps both.'
+                '--resume continues that one, --work-dir keeps both.'
             )
         if fine_tune_from is not None and not cfg.get('resume'):
             resolve_weights(fine_tune_from)  # A misspelt path is reported before anything is built.

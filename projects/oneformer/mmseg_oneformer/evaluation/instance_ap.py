@@ -155,7 +155,7 @@ class InstanceAP(Metric):
         for image in images:
             size = (image['height'], image['width'])
             if image['id'] not in truth.sizes:
-                raise UserError(f'{ann_file} knows no image {image["id"]}; it must belong to the same photos.')
+                raise UserError(f'{ann_file} has no image {image["id"]}; it must belong to the same photos.')
             if truth.sizes[image['id']] != size:
                 raise UserError(
                     f'{ann_file}: image {image["id"]} is {truth.sizes[image["id"]]} pixels (height, width), its photo '

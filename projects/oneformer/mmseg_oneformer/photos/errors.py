@@ -34,7 +34,7 @@ def damaged(name: str, reason: str, fault: Fault = 'damaged') -> PhotoError:
 
 def unsupported(name: str, form: str) -> PhotoError:
     """Return the error for a photo ``name`` that has something unsupported."""
-    text = f'Image {name} has {form}, which is not read; save it with 8 bits a channel in grey or RGB.'
+    text = f'Image {name} has {form}, which is not supported; save it with 8 bits a channel in grey or RGB.'
     return PhotoError(text, 'unsupported', form)
 
 

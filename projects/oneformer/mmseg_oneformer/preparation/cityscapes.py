@@ -88,10 +88,10 @@ def _convert(job: Job) -> dict:
     labels = read_pixels(label_path, values.shape[:2])
     if values.ndim != 2 or values.max(initial=0) >= 1000 * (LAST_LABEL + 1):
         raise UserError(
-            f'Annotation {instance_path} has values over {1000 * (LAST_LABEL + 1)}; it is no instanceIds of gtFine.'
+            f'Annotation {instance_path} has values over {1000 * (LAST_LABEL + 1)}; it is not instanceIds of gtFine.'
         )
     if labels.ndim != 2 or labels.max(initial=0) > LAST_LABEL:
-        raise UserError(f'Annotation {label_path} has values over {LAST_LABEL}; it is no labelIds of gtFine.')
+        raise UserError(f'Annotation {label_path} has values over {LAST_LABEL}; it is not labelIds of gtFine.')
     id_map, segments = _segments(values.astype(np.int32))
     write_id_map(job.products[0], id_map)
     train_ids = np.full(256, VOID, dtype=np.uint8)

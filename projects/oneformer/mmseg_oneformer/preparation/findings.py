@@ -96,7 +96,7 @@ def unused_files(images: Path, used: Iterable[str]) -> list[str]:
     if photos:
         notes.append(f'{_count(photos, images)} without an annotation: {_names(photos, images)}.')
     if others:
-        notes.append(f'{_count(others, images)} of a kind that is not read: {_names(others, images)}; convert them.')
+        notes.append(f'{_count(others, images)} in an unsupported format: {_names(others, images)}; convert them.')
     return notes
 
 

@@ -40,7 +40,7 @@ def _list_of(path: Path, key: str) -> list[dict[str, Any]]:
     content = read_json(path)
     entries = content.get(key) if isinstance(content, dict) else None
     if entries is not None and not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
-        raise UserError(f'{path} has "{key}" that are no list of entries; give a JSON in COCO\'s form.')
+        raise UserError(f'{path}: "{key}" is not a list of entries; give a JSON in COCO\'s form.')
     return entries or []
 
 

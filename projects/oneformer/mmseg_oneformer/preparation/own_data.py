@@ -106,7 +106,7 @@ def write_panoptic(
             objects are broken, or another run is writing the same files.
     """
     if Path(name).name != name or name in ('', '.', '..'):
-        raise UserError(f'{name!r} is no name of a split, which is part of file names; give one such as train.')
+        raise UserError(f'{name!r} is not a name for a split, which is part of file names; give one such as train.')
     if os.path.realpath(out) == os.path.realpath(images):
         raise UserError(f'{out} is the folder of the photos; choose another folder for --out.')
     if not source.classes.names:
@@ -181,9 +181,9 @@ def _select(photos: list[Photo], only: Collection[str] | None) -> list[Photo]:
         return photos
     by_stem = {Path(photo.name).with_suffix('').as_posix(): photo for photo in photos}
     if missing := sorted(set(only) - set(by_stem)):
-        raise UserError(f'{missing[0]} of the list is not an annotated photo; names stand there without their suffix.')
+        raise UserError(f'{missing[0]} of the list is not an annotated photo; the list has names without suffix.')
     if not only:
-        raise UserError('The list of photos is empty; write their names into it, one a line, without suffix.')
+        raise UserError('The list of photos is empty; write their names into it, one per line, without suffix.')
     return [photo for stem, photo in by_stem.items() if stem in only]
 
 

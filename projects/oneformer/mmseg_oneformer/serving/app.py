@@ -51,7 +51,7 @@ REASONS = {
     415: 'Not a photo, or a form.',
     422: 'A parameter is wrong.',
     500: 'A bug; the log of the service has its traceback.',
-    503: 'Too many photos arrive or are predicted, or memory ran out; the header Retry-After says when to try again.',
+    503: 'Too many uploads or requests, or memory ran out; the header Retry-After states when to try again.',
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {'model': ErrorMessage, 'description': reason} for status, reason in REASONS.items()

@@ -171,7 +171,7 @@ class BoundedProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Reject data that is not HTTP, with a sentence."""
         error = sys.exception()  # The parser's; uvicorn calls this where it is caught.
-        status, reason = 400, f'This is not a request of HTTP ({error}).'
+        status, reason = 400, f'This is not an HTTP request ({error}).'
         if isinstance(error, h11.RemoteProtocolError):
             status = error.error_status_hint
         if status == 431:

@@ -138,7 +138,7 @@ def _photos(cache: PhotoCache) -> APIRouter:
         photo = find(photo_id)
         export = next((one for one in EXPORTS if one.form == form and task in one.tasks), None)
         if export is None:
-            raise HTTPException(404, f'The {task} prediction cannot be had as {form}.')
+            raise HTTPException(404, f'The {task} prediction is not available as {form}.')
         content = await work(request, lambda: export.make(photo.predict(task, **asdict(options)), task, score_thr))
         return _download(content, export.media_type, f'{photo.source.name}_{task}{export.suffix}')
 

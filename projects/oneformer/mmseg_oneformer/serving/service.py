@@ -92,7 +92,7 @@ class Service:
 
     def _check_room(self) -> None:
         if self.waiting >= self.max_waiting:
-            raise RequestError(503, f'{self.waiting} requests are under way; try again in a moment.', retry_after=1)
+            raise RequestError(503, f'{self.waiting} requests are in progress; try again in a moment.', retry_after=1)
 
     async def _serve(self, data: bytes, tokens: tuple[str, ...], finish: Callable[[PhotoLogits], Result]) -> Result:
         async with self._decoded:

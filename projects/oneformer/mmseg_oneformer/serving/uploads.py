@@ -126,7 +126,7 @@ class Uploads:
                     if len(upload.data) > self.limits.max_bytes:
                         raise too_large
                     if sum(len(other.data) for other in self._under_way) > self.max_total:
-                        raise RequestError(503, 'Too many photos arrive; try again in a moment.', retry_after=1)
+                        raise RequestError(503, 'Too many uploads; try again in a moment.', retry_after=1)
         finally:
             self._under_way.discard(upload)
         if upload.scope.cancelled_caught:
@@ -145,7 +145,7 @@ class Uploads:
             return
         slowest = min(self._under_way, key=lambda upload: upload.rate)
         if slowest.rate >= self.limits.min_rate:
-            raise RequestError(503, f'{len(self)} photos arrive; try again in a moment.', retry_after=1)
+            raise RequestError(503, f'{len(self)} uploads are in progress; try again in a moment.', retry_after=1)
         slowest.makes_room = True
         slowest.scope.cancel()
         self._under_way.discard(slowest)
@@ -171,7 +171,7 @@ def decode(data: bytes, limits: Limits, read: Callable[[bytes, str, int], np.nda
         status, reason = {
             'unsupported': (
                 415,
-                f'The photo has {error.detail}, which is not read; send it with 8 bits in grey or RGB.',
+                f'The photo has {error.detail}, which is not supported; send it with 8 bits in grey or RGB.',
             ),
             'unknown': (415, 'This is not a photo that can be read; send a JPEG, PNG or WebP.'),
             'large': (
