@@ -79,6 +79,22 @@ def test_read_file__an_archive_that_unpacks_to_more(tmp_path):
         read_file(packed)
 
 
+@pytest.mark.parametrize(
+    ('spoil', 'words'),
+    [
+        (torch.Tensor.to_sparse, 'sparse'),
+        (lambda tensor: tensor.to('meta'), 'without numbers'),
+        (lambda tensor: tensor.to(torch.complex64), 'sparse, quantised or complex'),
+        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), 'sparse, quantised'),
+    ],
+)
+def test_read_checkpoint__a_tensor_of_another_kind_is_named(tmp_path, spoil, words):
+    path = tmp_path / 'a.pth'
+    torch.save({'weight': torch.ones(2, 2), 'bias': spoil(torch.ones(3))}, path)
+    with pytest.raises(UserError, match=rf'a\.pth: the tensor bias is {words}'):
+        read_file(path)
+
+
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_read_checkpoint__a_number_that_is_not_finite_is_named(tmp_path, value, dtype):

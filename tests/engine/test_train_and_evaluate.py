@@ -282,6 +282,12 @@ def test_data__other_formats_are_recognised(empty_folder, files, command):
         train(MODEL, data='own')
 
 
+@pytest.mark.parametrize('seed', [-1, 2**32])
+def test_train__a_seed_that_is_none(seed):
+    with pytest.raises(UserError, match=f'A seed is from 0 to 4294967295, not {seed}'):
+        train(MODEL, seed=seed)
+
+
 def test_train__options_that_are_no_dict():
     with pytest.raises(UserError, match='options are a dict'):
         train(MODEL, options='train_cfg.max_iters=4')

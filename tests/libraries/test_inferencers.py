@@ -1,5 +1,6 @@
 """mmdet's ``DetInferencer`` and mmseg's ``MMSegInferencer`` work with our models as they are and predict as ours."""
 
+import io
 import json
 
 import cv2
@@ -201,6 +202,10 @@ def test_arrays__grey_ones_are_read_and_others_refused_in_a_sentence(request, li
     )
     for wrong in (grey.astype(np.uint16), np.dstack([grey] * 3) / np.float32(255), np.zeros((0, 5, 3), np.uint8)):
         with pytest.raises(UserError, match='An image array has to be'):
+            inferencer(wrong)
+    inferencer(bytearray(cv2.imencode('.png', grey)[1].tobytes()))
+    for wrong in (None, 5, io.BytesIO(b''), Image.fromarray(grey)):
+        with pytest.raises(UserError, match=f'{type(wrong).__name__} is not an input'):
             inferencer(wrong)
 
 

@@ -55,9 +55,19 @@ def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu', finite: b
         checkpoint = {'state_dict': without_prefix(_read_shards(path, map_location)), 'meta': {}}
     else:
         checkpoint = unwrap(_read_content(path, map_location), path)
+    _check_plain(checkpoint['state_dict'], path, may_be_empty=str(map_location) == 'meta')
     if finite:
         check_finite(checkpoint['state_dict'], path)
     return checkpoint
+
+
+def _check_plain(state: Mapping[str, Tensor], source: str | os.PathLike[str], may_be_empty: bool) -> None:
+    """Raise a UserError that names the first tensor which is not one number after the other."""
+    for key, tensor in state.items():
+        empty = tensor.is_meta and not may_be_empty
+        if empty or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+            kind = 'without numbers' if empty else 'sparse, quantised or complex'
+            raise UserError(f'{source}: the tensor {key} is {kind}; give weights of plain real numbers.')
 
 
 def check_finite(state: Mapping[str, Tensor], source: str | os.PathLike[str]) -> None:

@@ -62,6 +62,8 @@ def run_config(
         cfg.work_dir = str(work_dir)
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(WORK_DIRS / Path(cfg.filename or 'config').stem)
+    if seed is not None and not 0 <= seed < 2**32:
+        raise UserError(f'A seed is from 0 to {2**32 - 1}, not {seed}; choose another one.')
     if seed is not None or deterministic:
         cfg.randomness = ConfigDict(cfg.get('randomness') or {})
         cfg.randomness.seed = cfg.randomness.get('seed') if seed is None else seed

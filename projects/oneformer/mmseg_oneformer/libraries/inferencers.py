@@ -7,6 +7,7 @@ Decisions:
   without a config build a OneFormer or nothing, since the library would run whatever the config in them names.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -165,7 +166,11 @@ def _as_pixels(given: Any, loader: LoadPhoto) -> Any:
     if isinstance(given, np.ndarray):
         check_array(given, 'bgr')
         return array_to_bgr(given, 'bgr')
-    return loader.decode(given, 'of these bytes') if isinstance(given, bytes) else given
+    if isinstance(given, bytes | bytearray | memoryview):
+        return loader.decode(bytes(given), 'of these bytes')
+    if not isinstance(given, str | os.PathLike | Mapping):
+        raise UserError(f'{type(given).__name__} is not an input; give paths, bytes or uint8 arrays.')
+    return given
 
 
 def patch_det_visualizer(module: Any) -> None:
