@@ -154,7 +154,7 @@ def test_loader_and_doctor__the_same_verdict_and_the_same_pixels(folder):
 def test_fix__no_pixel_that_the_loader_knows_becomes_void(folder):
     path, outcomes = folder / 'in/a.json', []
 
-    @FEW
+    @settings(FEW, max_examples=5 * EXAMPLES)  # Few of them have something to correct.
     @given(files.json_files(files.panoptic_contents(), most=1), files.id_pngs())
     def check(text, png):
         path.write_bytes(text)
@@ -187,7 +187,7 @@ def test_fix__no_pixel_that_the_loader_knows_becomes_void(folder):
             assert set(np.unique(now[known]).tolist()) <= {segment['id'] for segment in annotation['segments_info']}
 
     check()
-    assert len(outcomes) > EXAMPLES / 20
+    assert len(outcomes) > EXAMPLES / 20, 'hardly anything was corrected'
 
 
 # ---- loader and converter

@@ -86,6 +86,7 @@ def fix(examination: Examination) -> Fixes | None:
     context, path = examination.context, Path(examination.source.dataset.ann_file)
     paths = fixed_paths(path)
     content = json.loads(path.read_bytes())  # Not what the data set made of it: some leave categories out.
+    content['annotations'] = content.get('annotations') or []  # as the reader takes it
     changes = list(_fix_lists(content))
     temporary = paths.maps.with_name(f'.{paths.maps.name}.{os.getpid()}')
     indices = examination.tally.fixable
