@@ -142,6 +142,7 @@ WRONG_PANOPTIC = [
     (['categories', 0, 'id'], 2, r"category 2 appears twice \('cat' and 'grass'\)"),
     (['categories', 0, 'name'], 5, 'category 1 has a "name" that is 5'),
     (['categories', 0, 'isthing'], ..., 'category 1 has no "isthing"'),
+    (['categories', 0, 'isthing'], None, 'category 1 has a "isthing" that is None'),
     (['categories'], None, '"categories" is None'),
 ]
 

@@ -134,8 +134,8 @@ def read_categories(entries: list[Any], faults: list[Fault], need_kind: bool) ->
             check_mapping(entry)
             where = f'category {brief(entry.get("id"))}' if 'id' in entry else where
             fields: dict[str, Any] = {'id': read_entry(entry, 'id'), 'name': read_entry(entry, 'name')}
-            if need_kind or 'isthing' in entry:
-                fields['isthing'] = read_entry(entry, 'isthing')
+            if need_kind or entry.get('isthing') is not None:
+                fields['isthing'] = read_entry(entry, 'isthing', _as_kind)
             color = _color(entry.get('color'))
         except InvalidValueError as error:
             remedy = 'write "id" (a number), "name" and "isthing"' if need_kind else 'write "id" (a number) and "name"'
@@ -147,12 +147,21 @@ def read_categories(entries: list[Any], faults: list[Fault], need_kind: bool) ->
             faults.append(Fault('category-id-twice', where, what, 'give every category its own id'))
             continue
         entry.update(fields)
+        if 'isthing' not in fields:
+            entry.pop('isthing', None)
         if color is None:
             entry.pop('color', None)
         if not isinstance(entry.get('supercategory'), str):
             entry.pop('supercategory', None)
         found[fields['id']] = entry
     return [found[number] for number in sorted(found)]
+
+
+def _as_kind(value: Any) -> bool:
+    """Return whether a class is a thing; of a class, unlike of a crowd, nothing is not a no."""
+    if value is None:
+        raise InvalidValueError('is None, which is neither 0 nor 1')
+    return as_flag(value)
 
 
 def _color(value: Any) -> list[int] | None:
