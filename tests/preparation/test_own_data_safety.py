@@ -40,6 +40,11 @@ def test_config_out__never_writes_over_annotations(convert_one, folder):
     assert (folder / 'x.json').read_bytes() == before and not (folder / 'out').exists()
 
 
+def test_jobs__at_least_one(convert_one, folder):
+    write(folder / 'x.json', coco({}))
+    assert '--jobs must be at least 1, got 0' in convert_one('coco', 'x.json', '--jobs', '0', status=2)
+
+
 AWKWARD = ["l'ete", 'a "b" c', 'back\\slash', 'new\nline', '{{x}} $y', "'''", '"""']
 
 

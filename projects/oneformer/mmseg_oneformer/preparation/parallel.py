@@ -127,6 +127,8 @@ def run_jobs(
     Raises:
         UserError: A picture cannot be converted, or a process was killed.
     """
+    if processes is not None and processes < 1:
+        raise UserError(f'--jobs must be at least 1, got {processes}.')
     header = json.dumps(settings, sort_keys=True)
     for folder in {Path(product).parent for job in jobs for product in job.products}:
         for path in folder.glob('.*.part'):
