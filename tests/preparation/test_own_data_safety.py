@@ -30,7 +30,7 @@ def test_in_and_out__are_never_the_same(convert_one, folder):
     assert 'is the folder of the annotations' in convert_one('labelme', 'out', '--things', 'dog', status=2)
     Image.new('RGB', (30, 20)).save(folder / 'out/a.jpg')
     assert 'is the folder of the photos' in convert_one('coco', 'x.json', images='out', status=2)
-    assert 'no name of a split' in convert_one('coco', 'x.json', '--name', '../x', status=2)
+    assert 'not a name for a split' in convert_one('coco', 'x.json', '--name', '../x', status=2)
 
 
 def test_config_out__never_writes_over_annotations(convert_one, folder):
