@@ -151,6 +151,7 @@ def test_yolo__names(folder, name, text, expected):
         ('names: {0: dog, 5: cat}', 'none of class 1'),
         ('names: {a: dog}', 'not a whole number'),
         ('names: {0: dog, 0.0: cat}', 'twice'),
+        ('names: {0: dog, 0: cat}', '0 is given twice'),
         ('names: [dog, dog]', "has the name 'dog' twice"),
         ('names: [[dog]]', 'neither a list of names'),
         ('names: dog', 'neither a list of names'),
@@ -166,6 +167,17 @@ def test_yolo__names_that_are_none(folder, text, words):
     with pytest.raises(UserError) as error:
         yolo.read_yolo_names(folder / 'a.yaml')
     assert words in str(error.value) and 'a.yaml' in str(error.value)
+
+
+def test_yolo__a_blank_line_among_the_names_would_number_the_others_anew(folder):
+    write(folder / 'classes.txt', 'dog\n\ncat\n\n')
+    with pytest.raises(UserError, match=r'classes\.txt has no name on line 2'):
+        yolo.read_yolo_names(folder / 'classes.txt')
+
+
+def test_yolo__names_on_the_command_line_twice():
+    with pytest.raises(UserError, match=r"--names has the name 'dog' twice"):
+        yolo.check_names(['dog', 'cat', 'dog'], '--names')
 
 
 def test_yolo__text_files_that_fit_no_photo(convert_one, folder):

@@ -89,7 +89,7 @@ with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
     from mmseg_oneformer.annotations.text import read_text
-    from mmseg_oneformer.annotations.yolo import read_yolo_names
+    from mmseg_oneformer.annotations.yolo import check_names, read_yolo_names
     from mmseg_oneformer.files import check_folder, write_atomic
     from mmseg_oneformer.preparation.formats import CocoFormat, InstanceIdFormat, LabelmeFormat, VocFormat, YoloFormat
     from mmseg_oneformer.preparation.own_config import own_config
@@ -145,7 +145,7 @@ def read_format(args: argparse.Namespace) -> Format:
 def read_names(names: list[str]) -> list[str]:
     """Return the class names as given, or those of a file."""
     is_file = len(names) == 1 and names[0].lower().endswith(('.yaml', '.yml', '.txt', '.names'))
-    return read_yolo_names(names[0]) if is_file else names
+    return read_yolo_names(names[0]) if is_file else check_names(names, '--names')
 
 
 def give_config(written: Written, out: Path, path: Path) -> None:

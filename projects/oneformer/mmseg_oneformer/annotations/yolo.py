@@ -14,7 +14,7 @@ from .outlines import polygon_code
 from .text import read_text
 from .values import InvalidValueError, as_integer, as_name, as_number, brief
 
-__all__ = ['YoloLabels', 'YoloObject', 'read_yolo_labels', 'read_yolo_names', 'yolo_code']
+__all__ = ['YoloLabels', 'YoloObject', 'check_names', 'read_yolo_labels', 'read_yolo_names', 'yolo_code']
 
 RULE = 'outline'
 FORM = 'write: class x1 y1 x2 y2 x3 y3'
@@ -108,21 +108,40 @@ def read_yolo_names(path: str | Path) -> list[str]:
     """
     text = read_text(path)
     names = _of_yaml(path, text) if Path(path).suffix.lower() in ('.yaml', '.yml') else text.splitlines()
-    names = [name.strip() for name in names if name.strip()]
-    if not names:
+    names = '\n'.join(name.strip() for name in names).rstrip('\n').split('\n')
+    if names == ['']:
         raise UserError(f'{path} has no names of classes; write one on each line.')
+    if '' in names:  # Left out, it would give each class behind it another number.
+        raise UserError(f'{path} has no name on line {names.index("") + 1}; write one on each line.')
+    return check_names(names, path)
+
+
+def check_names(names: list[str], source: str | Path) -> list[str]:
+    """Return the names of classes, or raise a UserError if one is given twice or is not a name."""
     if len(twice := sorted({name for name in names if names.count(name) > 1})):
-        raise UserError(f'{path} has the name {brief(twice[0])} twice; give each class a name of its own.')
+        raise UserError(f'{source} has the name {brief(twice[0])} twice; give each class a name of its own.')
     try:
         return list(map(as_name, names))
     except InvalidValueError as error:
-        raise UserError(f'{path} has a name that {error}; correct it.') from error
+        raise UserError(f'{source} has a name that {error}; correct it.') from error
+
+
+class _Loader(yaml.BaseLoader):
+    """Refuses a key that stands twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping, or raise a YAMLError."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.YAMLError(f'{key} is given twice')
+        return super().construct_mapping(node, deep)
 
 
 def _of_yaml(path: str | Path, text: str) -> list[str]:
     """Return ``names``, in which every scalar is text: as YAML, the names *no* and *on* would be booleans."""
     try:
-        content = yaml.load(text, Loader=yaml.BaseLoader)
+        content = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         sentence = ' '.join(str(error).split())
         raise UserError(f'{path} is not valid YAML ({brief(sentence)}); correct it.') from error
