@@ -46,6 +46,14 @@ def annotation_twice(data):
 
 
 @plant
+def map_twice(data):
+    image = dict(data.content['images'][0], id=3, file_name='3.jpg')
+    data.write_photo(3, (image['height'], image['width']))
+    data.content['images'].append(image)
+    data.content['annotations'].append(dict(json.loads(json.dumps(data.annotation(1))), image_id=3))
+
+
+@plant
 def annotation_without_image(data):
     data.content['annotations'].append(dict(data.annotation(1), image_id=77))
 

@@ -156,6 +156,7 @@ def _read_annotations(
     """
     found: dict[int | str, PanopticAnnotation] = {}
     twice: dict[int | str, int] = {}
+    owners: dict[str, int | str] = {}  # of the PNGs
     for number, entry in enumerate(entries, start=1):
         where = f'annotation number {number}'
         try:
@@ -174,6 +175,9 @@ def _read_annotations(
             remedy = 'add the image, or remove the annotation'
             what = 'is of an image that "images" does not list'
             faults.append(Fault('annotation-without-image', where, what, remedy, key, name))
+        elif owners.setdefault(name, key) != key:
+            what = f'has the PNG {name}, which is that of image {owners[name]}'
+            faults.append(Fault('map-twice', where, what, 'give every image its own PNG', key, name))
         entry['image_id'], entry['file_name'] = key, name
         entry['segments_info'] = _read_table(table, key, name, known, faults)
         found[key] = entry

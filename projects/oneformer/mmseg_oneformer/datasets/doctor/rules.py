@@ -71,6 +71,12 @@ _ALL = (
         'drops the second one if both are equal',
     ),
     Rule(
+        'map-twice',
+        'error',
+        'Two images have the same PNG, as in merged data sets: one of them has the segments of the other.',
+        'Give every image its own PNG.',
+    ),
+    Rule(
         'annotation-without-image',
         'warning',
         'An annotation belongs to no image of the list; it is never used.',
