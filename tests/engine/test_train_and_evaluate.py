@@ -291,3 +291,10 @@ def test_train__a_seed_that_is_none(seed):
 def test_train__options_that_are_no_dict():
     with pytest.raises(UserError, match='options are a dict'):
         train(MODEL, options='train_cfg.max_iters=4')
+
+
+@pytest.mark.parametrize('length', ['four', 0, 2.5])
+def test_train__a_length_that_is_none(tmp_path, length):
+    write_shapes(tmp_path, train=4, val=2, size=32, workers=1)
+    with pytest.raises(UserError, match='not a number of iterations'):
+        train(MODEL, data=tmp_path / 'annotations/panoptic_train.json', options={'train_cfg.max_iters': length})

@@ -73,6 +73,8 @@ def use_data(cfg: Config, data: DataPath, val: DataPath | None, options: Mapping
     cfg.val_evaluator = cfg.test_evaluator = [ConfigDict(type=METRICS[task]) for task in METRICS if task in tasks]
     if 'max_iters' in (cfg.get('train_cfg') or {}):
         length = options.get('train_cfg.max_iters', min(cfg.train_cfg.max_iters, MAX_ITERS))
+        if not isinstance(length, int) or length < 1:
+            raise UserError(f'train_cfg.max_iters is {length!r}, not a number of iterations; give 1 or more.')
         _set_length(cfg, length)
     cfg.pop('work_dir', None)
     return rename_config(cfg, f'{Path(cfg.filename or "config").stem}_{_name_of(Path(data))}')
