@@ -97,7 +97,7 @@ def test_tool__mistakes(root, call_tool, capsys):
     assert 'ulm_000000_000001_gtFine_labelIds.png does not exist' in error('--splits', 'val')
     cv2.imwrite(f'{stem}_instanceIds.png', np.full((8, 8), 40000, np.uint16))
     cv2.imwrite(f'{stem}_labelIds.png', np.zeros((8, 8), np.uint8))
-    assert 'no instanceIds of gtFine' in error('--splits', 'val')
+    assert 'not instanceIds of gtFine' in error('--splits', 'val')
     for path in (root / 'gtFine/train').rglob('*_instanceIds.png'):
         path.unlink()
     assert 'gtFine/train has no _gtFine_instanceIds.png file; unpack gtFine_trainvaltest.zip' in error()
