@@ -62,7 +62,7 @@ def decode_photo(
     Args:
         photo: A path, or the bytes of a file.
         max_pixels: Set by callers that do not know where the photo comes from; then only the formats of
-            :data:`.header.FORMATS` are accepted.
+            ``photos.header.FORMATS`` are accepted.
         bits: How many bits of 16 the data use, 8 to 16; None: all that the file has.
         name: How errors name it; by default its path.
 
