@@ -133,6 +133,14 @@ def test_read_config__what_it_raises_becomes_a_sentence(tmp_path, text, sentence
 
 
 @pytest.mark.parametrize(
+    ('key', 'sentence'), [('train_cfg.max_iters', 'the number 6000'), ('model.data_preprocessor.mean', r'numbers \[')]
+)
+def test_merge_options__text_for_numbers(key, sentence):
+    with pytest.raises(UserError, match=f'option {key}: the config has {sentence}'):
+        configs.read_config(QUICKSTART, {key: 'x'})
+
+
+@pytest.mark.parametrize(
     ('key', 'sentence'),
     [
         (

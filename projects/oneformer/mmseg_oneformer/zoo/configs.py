@@ -147,8 +147,10 @@ def _check_key(cfg: Config, key: str, new: Any) -> None:
             if (hint := did_you_mean(part, value.keys(), likeness=0.9)) and part not in settings_of(value, key):
                 raise UserError(f'the config has no {key}{hint}; a setting that it lacks belongs in its file.')
             return
-    if isinstance(value, int | float) and not isinstance(value, bool) and isinstance(new, str):
-        raise UserError(f'option {key}: the config has the number {value} there, not text such as {new!r}.')
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if isinstance(new, str) and numbers and all(type(one) in (int, float) for one in numbers):
+        kind = 'numbers' if isinstance(value, list | tuple) else 'the number'
+        raise UserError(f'option {key}: the config has {kind} {value} there, not text such as {new!r}.')
     used = [path for path in _paths(cfg, '') if path.rpartition('.')[2] == key and path != key]
     if used and not isinstance(value, Mapping):
         raise UserError(
