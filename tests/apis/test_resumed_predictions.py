@@ -8,7 +8,8 @@ import cv2
 import pytest
 
 from mmseg_oneformer.apis import OneFormerInferencer
-from mmseg_oneformer.apis.results import writers
+from mmseg_oneformer.apis.results import journal
+from mmseg_oneformer.apis.results.journal import JOURNAL
 from mmseg_oneformer.errors import UserError
 
 NAMES = ('a', 'b', 'c', 'd')
@@ -59,9 +60,9 @@ def test_resume__the_files_are_those_of_one_run(infer, photos, tmp_path):
 def test_resume__a_line_that_was_cut_off_and_a_photo_that_changed_are_done_again(infer, photos, tmp_path, make_photo):
     out = tmp_path / 'out'
     interrupt(infer, photos, out, 3)
-    journal = out / writers.JOURNAL
-    journal.write_text(journal.read_text()[:-20])
-    lines = journal.read_text().splitlines()
+    notes = out / JOURNAL
+    notes.write_text(notes.read_text()[:-20])
+    lines = notes.read_text().splitlines()
     finished = {json.loads(line.partition(' ')[2])['name'] for line in lines[1:-1]}
     cv2.imwrite(str(photos / 'a.png'), make_photo())
     left = {result.source.name for result in infer(photos, out_dir=out, resume=True)}
@@ -74,10 +75,10 @@ def test_resume__a_damaged_line_is_done_again(infer, photos, tmp_path, old):
     whole, out = tmp_path / 'whole', tmp_path / 'out'
     infer(photos, out_dir=whole)
     interrupt(infer, photos, out, 3)
-    journal = out / writers.JOURNAL
-    text = journal.read_text()
+    notes = out / JOURNAL
+    text = notes.read_text()
     assert old in text
-    journal.write_text(text.replace(old, old.replace('[', '3, ').replace('"a"', '7')))
+    notes.write_text(text.replace(old, old.replace('[', '3, ').replace('"a"', '7')))
     infer(photos, out_dir=out, resume=True)
     assert digests(out) == digests(whole)
 
@@ -96,6 +97,53 @@ def test_runs__what_a_killed_one_left_half_written_goes(infer, photos, tmp_path)
     for path in kept:
         path.unlink()
     assert digests(out) == digests(whole)
+
+
+def test_resume__videos_that_are_finished_are_left_out(infer, tmp_path, make_photo):
+    for name in ('a', 'b'):
+        path = tmp_path / f'videos/{name}.avi'
+        path.parent.mkdir(exist_ok=True)
+        video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 5, (70, 50))
+        for _ in range(3):
+            video.write(make_photo(50, 70))
+        video.release()
+    clips = [str(tmp_path / f'videos/{name}.avi') for name in ('a', 'b')]
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    infer(clips, tasks='panoptic', out_dir=whole)
+    interrupt(infer, clips, parts, 5, tasks='panoptic')  # in the middle of b
+    with pytest.raises(UserError, match='other options'):
+        infer(clips, tasks='panoptic', out_dir=parts, resume=True, max_frames=2)
+    left = infer(clips, tasks='panoptic', out_dir=parts, resume=True)
+    assert [(result.source.frame.video.name, result.source.frame.number) for result in left] == [
+        ('b', 0), ('b', 1), ('b', 2)
+    ]  # fmt: skip
+    assert sorted(path.name for path in parts.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+def test_resume__of_another_config_is_refused(tiny_model, infer, photos, tmp_path):
+    interrupt(infer, photos, tmp_path / 'out', 2)
+    config, weights = tiny_model
+    other = OneFormerInferencer(config, weights, device='cpu', cfg_options={'model.test_cfg.overlap_thr': 0.1})
+    with pytest.raises(UserError, match='another model'):
+        other(photos, out_dir=tmp_path / 'out', resume=True)
+
+
+def test_resume__what_is_not_a_file_is_predicted_again(infer, make_photo, tmp_path):
+    arrays = [make_photo(), make_photo()]
+    interrupt(infer, arrays, tmp_path / 'out', 1, channel_order='bgr')
+    assert len(infer(arrays, out_dir=tmp_path / 'out', channel_order='bgr', resume=True)) == 2
+
+
+def test_begin__leftovers_are_looked_for_only_where_a_run_was_interrupted(infer, photos, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    infer(photos, out_dir=out)
+    looked = []
+    monkeypatch.setattr(journal, 'remove_leftovers', lambda paths, pattern: looked.append(pattern))
+    infer(photos, out_dir=out)
+    assert not looked
+    interrupt(infer, photos, out, 1)
+    infer(photos, out_dir=out)
+    assert looked
 
 
 def test_resume__of_other_options_is_refused(infer, photos, tmp_path):

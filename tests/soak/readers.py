@@ -30,7 +30,8 @@ from mmseg_oneformer.annotations.coco_panoptic import MAX_ID
 from mmseg_oneformer.annotations.outlines import outline_code, partial_code
 from mmseg_oneformer.annotations.values import InvalidValueError
 from mmseg_oneformer.annotations.yolo import read_yolo_names
-from mmseg_oneformer.apis.results.writers import JOURNAL, PredictionWriter, with_checksum
+from mmseg_oneformer.apis.results.journal import JOURNAL, with_checksum
+from mmseg_oneformer.apis.results.writers import PredictionWriter
 from mmseg_oneformer.apis.sources import collect_sources
 from mmseg_oneformer.checkpoints.checkpoint import read_checkpoint
 from mmseg_oneformer.checkpoints.conversion.hub_config import check_hub_config
@@ -571,7 +572,7 @@ def interrupted_predictions(rng: random.Random, folder: Path) -> None:
     ]
     write(folder / 'out' / JOURNAL, text_file(rng, ''.join(lines)))
     with PredictionWriter(folder / 'out', items, {'classes': ('a',), 'thing_ids': (0,)}, resume=True) as writer:
-        [writer.is_done(item) for item in items]
+        [writer.journal.is_done(item) for item in items]
 
 
 @reader

@@ -10,6 +10,7 @@ Decisions:
 """
 
 import os
+import zlib
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property, partial
@@ -97,7 +98,9 @@ class OneFormerInferencer:
             self.dataset_meta = dataset_meta_of(self.cfg, meta, self.model)
             self._load = PhotoLoader(self.cfg, self.model.data_preprocessor.pad_size_divisor)
         status = Path(weights).stat()
-        self._identity = [model_name(cfg), str(weights), status.st_size, status.st_mtime_ns, dtype]
+        # What a run that is resumed must have in common with the one that was interrupted.
+        settings = zlib.crc32(repr(self.cfg.to_dict()).encode())
+        self._identity = [model_name(cfg), settings, str(weights), status.st_size, status.st_mtime_ns]
         self.model.cfg, self.model.dataset_meta = self.cfg, self.dataset_meta
         self.model.to(self.device).eval()
         if compile:
@@ -168,12 +171,12 @@ class OneFormerInferencer:
             photos = [item for item in items if isinstance(item, Source)]
             videos = [item for item in items if isinstance(item, Video)]
             settings = {'model': self._identity, 'tasks': chosen.tasks, 'token': chosen.token, **chosen.thresholds}
-            writers = (
-                PredictionWriter(chosen.out_dir, photos, self.dataset_meta, resume=chosen.resume, settings=settings),
-                VideoWriter(chosen.out_dir, videos, self.dataset_meta),
+            settings['max_frames'] = chosen.max_frames
+            writer = PredictionWriter(
+                chosen.out_dir, photos, self.dataset_meta, resume=chosen.resume, settings=settings
             )
-            if chosen.resume:
-                items = [item for item in items if not _is_done(item, writers, check_tasks(chosen.tasks))]
+            writers = writer, VideoWriter(chosen.out_dir, videos, self.dataset_meta, journal=writer.journal)
+            items = [item for item in items if not writer.journal.is_done(item)]
         count = count_images(items, chosen.max_frames)
         bar = partial(tqdm, total=count, unit='image', disable=not chosen.progress or count == 1)
         return self._stream(each_image(items, chosen.max_frames), chosen, bar, writers)
@@ -301,8 +304,3 @@ class OneFormerInferencer:
         with explain_out_of_memory('give a smaller batch_size or smaller photos, or dtype="bf16"'):
             photos = self.logits(batch, tasks if token is None else (token,))
             return [photo.predict(tasks, token, **options.thresholds) for photo in photos]
-
-
-def _is_done(item: Source | Video, writers: tuple[PredictionWriter, VideoWriter], tasks: Sequence[str]) -> bool:
-    photos, videos = writers
-    return videos.is_done(item, tasks) if isinstance(item, Video) else photos.is_done(item)

@@ -2,13 +2,11 @@
 
 import json
 import os
-import re
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,16 +14,14 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from ...errors import UserError, WriteError
-from ...files import atomic_path, check_folder, remove_leftovers, write_atomic
+from ...files import atomic_path, check_folder, write_atomic
 from ...visualization.samples import draw_predictions
 from ..sources import Source, Video
 from .exports import class_map, coco_categories, coco_image, coco_instances, coco_panoptic
+from .journal import Journal
 
-__all__ = ['PredictionWriter', 'VideoWriter', 'with_checksum']
+__all__ = ['PredictionWriter', 'VideoWriter']
 
-JOURNAL = '.predictions.jsonl'
-TEMPORARY = re.compile(r'\..+\.(\d+)\.(?:png|jpg|jsonl?)')
-"""What files are called while they are written; the number is that of a process."""
 CODEC = 'mp4v'
 """MPEG-4 part 2. The wheels of OpenCV bring no H.264 encoder, and their VP9 takes sixty times as long."""
 
@@ -46,15 +42,14 @@ class PredictionWriter:
 
     Categories are class indices, 0 to K-1, unless the meta says ``category_ids``. Images are numbered from 1, or by
     their names where all are different numbers, as COCO's are. Every file appears whole or not at all. JSON files of an
-    earlier run go when the block begins, since they would contradict the new maps. Until it ends,
-    ``.predictions.jsonl`` notes what is finished, so that an interrupted run can be resumed.
+    earlier run go when the block begins, since they would contradict the new maps.
 
     Args:
         folder: Where to; made if missing.
         sources: All images that will come.
         dataset_meta: ``classes``, ``thing_ids`` and, if wished, ``palette`` and ``category_ids``.
         score_thr: Instances below are not drawn; ``instances.json`` has all.
-        resume: Keep what an interrupted run with the same settings has finished; see ``is_done``.
+        resume: Keep what an interrupted run with the same settings has finished; see ``journal``.
         settings: Plain data that the predictions depend on.
 
     Raises:
@@ -77,64 +72,42 @@ class PredictionWriter:
         self.image_ids = {name: int(name) if by_number else k for k, name in enumerate(names, start=1)}
         check_folder(self.folder)
         _check_apart([source.path for source in sources], self.folder)
-        self.journal = self.folder / JOURNAL
-        self._header = json.loads(json.dumps(settings))
-        self._finished = self._read_journal() if resume else {}
-        self._notes: IO[str] | None = None
-
-    def is_done(self, source: Source) -> bool:
-        """Return whether an interrupted run has written the files of an image, which is as it was then."""
-        record = self._finished.get(source.name)
-        return record is not None and record['stamp'] == _stamp(source)
+        self.journal = Journal(self.folder, settings, resume)
 
     def __enter__(self) -> 'PredictionWriter':
         """Begin: JSON files of an earlier run are removed, and what a killed one left half written."""
-        remove_leftovers(self.folder.rglob('.*'), TEMPORARY)
-        names = ['panoptic.json', 'instances.json', *([] if self._finished else [JOURNAL])]
-        for name in names if self.folder.is_dir() else ():
-            (self.folder / name).unlink(missing_ok=True)
+        self.journal.clean()
+        if self.folder.is_dir():
+            for name in ('panoptic.json', 'instances.json'):
+                (self.folder / name).unlink(missing_ok=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write the JSON files, unless an exception ended the block."""
-        if self._notes is not None:
-            self._notes.close()
-        if kind is not None or not self._finished:
-            return
-        records = [self._finished[name] for name in self.image_ids if name in self._finished]
+        finished = self.journal.finished
+        if kind is None:
+            self._write_jsons([finished[name] for name in self.image_ids if name in finished])
+        self.journal.close(complete=kind is None)
+
+    def _write_jsons(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write what is known of all images; those that other runs have finished may have had other numbers."""
+        ids = [self.image_ids[record['name']] for record in records]
         if any('panoptic' in record for record in records):
-            images = [{**record['image'], 'id': self.image_ids[record['name']]} for record in records]
-            annotations = [{**record['panoptic'], 'image_id': self.image_ids[record['name']]} for record in records]
-            content = {'images': images, 'annotations': annotations, 'categories': coco_categories(self.meta)}
+            content = {
+                'images': [{**record['image'], 'id': number} for record, number in zip(records, ids)],
+                'annotations': [{**record['panoptic'], 'image_id': number} for record, number in zip(records, ids)],
+                'categories': coco_categories(self.meta),
+            }
             write_atomic(self.folder / 'panoptic.json', json.dumps(content))
         if any('instances' in record for record in records):
             instances = [
-                {**instance, 'image_id': self.image_ids[record['name']]}
-                for record in records
+                {**instance, 'image_id': number}
+                for record, number in zip(records, ids)
                 for instance in record['instances']
             ]
             write_atomic(self.folder / 'instances.json', json.dumps(instances))
-        self.journal.unlink(missing_ok=True)
-
-    def _read_journal(self) -> dict[str, dict[str, Any]]:
-        """Return what an interrupted run has finished, by the names of the images."""
-        if not self.journal.is_file():
-            return {}
-        header, *lines = self.journal.read_text(encoding='utf-8', errors='replace').split('\n')
-        if header != json.dumps(self._header):
-            raise UserError(
-                f'The run in {self.folder} that was interrupted had another model or other options; give the same, '
-                'or start anew without resume.'
-            )
-        finished: dict[str, dict[str, Any]] = {}
-        for line in lines:
-            checksum, _, text = line.partition(' ')
-            if checksum == _checksum(text):  # Else it was cut off when the run was killed, or is damaged.
-                record = json.loads(text)
-                finished[record['name']] = record
-        return finished
 
     def add(self, source: Source, image: np.ndarray, sample: BaseDataElement) -> None:
         """Write the files of one image.
@@ -145,31 +118,20 @@ class PredictionWriter:
             sample: With any of ``pred_sem_seg``, ``pred_instances`` and ``pred_panoptic_seg``, on the CPU.
         """
         number = self.image_ids[source.name]
-        record: dict[str, Any] = {'name': source.name, 'stamp': _stamp(source)}
-        record['image'] = coco_image(number, source.file_name, image.shape[:2])
+        self.journal.begin()
+        facts: dict[str, Any] = {'image': coco_image(number, source.file_name, image.shape[:2])}
         if 'pred_sem_seg' in sample:
             labels = sample.pred_sem_seg.sem_seg[0].numpy()
             self._save(f'{source.name}_semantic.png', class_map(labels, len(self.meta['classes'])))
         if 'pred_panoptic_seg' in sample:
-            picture, record['panoptic'] = coco_panoptic(sample.pred_panoptic_seg, self.meta, number, source.name)
-            self._save(record['panoptic']['file_name'], picture)
+            picture, facts['panoptic'] = coco_panoptic(sample.pred_panoptic_seg, self.meta, number, source.name)
+            self._save(facts['panoptic']['file_name'], picture)
         if 'pred_instances' in sample:
             found = coco_instances(sample.pred_instances, self.meta, number)
-            record['instances'] = [{**instance, 'file_name': source.file_name} for instance in found]
+            facts['instances'] = [{**instance, 'file_name': source.file_name} for instance in found]
         for task, overlay in draw_predictions(image[:, :, ::-1], sample, self.meta, self.score_thr).items():
             self._save(f'overlays/{source.name}_{task}.jpg', overlay)
-        self._note(record)
-        self._finished[source.name] = record
-
-    def _note(self, record: Mapping[str, Any]) -> None:
-        """Write a line of the journal, which is begun with the first one: nothing is made for no image."""
-        if self._notes is None:
-            # Written anew: a last line that was cut off goes.
-            lines = [f'{json.dumps(self._header)}\n', *map(with_checksum, self._finished.values())]
-            write_atomic(self.journal, ''.join(lines))
-            self._notes = self.journal.open('a', encoding='utf-8')
-        self._notes.write(with_checksum(record))
-        self._notes.flush()
+        self.journal.add(source, **facts)
 
     def _save(self, name: str, picture: np.ndarray) -> None:
         """Write a picture, as PNG or as JPEG with colours at full resolution."""
@@ -189,6 +151,7 @@ class VideoWriter:
         videos: All that will come, one after the other.
         dataset_meta: ``classes`` and, if wished, ``palette``.
         score_thr: Instances below are not drawn.
+        journal: Notes each video that is finished; its owner closes it.
     """
 
     def __init__(
@@ -197,17 +160,15 @@ class VideoWriter:
         videos: Sequence[Video],
         dataset_meta: Mapping[str, Any],
         score_thr: float = 0.5,
+        journal: Journal | None = None,
     ) -> None:
         self.folder, self.meta, self.score_thr = Path(folder), dataset_meta, score_thr
         check_folder(self.folder)
         _check_apart([video.path for video in videos], self.folder)
+        self.journal = journal
         self._video: Video | None = None
         self._files = ExitStack()
         self._writers: dict[str, tuple[cv2.VideoWriter, tuple[int, int]]] = {}
-
-    def is_done(self, video: Video, tasks: Sequence[str]) -> bool:
-        """Return whether the files of a video are there: they appear whole or not at all."""
-        return all((self.folder / f'{video.name}_{task}.mp4').is_file() for task in tasks)
 
     def __enter__(self) -> 'VideoWriter':
         """Begin; nothing is written yet."""
@@ -218,8 +179,8 @@ class VideoWriter:
     ) -> None:
         """Finish the last video, or remove it if an exception ended the block."""
         is_camera = self._video is not None and self._video.path is None
-        if is_camera and kind in (KeyboardInterrupt, GeneratorExit):
-            self._files.close()
+        if kind is None or (is_camera and kind in (KeyboardInterrupt, GeneratorExit)):
+            self._finish()
         else:
             self._files.__exit__(kind, error, trace)
 
@@ -236,8 +197,10 @@ class VideoWriter:
         """
         assert source.frame is not None
         if source.frame.video is not self._video:
-            self._files.close()
+            self._finish()
             self._video, self._writers = source.frame.video, {}
+            if self.journal is not None:
+                self.journal.begin()
         for task, picture in draw_predictions(image[:, :, ::-1], sample, self.meta, self.score_thr).items():
             if task not in self._writers:
                 self._writers[task] = self._open(f'{source.frame.video.name}_{task}.mp4', picture, source.frame.fps)
@@ -245,6 +208,11 @@ class VideoWriter:
             if picture.shape[1::-1] != size:
                 picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+    def _finish(self) -> None:
+        self._files.close()
+        if self.journal is not None and self._video is not None and self._video.path is not None:
+            self.journal.add(self._video)
 
     def _open(self, name: str, picture: np.ndarray, fps: float) -> tuple[cv2.VideoWriter, tuple[int, int]]:
         """Begin a file whose frames are as large as ``picture`` (H, W, 3), but even, as the codec wants them."""
@@ -257,22 +225,6 @@ class VideoWriter:
                 f'{self.folder / name} cannot be written as a video; is the disk full, or OpenCV without ffmpeg?'
             )
         return writer, size
-
-
-def with_checksum(record: Mapping[str, Any]) -> str:
-    """Return a line of the journal."""
-    text = json.dumps(record)
-    return f'{_checksum(text)} {text}\n'
-
-
-def _checksum(text: str) -> str:
-    return f'{zlib.crc32(text.encode()):08x}'
-
-
-def _stamp(source: Source) -> list[int] | None:
-    """Return size and time of an image's file; None for what is not a file."""
-    status = source.path.stat() if source.path is not None and source.path.is_file() else None
-    return status and [status.st_size, status.st_mtime_ns]
 
 
 def _check_apart(paths: Iterable[Path | None], folder: Path) -> None:
