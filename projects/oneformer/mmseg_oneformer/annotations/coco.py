@@ -3,9 +3,8 @@
 Decisions:
 * Entries keep the form of the JSON, as typed dicts, and are normalised in place: a second representation of a million
   segments would cost seconds and gigabytes, and subclasses of data sets read entries by the well-known field names.
-* The checks are plain Python. A schema library would be half a second faster for 100 000 annotations, but stops at the
-  first fault, reports only its position, and cannot distinguish a broken outline, which may be left out, from a missing
-  id.
+* The checks are plain Python. Schema libraries are no faster (msgspec and pydantic were measured, dev/log.md); they
+  cannot distinguish a broken outline, which may be left out, from a missing id, and msgspec stops at the first fault.
 """
 
 import json
