@@ -56,12 +56,21 @@ def read_ids(path: Path) -> np.ndarray:
     height, width = png_size(data) or (0, 0)
     if height * width > MAX_PIXELS:
         raise UserError(f'{path} has {width}x{height} pixels by its header, too many for a photo; copy it again.')
+    return named_ids(data, str(path))
+
+
+def named_ids(data: bytes, name: str) -> np.ndarray:
+    """Return the ids (H, W) int32 of a PNG; errors name it.
+
+    Raises:
+        UserError: It cannot be decoded, or is not a map of ids.
+    """
     try:
         ids = decode_ids(data)
     except UserError as error:
-        raise UserError(f'{path} {error}; write it again.') from error
+        raise UserError(f'{name} {error}; write it again.') from error
     if ids is None:
-        raise UserError(f'{path} cannot be decoded: it is damaged or not a PNG; copy it again.')
+        raise UserError(f'{name} cannot be decoded: it is damaged or not a PNG; copy it again.')
     return ids
 
 

@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
-from ...annotations.id_maps import decode_ids, png_size, table_index_map
+from ...annotations.id_maps import named_ids, png_size, table_index_map
 from ...annotations.semantic_png import decode_values, encoded_size
 from ...annotations.values import InvalidValueError
 from ...errors import UserError
@@ -67,12 +67,7 @@ class LoadPanopticIds(BaseTransform):
         data = self._read(f'Segment map {path}', path)
         if size := png_size(data):
             check_size(f'Segment map {path}', size, results)
-        try:
-            ids = decode_ids(data)
-        except ValueError as error:
-            raise UserError(f'Segment map {path} {error}; write it again.') from error
-        if ids is None:
-            raise UserError(f'Segment map {path} cannot be decoded: it is damaged or not a PNG; copy it again.')
+        ids = named_ids(data, f'Segment map {path}')
         return table_index_map(ids, results['segments_info'], path, self.allow_absent)
 
     def _semantic(self, results: Mapping[str, Any]) -> tuple[np.ndarray, list[dict]]:
