@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmseg_oneformer.errors import UserError
+from tests.soak.mutations import at, places
 
 ACCEPTED = 0.3
 MEMORY = 100 * 2**20
@@ -42,26 +43,16 @@ VALUES = st.recursive(
 """Whatever a JSON can hold."""
 
 
-def _places(value, path=()):
-    """Every place in a JSON-like value."""
-    yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in inner:
-        yield from _places(part, (*path, key))
-
-
 @st.composite
 def mutated(draw, values, most=2):
     """A value of ``values`` (plain data) with some changes: something replaced, removed or there twice."""
     value = json.loads(json.dumps(draw(values)))
     for _ in range(draw(st.integers(0, most))):
-        places = [path for path in _places(value) if path]
-        if not places:
+        found = [path for path in places(value) if path]
+        if not found:
             break
-        *path, key = draw(st.sampled_from(places))
-        parent = value
-        for step in path:
-            parent = parent[step]
+        *path, key = draw(st.sampled_from(found))
+        parent = at(value, path)
         change = draw(st.sampled_from(['replace', 'remove', 'text', 'twice']))
         if change == 'remove':
             del parent[key]

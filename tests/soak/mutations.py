@@ -3,7 +3,7 @@
 import copy
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 __all__ = ['json_file', 'mutated_bytes', 'mutated_json', 'text_file']
@@ -58,13 +58,11 @@ def mutated_json(rng: random.Random, value: Any) -> Any:
     """Return a copy of JSON content in which some things were replaced, removed, renamed or doubled."""
     value = copy.deepcopy(value)
     for _ in range(rng.choice((0, 1, 1, 1, 2, 4))):
-        places = [path for path in _places(value) if path]
-        if not places:
+        found = [path for path in places(value) if path]
+        if not found:
             break
-        *path, key = rng.choice(places)
-        parent = value
-        for step in path:
-            parent = parent[step]
+        *path, key = rng.choice(found)
+        parent = at(value, path)
         kind = rng.choice(('value', 'value', 'text', 'number', 'remove', 'twice', 'wrap', 'other'))
         if kind == 'remove':
             del parent[key]
@@ -77,20 +75,22 @@ def mutated_json(rng: random.Random, value: Any) -> Any:
         elif kind == 'wrap':
             parent[key] = rng.choice(([parent[key]], {'a': parent[key]}, json.loads('[' * 150 + ']' * 150)))
         elif kind == 'other':
-            parent[key] = copy.deepcopy(_at(value, rng.choice(places)))
+            parent[key] = copy.deepcopy(at(value, rng.choice(found)))
         else:
             parent[key] = copy.deepcopy(rng.choice(VALUES))
     return copy.deepcopy(rng.choice(VALUES)) if rng.random() < 0.01 else value
 
 
-def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path to every place in a JSON-like value."""
     yield path
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in inner:
-        yield from _places(part, (*path, key))
+        yield from places(part, (*path, key))
 
 
-def _at(value: Any, path: tuple[Any, ...]) -> Any:
+def at(value: Any, path: Iterable[Any]) -> Any:
+    """Return what is at a path."""
     for step in path:
         value = value[step]
     return value
