@@ -150,3 +150,14 @@ def test_read_file__an_index_that_is_none(tmp_path, index):
     path.write_text(index)
     with pytest.raises(UserError, match='index'):
         read_file(path)
+
+
+def test_read_checkpoint__an_attention_mask_may_contain_infinity(tmp_path):
+    """A training may save such a buffer, so it has to be read again when the run is resumed."""
+    mask = torch.full((5, 5), -float('inf')).triu(1)
+    write_torch(tmp_path / 'a.pth', {**STATE, 'text.attn_mask': mask})
+    assert read_checkpoint(tmp_path / 'a.pth')['state_dict'].keys() == {*STATE, 'text.attn_mask'}
+    for spoiled in (mask * float('nan'), mask + 1, -mask, mask[:, :4], mask[0]):
+        write_torch(tmp_path / 'b.pth', {**STATE, 'text.attn_mask': spoiled})
+        with pytest.raises(UserError, match=r'the tensor text\.attn_mask'):
+            read_checkpoint(tmp_path / 'b.pth')

@@ -1,8 +1,9 @@
 """Files of weights: reading any public form, without its wrappers, and writing safetensors."""
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,31 @@ def _check_plain(state: Mapping[str, Tensor], source: str | os.PathLike[str], ma
 
 def check_finite(state: Mapping[str, Tensor], source: str | os.PathLike[str]) -> None:
     """Raise a UserError that names the first tensor with a NaN or an infinity."""
-    for key, tensor in state.items():
-        if tensor.is_floating_point() and tensor.numel() and not tensor.is_meta:
-            # One pass without a mask of the size of the tensor; a NaN is the least and the largest.
-            low, high = (tensor if tensor.itemsize > 1 else tensor.float()).aminmax()
-            if not (low.isfinite() and high.isfinite()):
-                raise UserError(
-                    f'{source}: the tensor {key} has numbers that are not finite, so the training that wrote it had '
-                    'diverged; give an earlier checkpoint.'
-                )
+    key = first_non_finite(state.items())
+    if key is not None:
+        raise UserError(
+            f'{source}: the tensor {key} has numbers that are not finite, so the training that wrote it had diverged; '
+            'give an earlier checkpoint.'
+        )
+
+
+def first_non_finite(tensors: Iterable[tuple[str, Any]]) -> str | None:
+    """Return the name of the first tensor that holds NaN or infinity, or None; other values are passed over.
+
+    One rule for what a training saves and what is read again. Attention masks are meant to contain infinity.
+    """
+    return next((name for name, tensor in tensors if isinstance(tensor, Tensor) and not _is_finite(tensor)), None)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel() or tensor.is_meta:
+        return True
+    # One pass without a mask of the size of the tensor; a NaN is the least and the largest.
+    low, high = (tensor if tensor.itemsize > 1 else tensor.float()).aminmax()
+    if low.isfinite() and high.isfinite():
+        return True
+    is_square = tensor.ndim >= 2 and tensor.shape[-1] == tensor.shape[-2]
+    return is_square and bool(((tensor == 0) | (tensor == -math.inf)).all())
 
 
 def unwrap(content: Any, source: str | os.PathLike[str]) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import HOOKS
 
+from ..checkpoints.files import first_non_finite
 from ..datasets.base import SegmentationDataset
 from ..errors import UserError
 from ..files import write_atomic
 from ..models.baselines.mask2former import Mask2FormerBaseline
 from ..models.oneformer import OneFormer
-from .non_finite import check_finite, first_non_finite, stop_at
+from .non_finite import check_finite, stop_at
 
 METRIC_TASKS = {'PanopticQuality': 'panoptic', 'InstanceAP': 'instance', 'MeanIoU': 'semantic', 'IoUMetric': 'semantic'}
 """The annotation that each metric compares with, by the metric's class name."""

@@ -7,9 +7,8 @@ Decisions:
 * A stored batch consists of tensors and plain values, which are read without executing code from the file.
 """
 
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,9 +21,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
-from torch import Tensor, nn
+from torch import nn
 
 from ..checkpoints.checkpoint import load_weights
+from ..checkpoints.files import first_non_finite
 from ..errors import UserError
 from ..files import atomic_path
 from ..safe.load import safe_load
@@ -32,21 +32,13 @@ from ..zoo.building import build_part
 from ..zoo.weights import missing_checkpoint
 from .loops import seed_iteration
 
-__all__ = ['check_finite', 'first_non_finite', 'replay', 'stop_at']
+__all__ = ['check_finite', 'replay', 'stop_at']
 
 ELEMENTS = {kind.__name__: kind for kind in (DetDataSample, InstanceData, PixelData)}
 """What a sample is made of, besides tensors and plain values."""
 
 FEW = 4
 """Maximum number of photos or parameters that are named; the rest are counted."""
-
-
-def first_non_finite(tensors: Iterable[tuple[str, Any]]) -> str | None:
-    """Return the name of the first tensor that holds NaN or infinity, or None."""
-    for name, tensor in tensors:
-        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            return name
-    return None
 
 
 def check_finite(runner: Any) -> None:
@@ -155,10 +147,7 @@ def _state(runner: Any) -> Iterator[tuple[str, Any]]:
     """Yield names and tensors of everything that a checkpoint holds."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     yield from model.named_parameters()
-    # Infinity in a buffer may be intended: attention masks contain it.
-    yield from (
-        (name, torch.nan_to_num(value, nan=math.nan, posinf=0.0, neginf=0.0)) for name, value in model.named_buffers()
-    )
+    yield from model.named_buffers()
     for hook in runner.hooks:
         if isinstance(hook, EMAHook) and hasattr(hook, 'ema_model'):
             yield from ((f'averaged {name}', value) for name, value in hook.ema_model.module.named_parameters())
