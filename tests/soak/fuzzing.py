@@ -37,8 +37,6 @@ SECONDS = 60.0
 """For one input of a few kilobytes, on a busy machine."""
 MEMORY = 2 * 2**30
 """Bytes that a process may have."""
-LIBRARIES = 2**29
-"""Bytes of it that the libraries take."""
 ACCEPTED, REFUSED = 'accepted', 'refused'
 FAULTS = ('traceback', 'nameless', 'elsewhere', 'crash', 'hang', 'memory')
 COLUMNS = ('inputs', ACCEPTED, REFUSED, *FAULTS, 'peak MB')
@@ -58,7 +56,7 @@ class Outcome(NamedTuple):
     """Largest resident memory of the process meanwhile, in bytes."""
 
 
-def read_one(seed: int, number: int, name: str, root: Path, inherited: int = 0) -> Outcome:
+def read_one(seed: int, number: int, name: str, root: Path) -> Outcome:
     """Draw an input, read it and say what became of it."""
     folder = root / 'inputs' / str(number)
     folder.mkdir(parents=True)
@@ -76,7 +74,7 @@ def read_one(seed: int, number: int, name: str, root: Path, inherited: int = 0) 
     except Exception:  # noqa: BLE001 (whatever a reader raises is what is looked for)
         kind, text = 'traceback', traceback.format_exc()
     peak = _peak()
-    if peak > MEMORY + max(inherited - LIBRARIES, 0):
+    if peak > MEMORY:
         kind, text = 'memory', f'{peak / 2**20:.0f} MB. {text}'
     if there := {path.name for path in root.iterdir()} - {'inputs', 'benchmarks'}:
         kind, text = 'elsewhere', f'{sorted(there)} beside the folder of the input. {text}'
@@ -106,10 +104,8 @@ def _work(tasks: Connection, seed: int, root: Path) -> None:
     size = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))  # Addresses of libraries are not memory.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _forget_peak()
-    inherited = _peak()  # A process of the tests has more than the libraries when it forks.
     while (task := tasks.recv()) is not None:
-        tasks.send(read_one(seed, *task, root, inherited))
+        tasks.send(read_one(seed, *task, root))
 
 
 class _Worker:

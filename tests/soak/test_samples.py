@@ -1,60 +1,59 @@
 """``make soak`` in small: a fixed sample of its inputs and of its kills."""
 
+import json
 import os
-import random
-import signal
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from tests.soak.fuzzing import FAULTS, fuzz, main
+from tests.soak.fuzzing import FAULTS
 from tests.soak.kills import PREPARATION, Runs, contradictions, differences, draw_data, kill_and_finish
+from tests.soak.planted import PLANTED
 from tests.soak.readers import READERS
 
+ROOT = Path(__file__).parents[2]
 INPUTS = 6 * len(READERS)
 
 
-def test_fuzzing__a_fixed_sample():
-    outcomes = list(fuzz(range(INPUTS), 11, list(READERS), 1))
-    faults = [outcome for outcome in outcomes if outcome.kind in FAULTS]
+@pytest.fixture
+def fuzz(warm_python):
+    """Run ``planted.py`` in a fresh process; returns what it printed and its exit status."""
+
+    def fuzz(*arguments):
+        command = [sys.executable, ROOT / 'tests/toy/warm_python.py', warm_python, ROOT / 'tests/soak/planted.py']
+        paths = f'{ROOT}:{os.environ.get("PYTHONPATH", "")}'
+        done = subprocess.run(
+            [*map(str, command), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, 'PYTHONPATH': paths},
+        )
+        return done.stdout, done.returncode
+
+    return fuzz
+
+
+def test_fuzzing__a_fixed_sample(fuzz):
+    printed, status = fuzz('none', 0, INPUTS)
+    assert status == 0
+    outcomes = json.loads(printed)
+    faults = [outcome for outcome in outcomes if outcome[2] in FAULTS]
     assert not faults, faults[0]
-    assert sorted(outcome.number for outcome in outcomes) == list(range(INPUTS))
-    assert {outcome.reader for outcome in outcomes} == READERS.keys()
-    assert Counter(outcome.kind for outcome in outcomes)['accepted'] >= 0.3 * INPUTS
-    (again,) = fuzz(range(7, 8), 11, list(READERS), 1)
+    assert sorted(number for number, *_ in outcomes) == list(range(INPUTS))
+    assert {reader for _, reader, *_ in outcomes} == READERS.keys()
+    assert Counter(kind for _, _, kind, _ in outcomes)['accepted'] >= 0.3 * INPUTS
+    (again,) = json.loads(fuzz('none', 7, 8)[0])
     assert again[:3] in [outcome[:3] for outcome in outcomes]
 
 
-def die(rng: random.Random, folder):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def fill_memory(rng: random.Random, folder):
-    return bytearray(3 * 2**30)
-
-
-def write_elsewhere(rng: random.Random, folder):
-    (folder.parents[1] / 'elsewhere').touch()
-
-
-def hang(rng: random.Random, folder):
-    while True:
-        pass
-
-
-def divide(rng: random.Random, folder):
-    return 1 / (rng.random() * 0)
-
-
-@pytest.mark.parametrize(
-    ('reader', 'kind'),
-    [(die, 'crash'), (fill_memory, 'memory'), (write_elsewhere, 'elsewhere'), (hang, 'hang'), (divide, 'traceback')],
-)
-def test_fuzzing__every_kind_of_fault_is_counted_and_the_run_goes_on(monkeypatch, capsys, reader, kind):
-    monkeypatch.setattr('tests.soak.fuzzing.SECONDS', 2.0)
-    monkeypatch.setitem(READERS, 'outlines', reader)
-    assert main(['--inputs', '4', '--readers', 'outlines', 'instance_truth', '--jobs', '1']) == 1
-    printed = capsys.readouterr().out
+@pytest.mark.parametrize('kind', PLANTED)
+def test_fuzzing__every_kind_of_fault_is_counted_and_the_run_goes_on(fuzz, kind):
+    printed, status = fuzz(kind)
+    assert status == 1
     assert printed.count(f'{kind}: input ') == 2 and f'{kind}: input 0 of outlines' in printed
     assert printed.splitlines()[-2].split()[:2] == ['instance_truth', '2']
 
