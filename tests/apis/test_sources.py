@@ -5,6 +5,7 @@ import pytest
 
 from mmseg_oneformer.apis.sources import Source, _unique_names, collect_sources, is_one_photo
 from mmseg_oneformer.errors import UserError
+from mmseg_oneformer.photos.suffixes import photos_below
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,26 @@ def test_collect_sources__a_view_of_bytes_is_one_photo_and_no_camera():
 def test_collect_sources__nothing_to_predict(nothing, said):
     with pytest.raises(ValueError, match=said):
         collect_sources(nothing)
+
+
+def test_collect_sources__a_name_that_begins_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('~photo.jpg').write_bytes(b'x')
+    (source,) = collect_sources('~photo.jpg')
+    assert source.file_name == '~photo.jpg' and is_one_photo('~photo.jpg')
+
+
+@pytest.mark.parametrize(
+    ('path', 'said'), [('p' * 5000, 'pppp cannot be opened: File name too long'), ('a\0b.jpg', 'does not exist')]
+)
+def test_collect_sources__what_no_path_can_be(path, said):
+    assert not is_one_photo(path)
+    with pytest.raises(UserError, match=said):
+        collect_sources(path)
+
+
+def test_folder__a_link_that_leads_nowhere_is_a_photo_that_cannot_be_read(tmp_path):
+    (tmp_path / 'folder.jpg').mkdir()
+    (tmp_path / 'lost.jpg').symlink_to(tmp_path / 'nowhere.jpg')
+    assert [source.name for source in collect_sources(tmp_path)] == ['lost']
+    assert photos_below(tmp_path) == [tmp_path / 'lost.jpg']

@@ -406,6 +406,12 @@ def test_unreadable__more_than_the_limit(toy, numbers, limit):
         packed(toy, max_unreadable=limit)[(0, 1)]
 
 
+@pytest.mark.parametrize('limit', [-1, '3', True, 1.5])
+def test_unreadable__a_limit_that_is_no_number_of_photos(toy, limit):
+    with pytest.raises(UserError, match=f'max_unreadable is {limit!r}, not a number of photos'):
+        packed(toy, max_unreadable=limit)
+
+
 def test_unreadable__an_evaluation_never_skips(toy):
     unreadable(toy, [2])
     with pytest.raises(PhotoError):

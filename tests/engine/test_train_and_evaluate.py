@@ -255,6 +255,9 @@ def test_data__mistakes_are_sentences(negatives):
         run_config(MODEL, data=written('none.json', annotations=[]))
     with pytest.raises(FileNotFoundError, match='absent does not exist; give a panoptic JSON'):
         train(MODEL, data='absent')
+    for empty in (dict(data=''), dict(data=negatives, val='')):
+        with pytest.raises(UserError, match='The path of the data is empty'):
+            train(MODEL, **empty)
     with pytest.raises(UserError, match='val goes with data'):
         train(MODEL, val=negatives)
     with pytest.raises(UserError, match='no weights of its own'):

@@ -201,3 +201,8 @@ def test_yolo__text_files_in_upper_case_are_told(convert_one, folder):
 def test_yolo__a_name_with_what_stands_before_values(convert_one, folder):
     write(folder / 'labels/a.txt', YOLO)
     assert "--names has the category 'dog=3'" in convert_one('yolo', 'labels', '--names', 'dog=3', status=2)
+
+
+def test_yolo__a_folder_is_no_name_of_a_class(convert_one, folder):
+    write(folder / 'labels/a.txt', YOLO)
+    assert 'Is a directory: labels' in convert_one('yolo', 'labels', '--names', 'labels', status=2)

@@ -144,7 +144,9 @@ def read_format(args: argparse.Namespace) -> Format:
 
 def read_names(names: list[str]) -> list[str]:
     """Return the class names as given, or those of a file."""
-    is_file = len(names) == 1 and names[0].lower().endswith(('.yaml', '.yml', '.txt', '.names'))
+    is_file = len(names) == 1 and (
+        names[0].lower().endswith(('.yaml', '.yml', '.txt', '.names')) or Path(names[0]).exists()
+    )
     return read_yolo_names(names[0]) if is_file else check_names(names, '--names')
 
 

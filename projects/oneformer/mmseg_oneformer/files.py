@@ -82,6 +82,11 @@ def is_safetensors(path: str | os.PathLike[str]) -> bool:
     return start[8:] == b'{' and int.from_bytes(start[:8], 'little') <= length - 8
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` replaced; a name such as ``~photo.jpg``, which is nobody's home, stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib's raises a RuntimeError for such a name)
+
+
 def shorten(name: str) -> str:
     """Return the end of a name, where numbers stand, of at most 160 bytes in UTF-8; no character is cut."""
     encoded = name.encode(errors='surrogatepass')

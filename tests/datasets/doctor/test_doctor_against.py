@@ -146,6 +146,11 @@ def test_masks__of_another_size(data):
             ValueError,
             'no class of the panoptic JSON',
         ),
+        (
+            '{"images": [{"id": 9, "file_name": "9.jpg"}], "categories": [{"id": 1, "name": "cat"}]}',
+            ValueError,
+            'instances.json has none of these photos',
+        ),
     ],
 )
 def test_read_instances__mistakes(data, content, error, match):

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import MissingFileError, UserError
-from ..files import shorten
+from ..files import shorten, user_path
 from ..photos.arrays import array_to_bgr, check_array, check_pillow, check_tensor, tensor_to_bgr
 from ..photos.decoding import pillow_to_bgr
 from ..photos.suffixes import PHOTO_SUFFIXES, is_hidden, is_photo, is_video
@@ -120,8 +120,8 @@ def is_one_photo(inputs: Any) -> bool:
     if isinstance(inputs, str) and is_url(inputs):
         return True
     if isinstance(inputs, str | os.PathLike):
-        path = Path(inputs).expanduser()
-        return path.is_file() and not is_video(path)
+        path = user_path(inputs)
+        return os.path.isfile(path) and not is_video(path)  # noqa: PTH113 (False for what no path can be)
     return isinstance(inputs, np.ndarray | Image.Image | bytes | bytearray | memoryview)
 
 
@@ -175,7 +175,12 @@ def _expand(item: Input, channel_order: str | None, urls: _Urls, number: int) ->
     if item == '':
         raise UserError('An empty path is not an input; give photos, folders or videos.')
     if isinstance(item, str | os.PathLike):
-        return [_Found(path) for path in _files(Path(item).expanduser())]
+        try:
+            return [_Found(path) for path in _files(user_path(item))]
+        except UserError:
+            raise
+        except OSError as error:
+            raise UserError(f'{shorten(str(item))} cannot be opened: {error.strerror}.') from error
     if hasattr(item, 'read'):
         raise UserError(f'{type(item).__name__} is an open file; give its path, or its bytes as file.read().')
     raise UserError(f'{type(item).__name__} is not an input; give paths, bytes, uint8 arrays, tensors or PIL images.')
@@ -186,16 +191,14 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if is_photo(file) and file.is_file())
+        files = sorted(file for file in path.iterdir() if is_photo(file))
         if not files:
             raise UserError(f'Folder {path} has no photos ({", ".join(PHOTO_SUFFIXES)}); give another one.')
         return files
     if not glob.has_magic(str(path)):
         raise MissingFileError(f'{path} does not exist; give a photo, a video or a folder of photos.')
     matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207 (`**` of an absolute path)
-    files = [
-        file for file in matches if file.is_file() and (is_photo(file) or (is_video(file) and not is_hidden(file)))
-    ]
+    files = [file for file in matches if is_photo(file) or (file.is_file() and is_video(file) and not is_hidden(file))]
     if not files:
         raise MissingFileError(f'No photo or video matches {path}; correct the pattern.')
     return files

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import MissingFileError, UserError, WriteError
-from ..files import atomic_path, is_safetensors
+from ..files import atomic_path, is_safetensors, user_path
 from ..safe.load import drop_active_configs, is_pickled, safe_load
 from ..zoo.weights import missing_checkpoint
 from .conversion.convert import AVERAGING, form_of
@@ -49,7 +49,7 @@ def read_file(path: str | os.PathLike[str], map_location: Any = 'cpu', finite: b
         UserError: The file is broken, or holds something else than tensors and plain values, or numbers that are not
             finite.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.is_dir():
         path = _weights_in(path)
     if path.name.endswith('.index.json'):

@@ -50,6 +50,8 @@ class SegmentationDataset(BaseDataset):
         max_unreadable: int = 0,
         **kwargs: Any,
     ) -> None:
+        if type(max_unreadable) is not int or max_unreadable < 0:
+            raise UserError(f'max_unreadable is {max_unreadable!r}, not a number of photos; give 0 or more.')
         self.seed = seed
         self.max_unreadable = max_unreadable
         self.task_probs = None if task_probs is None else dict(task_probs)

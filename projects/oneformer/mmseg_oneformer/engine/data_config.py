@@ -19,6 +19,7 @@ from mmengine.config import Config, ConfigDict
 from ..checkpoints.checkpoint import read_checkpoint
 from ..datasets.own_data import OwnData, find_own_data
 from ..errors import MissingFileError, UserError
+from ..files import user_path
 from ..models.fine_tuning import CLASS_HEADS
 from ..preparation.recognition import conversion_command
 from ..tasks import TASKS
@@ -57,6 +58,8 @@ def use_data(cfg: Config, data: DataPath, val: DataPath | None, options: Mapping
         UserError: The data are not a panoptic data set, the two have different classes, or the model is not one of
             ours.
     """
+    if '' in (data, val):
+        raise UserError('The path of the data is empty; give a panoptic JSON, or a folder (. is this one).')
     train = _files(Path(data), 'train')
     held_out = _files(Path(data) if val is None else Path(val), 'val')
     if train.metainfo['classes'] != held_out.metainfo['classes']:
@@ -100,7 +103,7 @@ def _some(names: Sequence[str] | None) -> str:
 
 def _files(data: Path, split: str) -> OwnData:
     """Find the files of a split; annotations in another format get the command that converts them."""
-    data = data.expanduser()
+    data = user_path(data)
     if not data.exists():
         raise MissingFileError(f'{data} does not exist; give a panoptic JSON, or the folder of a data set.')
     try:
@@ -166,6 +169,6 @@ def _set_length(cfg: Config, max_iters: int) -> None:
 
 def _name_of(data: Path) -> str:
     """Return the name of a data set: that of its folder."""
-    data = data.expanduser().absolute()
+    data = user_path(data).absolute()
     folder = data if data.is_dir() else data.parent
     return (folder.parent if folder.name == 'annotations' else folder).name

@@ -19,6 +19,7 @@ from ..evaluation.mean_iou import MeanIoU
 from ..evaluation.report import report_config
 from ..evaluation.results import OWN, ClassNumbers, class_numbers, write_results
 from ..evaluation.token_matrix import split_tokens
+from ..files import user_path
 from ..models.precision import check_dtype, use_dtype
 from ..models.test_time_views import TestTimeViews
 from ..out_of_memory import explain_out_of_memory
@@ -209,7 +210,7 @@ def _miou_average(runner: Runner) -> str | None:
 
 def _check_weights(weights: str | os.PathLike[str]) -> None:
     """Raise a FileNotFoundError now, and not after minutes of building data sets."""
-    if not Path(weights).expanduser().exists():
+    if not user_path(weights).exists():
         raise missing_checkpoint(weights)
 
 

@@ -14,6 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from ..checkpoints.checkpoint import TRAINING_ONLY
 from ..datasets.base import SegmentationDataset
 from ..datasets.mixed import MixedDataset
+from ..datasets.panoptic import PanopticDataset
 from ..models.fine_tuning import is_fine_tuning
 from .optim import CpuAmpOptimWrapper
 
@@ -37,6 +38,7 @@ def training_facts(runner: Any) -> Facts:
         'training': f'{_photos(loader.dataset)}, {batch} an iteration',
         'input': _input(loader.dataset),
         'validation': f'{_photos(val.dataloader.dataset)}, {_validated(loop, unit)}' if val else 'none',
+        'no score': _absent(val.dataloader.dataset) if val else '',
         'schedule': f'{runner.max_iters} iterations ({passes:.3g} passes), {_optimizer(runner)}, seed {runner.seed}',
         'device': f'{_device()}, {_precision(runner)}',
         'work dir': short_path(runner.work_dir),
@@ -63,6 +65,19 @@ def _validated(loop: Any, unit: str) -> str:
         if loop.val_interval < last
         else 'at the end'
     )
+
+
+def _absent(dataset: Any) -> str:
+    """Return which classes no validation photo has."""
+    if not isinstance(dataset, PanopticDataset):
+        return ''
+    infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+    present = {segment['label'] for info in infos for segment in info.get('segments_info', ())}
+    missing = [name for label, name in enumerate(dataset.metainfo['classes']) if label not in present]
+    if not present or not missing:
+        return ''
+    named = ', '.join(missing) if len(missing) <= MOST_NAMES else f'{len(missing)} classes'
+    return f'{named}: in no validation photo'
 
 
 def describe_start(runner: Any) -> str:

@@ -17,8 +17,13 @@ VIDEO_SUFFIXES = (
 
 
 def is_photo(path: Path) -> bool:
-    """Return whether a file of a folder is named like a photo and not hidden."""
-    return path.suffix.lower() in PHOTO_SUFFIXES and not is_hidden(path)
+    """Return whether an entry of a folder is a file that is named like a photo and not hidden.
+
+    So is a link that leads nowhere: whoever reads it reports it, while leaving it out would lose a photo unnoticed.
+    """
+    if path.suffix.lower() not in PHOTO_SUFFIXES or is_hidden(path):
+        return False
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def is_video(path: Path) -> bool:
@@ -33,6 +38,6 @@ def is_hidden(path: Path) -> bool:
 
 def photos_below(folder: Path) -> list[Path]:
     """List the photos in a folder and its subfolders, sorted by their paths; hidden folders are left out."""
-    names = {path: path.relative_to(folder) for path in folder.rglob('*') if is_photo(path) and path.is_file()}
+    names = {path: path.relative_to(folder) for path in folder.rglob('*') if is_photo(path)}
     shown = [path for path, name in names.items() if not any(part.startswith('.') for part in name.parts)]
     return sorted(shown, key=lambda path: names[path].as_posix())

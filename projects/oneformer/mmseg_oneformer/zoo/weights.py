@@ -17,7 +17,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from ..errors import MissingFileError, NetworkError, UserError
-from ..files import file_digest, shorten, write_atomic
+from ..files import file_digest, shorten, user_path, write_atomic
 from .configs import find_config, list_models, weights_root
 from .download import DownloadError, check_url, download
 from .metafile import ZooModel, read_zoo
@@ -31,7 +31,7 @@ def cache_root() -> Path:
     """Return the folder of downloaded weights: that of ``MMSEG_ONEFORMER_CACHE``, else the user's cache folder."""
     own = os.environ.get(CACHE_VARIABLE)
     if own:
-        return Path(own).expanduser()
+        return user_path(own)
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'mmseg_oneformer'
 
 
@@ -79,7 +79,7 @@ def resolve_weights(source: str | os.PathLike[str], download: bool = True) -> Pa
         UserError: No such model, or one without weights.
         ConnectionError: A download failed.
     """
-    text, path = str(source), Path(source).expanduser()
+    text, path = str(source), user_path(source)
     if path.exists():
         return path
     if '://' in text:

@@ -10,6 +10,7 @@ import numpy as np
 from ...annotations.coco_panoptic import TWICE
 from ...annotations.faults import Fault
 from ...annotations.id_maps import MAX_PIXELS
+from ...errors import UserError
 from .against import Instances, compare_instances, comparison_finding, instances_by_image
 from .maps import check_pixels, read_map, segment_stats
 from .photos import Photo, PhotoMark, identities, read_photo
@@ -69,9 +70,14 @@ def examine(
         against: An instance JSON of the same photos.
         deep: Decode the photos too, instead of reading their headers and ends.
         jobs: Processes.
+
+    Raises:
+        UserError: ``against`` cannot be read, or has none of the photos.
     """
     classes = read_classes(source.file.categories)
     instances = instances_by_image(against, classes.names) if against is not None else None
+    if instances is not None and not instances.by_image.keys() & {image['id'] for image in source.file.images}:
+        raise UserError(f'{against} has none of these photos; --against needs the instances of the same photos.')
     faults, faults_of = split_faults(source.file)
     context = Context(source, pair_up(source.file), classes, faults_of, deep, instances)
     tally = Tally.empty(len(classes.names))
