@@ -10,6 +10,7 @@ Exit status: 1 if any of them differs, a file is left over, or a run ends otherw
 
 import argparse
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -43,6 +44,7 @@ OPTIONS = {
     'default_hooks.logger.interval': 1,
     'model.test_cfg.object_mask_thr': 0.1,
 }
+CHECKPOINT = re.compile(r'\biter_(\d+)\.pth')
 
 
 class Trainings:
@@ -102,7 +104,11 @@ def differences(trainings: Trainings, one: str, other: str) -> list[str]:
     """Return what differs between the outcomes of two trainings, in sentences."""
     folders = [trainings.folder / one, trainings.folder / other]
     names = [sorted(path.name for path in folder.iterdir() if path.is_file()) for folder in folders]
-    found = [f'{other} has the files {names[1]}, {one} has {names[0]}'] if names[0] != names[1] else []
+    # A stop saves a checkpoint of its own, which counts among those that are kept.
+    expected = sorted(
+        {name for name in names[0] if not CHECKPOINT.fullmatch(name)} | _last_saved(trainings.said(other))
+    )
+    found = [f'{other} has the files {names[1]}, not {expected}'] if names[1] != expected else []
     for name in [name for name in names[0] if name.endswith('.pth') and name in names[1]]:
         states = [torch.load(folder / name, weights_only=False) for folder in folders]
         tensors = [dict(_tensors(state, '')) for state in states]
@@ -116,6 +122,12 @@ def differences(trainings: Trainings, one: str, other: str) -> list[str]:
         for folder in folders
     ]
     return found + ([f'the validations of {other} differ'] if str(scores[0]) != str(scores[1]) else [])
+
+
+def _last_saved(said: str) -> set[str]:
+    """Return the checkpoints that a training keeps, after what it has printed."""
+    saved = {int(found[1]): found[0] for found in CHECKPOINT.finditer(said)}
+    return {saved[number] for number in sorted(saved)[-OPTIONS['default_hooks.checkpoint.max_keep_ckpts'] :]}
 
 
 def _tensors(value: object, path: str) -> Iterator[tuple[str, torch.Tensor]]:
