@@ -1,5 +1,7 @@
 """Numbers computed by the reference code, as inputs and outputs in ``tests/data/golden.json``."""
 
+import math
+
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -11,7 +13,7 @@ from mmseg_oneformer.models.losses.contrastive import ContrastiveLoss
 from mmseg_oneformer.models.losses.matcher import CostWeights, Matches, match, matching_cost, point_matcher
 from mmseg_oneformer.models.losses.points import sample, sample_targets, uncertain_points
 from mmseg_oneformer.models.losses.set_losses import SetLosses, class_loss, mask_cross_entropy, mask_dice
-from mmseg_oneformer.models.masked_decoder import blocked_positions
+from mmseg_oneformer.models.masked_decoder import attention_mask
 from mmseg_oneformer.models.ops.ms_deform_attn import MSDeformAttn, ms_deform_attn
 from mmseg_oneformer.models.text_mapper import tokenize
 from mmseg_oneformer.tasks import CONTEXT_LENGTH, FILLERS, PROMPT_TOKENS, TASKS
@@ -162,23 +164,27 @@ def test_mask_losses__golden_points(golden, toy_matching):
     assert_close(dice.item(), values['loss_dice'], **FP32)
 
 
-def test_blocked_positions__golden(golden):
+def additive(blocked):
+    return torch.where(blocked, -math.inf, 0.0)
+
+
+def test_attention_mask__golden(golden):
     values = golden['attention_mask']
     embed = torch.tensor(values['queries'])[None, None, :, None]  # (B, T, N, C) with C = 1
     features = torch.tensor(values['feature_map'])[None, None]
     resized = torch.nn.functional.interpolate(features, size=(2, 2), mode='bilinear', align_corners=False).flatten(2)
     expected = torch.tensor(values['blocked[head][query][pixel]'], dtype=torch.bool)[0]
-    assert torch.equal(blocked_positions(embed, resized)[0], expected)
+    assert torch.equal(attention_mask(embed, resized)[0], additive(expected))
     nowhere = -torch.ones(1, 1, 4)
     opened = torch.tensor(values['after_opening_full_rows'], dtype=torch.bool)
-    assert torch.equal(blocked_positions(embed, nowhere)[0], opened)
+    assert torch.equal(attention_mask(embed, nowhere)[0], additive(opened))
 
 
-def test_blocked_positions__half_is_open(golden):
+def test_attention_mask__half_is_open(golden):
     """A probability of exactly 0.5 (logit 0) doesn't block, where the row has blocked and open positions."""
     assert golden['boundaries']['attention_mask_logit_0'] == 'not blocked'
-    blocked = blocked_positions(torch.ones(1, 1, 1, 1), torch.tensor([[[0.0, 1.0, -1.0]]]))
-    assert blocked.flatten().tolist() == [False, False, True]
+    mask = attention_mask(torch.ones(1, 1, 1, 1), torch.tensor([[[0.0, 1.0, -1.0]]]))
+    assert mask.flatten().tolist() == [0, 0, -math.inf]
 
 
 def test_ms_deform_attn__golden(golden):

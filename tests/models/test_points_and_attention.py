@@ -1,5 +1,7 @@
 """Sampling and attention against plain loops."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -78,7 +80,8 @@ def test_attention__equals_torch():
     blocked = torch.rand(2, 5, 7) < 0.4
     blocked[..., 0] = False
     expected, _ = theirs(query, key, value.expand(2, -1, -1), attn_mask=blocked.repeat_interleave(4, 0))
-    assert_close(ours(query, key, value, blocked), expected, rtol=1e-5, atol=1e-6)
+    mask = torch.where(blocked, -math.inf, 0.0)
+    assert_close(ours(query, key, value, mask), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize('borders', [False, True])

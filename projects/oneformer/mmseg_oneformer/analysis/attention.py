@@ -38,8 +38,8 @@ class CrossAttention:
     """(1, S, C)."""
     value: Tensor
     """(1, S, C)."""
-    blocked: Tensor
-    """(1, N, S) bool, True where a query must not attend."""
+    mask: Tensor
+    """(1, N, S), added to the logits: -inf where a query must not attend."""
     shape: Shape
     """Of the attended level, S = h * w."""
 
@@ -50,7 +50,7 @@ class CrossAttention:
 
     def allowed(self, queries: Sequence[int]) -> Tensor:
         """Where n queries may attend, (n, h, w) bool: the mask predicted before this layer."""
-        return ~self.blocked[0, list(queries)].unflatten(1, self.shape)
+        return (self.mask[0, list(queries)] == 0).unflatten(1, self.shape)
 
     @torch.inference_mode()
     def output(self) -> Tensor:
@@ -62,11 +62,11 @@ class CrossAttention:
     def _weights(self, queries: Sequence[int]) -> Tensor:
         query, key = self._project(0, self.query[:, list(queries)])[0], self._project(1, self.key)[0]
         logits = query @ key.mT / query.shape[-1] ** 0.5
-        return logits.masked_fill(self.blocked[0, list(queries)], float('-inf')).softmax(-1)
+        return (logits + self.mask[0, list(queries)]).softmax(-1)
 
     def _project(self, which: int, x: Tensor) -> Tensor:
         """Heads (1, heads, L, C/heads) of the query, key or value projection (0, 1, 2) of x (1, L, C)."""
-        weight, bias = self.module.in_proj_weight.chunk(3)[which], self.module.in_proj_bias.chunk(3)[which]
+        weight, bias = self.module.projections()[which]
         return nn.functional.linear(x, weight, bias).unflatten(-1, (self.module.num_heads, -1)).transpose(1, 2)
 
 

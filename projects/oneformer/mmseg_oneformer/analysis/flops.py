@@ -18,7 +18,7 @@ from torch import nn
 
 from ..datasets.transforms.resize import shortest_edge_size
 from ..errors import UserError
-from ..models.masked_decoder import blocked_positions
+from ..models.masked_decoder import attention_mask
 from ..models.oneformer import OneFormer
 from ..models.skeleton import pretending
 from ..photos.header import photo_size
@@ -120,7 +120,7 @@ def reference_masks(model: OneFormer, size: Size) -> float:
         with OperationCounter() as ours:
             resized = [F.interpolate(features, size=level, mode='bilinear').flatten(2) for level in levels]
             for layer in range(layers):
-                blocked_positions(queries, resized[layer % 3])
+                attention_mask(queries, resized[layer % 3])
     return theirs.result().seen - ours.result().seen
 
 

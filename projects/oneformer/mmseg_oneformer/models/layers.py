@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ops import linear
+from .ops import apply_linear, linear
 from .ops.dropout import attention, relu_dropout
 from .precision import at_least_fp32
 
@@ -24,7 +24,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_channels) to (..., out_channels)."""
         for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
+            x = apply_linear(layer, x, 'relu')
         return self.layers[-1](x)
 
 
@@ -41,28 +41,35 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None = None) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend from (B, Lq, C) to (B, Lk, C).
 
         Args:
             query: (B, Lq, C).
             key: (B, Lk, C).
             value: (B, Lk, C), or (1, Lk, C) when it is the same for all images.
-            blocked: bool (B, Lq, Lk), True where a query must not attend; shared by the heads.
+            mask: (B, Lq, Lk), added to the logits of all heads: 0, or -inf where a query must not attend.
 
         Returns:
             (B, Lq, C).
         """
-        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        q, k, v = (
-            linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
-        )
+        _, *projections = self.projections()
+        keys, values = (linear(x, *projection) for x, projection in zip((key, value), projections, strict=True))
+        return self.attend(query, keys, values, mask)
+
+    def projections(self) -> list[tuple[Tensor, Tensor]]:
+        """Return weight (C, C) and bias (C) of the projections of queries, keys and values."""
+        return list(zip(self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True))
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Do the same with keys and values that have been projected."""
+        queries = linear(query, *self.projections()[0])
+        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (queries, keys, values))
         if self.training and self.dropout:
-            assert blocked is None, 'no layer both drops weights and blocks positions'
+            assert mask is None, 'no layer both drops weights and blocks positions'
             out = attention(q, k, v, self.dropout)
         else:
-            mask = None if blocked is None else ~blocked[:, None]
+            mask = None if mask is None else mask[:, None]
             out = F.scaled_dot_product_attention(q, k, v.expand(k.shape[0], -1, -1, -1), attn_mask=mask)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
@@ -95,17 +102,14 @@ class FeedForward(nn.Module):
         self.linear2 = nn.Linear(hidden_channels, channels)
         self.dropout = dropout
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., C) to (..., C)."""
-        x = self.linear1(x)
-        return self.linear2(relu_dropout(x, self.dropout) if self.training else F.relu(x))
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """Map (..., C) to (..., C), and add a shortcut."""
+        x = relu_dropout(self.linear1(x), self.dropout) if self.training else apply_linear(self.linear1, x, 'relu')
+        return apply_linear(self.linear2, x, shortcut=shortcut)
 
 
 def sine_position_encoding(size: Sequence[int], channels: int, like: Tensor) -> Tensor:
     """Fixed position encoding of a map (DETR): the first half of the channels encodes y, the second x.
-
-    Coordinates run from 1 to n, are divided by n + 1e-6 and scaled to 2 pi; even channels are sines, odd ones cosines,
-    wavelengths grow geometrically to 10 000.
 
     Args:
         size: height and width of the map.
@@ -115,17 +119,31 @@ def sine_position_encoding(size: Sequence[int], channels: int, like: Tensor) -> 
     Returns:
         (C, H, W), in -1..1.
     """
-    half = channels // 2
-    index = torch.arange(half, device=like.device, dtype=torch.float32).to(at_least_fp32(like.dtype))
-    wavelength = 10000 ** (2 * (index // 2) / half)
-    waves = []
-    for length in size:
-        position = torch.arange(1, length + 1, device=like.device, dtype=wavelength.dtype)
-        angle = position[:, None] / (length + 1e-6) * (2 * math.pi) / wavelength  # (length, half)
-        waves.append(torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1).T)
-    y, x = waves
     height, width = size
-    return torch.cat((y[:, :, None].expand(-1, -1, width), x[:, None, :].expand(-1, height, -1))).to(like.dtype)
+    y, x = (sine_encoding(length, channels // 2, like) for length in size)
+    # Channels come last in memory, as its users need them.
+    return torch.cat((y[:, None].expand(-1, width, -1), x.expand(height, -1, -1)), dim=2).permute(2, 0, 1)
+
+
+def sine_encoding(length: int, channels: int, like: Tensor) -> Tensor:
+    """Fixed encoding of the positions along one side of a map.
+
+    Coordinates run from 1 to n, are divided by n + 1e-6 and scaled to 2 pi; even channels are sines, odd ones cosines,
+    wavelengths grow geometrically to 10 000.
+
+    Args:
+        length: n.
+        channels: C, an even number.
+        like: device and dtype are taken from it.
+
+    Returns:
+        (n, C), in -1..1.
+    """
+    index = torch.arange(channels, device=like.device, dtype=torch.float32).to(at_least_fp32(like.dtype))
+    wavelength = 10000 ** (2 * (index // 2) / channels)
+    position = torch.arange(1, length + 1, device=like.device, dtype=wavelength.dtype)
+    angle = position[:, None] / (length + 1e-6) * (2 * math.pi) / wavelength
+    return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1).to(like.dtype)
 
 
 def xavier_init(module: nn.Module) -> None:

@@ -12,6 +12,7 @@ from ..errors import UserError
 from .activation_checkpointing import run_layer
 from .layers import FeedForward, sine_position_encoding, xavier_init
 from .ops import MSDeformAttn
+from .ops.convolution import PointwiseConv
 from .ops.dropout import Dropout
 from .ops.ms_deform_attn import Shapes
 from .precision import at_least_fp32
@@ -31,7 +32,7 @@ class PixelDecoderLayer(nn.Module):
     def forward(self, x: Tensor, position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
         """Refine the flattened levels (B, S, C); ``position`` (1, S, C), ``reference`` (S, 2)."""
         x = self.norm1(x + self.dropout(self.self_attn(x + position, x, reference, shapes)))
-        return self.norm2(x + self.dropout(self.ffn(x)))
+        return self.norm2(x + self.dropout(self.ffn(x)) if self.training else self.ffn(x, shortcut=x))
 
 
 @MODELS.register_module()
@@ -67,17 +68,17 @@ class OneFormerPixelDecoder(BaseModule):
         self.in_channels = tuple(in_channels)
         stride4, *others = in_channels
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, channels, 1), nn.GroupNorm(32, channels)) for width in reversed(others)
+            nn.Sequential(PointwiseConv(width, channels), nn.GroupNorm(32, channels)) for width in reversed(others)
         )
         self.level_embed = nn.Parameter(torch.zeros(3, channels))
         self.layers = nn.ModuleList(
             PixelDecoderLayer(channels, num_heads, ffn_channels, dropout) for _ in range(num_layers)
         )
-        self.lateral = nn.Sequential(nn.Conv2d(stride4, channels, 1, bias=False), nn.GroupNorm(32, channels))
+        self.lateral = nn.Sequential(PointwiseConv(stride4, channels, bias=False), nn.GroupNorm(32, channels))
         self.output = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(32, channels), nn.ReLU()
         )
-        self.mask_features = nn.Conv2d(channels, channels, 1)
+        self.mask_features = PointwiseConv(channels, channels)
 
     def init_weights(self) -> None:
         """Initialise as the reference code does (Glorot in the transformer, He in the convolutions)."""
@@ -118,7 +119,7 @@ class OneFormerPixelDecoder(BaseModule):
         for layer in self.layers:
             x = run_layer(self.with_cp, layer, x, position, reference, shapes)
         memory = [
-            level.transpose(1, 2).unflatten(2, shape)
+            level.unflatten(1, shape).permute(0, 3, 1, 2)  # in this order, or PyTorch misses that channels come last
             for level, shape in zip(x.split([h * w for h, w in shapes], dim=1), shapes, strict=True)
         ]
         return run_layer(self.with_cp, self.to_stride4, stride4, memory[-1]), memory

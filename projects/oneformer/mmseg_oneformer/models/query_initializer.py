@@ -1,15 +1,19 @@
 """Task-conditioned object queries (paper §3.2)."""
 
+from collections.abc import Sequence
 from typing import Literal
 
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..errors import UserError
 from .activation_checkpointing import run_layer
-from .layers import Attention, FeedForward, sine_position_encoding, xavier_init
+from .layers import Attention, FeedForward, sine_encoding, xavier_init
+from .ops import linear
 from .ops.dropout import Dropout
+from .precision import no_autocast
 
 
 class QueryInitializerLayer(nn.Module):
@@ -25,13 +29,13 @@ class QueryInitializerLayer(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, query_pos: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Update x (B, T, N, C) by attention to ``key`` (B, S, C) and ``value`` (B or 1, S, C)."""
+    def forward(self, x: Tensor, query_pos: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Update x (B, T, N, C) by attention to projected ``keys`` (B, S, C) and ``values`` (B or 1, S, C)."""
         q = (x + query_pos).flatten(0, 1)
         x = self.norm1(x + self.dropout(self.self_attn(q, q, x.flatten(0, 1)).view_as(x)))
         q = (x + query_pos).flatten(1, 2)
-        x = self.norm2(x + self.dropout(self.cross_attn(q, key, value).view_as(x)))
-        return self.norm3(x + self.dropout(self.ffn(x)))
+        x = self.norm2(x + self.dropout(self.cross_attn.attend(q, keys, values).view_as(x)))
+        return self.norm3(x + self.dropout(self.ffn(x)) if self.training else self.ffn(x, shortcut=x))
 
 
 @MODELS.register_module()
@@ -88,11 +92,40 @@ class QueryInitializer(BaseModule):
             query_pos: (N-1, C), learned positions of the queries.
             mask_features: (B, C, H/4, W/4) of the pixel decoder.
         """
-        features = self.input_proj(mask_features).flatten(2).transpose(1, 2)  # (B, S, C)
-        position = sine_position_encoding(mask_features.shape[-2:], features.shape[2], features).flatten(1).T[None]
-        key = features + position
-        value = position if self.values == 'position' else features
+        size, features = mask_features.shape[-2:], mask_features.flatten(2).transpose(1, 2)  # (B, S, C)
         x = start * 0 if self.start == 'zeros' else start
         for layer in self.layers:
-            x = run_layer(self.with_cp, layer, x, query_pos, key, value)
+            _, (key_weight, key_bias), (value_weight, value_bias) = layer.cross_attn.projections()
+            position = _projected_positions(size, key_weight, key_bias, features)
+            keys = self._projected_features(features, key_weight, position)
+            position = _projected_positions(size, value_weight, value_bias, features)
+            values = (
+                position if self.values == 'position' else self._projected_features(features, value_weight, value_bias)
+            )
+            x = run_layer(self.with_cp, layer, x, query_pos, keys, values)
         return self.norm(x)
+
+    def _projected_features(self, features: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+        """Return ``weight`` times the features (B, S, C) after ``input_proj``, plus a shift (C) or (1, S, C).
+
+        Both are linear, so that their product is applied: one layer instead of two.
+        """
+        outer, inner = weight, self.input_proj.weight.flatten(1)
+        with no_autocast(features):
+            merged = outer @ inner
+            bias = None if self.input_proj.bias is None else outer @ self.input_proj.bias
+        return linear(features, merged, bias, shortcut=shift.expand_as(features))
+
+
+def _projected_positions(size: Sequence[int], weight: Tensor, bias: Tensor, like: Tensor) -> Tensor:
+    """Return a projection (1, S, C) of the position encoding.
+
+    Half of its channels depend on y alone and half on x, so that rows and columns are projected and then added up.
+    """
+    half = weight.shape[1] // 2
+    with no_autocast(like):
+        y, x = (
+            F.linear(sine_encoding(length, half, weight), part, shift)
+            for length, part, shift in zip(size, weight.split(half, dim=1), (bias, None), strict=True)
+        )
+        return (y[:, None] + x).flatten(0, 1)[None].to(like.dtype)

@@ -25,9 +25,11 @@ from ...checkpoints.backbone_names import (
     register_backbone,
 )
 from ...checkpoints.conversion.keys import Names, Order, keys_like, under
+from ...compat import is_exporting
 from ...errors import UserError
 from ..activation_checkpointing import run_layer
 from ..layers import DropPath
+from ..ops import apply_linear
 
 
 class WindowAttention(nn.Module):
@@ -57,11 +59,15 @@ class WindowAttention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B * windows, heads, positions, C / heads)
         table = self.relative_position_bias_table[self.relative_position_index.flatten()]
         bias = table.view(positions, positions, self.num_heads).permute(2, 0, 1)
-        logits = (query * (channels // self.num_heads) ** -0.5) @ key.transpose(2, 3) + bias
         if regions is not None:
             apart = regions[:, None, :, None] != regions[:, None, None, :]  # (windows, 1, positions, positions)
-            logits = logits - 100.0 * apart.repeat(x.shape[0] // regions.shape[0], 1, 1, 1)
-        return self.proj(_view((logits.softmax(3) @ value).transpose(1, 2), x.shape[0], positions, channels))
+            bias = bias - 100.0 * apart.repeat(x.shape[0] // regions.shape[0], 1, 1, 1)
+        if torch.is_grad_enabled() or is_exporting():
+            logits = (query * (channels // self.num_heads) ** -0.5) @ key.transpose(2, 3) + bias
+            out = logits.softmax(3) @ value
+        else:  # PyTorch's fused attention has no gradient for a bias.
+            out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.expand(x.shape[0], -1, -1, -1))
+        return self.proj(_view(out.transpose(1, 2), x.shape[0], positions, channels))
 
 
 class ShiftedWindows(nn.Module):
@@ -106,7 +112,9 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to the same shape."""
         x = self.drop_path(self.attn(self.norm1(x))) + x
-        return x + self.drop_path(self.ffn(self.norm2(x)))
+        if self.training:
+            return x + self.drop_path(self.ffn(self.norm2(x)))
+        return self.ffn(self.norm2(x), shortcut=x)
 
 
 class FeedForward(nn.Module):
@@ -117,9 +125,9 @@ class FeedForward(nn.Module):
         first = nn.Sequential(nn.Linear(channels, hidden_channels), nn.GELU())
         self.layers = nn.Sequential(first, nn.Linear(hidden_channels, channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., C) to (..., C)."""
-        return self.layers(x)
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """Map (..., C) to (..., C), and add a shortcut."""
+        return apply_linear(self.layers[1], apply_linear(self.layers[0][0], x, 'gelu'), shortcut=shortcut)
 
 
 class PatchEmbedding(nn.Module):
@@ -225,7 +233,7 @@ class SwinBackbone(BaseModule):
         x, levels = self.patch_embed(images), []
         for i, stage in enumerate(self.stages):
             level, x = stage(x)
-            levels.append(self.get_submodule(f'norm{i}')(level).permute(0, 3, 1, 2).contiguous())
+            levels.append(self.get_submodule(f'norm{i}')(level).permute(0, 3, 1, 2))
         return tuple(levels)
 
 
