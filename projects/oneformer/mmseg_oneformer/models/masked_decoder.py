@@ -10,8 +10,10 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..compat import is_exporting
 from .activation_checkpointing import run_layer
 from .layers import MLP, Attention, FeedForward, sine_position_encoding, xavier_init
+from .ops import linear
 
 
 class Predictions(NamedTuple):
@@ -24,7 +26,9 @@ class Predictions(NamedTuple):
 
     def mask_logits(self, layer: int = -1) -> Tensor:
         """Return the mask logits (B, T, N, H/4, W/4) of one prediction: mask embeddings times mask features."""
-        return torch.einsum('...btnc,bchw->...btnhw', self.mask_embed[layer], self.mask_features)
+        embed, features = self.mask_embed[layer], self.mask_features
+        logits = products(embed.flatten(1, 2), features.flatten(2))
+        return logits.unflatten(1, embed.shape[1:3]).unflatten(3, features.shape[2:])
 
 
 class MaskedDecoderLayer(nn.Module):
@@ -144,8 +148,15 @@ def attention_mask(mask_embed: Tensor, features: Tensor) -> Tensor:
     Returns:
         (B, T*N, S), 0 or -inf, to be added to the logits of the attention.
     """
-    logits = torch.einsum('bqc,bcs->bqs', mask_embed.flatten(1, 2), features)
+    logits = products(mask_embed.flatten(1, 2), features)
     nowhere = logits.amax(dim=-1, keepdim=True) < 0
     # A tenth of the time of a comparison and `where` on a CPU. Logits closer to 0 than normal numbers count as 0.
     below = F.threshold(logits, -torch.finfo(logits.dtype).tiny, -math.inf, inplace=True)
     return below.clamp_(max=0).masked_fill_(nowhere, 0)
+
+
+def products(queries: Tensor, features: Tensor) -> Tensor:
+    """Return the inner products (B, Q, S) of queries (B, Q, C) and features (B, C, S)."""
+    if is_exporting() or len(queries) > 1:
+        return queries @ features
+    return linear(queries[0], features[0].T)[None]  # which on a CPU has the faster library

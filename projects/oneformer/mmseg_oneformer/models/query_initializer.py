@@ -95,25 +95,25 @@ class QueryInitializer(BaseModule):
         size, features = mask_features.shape[-2:], mask_features.flatten(2).transpose(1, 2)  # (B, S, C)
         x = start * 0 if self.start == 'zeros' else start
         for layer in self.layers:
+            assert isinstance(layer, QueryInitializerLayer)
             _, (key_weight, key_bias), (value_weight, value_bias) = layer.cross_attn.projections()
             position = _projected_positions(size, key_weight, key_bias, features)
             keys = self._projected_features(features, key_weight, position)
-            position = _projected_positions(size, value_weight, value_bias, features)
-            values = (
-                position if self.values == 'position' else self._projected_features(features, value_weight, value_bias)
-            )
+            if self.values == 'position':
+                values = _projected_positions(size, value_weight, value_bias, features)
+            else:
+                values = self._projected_features(features, value_weight, value_bias)
             x = run_layer(self.with_cp, layer, x, query_pos, keys, values)
         return self.norm(x)
 
     def _projected_features(self, features: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
-        """Return ``weight`` times the features (B, S, C) after ``input_proj``, plus a shift (C) or (1, S, C).
+        """Return ``weight`` times what ``input_proj`` makes of features (B, S, C), plus a shift (C) or (1, S, C).
 
-        Both are linear, so that their product is applied: one layer instead of two.
+        Both are linear, so their product is applied: one layer over all positions instead of two.
         """
-        outer, inner = weight, self.input_proj.weight.flatten(1)
         with no_autocast(features):
-            merged = outer @ inner
-            bias = None if self.input_proj.bias is None else outer @ self.input_proj.bias
+            merged = weight @ self.input_proj.weight.flatten(1)
+            bias = None if self.input_proj.bias is None else weight @ self.input_proj.bias
         return linear(features, merged, bias, shortcut=shift.expand_as(features))
 
 

@@ -127,7 +127,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """Map (..., C) to (..., C), and add a shortcut."""
-        return apply_linear(self.layers[1], apply_linear(self.layers[0][0], x, 'gelu'), shortcut=shortcut)
+        hidden = apply_linear(self.get_submodule('layers.0.0'), x, 'gelu')
+        return apply_linear(self.layers[1], hidden, shortcut=shortcut)
 
 
 class PatchEmbedding(nn.Module):

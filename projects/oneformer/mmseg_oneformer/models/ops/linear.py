@@ -94,7 +94,7 @@ def _needs_no_gradient(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == 'cpu'
         and x.dtype == weight.dtype == torch.float32
         and x.numel() > 0
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled('cpu')
     )
 
