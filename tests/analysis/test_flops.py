@@ -13,7 +13,7 @@ from mmseg_oneformer.analysis.flops import (
     mean_flops,
     mean_operations,
     photo_inputs,
-    reference_masks,
+    reference_network,
     reference_postprocessing,
 )
 from mmseg_oneformer.models.skeleton import count_parameters, one_task_skeleton
@@ -47,13 +47,17 @@ def test_mean_operations__weights_sizes(small):
     assert mean.all == pytest.approx((one.all + 3 * other.all) / 4)
 
 
-def test_reference_masks__by_hand(small):
+def test_reference_network__by_hand(small):
     layers, queries, channels = len(small.head.decoder.layers), small.head.num_queries, small.head.channels
     levels = [2 * 3, 4 * 6, 8 * 12]  # 64 x 96 at strides 32, 16, 8
     cycled = sum(levels[layer % 3] for layer in range(layers))
     theirs = layers * queries * channels * 16 * 24 + 4 * queries * cycled
     ours = 4 * channels * sum(levels) + queries * channels * cycled
-    assert reference_masks(small, (64, 96)) == theirs - ours
+    area, depth = 16 * 24, len(small.head.query_initializer.layers)
+    theirs += (1 + 2 * depth) * area * channels**2
+    once = channels**3 + channels**2  # the product of both weights, and their bias
+    ours += depth * (area * channels**2 + once + 2 * (16 + 24) * channels * channels // 2)
+    assert reference_network(small, (64, 96)) == theirs - ours
 
 
 def test_reference_postprocessing__by_hand(small):
@@ -66,7 +70,7 @@ def test_mean_flops__postprocessing_needs_every_photo(small):
     known, unknown = Input((64, 96), (50, 70)), Input((64, 96))
     flops = mean_flops(small, {known: 2})
     assert flops.seen == count_operations(small, (64, 96)).seen / 1e9
-    assert flops.masks == reference_masks(small, (64, 96)) / 1e9
+    assert flops.network == reference_network(small, (64, 96)) / 1e9
     assert flops.postprocessing == reference_postprocessing(small, (64, 96), (50, 70)) / 1e9
     assert mean_flops(small, {known: 2, unknown: 1}).postprocessing is None
 
@@ -76,7 +80,7 @@ def test_mean_flops__cityscapes_equals_the_paper():
     cfg = read_config('oneformer_swin-l_8xb2-90k_cityscapes-512x1024')
     assert crop_size(cfg) == (512, 1024)
     flops = mean_flops(one_task_skeleton(cfg), {Input(crop_size(cfg), (1024, 2048)): 1})
-    assert flops.seen + flops.masks + flops.postprocessing == pytest.approx(543, abs=0.5)
+    assert flops.seen + flops.network + flops.postprocessing == pytest.approx(543, abs=0.5)
     assert flops.seen < flops.all < 1.02 * flops.seen
 
 
@@ -84,7 +88,7 @@ def test_mask2former__is_computed_for_real():
     """mmdet's decoder looks at values; its parameters and masks count as ours do."""
     cfg = read_config('mask2former_r50_8xb2-160k_ade20k-512x512_joint')
     flops = mean_flops(one_task_skeleton(cfg), {Input((64, 64)): 1})
-    assert flops.masks is None and flops.postprocessing is None
+    assert flops.network is None and flops.postprocessing is None
     assert 0 < flops.seen < flops.all
 
 

@@ -100,7 +100,7 @@ def test_tables__mistakes(call_tool, capsys, arguments, message):
 
 
 def test_flops_cells__differences_add_up():
-    flops = Flops(seen=90.0, all=95.0, masks=5.0, postprocessing=10.0)
+    flops = Flops(seen=90.0, all=95.0, network=5.0, postprocessing=10.0)
     assert flops_cells(flops, 100) == ['90.0', '-10.0', '95.0', '-5.0', '105.0', '+5.0', '95.0']
     assert flops_cells(Flops(90.0, 95.0, 5.0, None), 100)[4:6] == ['-', '-']
     assert flops_cells(Flops(90.0, 95.0, None, None), None) == ['90.0', '-', '-', '-', '-', '-', '95.0']

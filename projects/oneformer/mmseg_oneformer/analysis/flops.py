@@ -96,31 +96,41 @@ def count_operations(model: nn.Module, size: Size) -> Operations:
     return counter.result()
 
 
-def reference_masks(model: OneFormer, size: Size) -> float:
-    """Return what usual counters see of the reference code's attention masks, beyond ours.
+def reference_network(model: OneFormer, size: Size) -> float:
+    """Return what usual counters see of the reference code's network, beyond ours.
 
-    The reference code computes the masks of all queries at 1/4 of the image before every layer and resizes them. We
-    resize the mask features once to each level and compute the masks there, which gives the same masks.
+    * The reference code computes the masks of all queries at 1/4 of the image before every layer and resizes them. We
+      resize the mask features once to each level and compute the masks there, which gives the same masks.
+    * Its query initialiser projects the mask features, and then those and the position encoding once more in each
+      layer. We apply the product of both projections, and project positions by rows and columns.
 
     Args:
         model: From ``one_task_skeleton``.
         size: Of the image.
     """
     height, width = size
-    layers = len(model.head.decoder.layers)
+    layers, channels = len(model.head.decoder.layers), model.head.channels
     levels = [(height // stride, width // stride) for stride in (32, 16, 8)]
+    initializer = copy.deepcopy(model.head.query_initializer)
     with pretending():
-        features = torch.zeros(1, model.head.channels, height // 4, width // 4)
-        queries = torch.zeros(1, 1, model.head.num_queries, model.head.channels)
+        features = torch.zeros(1, channels, height // 4, width // 4)
+        queries = torch.zeros(1, 1, model.head.num_queries, channels)
+        initializer.to_empty(device='cpu')
         with OperationCounter() as theirs:
             for layer in range(layers):
                 F.interpolate(
                     torch.einsum('btnc,bchw->btnhw', queries, features)[:, 0], size=levels[layer % 3], mode='bilinear'
                 )
+            rows = initializer.input_proj(features).flatten(2).transpose(1, 2)
+            for layer in initializer.layers:
+                for weight, bias in layer.cross_attn.projections()[1:]:
+                    F.linear(rows, weight, bias)
         with OperationCounter() as ours:
             resized = [F.interpolate(features, size=level, mode='bilinear').flatten(2) for level in levels]
             for layer in range(layers):
                 attention_mask(queries, resized[layer % 3])
+            for layer in initializer.layers:
+                initializer.keys_and_values(layer.cross_attn, features)
     return theirs.result().seen - ours.result().seen
 
 
@@ -149,14 +159,14 @@ class Flops:
     Attributes:
         seen: What usual counters see of our code.
         all: Every operation of our code.
-        masks: What usual counters see beyond ``seen`` in the reference code, which computes large attention masks; None
-            for a model that the reference code does not have.
+        network: What usual counters see beyond ``seen`` in the reference code, which computes large attention masks
+            and projects twice; None for a model that the reference code does not have.
         postprocessing: What they see of its post-processing; None if the size of the photo is not known.
     """
 
     seen: float
     all: float
-    masks: float | None
+    network: float | None
     postprocessing: float | None
 
 
@@ -178,14 +188,14 @@ def mean_flops(model: nn.Module, inputs: Mapping[Input, int]) -> Flops:
     for image, number in inputs.items():
         sizes[image.size] += number
     operations = mean_operations(model, sizes)
-    masks = postprocessing = None
+    network = postprocessing = None
     if isinstance(model, OneFormer):
         total = sizes.total() * 1e9
-        masks = sum(reference_masks(model, size) * number for size, number in sizes.items()) / total
+        network = sum(reference_network(model, size) * number for size, number in sizes.items()) / total
         costs = [
             reference_postprocessing(model, image.size, image.photo) * number
             for image, number in inputs.items()
             if image.photo is not None
         ]
         postprocessing = sum(costs) / total if len(costs) == len(inputs) else None
-    return Flops(operations.seen / 1e9, operations.all / 1e9, masks, postprocessing)
+    return Flops(operations.seen / 1e9, operations.all / 1e9, network, postprocessing)

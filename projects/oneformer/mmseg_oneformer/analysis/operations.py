@@ -37,7 +37,7 @@ OTHER_RATES = {
     '_softmax': SOFTMAX,
     'grid_sampler_2d': 4,
     'max_pool2d_with_indices': 9,
-    **dict.fromkeys(('rsub', 'floor_divide', 'cumsum', 'masked_fill_'), 1),
+    **dict.fromkeys(('rsub', 'floor_divide', 'cumsum', 'masked_fill_', 'threshold_'), 1),
 }
 """Per element of the output; for pooling, the 3 x 3 window of ResNet's stem."""
 

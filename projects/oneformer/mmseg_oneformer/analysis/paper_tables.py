@@ -15,11 +15,11 @@ from .paper import METRICS, Row, Table
 from .results_cells import Cell, Result, describe, fill
 
 TITLES = {'params': 'params M', 'flops': 'FLOPs G', 'mIoU_ms': 'mIoU ms', 'extra_data': 'extra data'}
-FLOPS_TITLES = ('seen', '%', '+masks', '%', '+post', '%', 'all')
+FLOPS_TITLES = ('seen', '%', '+network', '%', '+post', '%', 'all')
 FLOPS_LEGEND = (
     'FLOPs: G multiply-adds for one task; %: difference from the paper. seen: what usual counters see of our code. '
-    '+masks: plus the masks at 1/4 before every layer, which only the reference code computes. +post: plus its '
-    "post-processing at the photos' size, if that is known. all: every operation of our network."
+    '+network: plus what only the reference code computes, masks at 1/4 before every layer and projections one by '
+    "one. +post: plus its post-processing at the photos' size, if that is known. all: every operation of our network."
 )
 
 
@@ -112,7 +112,7 @@ def flops_cells(flops: Flops | None, published: Any) -> list[str]:
     if flops is None:
         return ['-'] * len(FLOPS_TITLES)
     cells, value = [], flops.seen
-    for more in (0.0, flops.masks, flops.postprocessing):
+    for more in (0.0, flops.network, flops.postprocessing):
         if more is None:
             cells += ['-', '-']
             continue

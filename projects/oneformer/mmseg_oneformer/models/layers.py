@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..compat import is_exporting
 from .ops import apply_linear, linear
 from .ops.dropout import attention, relu_dropout
 from .precision import at_least_fp32
@@ -71,7 +72,10 @@ class Attention(nn.Module):
         else:
             mask = None if mask is None else mask[:, None]
             out = F.scaled_dot_product_attention(q, k, v.expand(k.shape[0], -1, -1, -1), attn_mask=mask)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        out = out.transpose(1, 2)
+        if is_exporting():  # Graphs compute attention step by step, whose result lies otherwise in memory.
+            out = out.clone(memory_format=torch.contiguous_format)
+        return self.out_proj(out.flatten(2))
 
 
 class DropPath(nn.Module):

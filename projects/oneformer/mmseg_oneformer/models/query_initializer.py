@@ -92,19 +92,22 @@ class QueryInitializer(BaseModule):
             query_pos: (N-1, C), learned positions of the queries.
             mask_features: (B, C, H/4, W/4) of the pixel decoder.
         """
-        size, features = mask_features.shape[-2:], mask_features.flatten(2).transpose(1, 2)  # (B, S, C)
         x = start * 0 if self.start == 'zeros' else start
         for layer in self.layers:
             assert isinstance(layer, QueryInitializerLayer)
-            _, (key_weight, key_bias), (value_weight, value_bias) = layer.cross_attn.projections()
-            position = _projected_positions(size, key_weight, key_bias, features)
-            keys = self._projected_features(features, key_weight, position)
-            if self.values == 'position':
-                values = _projected_positions(size, value_weight, value_bias, features)
-            else:
-                values = self._projected_features(features, value_weight, value_bias)
+            keys, values = self.keys_and_values(layer.cross_attn, mask_features)
             x = run_layer(self.with_cp, layer, x, query_pos, keys, values)
         return self.norm(x)
+
+    def keys_and_values(self, attention: Attention, mask_features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the projected keys (B, S, C) and values (B or 1, S, C) of a cross-attention to (B, C, H/4, W/4)."""
+        size, features = mask_features.shape[-2:], mask_features.flatten(2).transpose(1, 2)
+        _, (key_weight, key_bias), (value_weight, value_bias) = attention.projections()
+        position = _projected_positions(size, key_weight, key_bias, features)
+        keys = self._projected_features(features, key_weight, position)
+        if self.values == 'position':
+            return keys, _projected_positions(size, value_weight, value_bias, features)
+        return keys, self._projected_features(features, value_weight, value_bias)
 
     def _projected_features(self, features: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
         """Return ``weight`` times what ``input_proj`` makes of features (B, S, C), plus a shift (C) or (1, S, C).
@@ -113,7 +116,7 @@ class QueryInitializer(BaseModule):
         """
         with no_autocast(features):
             merged = weight @ self.input_proj.weight.flatten(1)
-            bias = None if self.input_proj.bias is None else weight @ self.input_proj.bias
+            bias = None if self.input_proj.bias is None else (weight @ self.input_proj.bias[:, None])[:, 0]
         return linear(features, merged, bias, shortcut=shift.expand_as(features))
 
 
