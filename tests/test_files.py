@@ -3,8 +3,8 @@ import os
 import pytest
 from mmengine.fileio import get_file_backend
 
-from mmseg_oneformer.errors import WriteError
-from mmseg_oneformer.files import atomic_path, check_folder, check_writable, shorten, write_atomic
+from mmseg_oneformer.errors import UserError, WriteError
+from mmseg_oneformer.files import atomic_path, check_folder, check_not_input, check_writable, shorten, write_atomic
 
 
 def test_atomic_path__a_failure_leaves_the_old_file(tmp_path):
@@ -66,6 +66,42 @@ def test_check_writable__says_before_the_work_what_writing_would_say(tmp_path, m
     monkeypatch.setattr(os, 'access', lambda path, mode: path != tmp_path)  # root may write everywhere
     with pytest.raises(PermissionError, match=r'new/b\.json'):
         check_writable(tmp_path / 'new/b.json')
+
+
+def test_check_not_input__only_files_that_exist(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / 'hub'
+    folder.mkdir()
+    (folder / 'model.safetensors').write_bytes(b'x')
+    (tmp_path / 'link.pth').symlink_to(folder / 'model.safetensors')
+    check_not_input('new.pth', 'new.pth', folder, None, 'oneformer_r50', 'https://example.org/a.pth')
+    check_not_input(folder / 'new.pth', folder)
+    for path, source in (('hub/model.safetensors', folder), ('link.pth', 'hub/../hub/model.safetensors')):
+        with pytest.raises(UserError, match=f'^{path} is an input, which is never written over'):
+            check_not_input(path, None, source)
+
+
+@pytest.mark.parametrize(
+    ('tool', 'arguments'),
+    [
+        ('dataset_doctor.py', '{} --json {}'),
+        ('dataset_doctor.py', '{} --json photo.jpg'),
+        ('dataset_converters/image_list.py', 'photos --categories {} --out {}'),
+        ('dataset_converters/image_list.py', 'photos --categories {} --out photo.jpg'),
+        ('model_converters/convert.py', '{} {} --model {model} --to mm'),
+        ('model_converters/publish_model.py', '{model} {} {}'),
+        ('export.py', '{model} {} --format safetensors --out {}'),
+    ],
+)
+def test_tools__never_write_over_their_input(tool, arguments, call_tool, tmp_path, capsys):
+    name = 'x.safetensors' if 'model' in arguments else 'x.json'
+    (tmp_path / 'photo.jpg').write_bytes(b'a photo')
+    (tmp_path / name).write_bytes(b'an input')
+    command = arguments.replace('{}', name).format(model='oneformer_r18-narrow_1xb16-6k_shapes-96x96').split()
+    assert call_tool(tool, *command) == 2
+    said = capsys.readouterr().err
+    assert f'{name} is an input, which is never written over' in said or 'does not end in .json' in said
+    assert (tmp_path / name).read_bytes() == b'an input' and (tmp_path / 'photo.jpg').read_bytes() == b'a photo'
 
 
 def test_check_folder__says_what_is_in_the_way(tmp_path):

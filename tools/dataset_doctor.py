@@ -57,7 +57,7 @@ with loading(__name__, parse_args):
         open_source,
         report_dict,
     )
-    from mmseg_oneformer.files import check_writable, write_atomic
+    from mmseg_oneformer.files import check_not_input, check_writable, write_atomic
     from mmseg_oneformer.zoo.configs import read_config
 
 
@@ -81,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         fixed_paths(args.panoptic_json)  # Before the work, not after it.
     if args.json is not None:
         check_writable(args.json)
-        for path in map(Path, filter(None, (args.panoptic_json, args.val, args.against, args.config))):
-            if path.exists() and Path(args.json).exists() and path.samefile(args.json):
-                raise UserError(f'{path} is examined, so --json cannot write over it; give another file.')
+        if Path(args.json).suffix != '.json':  # It could be a photo or a PNG.
+            raise UserError(f'--json is {args.json}, which does not end in .json; give the name of a report.')
+        check_not_input(args.json, args.panoptic_json, args.val, args.against, args.config)
     cfg = read_config(args.config) if args.config is not None else None
     source = open_source(args.panoptic_json, cfg, args.images, args.segs)
     val = open_source(args.val, cfg, args.val_images, need_maps=False) if args.val is not None else None

@@ -55,7 +55,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.deploy.formats import check_format, deployment_meta, write_folder
     from mmseg_oneformer.deploy.oneformer_numpy import OneFormer, Runner, read_photo
     from mmseg_oneformer.deploy.verify import compare_with_torch, drawn_photos, format_comparisons, network_runner
-    from mmseg_oneformer.files import check_writable
+    from mmseg_oneformer.files import check_not_input, check_writable
 
 
 def read_photos(paths: Sequence[str]) -> Sequence[np.ndarray]:
@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if single != (out.suffix == '.safetensors') or (not single and out.is_file()):
         raise UserError(f'--out is {"a .safetensors file" if single else "a folder"} for this format, not {out}.')
     check_writable(out)
+    check_not_input(out, args.weights)
     photos = None if args.verify is None else read_photos(args.verify)
     report(f'loading {args.weights or args.model}')
     infer = OneFormerInferencer(args.model, args.weights, args.device)

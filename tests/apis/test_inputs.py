@@ -212,6 +212,8 @@ def test_urls__only_if_asked_and_of_the_web(web, tmp_path):
     for url in (f'file://{tmp_path}/photo.png', 'ftp://127.0.0.1/photo.png', 'data://x', 'http:///photo.png'):
         with pytest.raises(ValueError, match='only http and https'):
             collect_sources(url, allow_urls=True)
+    with pytest.raises(UserError, match='is not a web address'):
+        collect_sources('http://[bad/photo.png', allow_urls=True)
 
 
 @pytest.mark.parametrize(

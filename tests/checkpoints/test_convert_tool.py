@@ -182,10 +182,12 @@ def test_convert__reset_classifier(call_tool, tmp_path, capsys, config, narrow, 
     sentence = error(capsys)
     assert 'with 133 classes and 150 queries, but the model is' in sentence
     assert '--reset-classifier' in sentence
+    source = 'published.pth'
     if named:  # the file says which classes it has
-        assert call_tool(TOOL, 'published.pth', 'published.pth', '--model', config) == 0
+        source = 'named.pth'
+        assert call_tool(TOOL, 'published.pth', source, '--model', config) == 0
         capsys.readouterr()
-    assert call_tool(TOOL, 'published.pth', 'a.pth', '--model', other, '--reset-classifier') == 0
+    assert call_tool(TOOL, source, 'a.pth', '--model', other, '--reset-classifier') == 0
     told = capsys.readouterr().out
     assert rows(told)['decoder'] == ['66', '64', '2', '-', '2', '66/66']
     assert 'reset 2: other classes (head.decoder.class_embed.weight, ...)' in told

@@ -158,6 +158,7 @@ REJECTED = {
     'float colour tiff': (tiff(RGB.astype(np.float32), sample_format=3), '3 bands of 32 bits in floating point'),
     '32-bit tiff': (tiff(GREY[..., None].astype(np.int32), photometric=1, sample_format=2), '32-bit integers'),
     'five bands': (tiff(np.dstack([NIR, ALPHA]), photometric=1, extra=[0] * 4), '5 bands of 8 bits'),
+    'lab tiff': (tiff(RGB, photometric=8), 'colours of the form LAB'),
     'cut jpeg': (saved('JPEG', quality=95)[:-100], 'cut off'),
     'cut png': (saved('PNG')[:-30], 'cut off'),
     'cut webp': (saved('WEBP', lossless=True)[:-60], 'damaged'),

@@ -28,6 +28,8 @@ def test_in_and_out__are_never_the_same(convert_one, folder):
     assert 'would be read and written over' in convert_one('coco', 'out/panoptic_train.json', status=2)
     write(folder / 'out/a.json', labelme_json(shape(BOX)))
     assert 'is the folder of the annotations' in convert_one('labelme', 'out', '--things', 'dog', status=2)
+    semantic = ('--semantic', 'out', '--stuff', 'sky=0')
+    assert 'is the folder of the annotations' in convert_one('coco', 'x.json', *semantic, status=2)
     Image.new('RGB', (30, 20)).save(folder / 'out/a.jpg')
     assert 'is the folder of the photos' in convert_one('coco', 'x.json', images='out', status=2)
     assert 'not a name for a split' in convert_one('coco', 'x.json', '--name', '../x', status=2)

@@ -29,6 +29,11 @@ def test_download__whole_file_and_nothing_beside_it(server, content, tmp_path):
     assert len(server.requests) == 1
 
 
+def test_check_url__no_address():
+    with pytest.raises(DownloadError, match='is not a web address'):
+        module.check_url('https://[bad/a.pth')
+
+
 def test_download__goes_on_where_it_broke_off(server, content, tmp_path):
     server.rules.cuts = [100_000, 150_000]
     download(server.url, tmp_path / 'a.pth')

@@ -28,7 +28,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 with loading(__name__, parse_args):
     import mmseg_oneformer  # noqa: F401, I001  (first: makes the OpenMMLab wheels importable)
 
-    from mmseg_oneformer.files import write_atomic
+    from mmseg_oneformer.errors import UserError
+    from mmseg_oneformer.files import check_not_input, write_atomic
     from mmseg_oneformer.preparation.image_list import image_list
 
 
@@ -36,6 +37,9 @@ with loading(__name__, parse_args):
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the JSON and print how many photos it lists."""
     args = parse_args(argv)
+    if args.out.suffix != '.json':  # It could be a photo.
+        raise UserError(f'--out is {args.out}, which does not end in .json; give the name of a JSON.')
+    check_not_input(args.out, args.categories, args.source if args.source.is_file() else None)
     content = image_list(args.source, args.categories)
     write_atomic(args.out, json.dumps(content))
     print(f'{args.out}: {len(content["images"])} photos')

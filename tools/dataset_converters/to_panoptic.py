@@ -101,7 +101,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Convert what the command line names, and print a summary."""
     args = parse_args(argv)
     only = args.list and [line.strip() for line in read_text(args.list).splitlines() if line.strip()]
-    if args.annotations.is_dir() and args.out.exists() and args.annotations.samefile(args.out):
+    inputs = [args.annotations, *(args.annotations / f'Segmentation{kind}' for kind in ('Object', 'Class'))]
+    inputs += filter(None, [getattr(args, 'semantic', None)])
+    if args.out.is_dir() and any(folder.is_dir() and folder.samefile(args.out) for folder in inputs):
         raise UserError(f'{args.out} is the folder of the annotations; choose another folder for --out.')
     check_folder(args.out)
     if args.config_out and args.config_out.suffix != '.py':

@@ -68,7 +68,7 @@ with loading(__name__, parse_args):
     from mmseg_oneformer.checkpoints.conversion.summary import format_report
     from mmseg_oneformer.checkpoints.files import read_file
     from mmseg_oneformer.datasets.metainfo import metainfo_of
-    from mmseg_oneformer.files import check_writable
+    from mmseg_oneformer.files import check_not_input, check_writable
     from mmseg_oneformer.models.compatibility import fit_to_model
     from mmseg_oneformer.zoo.configs import find_config, read_config
     from mmseg_oneformer.zoo.weights import resolve_weights
@@ -126,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f'{args.model} is not a OneFormer; tools/infer.py --list shows the names of those that are.')
     torch.manual_seed(0)  # of a new class head: the same command makes the same file
     path = resolve_weights(args.input)
+    check_not_input(args.out, path)
     checkpoint = read_file(path, finite=not args.allow_not_finite)
     conversion = convert(checkpoint, path)
     if path.is_dir():

@@ -56,7 +56,7 @@ with loading(__name__, parse_args):
     )
     from mmseg_oneformer.evaluation.results import versions
     from mmseg_oneformer.evaluation.zoo_tables import format_entry, metafile_entry
-    from mmseg_oneformer.files import file_digest
+    from mmseg_oneformer.files import check_not_input, file_digest
     from mmseg_oneformer.zoo.configs import find_config, read_config
     from mmseg_oneformer.zoo.building import build_part
 
@@ -116,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     out, config = Path(args.out), find_config(args.config)
     if out.suffix not in ('', '.safetensors') and not out.is_dir():  # readers recognise a form by its suffix
         raise UserError(f'OUT is {args.out}; it must be a folder or end in .safetensors.')
+    check_not_input(out, args.checkpoint)
     cfg = read_config(args.config) if args.keep_text_branch else for_inference(read_config(args.config))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = build_part(MODELS, cfg.model)

@@ -108,6 +108,14 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
 
 
+def check_not_input(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None) -> None:
+    """Raise a UserError if what is to be written exists and is an input, or lies in a folder that is one."""
+    target = Path(path).resolve()
+    for source in (Path(each).resolve() for each in inputs if each is not None):
+        if target.is_file() and source in (target, *target.parents):
+            raise UserError(f'{path} is an input, which is never written over; give another path.')
+
+
 def check_folder(path: str | os.PathLike[str]) -> None:
     """Raise a WriteError now if no files can be written into a folder, which need not exist yet."""
     try:

@@ -48,7 +48,7 @@ def test_json__never_writes_over_what_is_examined(doctor, data, capsys, flag):
     path = data.write_instances([]) if flag == '--against' else data.write_val() if flag else data.write()
     before = path.read_bytes()
     assert doctor(*([flag, path] if flag else []), '--json', path) == 2
-    assert '--json cannot write over it' in capsys.readouterr().err
+    assert 'is an input, which is never written over' in capsys.readouterr().err
     assert path.read_bytes() == before
 
 

@@ -17,6 +17,9 @@ __all__ = ['check_polygon', 'check_segmentation', 'outline_code', 'partial_code'
 
 Size = tuple[int, int]
 
+MAX_LENGTH = 10_000_000
+"""Maximum length of an outline in pixels: drawing takes 40 bytes for each, so a small file could use up the memory."""
+
 
 def check_polygon(polygon: Any, size: Size) -> None:
     """Check a polygon x, y, x, y, ... in pixels.
@@ -27,7 +30,7 @@ def check_polygon(polygon: Any, size: Size) -> None:
 
     Raises:
         InvalidValueError: It has fewer than three points, half a point, or a coordinate that is not finite or lies
-            farther outside the photo than the photo is large.
+            farther outside the photo than the photo is large, or it is longer than ``MAX_LENGTH``.
     """
     if not isinstance(polygon, list | tuple):
         raise InvalidValueError(f'has {brief(polygon)} where an outline belongs')
@@ -42,8 +45,15 @@ def check_polygon(polygon: Any, size: Size) -> None:
         raise InvalidValueError(f'has an outline with {brief(wrong)} where a number belongs') from None
     if not finite:
         raise InvalidValueError('has an outline with a number that is not finite')
-    if -min(size) <= min(polygon) and max(polygon) <= 2 * min(size):
-        return  # Near the photo in both directions, as nearly all polygons are.
+    # Nearly all polygons are near the photo in both directions, and have too few points to be too long.
+    if min(polygon) < -min(size) or max(polygon) > 2 * min(size):
+        _check_near(polygon, size)
+    if len(polygon) * 1.5 * max(size) > MAX_LENGTH and (length := _length(polygon)) > MAX_LENGTH:
+        raise InvalidValueError(f'has an outline that is {length:g} pixels long, more than {MAX_LENGTH:g}')
+
+
+def _check_near(polygon: Sequence[float], size: Size) -> None:
+    """Raise an InvalidValueError if a polygon lies farther outside the photo than the photo is large."""
     for offset, side in ((0, size[1]), (1, size[0])):
         least, most = min(polygon[offset::2]), max(polygon[offset::2])
         if least < -side or most > 2 * side:
@@ -52,6 +62,12 @@ def check_polygon(polygon: Any, size: Size) -> None:
                 f'has an outline that lies far outside the photo of {size[1]}x{size[0]}: '
                 f'{"y" if offset else "x"} is {far:g}'
             )
+
+
+def _length(polygon: Sequence[float]) -> float:
+    """Return the length of a closed polygon; of an edge it is the larger one of its width and height."""
+    points = np.array(polygon, dtype=float).reshape(-1, 2)
+    return float(np.abs(points - np.roll(points, 1, axis=0)).max(1).sum())
 
 
 def check_segmentation(segmentation: Any, size: Size) -> None:

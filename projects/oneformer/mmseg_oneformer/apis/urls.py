@@ -40,7 +40,10 @@ def is_url(text: str) -> bool:
 
 def check_photo_url(url: str, allowed: bool = True) -> None:
     """Raise a ValueError unless ``url`` is an http(s) address and addresses are allowed."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise UserError(f'{url} is not a web address ({error}); correct it.') from error
     if parts.scheme.lower() not in SCHEMES or not parts.hostname:
         raise UserError(f'{url} is rejected, only http and https addresses are read; save the photo as a file.')
     if not allowed:

@@ -151,7 +151,7 @@ def read_photo(path: str | Path, bits: int | None = None) -> np.ndarray:
             model was trained with.
 
     Raises:
-        ValueError: If it cannot be read, or its values have no known range (32 bits, floating point).
+        ValueError: If it cannot be read, or its values have no known range (32 bits, floating point, LAB).
     """
     from PIL import Image, ImageOps
 
@@ -164,7 +164,7 @@ def read_photo(path: str | Path, bits: int | None = None) -> np.ndarray:
             is_deep = file.mode.startswith('I;16') or (
                 file.mode == 'I' and (is_signed or file.format in ('PNG', 'PPM'))
             )
-            if file.format in ('EPS', 'WMF') or (file.mode in ('I', 'F') and not is_deep):
+            if file.format in ('EPS', 'WMF') or (file.mode in ('I', 'F', 'LAB') and not is_deep):
                 raise ValueError(f'values of the mode {file.mode} have no known range')
             if bits is not None and not is_deep and (depth == 16 or '16' in str(file.tile[:1])):
                 raise ValueError('Pillow has the upper 8 bits of its 16-bit colours alone; save it with 8 bits')

@@ -56,7 +56,10 @@ class _SameSchemes(urllib.request.HTTPRedirectHandler):
 
 def check_url(url: str) -> None:
     """Raise a DownloadError unless ``url`` is one that may be read."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise DownloadError(f'{url} is not a web address ({error})', final=True) from error
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise DownloadError(f'{url} is rejected, only {" and ".join(SCHEMES)} addresses are read', final=True)
 
