@@ -68,7 +68,7 @@ def test_outline_code__any_change_of_a_code_is_refused_or_another_mask():
         ([SQUARE, [1, 2, 3, 4, 5, 6, 7]], 'outline of 7 numbers'),
         ([[0, 0, 4, math.nan, 4, 4]], 'not finite'),
         ([[0, 0, 4, math.inf, 4, -math.inf]], 'not finite'),
-        ([[0, 0, 4, 10**400, 4, 4]], 'without bounds|far outside|not finite'),
+        ([[0, 0, 4, 10**400, 4, 4]], 'too large|far outside|not finite'),
         ([[0, 0, 4, 1e9, 4, 4]], 'far outside the photo of 64x48: y is 1e.09'),
         ([[-1e5, 0, 4, 9, 4, 4]], 'x is -100000'),
         ([[0, 0, 4, '9', 4, 4]], "'9' where a number"),

@@ -269,6 +269,15 @@ def test_instances__equal_areas_and_hidden_ones():
     assert results['gt_labels'].tolist() == [0]
 
 
+def test_instances__names_as_label_studio_writes_them(objects):
+    content, write = objects
+    expected = [InstanceDataset(**write())[index]['img_path'] for index in range(2)]
+    for image in content['images']:
+        image['file_name'] = f'ab12cd34-{image["file_name"]}'
+    data = InstanceDataset(**write())
+    assert [data[index]['img_path'] for index in range(2)] == expected
+
+
 def test_instances__a_photo_without_objects(objects):
     _, write = objects
     data = InstanceDataset(**write())

@@ -43,5 +43,5 @@ def test_check_schedule__another_is_rejected():
     ):
         with pytest.raises(UserError, match=words):
             check_schedule([states[0], states[1] | changed], states)
-    with pytest.raises(UserError, match='the checkpoint has 2 schedulers and param_scheduler of the config 1'):
+    with pytest.raises(UserError, match='The checkpoint has 2 schedulers and param_scheduler of the config 1'):
         check_schedule(states[:1], states)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from mmseg_oneformer.preparation.photo_names import find_photo, like_photo
+from mmseg_oneformer.annotations.photo_names import find_photo, like_photo
 from tests.preparation.drawn import SIZE, SQUARE, coco, png, write
 
 BROKEN = {

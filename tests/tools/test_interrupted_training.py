@@ -175,7 +175,7 @@ SGD = 'optim_wrapper.optimizer=dict(type="SGD",lr=0.01,momentum=0.9,weight_decay
         (['train_dataloader.dataset.classes=["a","c"]'], 'trained with other classes than the data have (b, not c)'),
         (['param_scheduler.power=2.0'], 'has power 2.0 in the config and 0.9 in the checkpoint'),
         (['param_scheduler.end=9'], 'ends at iteration 7, that of the config at 9'),
-        (['param_scheduler=[]'], 'the checkpoint has 1 schedulers and param_scheduler of the config 0'),
+        (['param_scheduler=[]'], 'The checkpoint has 1 schedulers and param_scheduler of the config 0'),
     ],
 )
 def test_resume__as_another_run_is_rejected(call_tool, toy_config, capsys, options, sentence):

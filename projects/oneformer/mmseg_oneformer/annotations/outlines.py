@@ -41,8 +41,10 @@ def check_polygon(polygon: Any, size: Size) -> None:
     try:
         finite = math.isfinite(sum(polygon))
     except (TypeError, OverflowError):
-        wrong = next((value for value in polygon if not isinstance(value, int | float)), 'a number without bounds')
-        raise InvalidValueError(f'has an outline with {brief(wrong)} where a number belongs') from None
+        no_numbers = (
+            f'{brief(value)} where a number belongs' for value in polygon if not isinstance(value, int | float)
+        )
+        raise InvalidValueError(f'has an outline with {next(others, "a number that is too large")}') from None
     if not finite:
         raise InvalidValueError('has an outline with a number that is not finite')
     # Nearly all polygons are near the photo in both directions, and have too few points to be too long.

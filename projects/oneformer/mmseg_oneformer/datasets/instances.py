@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS
 from ..annotations.coco import Category
 from ..annotations.coco_instances import InstanceFile, outline_faults, read_instances
 from ..annotations.faults import raise_faults
+from ..annotations.photo_names import find_photo
 from ..errors import UserError
 from ..memory import without_collection
 from .base import SegmentationDataset
@@ -81,10 +82,13 @@ class InstanceDataset(SegmentationDataset):
         if not self.test_mode and not any(file.objects.values()):
             raise UserError(f'{self.ann_file} has no annotations: training needs the instance JSON.')
         self._tell_crowds(file)
+        photos = Path(self.data_prefix['img'])
+        # As the converter finds them; not looked for where the first is as named, since a look at each takes time.
+        as_named = (photos / file.images[0]['file_name']).is_file()
         return [
             {
                 'img_id': image['id'],
-                'img_path': str(Path(self.data_prefix['img']) / image['file_name']),
+                'img_path': str(photos / (image['file_name'] if as_named else find_photo(photos, image['file_name']))),
                 'outlines': [
                     {
                         'id': entry['id'],

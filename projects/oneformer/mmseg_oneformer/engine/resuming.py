@@ -146,13 +146,13 @@ def check_optimizer(
     )
     if not same:
         raise UserError(
-            f'the checkpoint is of another optimiser ({kind}) than the config ({now["optimizer"]}); resume with the '
+            f'The checkpoint is of another optimiser ({kind}) than the config ({now["optimizer"]}); resume with the '
             f'settings of the old run, {START_ANEW}.'
         )
     counts = [[len(group['params']) for group in one] for one in (groups, saved)]
     if counts[0] != counts[1]:
         raise UserError(
-            f'the optimiser has groups of {counts[0]} parameters and that of the checkpoint had {counts[1]}; resume '
+            f'The optimiser has groups of {counts[0]} parameters and that of the checkpoint had {counts[1]}; resume '
             f'with the same frozen layers and paramwise_cfg, {START_ANEW}.'
         )
 
@@ -173,12 +173,12 @@ def check_schedule(schedulers: Sequence[Mapping[str, Any]], saved: Sequence[Mapp
     )
     if len(schedulers) != len(saved):
         raise UserError(
-            f'the checkpoint has {len(saved)} schedulers and param_scheduler of the config {len(schedulers)}, {remedy}'
+            f'The checkpoint has {len(saved)} schedulers and param_scheduler of the config {len(schedulers)}, {remedy}'
         )
     for number, (one, other) in enumerate(zip(schedulers, saved)):
         if one.get('end') != other.get('end'):
             raise UserError(
-                f'the schedule in the checkpoint ends at iteration {other.get("end")}, that of the config at '
+                f'The schedule in the checkpoint ends at iteration {other.get("end")}, that of the config at '
                 f'{one.get("end")}, {remedy}'
             )
         differing = [key for key in sorted((one.keys() | other.keys()) - RUNNING) if one.get(key) != other.get(key)]

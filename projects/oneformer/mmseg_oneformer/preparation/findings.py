@@ -7,9 +7,9 @@ from typing import Any
 
 from PIL import Image
 
+from ..annotations.photo_names import is_written
 from ..photos.suffixes import PHOTO_SUFFIXES
 from .classes import VOID, Classes
-from .photo_names import is_written
 
 __all__ = ['LISTED', 'broken_objects', 'findings', 'unused_files']
 

@@ -6,6 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from ..annotations.photo_names import is_written, like_photo
 from ..errors import UserError
 from ..photos.header import photo_size
 from ..photos.suffixes import PHOTO_SUFFIXES, photos_below
@@ -15,7 +16,6 @@ from .findings import LISTED, broken_objects, findings, unused_files
 from .layout import check_space
 from .panoptic import panoptic_json, write_id_map, write_json
 from .parallel import Job, hold_journal, run_jobs
-from .photo_names import is_written, like_photo
 from .scene import Annotation, segment_annotation
 
 __all__ = ['Format', 'Photo', 'Written', 'list_photos', 'write_panoptic']

@@ -8,11 +8,11 @@ from ...annotations.coco import Category
 from ...annotations.coco_instances import InstanceFile, read_instances
 from ...annotations.faults import Fault, raise_faults
 from ...annotations.outlines import partial_code
+from ...annotations.photo_names import find_photo
 from ...annotations.values import InvalidValueError
 from ...errors import MissingFileError, UserError
 from ..classes import VOID, check_listed, class_name, parse_classes, read_semantic, void_values
 from ..own_data import Photo
-from ..photo_names import find_photo
 from ..scene import Annotation, Region, check_area
 
 __all__ = ['CocoFormat']
@@ -25,7 +25,7 @@ class CocoFormat:
 
     Args:
         json_path: The instance JSON.
-        images: Folder that its ``file_name`` are relative to; see :func:`..photo_names.find_photo`.
+        images: Folder that its ``file_name`` are relative to; see :func:`...annotations.photo_names.find_photo`.
         semantic: Folder of semantic PNGs named like the photos, or None.
         things: ``NAME=VALUE`` for things that the semantic PNGs know too; or ``NAME`` of all that are things.
         stuff: ``NAME=VALUE`` of the semantic PNGs, or ``NAME`` of a category that is not a thing.

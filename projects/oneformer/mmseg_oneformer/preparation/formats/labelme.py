@@ -7,13 +7,13 @@ from pycocotools import mask as mask_api
 
 from ...annotations.faults import Fault
 from ...annotations.labelme import LabelmeShape, read_labelme, shape_code
+from ...annotations.photo_names import is_written
 from ...annotations.values import InvalidValueError
 from ...errors import UserError
 from ...photos.suffixes import is_photo
 from ..classes import VOID, parse_classes
 from ..layout import list_files
 from ..own_data import Photo
-from ..photo_names import is_written
 from ..scene import Annotation, Region, check_area
 
 __all__ = ['LabelmeFormat']
