@@ -44,7 +44,7 @@ def check_polygon(polygon: Any, size: Size) -> None:
         no_numbers = (
             f'{brief(value)} where a number belongs' for value in polygon if not isinstance(value, int | float)
         )
-        raise InvalidValueError(f'has an outline with {next(others, "a number that is too large")}') from None
+        raise InvalidValueError(f'has an outline with {next(no_numbers, "a number that is too large")}') from None
     if not finite:
         raise InvalidValueError('has an outline with a number that is not finite')
     # Nearly all polygons are near the photo in both directions, and have too few points to be too long.
