@@ -6,14 +6,19 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmseg_oneformer import train
 from mmseg_oneformer.apis import OneFormerInferencer
 from mmseg_oneformer.checkpoints.checkpoint import for_inference
 from mmseg_oneformer.datasets.drawing import draw_scene
+from mmseg_oneformer.errors import UserError
+from mmseg_oneformer.models import precision
 from mmseg_oneformer.tasks import TASKS
 from mmseg_oneformer.zoo.configs import read_config
 
 MODEL = 'oneformer_r18-narrow_1xb16-6k_shapes-96x96'
 AGREEMENT = 0.995
+MEASURED_RATIO = precision.bf16_ratio
+"""Before the suite replaces it."""
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +106,15 @@ def test_dtype__of_the_config_is_kept():
         == 'bf16'
     )
     assert for_inference(cfg).model.test_cfg.dtype == 'bf16'
+
+
+def test_bf16__is_rejected_where_fp32_is_faster(monkeypatch):
+    assert 0 < MEASURED_RATIO() < float('inf')
+    monkeypatch.setattr(precision, 'bf16_ratio', lambda: 4.72)
+    reason = r'in bf16 takes 4\.72 times as long as in fp32 on this CPU.*; leave bf16 or mixed precision out\.'
+    for start in (
+        lambda: OneFormerInferencer(MODEL, device='cpu', dtype='bf16'),
+        lambda: train(MODEL, amp=True),
+    ):
+        with pytest.raises(UserError, match=reason):
+            start()

@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict
 from ..datasets.metainfo import metainfo_of
 from ..errors import UserError
 from ..models.fine_tuning import FINE_TUNING, is_fine_tuning
+from ..models.precision import check_bf16_is_fast
 from ..zoo.weights import missing_checkpoint
 from ..zoo.work_dirs import latest_checkpoint
 
@@ -19,7 +20,7 @@ def use_mixed_precision(cfg: Config) -> None:
     """Switch the optimiser wrapper of ``cfg`` to mixed precision.
 
     Raises:
-        UserError: The config has another wrapper.
+        UserError: The config has another wrapper, or bf16 is slower than fp32 on this CPU.
     """
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CpuAmpOptimWrapper'):
@@ -30,6 +31,7 @@ def use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:
+        check_bf16_is_fast()
         cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):  # of mmengine's wrapper for GPUs
             cfg.optim_wrapper.pop(key, None)

@@ -1,6 +1,8 @@
 """Number formats: of the network at inference, and of what must not be computed in half precision."""
 
+import time
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor
 
 from ..errors import UserError
 
+SLOW_BF16 = 1.5
+"""The ratio of times above which bf16 is rejected: what is measured below may be noise."""
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -16,13 +20,45 @@ def check_dtype(name: str, device: torch.device | str) -> str:
     """Return ``name`` if it is a number format that ``device`` computes in.
 
     Raises:
-        UserError: There is no such format, or it is for GPUs only.
+        UserError: There is no such format, it is for GPUs only, or fp32 is faster.
     """
     if name not in DTYPES:
         raise UserError(f'There is no number format {name}; choose one of {", ".join(DTYPES)}.')
-    if name == 'fp16' and torch.device(device).type == 'cpu':
-        raise UserError('fp16 is for GPUs only; choose bf16 on a CPU.')
+    if torch.device(device).type == 'cpu':
+        if name == 'fp16':
+            raise UserError('fp16 is for GPUs only; choose bf16 on a CPU.')
+        if name == 'bf16':
+            check_bf16_is_fast()
     return name
+
+
+def check_bf16_is_fast() -> None:
+    """Raise a UserError if bf16 would be slower than fp32 on this CPU."""
+    if (ratio := bf16_ratio()) > SLOW_BF16:
+        raise UserError(
+            f'A matrix product in bf16 takes {ratio:.3g} times as long as in fp32 on this CPU, which has no '
+            'instructions for it; leave bf16 or mixed precision out.'
+        )
+
+
+@lru_cache
+def bf16_ratio() -> float:
+    """Return how many times as long as in fp32 a matrix product in bf16 takes on this CPU; measured once, in 0.1 s.
+
+    Names of processors do not tell: it depends on PyTorch's libraries, too.
+    """
+
+    def seconds(dtype: torch.dtype) -> float:
+        left, right = torch.ones(64, 256, dtype=dtype), torch.ones(256, 256, dtype=dtype)
+        times = []
+        with torch.inference_mode(), torch.autocast('cpu', enabled=False):
+            for _ in range(4):  # The first prepares the library.
+                start = time.perf_counter()
+                torch.nn.functional.linear(left, right)
+                times.append(time.perf_counter() - start)
+        return min(times)
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)
 
 
 def network_precision(device: torch.device, dtype: str) -> AbstractContextManager[Any]:

@@ -73,6 +73,7 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _convolves_faster(x: Tensor, weight: Tensor) -> bool:
     return (
         ONEDNN_IS_FASTER
+        and not torch.compiler.is_compiling()
         and not is_exporting()  # first: a branch on dynamic sizes would tie the graph to one outcome
         and not torch.jit.is_tracing()
         and x.device.type == 'cpu'
