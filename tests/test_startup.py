@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import Registry
 
 import mmseg_oneformer
 from mmseg_oneformer import startup
@@ -71,6 +72,21 @@ def test_classes__have_names_of_their_own(scope):
         child = getattr(registries, variable)
         child.import_from_location()
         assert not startup.MODULE_OF[registry].keys() & child.module_dict.keys()
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_unchanged__no_name_of_mmengine_is_redefined(scope):
+    """Names that are taken from mmengine's registry without asking a library must not be the library's."""
+    importlib.import_module('mmengine.runner')
+    children = [one for one in vars(importlib.import_module(f'{scope}.registry')).values() if isinstance(one, Registry)]
+    compared = set()
+    for child in children:
+        if child.root.name in startup.UNCHANGED:
+            child.import_from_location()
+            both = child.root.module_dict.keys() & child.module_dict.keys()
+            assert all(child.module_dict[name] is child.root.module_dict[name] for name in both), child.root.name
+            compared.add(child.root.name)
+    assert compared == set(startup.UNCHANGED)
 
 
 SETTINGS = f"""

@@ -11,13 +11,19 @@ from torch import Tensor
 
 __all__ = ['decode_mask', 'encode_masks', 'encode_tiles']
 
+SMALL = 2**15
+"""Pixels of a mask up to which pycocotools is faster: a box costs 50 microseconds, and pixels two nanoseconds each."""
+
 
 def encode_masks(masks: Tensor | np.ndarray) -> list[dict]:
     """Return the COCO run-length codes of masks (n, H, W), bool, one after the other to stay small in memory.
 
-    Equal to those of ``pycocotools.mask.encode``, which goes through all pixels of an image column by column; here only
-    the box around a mask is turned and looked through, in a third of the time (dev/log.md).
+    Equal to those of ``pycocotools.mask.encode``, which goes through all pixels of an image column by column. Of masks
+    that are not small, only the box around each is turned and looked through, in a third of the time (dev/log.md).
     """
+    if len(masks) and masks[0].shape[0] * masks[0].shape[1] <= SMALL:
+        rows = np.stack([decode_mask(mask) for mask in masks])
+        return mask_api.encode(np.asfortranarray(rows.transpose(1, 2, 0)).view(np.uint8))
     return [_encode(decode_mask(mask)) for mask in masks]
 
 

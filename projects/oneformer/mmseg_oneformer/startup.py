@@ -108,6 +108,12 @@ MODULE_OF = {
 }
 """The module to import for a name, by registry."""
 
+UNCHANGED = (
+    *('data sampler', 'evaluator', 'hook', 'log_processor', 'loop', 'optim_wrapper', 'optimizer'),
+    *('parameter scheduler', 'vis_backend'),
+)
+"""Registries of mmengine's whose names mmdet and mmseg do not redefine: no library is imported to ask for them."""
+
 SCOPES = ('mmengine', 'mmdet', 'mmseg')
 """Libraries that have no classes of our names; in others a class of their own comes before ours."""
 
@@ -174,7 +180,8 @@ def find_our_classes_first() -> None:
         module = MODULE_OF.get(self.root.name, {}).get(name)
         if module is not None and name not in known:
             importlib.import_module(module)
-        if module is not None and self.scope in SCOPES and name not in self.module_dict:
+        settled = module is not None or (self.root.name in UNCHANGED and name in known)
+        if settled and self.scope in SCOPES and name not in self.module_dict:
             return known[name]
         return get(self, key)
 

@@ -17,8 +17,8 @@ from ..checkpoints.files import first_non_finite
 from ..datasets.base import SegmentationDataset
 from ..errors import UserError
 from ..files import write_atomic
-from ..models.baselines.mask2former import Mask2FormerBaseline
 from ..models.oneformer import OneFormer
+from ..models.postprocess import PostProcessor
 from .non_finite import check_finite, stop_at
 
 METRIC_TASKS = {'PanopticQuality': 'panoptic', 'InstanceAP': 'instance', 'MeanIoU': 'semantic', 'IoUMetric': 'semantic'}
@@ -230,7 +230,7 @@ class CheckClasses(Hook):
         """Raise a ValueError unless number of classes and thing ids agree; models other than ours are not checked."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         meta = getattr(loop.dataloader.dataset, 'metainfo', {})
-        if not isinstance(model, OneFormer | Mask2FormerBaseline) or 'classes' not in meta:
+        if not isinstance(getattr(model, 'post_process', None), PostProcessor) or 'classes' not in meta:
             return
         owner, option = (model.head, 'head.num_classes') if isinstance(model, OneFormer) else (model, 'num_classes')
         if len(meta['classes']) != owner.num_classes:
