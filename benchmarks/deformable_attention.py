@@ -6,6 +6,8 @@ Queries and values are the pixel decoder's: every position of the levels at stri
 --against plain:    one grid_sample per level, as in code without an operator of its own.
 --against compiled: the same with torch.compile.
 --against mmcv:     mmcv's compiled operator, on a GPU and for fp32.
+--against copy:     copying as many bytes as the operator reads and writes at least. All forms are printed as a share of
+                    its bandwidth, which is the memory's if no cache holds the bytes: --size 1024 --batch 8 has 0.6 GB.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from mmseg_oneformer.models.ops.ms_deform_attn import (
     ms_deform_attn_plain,
 )
 from mmseg_oneformer.models.pixel_decoder import pixel_centres
+from mmseg_oneformer.text_table import format_table
 
 from .measure import compare
 from .models import DTYPES
@@ -47,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch', type=int, nargs='+', default=[1, 2], help='images at a time (default: 1 2)')
     parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='of the values (default: %(default)s)')
     parser.add_argument(
-        '--against', nargs='+', choices=('plain', 'compiled', 'mmcv'), default=['plain'], help='default: plain'
+        '--against', nargs='+', choices=('plain', 'compiled', 'mmcv', 'copy'), default=['plain'], help='default: plain'
     )
 
 
@@ -60,12 +63,14 @@ def run(args: argparse.Namespace) -> list[Row]:
     if any(side < 32 or side % 32 for side in args.size) or min(args.batch) < 1:
         raise UserError(f'--size {args.size} --batch {args.batch}: give multiples of 32, and 1 or more images.')
     peers = {name: _peer(name, args) for name in args.against}
-    rows = []
+    rows: list[Row] = []
     for side in args.size:
         for batch in args.batch:
             inputs = attention_inputs(side, batch, DTYPES[args.dtype], args.device)
             for name, form in peers.items():
                 rows += _measure(form, name, inputs, f'{side}x{side}' + f', batch {batch}' * (batch > 1), args)
+    if 'copy' in args.against:
+        print(bandwidth_shares(rows))
     return rows
 
 
@@ -81,6 +86,28 @@ def attention_inputs(side: int, batch: int, dtype: torch.dtype, device: str) -> 
     weights = torch.rand(batch, tokens, HEADS, len(shapes) * POINTS, generator=generator).softmax(-1)
     value = torch.randn(batch, tokens, HEADS, DEPTH, generator=generator).to(device, dtype)
     return value, shapes, locations.to(device), weights.unflatten(3, (len(shapes), POINTS)).to(device)
+
+
+def least_bytes(value: Tensor, locations: Tensor, weights: Tensor) -> dict[str, int]:
+    """Return how many bytes each row's call reads and writes if it touches nothing twice within a pass."""
+    read, result = value.nbytes + locations.nbytes + weights.nbytes, value.nbytes
+    # The backward pass reads the gradient of the result and the arguments again, and writes as many gradients.
+    return {'forward': read + result, 'forward-backward': 3 * read + 2 * result}
+
+
+def bandwidth_shares(rows: Sequence[Row]) -> str:
+    """Return a table: how near each form comes to the time of the copy among ``rows``."""
+    copies = {(row.name, row.size): row.peer_s for row in rows if row.peer == 'copy'}
+    forms: dict[tuple[str, str], dict[str, float | None]] = {key: {} for key in copies}
+    for row in rows:
+        measured = {'ours': row.ours_s} if row.peer == 'copy' else {str(row.peer): row.peer_s}
+        forms[row.name, row.size] |= measured
+    names = list(dict.fromkeys(name for measured in forms.values() for name in measured))
+    cells = [
+        [*key, *(f'{100 * (copies[key] or 0) / (seconds or 1):.2g} %' for seconds in measured.values())]
+        for key, measured in forms.items()
+    ]
+    return format_table(["share of a copy's bandwidth", 'size', *names], cells)
 
 
 def _peer(name: str, args: argparse.Namespace) -> Form:
@@ -122,12 +149,23 @@ def _measure(peer: Form, name: str, inputs: tuple[Any, ...], size: str, args: ar
 
         return call
 
-    _check_equal(both(_own)(), both(peer)(), name, size, args.dtype)
+    ways: dict[str, Callable[[Form], Callable[[], object]]] = {'forward': forward, 'forward-backward': both}
+    if name == 'copy':
+        theirs = {row: _copy(number, args.device) for row, number in least_bytes(value, locations, weights).items()}
+    else:
+        _check_equal(both(_own)(), both(peer)(), name, size, args.dtype)
+        theirs = {row: way(peer) for row, way in ways.items()}
     facts = {'device': args.device, 'dtype': args.dtype, 'size': size, 'peer': name}
     return [
-        make_row(row, compare(way(_own), way(peer), args.device, args.runs, args.warmup), **facts)
-        for row, way in (('forward', forward), ('forward-backward', both))
+        make_row(row, compare(way(_own), theirs[row], args.device, args.runs, args.warmup), **facts)
+        for row, way in ways.items()
     ]
+
+
+def _copy(number: int, device: str) -> Callable[[], object]:
+    """Return a call that moves ``number`` bytes: it reads half of them and writes the other half."""
+    source, target = torch.zeros(2, number // 2, dtype=torch.uint8, device=device)
+    return lambda: target.copy_(source)
 
 
 def _check_equal(ours: Sequence[Tensor], theirs: Sequence[Tensor], peer: str, size: str, dtype: str) -> None:

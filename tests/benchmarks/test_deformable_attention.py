@@ -22,6 +22,28 @@ def test_attention__rows(call_tool, tmp_path, capsys):
     assert all(row['ratio'] > 0 and row['peer'] == 'plain' and row['dtype'] == 'bf16' for row in rows)
 
 
+def test_attention__against_a_copy(call_tool, tmp_path, capsys):
+    out = tmp_path / 'rows.json'
+    assert call_tool(TOOL, *SMALL, '--batch', 1, '--against', 'plain', 'copy', '--out', out) == 0
+    rows = {(row['peer'], row['name']): row for row in json.loads(out.read_text())}
+    assert set(rows) == {(peer, name) for peer in ('plain', 'copy') for name in ('forward', 'forward-backward')}
+    printed = capsys.readouterr().out
+    assert "share of a copy's bandwidth" in printed and 'against copy' not in printed
+    forward = next(line.split() for line in printed.splitlines() if line.startswith('forward  '))
+    times = rows['plain', 'forward']['peer_s'], rows['copy', 'forward']['ours_s']
+    shares = [f'{100 * rows["copy", "forward"]["peer_s"] / seconds:.2g}' for seconds in times]
+    assert forward[1:6] == ['64x64', shares[0], '%', shares[1], '%']
+
+
+def test_least_bytes__every_tensor_once_in_a_pass():
+    value, _, locations, weights = attention.attention_inputs(64, 2, torch.bfloat16, 'cpu')
+    tokens = 2 * (64 + 16 + 4)
+    values, others = tokens * 256 * 2, tokens * 8 * 12 * 3 * 4  # bf16; x, y and weight of 8 heads and 12 points in fp32
+    found = attention.least_bytes(value, locations, weights)
+    forward, backward = values + others + values, values + values + others + values + others
+    assert found == {'forward': forward, 'forward-backward': forward + backward}
+
+
 def test_attention__another_result_is_no_measurement(monkeypatch, call_tool, capsys):
     own = attention.ms_deform_attn_own
     monkeypatch.setattr(attention, 'ms_deform_attn_own', lambda *inputs: 1.01 * own(*inputs))
