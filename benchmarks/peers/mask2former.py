@@ -1,11 +1,17 @@
-"""mmdet's Mask2Former: our backbone, its own head of the same sizes, our post-processing."""
+"""mmdet's Mask2Former: our backbone, its own head of the same sizes, our post-processing.
+
+On a GPU its pixel decoder needs mmcv's compiled operator, which knows fp32 only. Where that is missing the peer gets
+ours, so that the comparison does not depend on it.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
+from mmcv.ops import multi_scale_deform_attn
 from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
+from mmseg_oneformer.models.ops.ms_deform_attn import ms_deform_attn
 from mmseg_oneformer.zoo.configs import config_root
 
 from ..batches import OURS
@@ -51,8 +57,18 @@ def mask2former_model(cfg: Config) -> ConfigDict:
     return model
 
 
+class DeformableAttention:
+    """Takes the place of mmcv's autograd function: mmcv's operator where it can run, else ours."""
+
+    @staticmethod
+    def apply(value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor, step: int) -> Tensor:
+        """Return (B, Q, heads * depth); ``shapes`` is (levels, 2), ``starts`` and ``step`` are not needed."""
+        return ms_deform_attn(value, shapes.tolist(), locations, weights)
+
+
 def build_mask2former(cfg: Config, ours: Any) -> Any:
     """Build it; the backbone has our weights."""
+    multi_scale_deform_attn.MultiScaleDeformableAttnFunction = DeformableAttention
     model = build(mask2former_model(cfg))
     model.backbone.load_state_dict(ours.backbone.state_dict())
     return model

@@ -5,10 +5,11 @@ import argparse
 import numpy as np
 import pytest
 import torch
+from mmcv.ops import multi_scale_deform_attn
 
 from benchmarks.batches import segment_map, training_batch
 from benchmarks.models import Setting, build, read_model
-from benchmarks.peers.mask2former import build_mask2former, mask2former_model
+from benchmarks.peers.mask2former import DeformableAttention, build_mask2former, mask2former_model
 from benchmarks.rows import Row
 from benchmarks.scaling import exponents, parse_over, scaling_tables
 from benchmarks.sides import Logits, our_side
@@ -131,3 +132,17 @@ def test_our_side__predictions_are_those_of_predict(cfg, model):
     assert torch.allclose(panoptic.masks, masks[0, 0], atol=1e-4)
     assert side.predict('semantic', semantic).pred_sem_seg.sem_seg.shape == (1, 64, 96)
     assert len(side.predict('instance', semantic).pred_instances) > 0
+
+
+def test_mask2former__its_attention_on_a_gpu_is_that_of_mmcv():
+    shapes = torch.tensor([[4, 6], [2, 3]])
+    value, locations = torch.randn(2, 30, 2, 8), torch.rand(2, 5, 2, 2, 4, 2)
+    weights = torch.rand(2, 5, 2, 2, 4)
+    ours = DeformableAttention.apply(value, shapes, torch.tensor([0, 24]), locations, weights, 64)
+    theirs = multi_scale_deform_attn.multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_mask2former__calls_it_on_a_gpu(cfg, model):
+    build_mask2former(cfg, model)
+    assert multi_scale_deform_attn.MultiScaleDeformableAttnFunction is DeformableAttention
