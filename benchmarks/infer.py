@@ -33,7 +33,7 @@ from .planted import planted_logits
 from .rows import Row, make_row
 from .sides import Logits, Side, our_side, predict
 from .stages import Part, no_part, split, write_trace
-from .syncs import count_syncs, describe_syncs
+from .syncs import count_syncs, describe_syncs, warned_syncs
 
 SAME = 0.02
 """Relative difference of fp32 logits above which two networks do not compute the same: an attention mask may flip where
@@ -90,12 +90,17 @@ def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Ro
         theirs = None if peer_call is None else partial(peer_call, tasks)
         measured = compare(partial(our_call, tasks), theirs, args.device, args.runs, args.warmup)
         rows.append(make_row(name + ending, measured, **facts, peer=args.against))
+        speeds = {'ours': measured.ours, args.against: measured.peer}
+        each = ', '.join(f'{side} {setting.batch / one.median:.3g}' for side, one in speeds.items() if one is not None)
+        print(f'{name + ending}, images a second: {each}')
         if args.against is None and not ending:
             parts = split(partial(our_call, tasks), modules, args.device, args.runs)
             rows += [make_row(f'{name}/{part}', measured, **facts) for part, measured in parts.items()]
     if args.trace is not None:
         write_trace(partial(our_call, TASKS), modules, args.device, args.trace)
     if args.syncs:
+        if args.device.startswith('cuda'):
+            print(describe_syncs('three-answers, on this GPU', warned_syncs(partial(our_call, TASKS))))
         print(_syncs(model, ours, images, planted))
     return rows
 

@@ -65,7 +65,9 @@ def add_model_arguments(parser: argparse.ArgumentParser, batch: int, segments: i
         help='measure once for each value of size (one side), queries, segments or batch, and fit an exponent',
     )
     parser.add_argument('--trace', metavar='FILE', help='write a trace of one more run of ours (.json or .json.gz)')
-    parser.add_argument('--syncs', action='store_true', help='list where ours waits for a GPU; needs none')
+    parser.add_argument(
+        '--syncs', action='store_true', help='list where ours waits for a GPU, on one and on a pretended one'
+    )
 
 
 def settings(args: argparse.Namespace) -> dict[str, Setting]:

@@ -1,7 +1,9 @@
-"""Where the host waits for the GPU: a run of our code on tensors that pretend to be on one."""
+"""Where the host waits for the GPU: a run of our code on tensors that pretend to be on one, or on a real one."""
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +19,23 @@ def count_syncs(model: Any, call: Callable[[], object]) -> list[Wait]:
     with counted_waits() as waits, torch.no_grad():
         call()
     return list(waits)
+
+
+def warned_syncs(call: Callable[[], object]) -> list[Wait]:
+    """Return each wait of ``call`` that PyTorch warns of on a real GPU; also those of a backward pass."""
+    call()  # The first call compiles kernels, and waits for that.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        torch.cuda.set_sync_debug_mode('warn')
+        try:
+            call()
+        finally:
+            torch.cuda.set_sync_debug_mode('default')
+    return [
+        Wait('warned of', '', f'{"/".join(Path(one.filename).parts[-3:])}:{one.lineno}')
+        for one in caught
+        if 'synchronizing CUDA operation' in str(one.message)
+    ]
 
 
 def describe_syncs(title: str, waits: list[Wait]) -> str:

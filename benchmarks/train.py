@@ -28,7 +28,7 @@ from .peers.mask2former import mask2former_trainee
 from .rows import Row, make_row
 from .stages import no_part, split, write_trace
 from .steps import Trainee, train_step, trainee
-from .syncs import count_syncs, describe_syncs
+from .syncs import count_syncs, describe_syncs, warned_syncs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +69,8 @@ def _measure(args: argparse.Namespace, setting: Setting, ending: str) -> list[Ro
     if args.trace is not None:
         write_trace(step, _modules(model), args.device, args.trace)
     if args.syncs:
+        if args.device.startswith('cuda'):
+            print(describe_syncs('train-step, on this GPU', warned_syncs(step)))
         on_cpu = trainee(model, cfg, setting, 'cpu')
         print(describe_syncs('train-step, to the loss', count_syncs(model, lambda: on_cpu.loss(no_part))))
     return rows

@@ -1,9 +1,13 @@
 """The instrument: what makes the host wait for a GPU is noted, with its place, on tensors that only pretend."""
 
+import inspect
+import warnings
+
 import pytest
 import torch
 
 from benchmarks.pretended_gpu import GPU, PretendedTensor, counted_waits
+from benchmarks.syncs import warned_syncs
 
 
 def on_gpu(*values):
@@ -70,3 +74,18 @@ def test_pretended_tensor__has_the_values_and_the_device():
         y[0] = 7
         assert (y.device, y.is_cuda) == (GPU, True)
     assert y.content.tolist() == [[7, 7], [2, 4], [3, 6]]
+
+
+def test_warned_syncs__each_time_and_place(monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch.cuda, 'set_sync_debug_mode', modes.append)
+
+    def call():
+        for _ in range(2):
+            warnings.warn('called a synchronizing CUDA operation (Triggered internally at ...)', stacklevel=1)
+        warnings.warn('something else', stacklevel=1)
+
+    waits = warned_syncs(call)
+    line = inspect.getsourcelines(call)[1] + 2
+    assert [wait.place for wait in waits] == [f'tests/benchmarks/test_pretended_gpu.py:{line}'] * 2
+    assert modes == ['warn', 'default']
