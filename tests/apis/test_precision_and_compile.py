@@ -6,6 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from benchmarks.device_equality import label_maps
 from mmseg_oneformer import train
 from mmseg_oneformer.apis import OneFormerInferencer
 from mmseg_oneformer.checkpoints.checkpoint import for_inference
@@ -35,24 +36,10 @@ def photos():
     return [np.ascontiguousarray(draw_scene(96, np.random.default_rng(seed)).image[..., ::-1]) for seed in range(24)]
 
 
-def prediction_maps(results):
-    """A label for every pixel in each of the three predictions; instances lie on each other, the surest on top."""
-    maps = {task: [] for task in TASKS}
-    for sample in (result.sample for result in results):
-        maps['semantic'].append(sample.pred_sem_seg.sem_seg[0])
-        maps['panoptic'].append(sample.pred_panoptic_seg.sem_seg[0] % 1000)
-        instances = sample.pred_instances[sample.pred_instances.scores > 0.5]
-        painted = torch.full_like(maps['semantic'][-1], -1)
-        for i in instances.scores.argsort():
-            painted[instances.masks[i]] = instances.labels[i]
-        maps['instance'].append(painted)
-    return {task: torch.stack(parts) for task, parts in maps.items()}
-
-
 @pytest.fixture(scope='module')
 def plain(photos):
     """Predictions in fp32, not compiled."""
-    return prediction_maps(
+    return label_maps(
         OneFormerInferencer(MODEL, device='cpu')(photos, progress=False, mask_format='dense', channel_order='bgr')
     )
 
@@ -64,7 +51,7 @@ def assert_agree(plain, other):
 
 def test_bf16__labels_of_all_predictions_agree(photos, plain):
     infer = OneFormerInferencer(MODEL, device='cpu', dtype='bf16')
-    other = prediction_maps(infer(photos, progress=False, mask_format='dense', channel_order='bgr'))
+    other = label_maps(infer(photos, progress=False, mask_format='dense', channel_order='bgr'))
     assert_agree(plain, other)
     assert any((plain[task] != other[task]).any() for task in TASKS), 'bf16 was not used'
 
@@ -73,7 +60,7 @@ def test_bf16__labels_of_all_predictions_agree(photos, plain):
 @pytest.mark.parametrize('dtype', ['fp32', 'bf16'])
 def test_compile__labels_of_all_predictions_agree(photos, plain, dtype):
     infer = OneFormerInferencer(MODEL, device='cpu', dtype=dtype, compile=True)
-    assert_agree(plain, prediction_maps(infer(photos, progress=False, mask_format='dense', channel_order='bgr')))
+    assert_agree(plain, label_maps(infer(photos, progress=False, mask_format='dense', channel_order='bgr')))
 
 
 @pytest.mark.parametrize('dtype', ['fp32', 'bf16'])
