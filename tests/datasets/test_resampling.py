@@ -8,6 +8,7 @@ from mmengine.registry import TRANSFORMS
 from mmseg.datasets.transforms import PhotoMetricDistortion
 from PIL import Image
 
+from mmseg_oneformer.annotations.id_maps import number_type
 from mmseg_oneformer.datasets.randomness import keyed_randomness
 from mmseg_oneformer.datasets.transforms.color import RandomColorDistortion
 from mmseg_oneformer.datasets.transforms.crop import ResizeAndCrop
@@ -66,6 +67,8 @@ def test_resize__windows_of_pils_result(seed):
     whole = resize_map(segment_map, (new_height, new_width))
     assert np.array_equal(whole, by_opencv)
     assert np.array_equal(resize_map(segment_map, (new_height, new_width), window), whole[part])
+    in_bytes = resize_map(segment_map.astype(np.uint8), (new_height, new_width), window)
+    assert in_bytes.dtype == np.uint8 and in_bytes.flags.c_contiguous and np.array_equal(in_bytes, whole[part])
     assert whole.dtype == np.int32 and (whole != by_pil).mean() < 0.02  # They differ where two centres are as near.
 
 
@@ -168,7 +171,7 @@ def test_task_targets__any_number_of_segments(segments, task):
     rng = np.random.default_rng(segments)
     segment_map = rng.integers(0, segments + 1, (24, 24), dtype=np.int32)
     table = [dict(label=int(rng.integers(5)), isthing=True, iscrowd=False) for _ in range(segments)]
-    index_map, labels = task_targets(segment_map, table, task)
+    index_map, labels = task_targets(segment_map.astype(number_type(segments)), table, task)
     assert index_map.dtype == np.int16 and index_map.shape == segment_map.shape
     for number, segment in enumerate(table, start=1):
         targets = np.unique(index_map[segment_map == number])

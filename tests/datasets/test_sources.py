@@ -250,7 +250,7 @@ def test_instances__crowds_below_and_smaller_ones_on_top(objects):
     sample = data[0]
     expected = np.zeros((30, 40), int)
     expected[8:16], expected[2:22, 2:22], expected[10:14, 10:14] = 3, 2, 1
-    assert (sample['gt_seg_map'] == expected).all()
+    assert (sample['gt_seg_map'] == expected).all() and sample['gt_seg_map'].dtype == np.uint8
     assert [(s['label'], s['isthing'], s['iscrowd']) for s in sample['segments_info']] == [
         (1, True, False),
         (0, True, False),

@@ -37,7 +37,7 @@ def picture(height, width, seed=0):
 
 def results_of(height=40, width=60):
     """A photo whose left part is bright and belongs to segment 1, the rest dark and segment 2."""
-    segment_map = np.full((height, width), 2, np.int32)
+    segment_map = np.full((height, width), 2, np.uint8)
     segment_map[:, : width // 3] = 1
     image = np.where(segment_map[..., None] == 1, 250, 5).astype(np.uint8).repeat(3, -1)
     return dict(
@@ -78,6 +78,13 @@ def test_table_index_map__equals_a_naive_loop():
     for place, number in enumerate(numbers, start=1):
         expected[ids == number] = place
     assert (table_index_map(ids, table, 'x.png') == expected).all()
+
+
+@pytest.mark.parametrize(('segments', 'dtype'), [(255, np.uint8), (256, np.int32)])
+def test_table_index_map__bytes_for_few_segments(segments, dtype):
+    ids = np.arange(segments + 1, dtype=np.int32)[None]
+    index_map = table_index_map(ids, [dict(id=number) for number in range(1, segments + 1)], 'x.png')
+    assert index_map.dtype == dtype and (index_map == ids).all()
 
 
 def test_table_index_map__only_void():

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UserError
 
-__all__ = ['MAX_PIXELS', 'decode_ids', 'png_size', 'read_ids', 'table_index_map']
+__all__ = ['MAX_PIXELS', 'decode_ids', 'number_type', 'png_size', 'read_ids', 'table_index_map']
 
 PNG = b'\x89PNG\r\n\x1a\n'
 MAX_PIXELS = 2**28
@@ -43,7 +43,9 @@ def decode_ids(data: bytes) -> np.ndarray | None:
         raise UserError('has 16 bits a channel; ids are stored as R + 256 G + 65536 B with 8 bits each')
     # Read as one little-endian number, R, G, B and a fourth byte are the id plus something in the top byte.
     rgba = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)
-    return (rgba.view('<i4')[..., 0] & 0xFFFFFF).astype(np.int32, copy=False)
+    ids = rgba.view('<i4')[..., 0]
+    ids &= 0xFFFFFF
+    return ids.astype(np.int32, copy=False)
 
 
 def read_ids(path: Path) -> np.ndarray:
@@ -74,6 +76,11 @@ def named_ids(data: bytes, name: str) -> np.ndarray:
     return ids
 
 
+def number_type(segments: int) -> type[np.uint8 | np.int32]:
+    """Return the type of a map of so many segments: bytes where they suffice, which all later steps handle faster."""
+    return np.uint8 if segments < 256 else np.int32
+
+
 def table_index_map(
     ids: np.ndarray, segments_info: Sequence[Mapping[str, Any]], name: str, allow_absent: bool = False
 ) -> np.ndarray:
@@ -89,7 +96,7 @@ def table_index_map(
         allow_absent: Accept segments without pixels.
 
     Returns:
-        (H, W) int32: 0 = void, k = ``segments_info[k - 1]``.
+        (H, W) of :func:`number_type`: 0 = void, k = ``segments_info[k - 1]``.
 
     Raises:
         UserError: If the PNG has an id that the table lacks, or, unless allowed, the table has one that the PNG lacks.
@@ -115,4 +122,4 @@ def table_index_map(
             'remove the segment of "segments_info", find the right PNG, or set allow_absent=True of LoadPanopticIds.'
         )
     lengths = np.diff(np.append(starts, flat.size))
-    return np.repeat(numbers.astype(np.int32), lengths).reshape(ids.shape)
+    return np.repeat(numbers.astype(number_type(len(segments_info))), lengths).reshape(ids.shape)

@@ -66,7 +66,7 @@ def relabelled(
     they become one segment, as stuff always is.
 
     Args:
-        segment_map: (H, W) int32, 0 = void, k = ``segments_info[k - 1]``.
+        segment_map: (H, W) integers, 0 = void, k = ``segments_info[k - 1]``.
         segments_info: The segment table.
         label_of: New class index of each class, or ``VOID``.
         thing_ids: Things among the new classes.

@@ -92,20 +92,23 @@ def segment_stats(ids: np.ndarray) -> SegmentStats:
     begins[1:] = flat[1:] != flat[:-1]
     begins[::width] = True  # A run ends with its row: boxes need its columns.
     starts = np.flatnonzero(begins)
-    lengths = np.diff(np.append(starts, flat.size))
-    found, inverse = np.unique(flat[starts], return_inverse=True)
-    order = np.argsort(inverse, kind='stable')
-    firsts = np.concatenate(([0], np.cumsum(np.bincount(inverse))[:-1]))
-    lefts, rows = (starts % width)[order], (starts // width)[order]
-    left, right = np.minimum.reduceat(lefts, firsts), np.maximum.reduceat(lefts + lengths[order], firsts)
+    run_ids = flat[starts]
+    order = np.argsort(run_ids)
+    lengths = np.diff(starts, append=flat.size)[order]
+    rows, lefts = np.divmod(starts[order], width)
+    run_ids = run_ids[order]
+    firsts = np.concatenate(([0], np.flatnonzero(run_ids[1:] != run_ids[:-1]) + 1))
+    left, right = np.minimum.reduceat(lefts, firsts), np.maximum.reduceat(lefts + lengths, firsts)
     top, bottom = np.minimum.reduceat(rows, firsts), np.maximum.reduceat(rows, firsts) + 1
-    areas = np.add.reduceat(lengths[order], firsts)
-    return SegmentStats(found, areas, np.stack([left, top, right - left, bottom - top], axis=1))
+    areas = np.add.reduceat(lengths, firsts)
+    return SegmentStats(run_ids[firsts], areas, np.stack([left, top, right - left, bottom - top], axis=1))
 
 
 def unknown_ids(stats: SegmentStats, known: Sequence[int]) -> tuple[np.ndarray, float]:
     """The ids (U,) of a map that are neither void nor ``known``, and the share of pixels (0-1) that they cover."""
-    unknown = ~np.isin(stats.ids, [0, *known])
+    # For a dozen ids a set takes a tenth of the time of np.isin.
+    listed = {0, *known}
+    unknown = np.array([number not in listed for number in stats.ids.tolist()], dtype=bool)
     return stats.ids[unknown], float(stats.areas[unknown].sum() / stats.areas.sum())
 
 

@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
-from ...annotations.id_maps import named_ids, png_size, table_index_map
+from ...annotations.id_maps import named_ids, number_type, png_size, table_index_map
 from ...annotations.semantic_png import decode_values, encoded_size
 from ...annotations.values import InvalidValueError
 from ...errors import UserError
@@ -22,7 +22,7 @@ __all__ = ['LoadPanopticIds', 'check_size']
 class LoadPanopticIds(BaseTransform):
     """Load the segments of a photo as one integer map, which resizing, cropping and flipping act on like on a picture.
 
-    ``results['gt_seg_map']`` becomes (H, W) int32: 0 = void, k = entry k (counted from 1) of
+    ``results['gt_seg_map']`` becomes (H, W) uint8, or int32 from 256 segments on: 0 = void, k = entry k (from 1) of
     ``results['segments_info']``. The annotation is what the data set names: a PNG of segment ids, a semantic PNG
     (``SemanticDataset``) or outlines of objects (``InstanceDataset``). Without one, as for the prediction of a
     plain photo, nothing happens.
@@ -57,7 +57,8 @@ class LoadPanopticIds(BaseTransform):
             return results
         if 'label_of' in results:
             segment_map, table = relabelled(segment_map, table, results['label_of'], results['thing_ids'])
-        results['gt_seg_map'], results['segments_info'] = segment_map, table
+        results['gt_seg_map'] = segment_map.astype(number_type(len(table)), copy=False)
+        results['segments_info'] = table
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
 

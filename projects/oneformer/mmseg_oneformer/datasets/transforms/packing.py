@@ -71,7 +71,7 @@ def _add_truth(sample: DetDataSample, results: Mapping[str, Any]) -> None:
     if segment_map.shape != tuple(results['ori_shape'][:2]):
         raise UserError('Ground truth is judged at the size of the photo: put LoadPanopticIds behind the resizing.')
     sample.set_metainfo({'segments_info': table})
-    segments = torch.from_numpy(segment_map)[None]
+    segments = torch.from_numpy(segment_map.astype(np.int32, copy=False))[None]
     sample.gt_panoptic_seg = PixelData(sem_seg=segments, data=segments)
     sem_map = results.get('gt_sem_map')
     if sem_map is None:

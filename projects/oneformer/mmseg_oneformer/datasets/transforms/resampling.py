@@ -60,24 +60,27 @@ def resize_map(segment_map: np.ndarray, size: tuple[int, int], window: Window | 
     """Resize a map by its nearest pixel centres and return what lies in a window.
 
     Args:
-        segment_map: (H, W) int32.
+        segment_map: (H, W) integers.
         size: Height and width of the whole resized map.
         window: Part of it, inside; None: all.
 
     Returns:
-        (window.height, window.width) int32, contiguous.
+        (window.height, window.width) of the same type, contiguous.
     """
     window = window or Window(0, 0, *size)
     if segment_map.shape == size:
         return cut(segment_map, window)
-    height, width = segment_map.shape
-    # The same pixels as PIL's nearest, at half its time. OpenCV itself says which rows it takes.
-    numbers = np.arange(height, dtype=np.int32)[:, None]
-    rows = cv2.resize(numbers, (1, size[0]), interpolation=cv2.INTER_NEAREST_EXACT)[:, 0]
-    kept = segment_map[rows[window.top : window.top + window.height]]
-    if size[1] != width:
-        kept = cv2.resize(kept, (size[1], window.height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return cut(kept, window._replace(top=0))
+    rows = _nearest(segment_map.shape[0], size[0])[window.top : window.top + window.height]
+    columns = _nearest(segment_map.shape[1], size[1])[window.left : window.left + window.width]
+    # The columns as rows of the transposed map: rows are copied as blocks, which single pixels are not.
+    across = cv2.transpose(cv2.transpose(segment_map[rows[0] : rows[-1] + 1])[columns])
+    return across[rows - rows[0]]
+
+
+def _nearest(old: int, new: int) -> np.ndarray:
+    """Return the indices (new,) int32 that OpenCV takes to resize a line of ``old`` pixels to ``new``."""
+    numbers = np.arange(old, dtype=np.int32)[:, None]
+    return cv2.resize(numbers, (1, new), interpolation=cv2.INTER_NEAREST_EXACT)[:, 0]
 
 
 def cut(picture: np.ndarray, window: Window) -> np.ndarray:

