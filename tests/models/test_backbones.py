@@ -116,6 +116,21 @@ def test_swin__is_mmdets_to_the_last_bit(size, training):
     assert_same(theirs, ours, size, training)
 
 
+@pytest.mark.parametrize('size', [(64, 64), (97, 130), (224, 256)])
+def test_swin__fused_attention_equals_the_plain_form(size):
+    """Which is used where gradients are wanted; with one window a level, with padding, with two images."""
+    swin = MODELS.build({'type': 'SwinBackbone', 'embed_dims': 8, 'depths': [2, 1, 2, 1], 'num_heads': [1, 2, 4, 8]})
+    for name, parameter in swin.named_parameters():
+        if name.endswith('relative_position_bias_table'):
+            torch.nn.init.normal_(parameter)
+    images = torch.randn(2, 3, *size, dtype=torch.float64)
+    plain = swin.double().eval()(images)
+    with torch.no_grad():
+        fused = swin(images)
+    for one, other in zip(plain, fused, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize('training', [False, True])
 @pytest.mark.parametrize(
     'settings',

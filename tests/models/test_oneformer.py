@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
 from torch.testing import assert_close
 
+from mmseg_oneformer.models.layers import sine_position_encoding
 from mmseg_oneformer.models.oneformer import collect_targets
 from mmseg_oneformer.tasks import PROMPT_TOKENS, TASKS
 
@@ -323,3 +326,24 @@ def test_backbone__of_another_library(build, make_batch, losses, library):
 def test_backbone__needs_four_levels(build):
     with pytest.raises(ValueError, match='4 levels'):
         build(head__pixel_decoder__in_channels=(8, 16, 32))
+
+
+@pytest.mark.parametrize('bias', [True, False])
+@pytest.mark.parametrize('values', ['position', 'features'])
+@pytest.mark.parametrize('grad', [True, False])
+def test_query_initializer__merged_projections_equal_one_after_the_other(values, bias, grad):
+    initializer = MODELS.build(
+        {'type': 'QueryInitializer', 'channels': 16, 'values': values, 'ffn_channels': 8}
+    ).double()
+    if not bias:
+        initializer.input_proj.bias = None
+    attention = initializer.layers[0].cross_attn
+    torch.nn.init.normal_(attention.in_proj_bias)
+    maps = torch.randn(2, 16, 3, 5, dtype=torch.float64)
+    with torch.set_grad_enabled(grad):
+        keys, found = initializer.keys_and_values(attention, maps)
+        features = initializer.input_proj(maps).flatten(2).mT
+        position = sine_position_encoding((3, 5), 16, maps).flatten(1).T[None]
+        _, key, value = attention.projections()
+        assert_close(keys, F.linear(features + position, *key))
+        assert_close(found, F.linear(position if values == 'position' else features, *value))

@@ -72,10 +72,8 @@ class Attention(nn.Module):
         else:
             mask = None if mask is None else mask[:, None]
             if k.device.type == 'cpu' and not is_exporting():
-                k, v = (
-                    k.contiguous(),
-                    v.contiguous(),
-                )  # A fifth less time than with heads side by side, copies included.
+                # A fifth less time than with heads side by side, copies included.
+                k, v = k.contiguous(), v.contiguous()
             out = F.scaled_dot_product_attention(q, k, v.expand(k.shape[0], -1, -1, -1), attn_mask=mask)
         out = out.transpose(1, 2)
         if is_exporting():  # Graphs compute attention step by step, whose result lies otherwise in memory.

@@ -55,16 +55,14 @@ def linear(
         if shortcut is not None:
             return FUSED.binary(x, shortcut, weight, bias, 'add')
         return FUSED(x, weight, bias, activation, [], 'none' if activation == 'gelu' else '')
-    out = ACTIVATIONS[activation](
-        _convolution(x, weight, bias) if _convolves_faster(x, weight) else F.linear(x, weight, bias)
-    )
+    multiply = _convolution if _convolves_faster(x, weight) else F.linear
+    out = ACTIVATIONS[activation](multiply(x, weight, bias))
     return out if shortcut is None else shortcut + out
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    rows = x.reshape(
-        -1, x.shape[-1]
-    ).contiguous()  # else out is channels-first, and fused attention does not take its strides
+    # Contiguous, else out is channels-first, and fused attention does not take its strides.
+    rows = x.reshape(-1, x.shape[-1]).contiguous()
     pixels = rows[None, :, None].permute(0, 3, 1, 2)  # an image (1, K, rows, 1), channels last
     out = F.conv2d(pixels, weight[:, :, None, None], bias)
     return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.shape[0])
@@ -73,8 +71,9 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _convolves_faster(x: Tensor, weight: Tensor) -> bool:
     return (
         ONEDNN_IS_FASTER
+        # First: a branch on dynamic sizes would tie the graph to one outcome.
+        and not is_exporting()
         and not torch.compiler.is_compiling()
-        and not is_exporting()  # first: a branch on dynamic sizes would tie the graph to one outcome
         and not torch.jit.is_tracing()
         and x.device.type == 'cpu'
         and x.dtype == weight.dtype == torch.float32
