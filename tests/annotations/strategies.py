@@ -69,9 +69,9 @@ def mutated(draw, values, most=2):
 def encoded(draw, texts):
     """Bytes of a text: in UTF-8 mostly, in other encodings, cut off or changed."""
     text = draw(texts)
-    codec = draw(st.sampled_from(['utf-8'] * 4 + ['utf-8-sig', 'utf-16', 'utf-32', 'latin-1']))
+    codec = draw(st.sampled_from(['utf-8'] * 8 + ['utf-8-sig', 'utf-16', 'utf-32', 'latin-1']))
     data = text.encode(codec, errors='replace')
-    damage = draw(st.sampled_from(['none'] * 6 + ['cut', 'byte', 'noise']))
+    damage = draw(st.sampled_from(['none'] * 12 + ['cut', 'byte', 'noise']))
     if damage == 'cut':
         data = data[: draw(st.integers(0, len(data)))]
     elif damage == 'byte' and data:
@@ -108,7 +108,7 @@ def png_files(draw, size=(6, 8), values=(0, 1, 2, 255), damaged=True):
     buffer = io.BytesIO()
     picture.save(buffer, format='png')
     data = buffer.getvalue()
-    damage = draw(st.sampled_from(['none'] * 5 + ['cut', 'byte', 'size'])) if damaged else 'none'
+    damage = draw(st.sampled_from(['none'] * 9 + ['cut', 'byte', 'size'])) if damaged else 'none'
     if damage == 'cut':
         return data[: draw(st.integers(0, len(data)))]
     if damage == 'byte':

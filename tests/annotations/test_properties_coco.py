@@ -155,7 +155,7 @@ def test_fix__no_pixel_that_the_loader_knows_becomes_void(folder):
     path, outcomes = folder / 'in/a.json', []
 
     @settings(FEW, max_examples=5 * EXAMPLES)  # Few of them have something to correct.
-    @given(files.json_files(files.panoptic_contents(), most=1), files.id_pngs())
+    @given(files.mutated(files.panoptic_contents(), 1).map(json.dumps).map(str.encode), files.id_pngs())
     def check(text, png):
         path.write_bytes(text)
         (folder / 'maps/a.png').write_bytes(png)

@@ -55,7 +55,8 @@ def read_instances(path: str | Path) -> InstanceFile:
     faults: list[Fault] = []
     categories = read_categories(content['categories'], faults, need_kind=False)
     # Objects of images and categories that could not be read would only repeat their faults.
-    known = None if faults else {category['id'] for category in categories}
+    ids = {category['id'] for category in categories}
+    known = None if faults else ids
     before = len(faults)
     images = read_images(content['images'], faults)
     objects: dict[int | str, list[Object]] = {image['id']: [] for image in images}
@@ -70,7 +71,8 @@ def read_instances(path: str | Path) -> InstanceFile:
             faults.append(Fault('annotation-id-twice', f'annotation id {read["id"]}', 'appears twice', remedy))
             continue
         seen.add(read['id'])
-        if read['image_id'] in objects:  # Else its image could not be read, which is a fault already.
+        # Else its image or category could not be read, which is a fault already.
+        if read['image_id'] in objects and read['category_id'] in ids:
             objects[read['image_id']].append(read)
     return InstanceFile(path, categories, images, objects, faults)
 
