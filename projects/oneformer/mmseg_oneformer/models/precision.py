@@ -49,10 +49,10 @@ def bf16_ratio() -> float:
     """
 
     def seconds(dtype: torch.dtype) -> float:
-        left, right = torch.ones(64, 256, dtype=dtype), torch.ones(256, 256, dtype=dtype)
+        left, right = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
         times = []
         with torch.inference_mode(), torch.autocast('cpu', enabled=False):
-            for _ in range(4):  # The first prepares the library.
+            for _ in range(5):  # The first prepares the library.
                 start = time.perf_counter()
                 torch.nn.functional.linear(left, right)
                 times.append(time.perf_counter() - start)
