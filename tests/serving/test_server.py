@@ -1,5 +1,6 @@
 """The server around the application, as a process: its end, its patience, its log."""
 
+import gc
 import http.client
 import json
 import re
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mmseg_oneformer.serving import server
 from mmseg_oneformer.serving.server import listen, url_of
 
 SOON = 60  # seconds; what waits so long has failed
@@ -269,3 +271,17 @@ def test_listen__says_what_is_wrong():
         for host, number in (('127.0.0.1', port), ('256.0.0.1', 0), ('no.such.host.invalid', 0), ('127.0.0.1', 70000)):
             with pytest.raises(ValueError, match=r'cannot be used .*; choose --port or --host'):
                 listen(host, number)
+
+
+def test_run__what_has_been_loaded_is_not_searched_for_garbage(monkeypatch):
+    """A full collection of it would stop all threads for a quarter of a second."""
+    frozen = []
+    monkeypatch.setattr(server._Server, 'run', lambda self, sockets: frozen.append(gc.get_freeze_count()))
+    for owner, name in ((server.signal, 'signal'), (server.sys, 'setswitchinterval')):
+        monkeypatch.setattr(owner, name, lambda *_: None)  # of the whole process
+    try:
+        with server.listen('127.0.0.1', 0) as taken:
+            server.run(None, taken)
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > 10_000
