@@ -114,8 +114,10 @@ def test_layers__drop_in_training_only():
     x, forward = randn(2, 5, 8), FeedForward(8, 16, dropout=0.5).double()
     assert_close(ours.eval()(x, x, x), theirs(x, x, x)[0])
     assert not torch.equal(ours.train()(x, x, x), ours(x, x, x))
-    assert torch.equal(forward.eval()(x), forward.linear2(F.relu(forward.linear1(x))))
+    assert torch.equal(forward.eval()(x), x + forward.linear2(F.relu(forward.linear1(x))))
     assert not torch.equal(forward.train()(x), forward(x))
+    many = randn(200, 8)
+    assert 0.4 < (forward(many) == many).double().mean() < 0.6, 'where the branch is dropped, the shortcut is left'
 
 
 def test_compiled__takes_pytorchs_functions():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..compat import is_exporting
 from .ops import apply_linear, linear
-from .ops.dropout import attention, relu_dropout
+from .ops.dropout import attention, dropout, relu_dropout
 from .precision import at_least_fp32
 
 
@@ -101,7 +101,7 @@ class DropPath(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with ReLU and dropout between them."""
+    """Two linear layers with ReLU and dropout between them, dropout behind them, and a shortcut around all."""
 
     def __init__(self, channels: int, hidden_channels: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -109,10 +109,11 @@ class FeedForward(nn.Module):
         self.linear2 = nn.Linear(hidden_channels, channels)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        """Map (..., C) to (..., C), and add a shortcut."""
-        x = relu_dropout(self.linear1(x), self.dropout) if self.training else apply_linear(self.linear1, x, 'relu')
-        return apply_linear(self.linear2, x, shortcut=shortcut)
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        if self.training and self.dropout:
+            return x + dropout(self.linear2(relu_dropout(self.linear1(x), self.dropout)), self.dropout)
+        return apply_linear(self.linear2, apply_linear(self.linear1, x, 'relu'), shortcut=x)
 
 
 def sine_position_encoding(size: Sequence[int], channels: int, like: Tensor) -> Tensor:

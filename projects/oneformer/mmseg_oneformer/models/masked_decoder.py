@@ -49,7 +49,7 @@ class MaskedDecoderLayer(nn.Module):
         x = self.cross_norm(x + self.cross_attn(q, key, value, mask).view_as(x))
         q = (x + query_pos).flatten(0, 1)
         x = self.self_norm(x + self.self_attn(q, q, x.flatten(0, 1)).view_as(x))
-        return self.ffn_norm(self.ffn(x, shortcut=x))
+        return self.ffn_norm(self.ffn(x))
 
 
 @MODELS.register_module()

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .activation_checkpointing import run_layer
 from .layers import FeedForward, sine_position_encoding, xavier_init
-from .ops import MSDeformAttn
-from .ops.convolution import PointwiseConv
+from .ops import MSDeformAttn, PointwiseConv
 from .ops.dropout import Dropout
 from .ops.ms_deform_attn import Shapes
 from .precision import at_least_fp32
@@ -32,7 +31,7 @@ class PixelDecoderLayer(nn.Module):
     def forward(self, x: Tensor, position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
         """Refine the flattened levels (B, S, C); ``position`` (1, S, C), ``reference`` (S, 2)."""
         x = self.norm1(x + self.dropout(self.self_attn(x + position, x, reference, shapes)))
-        return self.norm2(x + self.dropout(self.ffn(x)) if self.training else self.ffn(x, shortcut=x))
+        return self.norm2(self.ffn(x))
 
 
 @MODELS.register_module()

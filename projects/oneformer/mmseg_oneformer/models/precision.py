@@ -36,8 +36,8 @@ def check_bf16_is_fast() -> None:
     """Raise a UserError if bf16 would be slower than fp32 on this CPU."""
     if (ratio := bf16_ratio()) > SLOW_BF16:
         raise UserError(
-            f'A matrix product in bf16 takes {ratio:.3g} times as long as in fp32 on this CPU, which has no '
-            'instructions for it; leave bf16 or mixed precision out.'
+            f'A matrix product in bf16 takes {ratio:.3g} times as long as in fp32 on this CPU; leave bf16 or '
+            'mixed precision out.'
         )
 
 

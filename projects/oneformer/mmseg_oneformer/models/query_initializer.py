@@ -35,7 +35,7 @@ class QueryInitializerLayer(nn.Module):
         x = self.norm1(x + self.dropout(self.self_attn(q, q, x.flatten(0, 1)).view_as(x)))
         q = (x + query_pos).flatten(1, 2)
         x = self.norm2(x + self.dropout(self.cross_attn.attend(q, keys, values).view_as(x)))
-        return self.norm3(x + self.dropout(self.ffn(x)) if self.training else self.ffn(x, shortcut=x))
+        return self.norm3(self.ffn(x))
 
 
 @MODELS.register_module()

@@ -122,8 +122,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, channels: int, hidden_channels: int) -> None:
         super().__init__()
-        first = nn.Sequential(nn.Linear(channels, hidden_channels), nn.GELU())
-        self.layers = nn.Sequential(first, nn.Linear(hidden_channels, channels))
+        self.layers = nn.Sequential(
+            nn.Sequential(nn.Linear(channels, hidden_channels)), nn.Linear(hidden_channels, channels)
+        )
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """Map (..., C) to (..., C), and add a shortcut."""
